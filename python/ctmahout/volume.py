@@ -1,0 +1,101 @@
+"""A CT volume in Hounsfield units, with where it lies in the patient."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Geometry", "Volume"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the slices lie, in the patient coordinate system (DICOM PS3.3 C.7.6.2).
+
+    Attributes
+    ----------
+    positions_mm : ndarray of shape (z, 3), float64, mm
+        ImagePositionPatient of each slice: the centre of its first pixel. Slices ascend along `normal`.
+    row_direction, column_direction : ndarray of shape (3,), float64
+        Unit vectors along which the column index and the row index grow (ImageOrientationPatient's first and last three).
+    pixel_spacing_mm : tuple of float, mm
+        Distance between rows and between columns, in this order (PixelSpacing).
+    """
+
+    positions_mm: NDArray[np.float64]
+    row_direction: NDArray[np.float64]
+    column_direction: NDArray[np.float64]
+    pixel_spacing_mm: tuple[float, float]
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit normal of the slices, ndarray of shape (3,)."""
+        return np.cross(self.row_direction, self.column_direction)
+
+    @property
+    def slice_positions_mm(self) -> NDArray[np.float64]:
+        """Positions along the normal, ndarray of shape (z,), ascending, mm."""
+        return self.positions_mm @ self.normal
+
+    @property
+    def spacing_mm(self) -> float:
+        """Median step between neighbouring slices along the normal, mm; 0 for a single slice."""
+        steps = np.diff(self.slice_positions_mm)
+        return float(np.median(steps)) if steps.size else 0.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A CT volume.
+
+    Attributes
+    ----------
+    hu : ndarray of shape (z, y, x), float32, HU
+        Slices ascend along ``geometry.normal``; y is the row index of a slice, x its column index.
+    geometry : Geometry
+    padding : ndarray of shape (z, y, x), bool, or None
+        True where the source has no measurement (DICOM PS3.3 C.7.5.1.1.2, PixelPaddingValue). None: nowhere.
+    source : object or None
+        What `ctmahout.dicom` needs to write a series derived from this one; opaque to everything else.
+    warnings : tuple of str
+        What was let pass while reading. No patient data.
+    """
+
+    hu: NDArray[np.float32]
+    geometry: Geometry
+    padding: NDArray[np.bool_] | None = None
+    source: Any = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.hu.ndim != 3 or self.hu.dtype != np.float32:
+            raise TypeError(f"hu must be a float32 array of shape (z, y, x), not {self.hu.dtype} {self.hu.shape}")
+        if self.padding is not None and (self.padding.shape != self.hu.shape or self.padding.dtype != np.bool_):
+            raise TypeError("padding must be a bool array of the shape of hu")
+        if len(self.geometry.positions_mm) != len(self.hu):
+            raise ValueError(f"{len(self.hu)} slices but {len(self.geometry.positions_mm)} positions")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of slices, rows and columns."""
+        z, y, x = self.hu.shape
+        return z, y, x
+
+    def with_hu(self, hu: NDArray[np.float32]) -> Volume:
+        """Return this volume with other values; padding, geometry and source stay."""
+        return replace(self, hu=np.ascontiguousarray(hu, dtype=np.float32))
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of values, padding and geometry: what tells whether two volumes are the same one."""
+        digest = hashlib.sha256(repr(self.hu.shape).encode())
+        digest.update(np.ascontiguousarray(self.hu).data)
+        if self.padding is not None:
+            digest.update(np.packbits(self.padding).data)
+        for part in (self.geometry.positions_mm, self.geometry.row_direction, self.geometry.column_direction):
+            digest.update(np.ascontiguousarray(part, dtype=np.float64).data)
+        digest.update(repr(self.geometry.pixel_spacing_mm).encode())
+        return digest.hexdigest()
