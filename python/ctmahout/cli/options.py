@@ -1,0 +1,75 @@
+"""Command line options made from the fields of `Config`, so that each is described once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import click
+
+from ..config import Config
+
+__all__ = ["configured", "json_option"]
+
+_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+_HINTS = get_type_hints(Config)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def _option(name: str) -> Callable[[Any], Any]:
+    field = _FIELDS[name]
+    about, hint = field.metadata, _HINTS[name]
+    kinds = getattr(hint, "__args__", (hint,))
+    flag = "--" + name.replace("_", "-")
+    names = [about["short"], name] if about["short"] else [flag, name]
+    extra: dict[str, Any] = {"help": _help(field), "default": None}
+    if hint is bool:
+        names[0] = f"{flag}/--no-{flag[2:]}"
+    elif hint == tuple[str, ...]:
+        extra |= {"multiple": True, "metavar": about["metavar"]}
+    elif about["choices"]:
+        extra["type"] = click.Choice(about["choices"])
+    elif int in kinds:
+        extra |= {"type": int, "metavar": "N"}
+    else:
+        extra["metavar"] = about["metavar"]
+    return click.option(*names, **extra)
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    default = field.default
+    if default is None or isinstance(default, bool):
+        return str(field.metadata["help"])
+    shown = ", ".join(default) if isinstance(default, tuple) else default
+    return f"{field.metadata['help']}  [default: {shown}]"
+
+
+def configured(*names: str) -> Callable[[Any], Any]:
+    """Give a verb the options of these fields, ``--config`` and ``--show-config``; it gets them as one `Config`."""
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(verb)
+        def run(config_file: Path | None, show_config: bool, **arguments: Any) -> Any:
+            flags = {name: arguments.pop(name) for name in names}
+            flags = {name: value for name, value in flags.items() if value not in (None, ())}
+            config = Config.load(file=config_file, environ=os.environ, flags=flags)
+            if show_config:
+                click.echo(config.to_toml(), nl=False)
+                return None
+            return verb(config=config, **arguments)
+
+        wrapped: Any = run
+        wrapped = click.option("--show-config", is_flag=True, help="Print the options of this run as TOML and stop.")(wrapped)
+        wrapped = click.option(
+            "--config", "config_file", type=click.Path(path_type=Path), help="Take options from a TOML file.", metavar="FILE"
+        )(wrapped)
+        for name in reversed(names):
+            wrapped = _option(name)(wrapped)
+        return wrapped
+
+    return decorate

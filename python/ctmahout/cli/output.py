@@ -1,0 +1,84 @@
+"""What the command line prints: results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ..errors import CtmahoutError
+
+__all__ = ["print_json", "print_table", "progress_bar", "report_error", "terminable"]
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=1, allow_nan=False, default=str))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table to stdout; without a terminal at full width, so that nothing is cut off for a reader behind a pipe."""
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(table)
+
+
+def report_error(error: CtmahoutError, *, as_json: bool) -> None:
+    """Tell the user what went wrong and what to do next."""
+    if as_json:
+        print_json({"error": error.as_dict()})
+    click.echo(f"ctmahout: [{error.code}] {error.message}", err=True)
+    click.echo(f"  {error.hint}", err=True)
+
+
+_PHASES: Mapping[str, str] = {
+    "read": "Reading the series",
+    "prepare": "Writing the matrix",
+    "dssvd": "Decomposing",
+    "reconstruct": "Rebuilding the volume",
+    "write": "Writing the series",
+    "report": "Writing the report",
+    "phantom": "Simulating the scan",
+}
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """Give a progress callback that draws one line for each phase on a terminal, and does nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(_PHASES.get(phase, phase), total=None)
+            bars.update(tasks[phase], completed=done, total=total or None)
+
+        yield show
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Make SIGTERM, which is how containers are stopped, clean up like Ctrl-C."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

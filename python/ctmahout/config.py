@@ -1,0 +1,217 @@
+"""Every option of a run, in one frozen record: the command line, the environment and TOML files fill the same fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from .errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["ENGINES", "Config", "nearest"]
+
+ENGINES = ("py4j", "jpype", "submit", "numpy")
+METHODS = ("slices",)
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - what click calls it too
+    *,
+    choices: Sequence[str] = (),
+    least: float | None = None,
+    metavar: str | None = None,
+    short: str | None = None,
+) -> Any:
+    """Return a field that knows its help text, its limits and how the command line shows it."""
+    about = {"help": help, "choices": tuple(choices), "least": least, "metavar": metavar, "short": short}
+    return dataclasses.field(default=default, metadata=about)
+
+
+def nearest(given: str, known: Sequence[str]) -> str:
+    """Return the name of `known` that is spelled most like `given`."""
+    return (difflib.get_close_matches(given, known, n=1, cutoff=0.0) or list(known))[0]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run is asked to do.
+
+    Values are checked when the record is made: `ConfigError` CTM_CONFIG_VALUE.
+    """
+
+    # The method
+    method: str = option("slices", "How the volume becomes a matrix.", choices=METHODS)
+    strength: tuple[str, ...] = option(
+        ("auto",),
+        "How much is taken out: auto, rank:N, energy:0.99 or drop:10%. Give it several times for several series.",
+        metavar="STRENGTH",
+    )
+    k: int | None = option(None, "Components to compute; all if not given.", least=1, short="-k")
+    p: int = option(15, "Oversampling: extra columns of the random projection.", least=0, short="-p")
+    q: int = option(1, "Power iterations.", least=0, short="-q")
+    seed: int = option(0, "Seed of the random projection.", least=0)
+
+    # Where the decomposition runs
+    engine: str = option("py4j", "The door to Mahout on Spark; numpy needs no Java.", choices=ENGINES)
+    master: str | None = option(None, "Spark master; all cores of this machine if not given.", metavar="URL")
+    partitions: int | None = option(None, "Spark partitions; automatic if not given.", least=1)
+    driver_memory: str | None = option(None, "Memory of the Spark driver, for instance 4g.", metavar="SIZE")
+    jar: str | None = option(None, "The ctmahout jar, instead of the bundled one.", metavar="PATH")
+
+    # What is read
+    series: str | None = option(None, "The series to take: its number, SeriesNumber or UID.", metavar="SERIES")
+    lenient: bool = option(False, "Go on with a warning where a doubtful series would be refused.")
+
+    # What is written
+    overwrite: bool = option(False, "Replace an earlier output of ctmahout.")
+    report: bool = option(True, "Write the HTML report.")
+    work: str | None = option(None, "Keep the matrix and the factors in this folder.", metavar="DIR")
+    timestamp: str | None = option(
+        None, "Time written into the series (ISO 8601); now if not given.", metavar="TIME"
+    )
+    image_type: str = option(
+        "SECONDARY", "Value 2 of ImageType; some archives only take PRIMARY.", choices=("SECONDARY", "PRIMARY")
+    )
+    series_suffix: str = option("DENOISED", "Added to SeriesDescription.", metavar="TEXT")
+    series_number_offset: int = option(9000, "Added to SeriesNumber.", least=1)
+    workers: int | None = option(None, "Threads that read and write files; automatic if not given.", least=1)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check(field)
+
+    def _check(self, field: dataclasses.Field[Any]) -> None:
+        value = getattr(self, field.name)
+        hint = _HINTS[field.name]
+        optional = type(None) in getattr(hint, "__args__", ())
+        if value is None and optional:
+            return
+        if hint == tuple[str, ...]:
+            if isinstance(value, str):
+                value = (value,)
+            if isinstance(value, list):
+                value = tuple(value)
+            if not isinstance(value, tuple) or not value or not all(isinstance(v, str) for v in value):
+                raise _bad(field.name, value, "one or more texts")
+            object.__setattr__(self, field.name, value)
+            return
+        kind = hint if not optional else next(a for a in hint.__args__ if a is not type(None))
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise _bad(field.name, value, {int: "a whole number", bool: "true or false", str: "a text"}[kind])
+        if field.metadata["choices"] and value not in field.metadata["choices"]:
+            raise _bad(field.name, value, "one of " + ", ".join(field.metadata["choices"]))
+        least = field.metadata["least"]
+        if least is not None and value < least:
+            raise _bad(field.name, value, f"{least} or more")
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        file: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        flags: Mapping[str, object] | None = None,
+    ) -> Config:
+        """Return the options of a run: the file's, overruled by the environment's, overruled by the flags'.
+
+        Parameters
+        ----------
+        file : Path, optional
+            TOML, one key for each field.
+        environ : mapping, optional
+            ``CTMAHOUT_<FIELD>``; several strengths are separated by commas.
+        flags : mapping, optional
+            Field names and values; None stands for "not given".
+
+        Raises
+        ------
+        ConfigError
+            CTM_CONFIG_FILE, CTM_CONFIG_UNKNOWN_KEY, CTM_CONFIG_VALUE.
+        """
+        values: dict[str, object] = {}
+        if file is not None:
+            values.update(_from_file(file))
+        values.update(_from_environment(environ or {}))
+        values.update({name: value for name, value in (flags or {}).items() if value is not None})
+        return cls.of(values)
+
+    @classmethod
+    def of(cls, values: Mapping[str, object], *, source: str = "options") -> Config:
+        """Return the record for these values; an unknown key is refused by name."""
+        for key in values:
+            if key not in _HINTS:
+                raise ConfigError("CTM_CONFIG_UNKNOWN_KEY", source=source, given=key, nearest=nearest(key, list(_HINTS)))
+        return cls(**values)  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    def to_toml(self) -> str:
+        """Return a file that `load` reads back to the same record; unset options stand as comments."""
+        lines = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            # JSON's texts, numbers, booleans and arrays of texts are TOML's.
+            text = f"# {field.name} =" if value is None else f"{field.name} = {json.dumps(value)}"
+            lines += [f"# {field.metadata['help']}", text, ""]
+        return "\n".join(lines)
+
+
+_HINTS: dict[str, Any] = get_type_hints(Config)
+
+
+def _bad(key: str, value: object, expected: str) -> ConfigError:
+    return ConfigError("CTM_CONFIG_VALUE", source="options", key=key, value=repr(value), expected=expected)
+
+
+def _from_file(file: Path) -> dict[str, object]:
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise ConfigError("CTM_CONFIG_FILE", path=file, problem=e) from None
+    for key in values:
+        if key not in _HINTS:
+            raise ConfigError("CTM_CONFIG_UNKNOWN_KEY", source=file, given=key, nearest=nearest(key, list(_HINTS)))
+    return values
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, hint in _HINTS.items():
+        variable = "CTMAHOUT_" + name.upper()
+        text = environ.get(variable)
+        if text is None or text == "":
+            continue
+        try:
+            values[name] = _parse(text, hint)
+        except ValueError as e:
+            raise ConfigError("CTM_CONFIG_VALUE", source="environment", key=variable, value=repr(text), expected=e) from None
+    return values
+
+
+def _parse(text: str, hint: Any) -> object:
+    if hint == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(","))
+    kinds = getattr(hint, "__args__", (hint,))
+    if bool in kinds:
+        if text.lower() not in ("1", "0", "true", "false", "yes", "no"):
+            raise ValueError("true or false")
+        return text.lower() in ("1", "true", "yes")
+    if int in kinds:
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError("a whole number") from None
+    return text

@@ -1,0 +1,497 @@
+"""The main job and its three steps: prepare, dssvd, reconstruct.
+
+`denoise` is the three steps in one process, through the same directories: so both give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .config import Config
+from .dicom import Derivation, Written, read_series, write_series
+from .engine import Request, connect
+from .errors import ConfigError, InputError
+from .exchange import Factors, read_factors, read_manifest, write_matrix
+from .matrix import SlicesLayout
+from .noise import matrix_noise_sd
+from .rank import Choice, Strength, choose_rank
+from .report import report_numbers, write_report
+from .staging import refuse_existing, refuse_overlap, staged
+from .volume import Volume
+
+__all__ = ["Denoised", "DenoisedSeries", "Progress", "denoise", "dssvd", "factorise", "prepare", "reconstruct"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, what is done and what there is; a total of 0 means that it is not known."""
+
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class DenoisedSeries:
+    """One series written.
+
+    Attributes
+    ----------
+    strength : str
+        As asked for.
+    path : Path
+        Folder of the DICOM files.
+    rank : int
+        Components with a weight above 0.
+    energy : float
+        Share of the matrix's squared norm that was kept.
+    clipped : int
+        Voxels that did not fit the stored range.
+    """
+
+    strength: str
+    path: Path
+    rank: int
+    energy: float
+    clipped: int
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What `denoise` and `reconstruct` give back.
+
+    Attributes
+    ----------
+    path : Path
+        The output folder.
+    series : tuple of DenoisedSeries
+        One for each strength.
+    report : Path or None
+        The HTML report.
+    run : dict
+        The run manifest, as in ``run.json``.
+    """
+
+    path: Path
+    series: tuple[DenoisedSeries, ...]
+    report: Path | None
+    run: dict[str, Any] = field(repr=False)
+
+
+def denoise(
+    source: str | Path,
+    output: str | Path,
+    config: Config | None = None,
+    *,
+    session: object = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Denoised:
+    """Denoise a CT series: DICOM in, derived DICOM series and report out.
+
+    Parameters
+    ----------
+    source : path
+        A folder with one CT series (or several and ``series=``). It is only read.
+    output : path
+        A new folder; it gets one folder of DICOM files for each strength, ``report.html`` and ``run.json``.
+    config : Config, optional
+    session : SparkSession, optional
+        A session of yours to work in; it is neither reconfigured nor stopped.
+    progress : callable, optional
+        See `Progress`.
+    **options
+        Fields of `Config`, instead of `config`.
+
+    Raises
+    ------
+    CtmahoutError
+        With the code of what is wrong; then nothing was written.
+    """
+    config = _options(config, options)
+    source, output = Path(source), Path(output)
+    refuse_overlap(output, source)
+    strengths = _strengths(config)
+    timer = _Timer(progress)
+    with staged(output, overwrite=config.overwrite, ours=_is_run) as partial:
+        work = Path(config.work) if config.work else partial / "work"
+        with timer.phase("read"):
+            volume = _read(source, config, progress)
+        with timer.phase("prepare"):
+            _prepare(volume, work / "matrix", config, progress)
+        with timer.phase("dssvd"):
+            factorise(work / "matrix", work / "factors", config, session=session)
+        result = _reconstruct(volume, work / "matrix", work / "factors", partial, config, strengths, timer)
+        if not config.work:
+            _remove(work)
+    return _moved(result, output)
+
+
+def prepare(
+    source: str | Path, matrix: str | Path, config: Config | None = None, *, progress: Progress | None = None, **options: Any
+) -> dict[str, Any]:
+    """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
+    config = _options(config, options)
+    refuse_overlap(Path(matrix), Path(source))
+    return _prepare(_read(Path(source), config, progress), Path(matrix), config, progress)
+
+
+def factorise(
+    matrix: str | Path, factors: str | Path, config: Config | None = None, *, session: object = None, **options: Any
+) -> dict[str, Any]:
+    """Decompose a matrix directory with Mahout's dssvd on Spark: step two. Returns the factors' manifest.
+
+    Raises
+    ------
+    ExchangeError, EngineError, OutputError
+    """
+    config = _options(config, options)
+    refuse_overlap(Path(factors), Path(matrix))
+    request = Request(
+        input=str(Path(matrix).absolute()),
+        output=str(Path(factors).absolute()),
+        k=config.k,
+        p=config.p,
+        q=config.q,
+        seed=config.seed,
+        partitions=config.partitions,
+        overwrite=config.overwrite,
+    )
+    # Refused here as well as by the door: before a JVM starts.
+    read_manifest(Path(matrix), "matrix")
+    with connect(
+        config.engine, session=session, master=config.master, jar=config.jar, driver_memory=config.driver_memory
+    ) as door:
+        return door.run(request)
+
+
+def reconstruct(
+    source: str | Path,
+    matrix: str | Path,
+    factors: str | Path,
+    output: str | Path,
+    config: Config | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Denoised:
+    """Write the denoised series from the series, its matrix directory and the factors: step three.
+
+    Parameters are those of `denoise`; k, p, q and the seed are the factors' own.
+
+    Raises
+    ------
+    InputError
+        CTM_SERIES_MISMATCH: the series is not the one the matrix was prepared from.
+    """
+    config = _options(config, options)
+    source, output = Path(source), Path(output)
+    refuse_overlap(output, source)
+    strengths = _strengths(config)
+    timer = _Timer(progress)
+    with staged(output, overwrite=config.overwrite, ours=_is_run) as partial:
+        with timer.phase("read"):
+            volume = _read(source, config, progress)
+        result = _reconstruct(volume, Path(matrix), Path(factors), partial, config, strengths, timer)
+    return _moved(result, output)
+
+
+def dssvd(
+    matrix: Any,
+    k: int | None = None,
+    p: int = 15,
+    q: int = 1,
+    *,
+    seed: int = 0,
+    u: bool = False,
+    engine: str = "py4j",
+    session: object = None,
+    **options: Any,
+) -> Factors:
+    """Decompose a tall matrix with Mahout's distributed stochastic SVD: A is about U diag(s) V'.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (m, n), m >= n, float32 or float64; or path of a matrix directory
+        Finite values. Float64 arrays stay float64.
+    k : int, optional
+        Components to compute; all n if not given.
+    p : int
+        Oversampling: the random projection has k + p columns (at most n).
+    q : int
+        Power iterations.
+    seed : int
+        Seed of the random projection.
+    u : bool
+        Give U as well, an array as tall as A.
+    engine : str
+        "py4j", "jpype", "submit" or "numpy".
+    session : SparkSession, optional
+        A session of yours for "py4j".
+    **options
+        What `connect` takes besides: master, jar, driver_memory ...
+
+    Returns
+    -------
+    Factors
+        s of shape (r,), v of shape (n, r), u of shape (m, r) or None; r <= k is the rank found. In each column of V the entry of largest
+        magnitude is positive.
+
+    Raises
+    ------
+    ConfigError
+        CTM_RANK_RANGE: k above n.
+    ExchangeError, EngineError
+
+    Notes
+    -----
+    Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1, as Apache Mahout 14.1 implements them. With
+    k = n the result is exact.
+    """
+    import tempfile  # noqa: PLC0415 - nothing else here needs it
+
+    import numpy as np  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
+        if isinstance(matrix, (str, Path)):
+            source = Path(matrix).absolute()
+        else:
+            a = np.asarray(matrix)
+            a = a if a.dtype == np.float64 else np.asarray(a, dtype=np.float32)
+            source = Path(folder) / "matrix"
+            write_matrix(source, [a], dtype=a.dtype.name, units="1", centring="none", layout={})
+        target = Path(folder) / "factors"
+        request = Request(
+            input=str(source), output=str(target), k=k, p=p, q=q, seed=seed, want=("s", "v", "u") if u else ("s", "v")
+        )
+        with connect(engine, session=session, **options) as door:
+            door.run(request)
+        return read_factors(target)
+
+
+# ------------------------------------------------------------------------------------------------- the steps' bodies
+
+
+def _read(source: Path, config: Config, progress: Progress | None) -> Volume:
+    return read_series(source, series=config.series, lenient=config.lenient, workers=config.workers, progress=progress)
+
+
+def _prepare(volume: Volume, matrix: Path, config: Config, progress: Progress | None) -> dict[str, Any]:
+    layout = SlicesLayout.of(volume)
+    about = layout.to_dict() | {
+        "series_sha256": volume.fingerprint(),
+        "noise_sd_hu": matrix_noise_sd(volume.hu, volume.padding),
+    }
+
+    def blocks() -> Iterator[Any]:
+        for rows, block in layout.blocks(volume):
+            yield rows, block
+            if progress:
+                progress("prepare", int(rows[-1]) + 1, layout.rows)
+
+    return write_matrix(
+        matrix, [blocks()], dtype="float32", units="HU", centring="columns", layout=about, overwrite=config.overwrite
+    ).to_dict()
+
+
+def _reconstruct(
+    volume: Volume,
+    matrix: Path,
+    factors: Path,
+    output: Path,
+    config: Config,
+    strengths: list[tuple[str, Strength]],
+    timer: _Timer,
+) -> Denoised:
+    made = read_manifest(matrix, "matrix")
+    if made.layout.get("series_sha256") != volume.fingerprint():
+        raise InputError("CTM_SERIES_MISMATCH", path="What was given")
+    found = read_factors(factors)
+    layout = SlicesLayout.of(volume)
+    when = _timestamp(config)
+    after: dict[str, Volume] = {}
+    choices: dict[str, Choice] = {}
+    series = []
+    warnings = [*volume.warnings, *found.warnings]
+    for text, strength in strengths:
+        with timer.phase("reconstruct"):
+            choice = choose_rank(
+                found.s,
+                strength,
+                rows=found.rows,
+                columns=found.columns,
+                squared_norm=found.squared_norm,
+                noise_sd=float(made.layout["noise_sd_hu"]),
+            )
+            after[text] = layout.reconstruct(volume, found.v, choice.weights)
+            choices[text] = choice
+        with timer.phase("write"):
+            written = _write(after[text], output / strength.label, text, choice, found, config, when, timer.progress)
+        series.append(DenoisedSeries(text, output / strength.label, choice.rank, choice.energy, written.clipped))
+        warnings += [w for w in (*choice.warnings, *written.warnings) if w not in warnings]
+    with timer.phase("report"):
+        numbers = report_numbers(volume, after)
+        run = _run(config, volume, found, series, numbers, warnings, timer, when)
+        report = None
+        if config.report:
+            report = write_report(
+                output / "report.html",
+                before=volume,
+                after=after,
+                run=run,
+                numbers=numbers,
+                s=found.s,
+                weights={text: choice.weights for text, choice in choices.items()},
+                noise_sd_hu=float(made.layout["noise_sd_hu"]),
+                warnings=warnings,
+            )
+    (output / RUN).write_text(json.dumps(run, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return Denoised(output, tuple(series), report, run)
+
+
+def _write(
+    volume: Volume,
+    output: Path,
+    text: str,
+    choice: Choice,
+    found: Factors,
+    config: Config,
+    when: datetime,
+    progress: Progress | None,
+) -> Written:
+    request = found.manifest.request
+    writer = found.manifest.writer
+    parameters = f"k={request['k'] or found.columns} p={request['p']} q={request['q']} seed={request['seed']}"
+    maths = f"Apache Mahout {writer['mahout']} dssvd on Apache Spark" if "mahout" in writer else "numpy reference of dssvd"
+    derivation = Derivation(
+        description=f"Denoised by ctmahout {__version__}: method {config.method}, strength {text} "
+        f"({choice.rank} of {found.rank} components kept); {maths}, {parameters}.",
+        # Of the engines only the family counts: every door to Mahout gives the same answer.
+        key=json.dumps([__version__, config.method, text, parameters, "mahout" if "mahout" in writer else "numpy"]),
+        series_suffix=config.series_suffix,
+        image_type_value2=config.image_type,
+        series_number_offset=config.series_number_offset,
+        software_version=__version__,
+    )
+    return write_series(volume, output, derivation=derivation, timestamp=when, progress=progress, workers=config.workers)
+
+
+def _run(
+    config: Config,
+    volume: Volume,
+    found: Factors,
+    series: list[DenoisedSeries],
+    numbers: Mapping[str, Any],
+    warnings: list[str],
+    timer: _Timer,
+    when: datetime,
+) -> dict[str, Any]:
+    """Return the run manifest. Nothing in it names a patient or a study."""
+    hidden = {"series", "work", "jar"}  # may hold a UID or a path
+    manifest = found.manifest.to_dict()
+    return {
+        "kind": "run",
+        "ctmahout": __version__,
+        "timestamp": when.isoformat(),
+        "config": {key: value for key, value in config.to_dict().items() if key not in hidden},
+        "source": {
+            "sha256": volume.fingerprint(),
+            "shape": list(volume.shape),
+            "spacing_mm": [volume.geometry.spacing_mm, *volume.geometry.pixel_spacing_mm],
+        },
+        "series": [
+            {"strength": s.strength, "folder": s.path.name, "rank": s.rank, "energy": s.energy, "clipped_voxels": s.clipped}
+            for s in series
+        ],
+        "factors": {key: manifest[key] for key in ("groups", "request", "writer", "timings_s", "warnings") if key in manifest},
+        "numbers": numbers,
+        "phases_s": timer.seconds(),
+        "python_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 if sys.platform == "linux" else 1024) // 1024,
+        "warnings": warnings,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ small pieces
+
+
+def _options(config: Config | None, options: Mapping[str, Any]) -> Config:
+    if config is not None and options:
+        raise TypeError("give either config or single options, not both")
+    return config if config is not None else Config.of(options)
+
+
+def _strengths(config: Config) -> list[tuple[str, Strength]]:
+    """Parse all strengths before any work; two of one label would share a folder."""
+    parsed = [(text.strip(), Strength.parse(text)) for text in config.strength]
+    labels = [strength.label for _, strength in parsed]
+    if len(set(labels)) != len(labels):
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="options", key="strength", value=", ".join(config.strength), expected="strengths that differ"
+        )
+    return parsed
+
+
+def _timestamp(config: Config) -> datetime:
+    if config.timestamp is None:
+        return datetime.now().astimezone().replace(microsecond=0)
+    try:
+        when = datetime.fromisoformat(config.timestamp)
+    except ValueError:
+        raise ConfigError(
+            "CTM_CONFIG_VALUE",
+            source="options",
+            key="timestamp",
+            value=repr(config.timestamp),
+            expected="a time such as 2026-01-31T12:00:00",
+        ) from None
+    return when if when.tzinfo else when.astimezone()
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        kind = json.loads((path / RUN).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(kind == "run")
+
+
+def _moved(result: Denoised, output: Path) -> Denoised:
+    """Return the result as it stands after the staged folder was renamed to `output`."""
+    series = tuple(
+        DenoisedSeries(s.strength, output / s.path.name, s.rank, s.energy, s.clipped) for s in result.series
+    )
+    return Denoised(output, series, output / result.report.name if result.report else None, result.run)
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # noqa: PLC0415
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Timer:
+    """Wall seconds by phase; tells the caller's progress where a phase begins and ends."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        if self.progress:
+            self.progress(name, 0, 0)
+        start = time.perf_counter()
+        yield
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+        if self.progress:
+            self.progress(name, 1, 1)
+
+    def seconds(self) -> dict[str, float]:
+        return {name: round(value, 3) for name, value in self._seconds.items()}
