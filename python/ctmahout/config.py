@@ -1,4 +1,4 @@
-"""Every option of a run, in one frozen record: the command line, the environment and TOML files fill the same fields."""
+"""Every option of a run in one frozen record, filled by the command line, the environment and TOML files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METHODS = ("slices",)
 
 def option(
     default: Any,
-    help: str,  # noqa: A002 - what click calls it too
+    help: str,
     *,
     choices: Sequence[str] = (),
     least: float | None = None,
@@ -77,11 +77,11 @@ class Config:
     overwrite: bool = option(False, "Replace an earlier output of ctmahout.")
     report: bool = option(True, "Write the HTML report.")
     work: str | None = option(None, "Keep the matrix and the factors in this folder.", metavar="DIR")
-    timestamp: str | None = option(
-        None, "Time written into the series (ISO 8601); now if not given.", metavar="TIME"
-    )
+    timestamp: str | None = option(None, "Time written into the series (ISO 8601); now if not given.", metavar="TIME")
     image_type: str = option(
-        "SECONDARY", "Value 2 of ImageType; some archives only take PRIMARY.", choices=("SECONDARY", "PRIMARY")
+        "SECONDARY",
+        "Value 2 of ImageType; some archives only take PRIMARY.",
+        choices=("SECONDARY", "PRIMARY"),
     )
     series_suffix: str = option("DENOISED", "Added to SeriesDescription.", metavar="TEXT")
     series_number_offset: int = option(9000, "Added to SeriesNumber.", least=1)
@@ -151,7 +151,9 @@ class Config:
         """Return the record for these values; an unknown key is refused by name."""
         for key in values:
             if key not in _HINTS:
-                raise ConfigError("CTM_CONFIG_UNKNOWN_KEY", source=source, given=key, nearest=nearest(key, list(_HINTS)))
+                raise ConfigError(
+                    "CTM_CONFIG_UNKNOWN_KEY", source=source, given=key, nearest=nearest(key, list(_HINTS))
+                )
         return cls(**values)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,8 +165,9 @@ class Config:
         lines = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            # JSON's texts, numbers, booleans and arrays of texts are TOML's.
-            text = f"# {field.name} =" if value is None else f"{field.name} = {json.dumps(value)}"
+            # JSON's texts, numbers, booleans and arrays of texts are TOML's, but for two escapes.
+            literal = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            text = f"# {field.name} =" if value is None else f"{field.name} = {literal}"
             lines += [f"# {field.metadata['help']}", text, ""]
         return "\n".join(lines)
 
@@ -197,7 +200,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         try:
             values[name] = _parse(text, hint)
         except ValueError as e:
-            raise ConfigError("CTM_CONFIG_VALUE", source="environment", key=variable, value=repr(text), expected=e) from None
+            raise ConfigError(
+                "CTM_CONFIG_VALUE", source="environment", key=variable, value=repr(text), expected=e
+            ) from None
     return values
 
 

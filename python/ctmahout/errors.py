@@ -109,7 +109,7 @@ class OutputError(CtmahoutError):
     """The result cannot be written where it should go (exit code 6)."""
 
 
-class Interrupted(CtmahoutError):
+class Interrupted(CtmahoutError):  # noqa: N818 - not an error of anybody's
     """The user stopped the run (exit code 130)."""
 
 

@@ -1,8 +1,8 @@
 """How a volume becomes a tall matrix, and how factors become a volume again: method ``slices``.
 
-Rows are pixels, columns are slices: the layout that the pipeline of 2020 began with. Every slice's mean is taken off its column and kept,
-so the components describe how slices differ. Pixels that are padding in every slice have no row; a padding voxel elsewhere counts as its
-slice's mean, so it weighs nothing.
+Rows are pixels, columns are slices: the layout that the pipeline of 2020 began with. Every slice's mean is taken off
+its column and kept, so the components describe how slices differ. Pixels that are padding in every slice have no row;
+a padding voxel elsewhere counts as its slice's mean, so it weighs nothing.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import resource
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from . import __version__
 from .config import Config
@@ -27,10 +30,19 @@ from .matrix import SlicesLayout
 from .noise import matrix_noise_sd
 from .rank import Choice, Strength, choose_rank
 from .report import report_numbers, write_report
-from .staging import refuse_existing, refuse_overlap, staged
+from .staging import refuse_overlap, staged
 from .volume import Volume
 
-__all__ = ["Denoised", "DenoisedSeries", "Progress", "denoise", "dssvd", "factorise", "prepare", "reconstruct"]
+__all__ = [
+    "Denoised",
+    "DenoisedSeries",
+    "Progress",
+    "denoise",
+    "dssvd",
+    "factorise",
+    "prepare",
+    "reconstruct",
+]
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase, what is done and what there is; a total of 0 means that it is not known."""
@@ -130,12 +142,17 @@ def denoise(
             factorise(work / "matrix", work / "factors", config, session=session)
         result = _reconstruct(volume, work / "matrix", work / "factors", partial, config, strengths, timer)
         if not config.work:
-            _remove(work)
+            shutil.rmtree(work, ignore_errors=True)
     return _moved(result, output)
 
 
 def prepare(
-    source: str | Path, matrix: str | Path, config: Config | None = None, *, progress: Progress | None = None, **options: Any
+    source: str | Path,
+    matrix: str | Path,
+    config: Config | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
     config = _options(config, options)
@@ -144,7 +161,12 @@ def prepare(
 
 
 def factorise(
-    matrix: str | Path, factors: str | Path, config: Config | None = None, *, session: object = None, **options: Any
+    matrix: str | Path,
+    factors: str | Path,
+    config: Config | None = None,
+    *,
+    session: object = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Decompose a matrix directory with Mahout's dssvd on Spark: step two. Returns the factors' manifest.
 
@@ -167,7 +189,11 @@ def factorise(
     # Refused here as well as by the door: before a JVM starts.
     read_manifest(Path(matrix), "matrix")
     with connect(
-        config.engine, session=session, master=config.master, jar=config.jar, driver_memory=config.driver_memory
+        config.engine,
+        session=session,
+        master=config.master,
+        jar=config.jar,
+        driver_memory=config.driver_memory,
     ) as door:
         return door.run(request)
 
@@ -241,8 +267,8 @@ def dssvd(
     Returns
     -------
     Factors
-        s of shape (r,), v of shape (n, r), u of shape (m, r) or None; r <= k is the rank found. In each column of V the entry of largest
-        magnitude is positive.
+        s of shape (r,), v of shape (n, r), u of shape (m, r) or None; r <= k is the rank found. In each column of V the
+        entry of largest magnitude is positive.
 
     Raises
     ------
@@ -252,13 +278,9 @@ def dssvd(
 
     Notes
     -----
-    Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1, as Apache Mahout 14.1 implements them. With
-    k = n the result is exact.
+    Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1, as Apache Mahout 14.1
+    implements them. With k = n the result is exact.
     """
-    import tempfile  # noqa: PLC0415 - nothing else here needs it
-
-    import numpy as np  # noqa: PLC0415
-
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
         if isinstance(matrix, (str, Path)):
             source = Path(matrix).absolute()
@@ -269,7 +291,13 @@ def dssvd(
             write_matrix(source, [a], dtype=a.dtype.name, units="1", centring="none", layout={})
         target = Path(folder) / "factors"
         request = Request(
-            input=str(source), output=str(target), k=k, p=p, q=q, seed=seed, want=("s", "v", "u") if u else ("s", "v")
+            input=str(source),
+            output=str(target),
+            k=k,
+            p=p,
+            q=q,
+            seed=seed,
+            want=("s", "v", "u") if u else ("s", "v"),
         )
         with connect(engine, session=session, **options) as door:
             door.run(request)
@@ -297,7 +325,13 @@ def _prepare(volume: Volume, matrix: Path, config: Config, progress: Progress | 
                 progress("prepare", int(rows[-1]) + 1, layout.rows)
 
     return write_matrix(
-        matrix, [blocks()], dtype="float32", units="HU", centring="columns", layout=about, overwrite=config.overwrite
+        matrix,
+        [blocks()],
+        dtype="float32",
+        units="HU",
+        centring="columns",
+        layout=about,
+        overwrite=config.overwrite,
     ).to_dict()
 
 
@@ -369,7 +403,9 @@ def _write(
     request = found.manifest.request
     writer = found.manifest.writer
     parameters = f"k={request['k'] or found.columns} p={request['p']} q={request['q']} seed={request['seed']}"
-    maths = f"Apache Mahout {writer['mahout']} dssvd on Apache Spark" if "mahout" in writer else "numpy reference of dssvd"
+    maths = (
+        f"Apache Mahout {writer['mahout']} dssvd on Apache Spark" if "mahout" in writer else "numpy reference of dssvd"
+    )
     derivation = Derivation(
         description=f"Denoised by ctmahout {__version__}: method {config.method}, strength {text} "
         f"({choice.rank} of {found.rank} components kept); {maths}, {parameters}.",
@@ -380,7 +416,9 @@ def _write(
         series_number_offset=config.series_number_offset,
         software_version=__version__,
     )
-    return write_series(volume, output, derivation=derivation, timestamp=when, progress=progress, workers=config.workers)
+    return write_series(
+        volume, output, derivation=derivation, timestamp=when, progress=progress, workers=config.workers
+    )
 
 
 def _run(
@@ -407,13 +445,23 @@ def _run(
             "spacing_mm": [volume.geometry.spacing_mm, *volume.geometry.pixel_spacing_mm],
         },
         "series": [
-            {"strength": s.strength, "folder": s.path.name, "rank": s.rank, "energy": s.energy, "clipped_voxels": s.clipped}
+            {
+                "strength": s.strength,
+                "folder": s.path.name,
+                "rank": s.rank,
+                "energy": s.energy,
+                "clipped_voxels": s.clipped,
+            }
             for s in series
         ],
-        "factors": {key: manifest[key] for key in ("groups", "request", "writer", "timings_s", "warnings") if key in manifest},
+        "factors": {
+            key: manifest[key] for key in ("groups", "request", "writer", "timings_s", "warnings") if key in manifest
+        },
         "numbers": numbers,
         "phases_s": timer.seconds(),
-        "python_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 if sys.platform == "linux" else 1024) // 1024,
+        "python_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        // (1 if sys.platform == "linux" else 1024)
+        // 1024,
         "warnings": warnings,
     }
 
@@ -433,7 +481,11 @@ def _strengths(config: Config) -> list[tuple[str, Strength]]:
     labels = [strength.label for _, strength in parsed]
     if len(set(labels)) != len(labels):
         raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="strength", value=", ".join(config.strength), expected="strengths that differ"
+            "CTM_CONFIG_VALUE",
+            source="options",
+            key="strength",
+            value=", ".join(config.strength),
+            expected="strengths that differ",
         )
     return parsed
 
@@ -464,16 +516,8 @@ def _is_run(path: Path) -> bool:
 
 def _moved(result: Denoised, output: Path) -> Denoised:
     """Return the result as it stands after the staged folder was renamed to `output`."""
-    series = tuple(
-        DenoisedSeries(s.strength, output / s.path.name, s.rank, s.energy, s.clipped) for s in result.series
-    )
+    series = tuple(DenoisedSeries(s.strength, output / s.path.name, s.rank, s.energy, s.clipped) for s in result.series)
     return Denoised(output, series, output / result.report.name if result.report else None, result.run)
-
-
-def _remove(folder: Path) -> None:
-    import shutil  # noqa: PLC0415
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Timer:

@@ -92,9 +92,10 @@ def choose_rank(
 ) -> Choice:
     """Choose how much of each component to keep.
 
-    ``auto`` shrinks every singular value by the rule that is optimal in the Frobenius norm for a low-rank signal in white noise of known
-    level (Gavish and Donoho 2017, Optimal Shrinkage of Singular Values, eq. 7, with aspect ratio beta = n / m). The others keep whole
-    components: the first N; the fewest that hold a share of the energy; all but a share of those computed.
+    ``auto`` shrinks every singular value by the rule that is optimal in the Frobenius norm for a low-rank signal in
+    white noise of known level (Gavish and Donoho 2017, Optimal Shrinkage of Singular Values, eq. 7, with aspect ratio
+    beta = n / m). The others keep whole components: the first N; the fewest that hold a share of the energy; all but a
+    share of those computed.
 
     Parameters
     ----------
@@ -125,7 +126,11 @@ def choose_rank(
             keep = int(strength.value)
             if keep > columns:
                 raise ConfigError(
-                    "CTM_CONFIG_VALUE", source="options", key="strength", value=f"'rank:{keep}'", expected=f"at most rank:{columns}"
+                    "CTM_CONFIG_VALUE",
+                    source="options",
+                    key="strength",
+                    value=f"'rank:{keep}'",
+                    expected=f"at most rank:{columns}",
                 )
             if keep > k:
                 warnings = (f"rank:{keep} asked for, but only {k} components were computed or exist: all are kept.",)
@@ -145,7 +150,9 @@ def _fewest(s: NDArray[np.float64], share: float, squared_norm: float) -> tuple[
     if sums.size == 0 or sums[-1] >= wanted:
         return int(np.searchsorted(sums, wanted)) + 1, ()
     held = sums[-1] / squared_norm
-    return s.size, (f"The {s.size} components computed hold {held:.4f} of the energy, less than {share:g}: all are kept; raise k.",)
+    return s.size, (
+        f"The {s.size} components computed hold {held:.4f} of the energy, less than {share:g}: all are kept; raise k.",
+    )
 
 
 def _shrinkage(

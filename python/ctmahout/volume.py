@@ -21,7 +21,7 @@ class Geometry:
     positions_mm : ndarray of shape (z, 3), float64, mm
         ImagePositionPatient of each slice: the centre of its first pixel. Slices ascend along `normal`.
     row_direction, column_direction : ndarray of shape (3,), float64
-        Unit vectors along which the column index and the row index grow (ImageOrientationPatient's first and last three).
+        Unit vectors along which the column index and the row index grow (ImageOrientationPatient).
     pixel_spacing_mm : tuple of float, mm
         Distance between rows and between columns, in this order (PixelSpacing).
     """

@@ -13,12 +13,17 @@ import click
 
 from ..config import Config
 
-__all__ = ["configured", "json_option"]
+__all__ = ["configured", "json_option", "path"]
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 _HINTS = get_type_hints(Config)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def path(name: str) -> Callable[[Any], Any]:
+    """Return a path argument. `configured` checks that it is there, unless only --show-config is asked for."""
+    return click.argument(name.lower(), type=click.Path(path_type=Path), metavar=name, required=False)
 
 
 def _option(name: str) -> Callable[[Any], Any]:
@@ -61,12 +66,21 @@ def configured(*names: str) -> Callable[[Any], Any]:
             if show_config:
                 click.echo(config.to_toml(), nl=False)
                 return None
+            for name, value in arguments.items():
+                if value is None:
+                    raise click.UsageError(f"Missing argument {name.upper()}.")
             return verb(config=config, **arguments)
 
         wrapped: Any = run
-        wrapped = click.option("--show-config", is_flag=True, help="Print the options of this run as TOML and stop.")(wrapped)
+        wrapped = click.option("--show-config", is_flag=True, help="Print the options of this run as TOML and stop.")(
+            wrapped
+        )
         wrapped = click.option(
-            "--config", "config_file", type=click.Path(path_type=Path), help="Take options from a TOML file.", metavar="FILE"
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            help="Take options from a TOML file.",
+            metavar="FILE",
         )(wrapped)
         for name in reversed(names):
             wrapped = _option(name)(wrapped)

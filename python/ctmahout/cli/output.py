@@ -25,7 +25,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table to stdout; without a terminal at full width, so that nothing is cut off for a reader behind a pipe."""
+    """Print a table to stdout, at full width if there is no terminal: nothing is cut off behind a pipe."""
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))

@@ -1,0 +1,96 @@
+# `make demo` and `make test` need Python 3.10+, a JDK 17+ and make; everything else is fetched into this folder.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+WHEEL := dist/ctmahout-$(VERSION)-py3-none-any.whl
+JARS := python/ctmahout/jars/ctmahout-spark3.5_2.12-$(VERSION).jar python/ctmahout/jars/ctmahout-spark4_2.13-$(VERSION).jar
+
+# One environment for each Spark line, both with the built wheel: what ships is what is tested.
+SPARK4 := .venv-spark4
+SPARK35 := .venv-spark35
+BUILD := .venv-build
+
+JVM_SOURCES := build.sbt sbt contract/v1/errors.json $(shell find jvm project -type f -not -path '*/target/*' -not -path 'project/project/*' 2>/dev/null)
+PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -name '*.pyc' -not -name '*.jar')
+
+PYTEST := -q --durations=5
+
+.PHONY: help wheel jars test test-jvm test-spark4 test-spark35 demo lint format bench clean
+
+help: ## Say what each target does
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+wheel: $(WHEEL) ## Build dist/*.whl with the jars of both Spark lines in it
+
+jars: $(JARS) ## Build both jars
+
+$(JARS) &: $(JVM_SOURCES)
+	./sbt "+bridge/assembly"
+	mkdir -p $(dir $(firstword $(JARS)))
+	rm -f python/ctmahout/jars/*.jar
+	cp $$(find jvm/bridge/target -name 'ctmahout-spark*-$(VERSION).jar') python/ctmahout/jars/
+	touch $(JARS)
+
+$(BUILD)/ready:
+	$(PYTHON) -m venv $(BUILD)
+	$(BUILD)/bin/pip install --quiet build
+	touch $@
+
+$(WHEEL): $(JARS) $(PYTHON_SOURCES) $(BUILD)/ready
+	rm -rf dist
+	$(BUILD)/bin/python -m build --wheel
+	test -f $@
+
+$(SPARK4)/ready: $(WHEEL)
+	test -x $(SPARK4)/bin/python || $(PYTHON) -m venv $(SPARK4)
+	$(SPARK4)/bin/pip install --quiet "$(WHEEL)[test,lint]" "pyspark>=4,<5"
+	$(SPARK4)/bin/pip install --quiet --force-reinstall --no-deps $(WHEEL)
+	touch $@
+
+$(SPARK35)/ready: $(WHEEL)
+	test -x $(SPARK35)/bin/python || $(PYTHON) -m venv $(SPARK35)
+	$(SPARK35)/bin/pip install --quiet "$(WHEEL)[test]" "pyspark>=3.5.1,<3.6"
+	$(SPARK35)/bin/pip install --quiet --force-reinstall --no-deps $(WHEEL)
+	touch $@
+
+test: lint test-jvm test-spark4 test-spark35 ## Run everything that CI runs
+
+test-jvm: ## Test the Scala modules on both Scala lines
+	./sbt "+test"
+
+test-spark4: $(SPARK4)/ready ## Test the built wheel on the newest Spark 4
+	$(SPARK4)/bin/python -m pytest $(PYTEST) tests
+
+test-spark35: $(SPARK35)/ready ## Test what touches Spark once more on Spark 3.5
+	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark tests
+
+demo: $(SPARK4)/ready ## Make a low-dose chest CT, denoise it through Spark and Mahout, score it
+	rm -rf demo
+	$(SPARK4)/bin/ctmahout phantom demo/phantom
+	$(SPARK4)/bin/ctmahout denoise demo/phantom/noisy demo/denoised
+	$(SPARK4)/bin/ctmahout compare demo/phantom/noisy demo/phantom/clean
+	$(SPARK4)/bin/ctmahout compare demo/denoised/auto demo/phantom/clean
+	@echo "The denoised series is in demo/denoised/auto; open demo/denoised/report.html"
+
+lint: $(SPARK4)/ready ## Check style, types and the direction of imports
+	$(SPARK4)/bin/ruff check .
+	$(SPARK4)/bin/ruff format --check .
+	$(SPARK4)/bin/mypy
+	PYTHONPATH=python $(SPARK4)/bin/lint-imports --no-cache
+	./sbt scalafmtCheckAll scalafmtSbtCheck
+
+format: $(SPARK4)/ready ## Format all sources
+	$(SPARK4)/bin/ruff check --fix .
+	$(SPARK4)/bin/ruff format .
+	./sbt scalafmtAll scalafmtSbt
+
+bench: $(SPARK4)/ready ## Measure the pipeline and write docs/numbers.md
+	$(SPARK4)/bin/python bench/pipeline.py
+
+clean: ## Remove everything that was built
+	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) python/ctmahout/jars/*.jar
+	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,236 @@
+"""The verbs of the command line. A verb loads the heavy modules it needs, so ``--help`` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..config import Config
+from .options import configured, json_option, path
+from .output import print_json, print_table, progress_bar
+
+__all__ = ["ctmahout"]
+
+_READ = ("series", "lenient", "workers")
+_DECOMPOSE = ("k", "p", "q", "seed", "engine", "master", "partitions", "driver_memory", "jar")
+_WRITE = ("strength", "report", "timestamp", "image_type", "series_suffix", "series_number_offset")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ctmahout")
+def ctmahout() -> None:
+    """Denoise CT series with Apache Mahout's distributed stochastic SVD on Apache Spark.
+
+    For research; not for diagnosis. Every verb takes --help.
+    """
+
+
+@ctmahout.command()
+@path("IN")
+@path("OUT")
+@configured("method", *_WRITE, *_DECOMPOSE, *_READ, "work", "overwrite")
+@json_option
+def denoise(config: Config, as_json: bool, **paths: Path) -> None:
+    """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest."""
+    from ..pipeline import denoise as run
+
+    with progress_bar() as progress:
+        result = run(paths["in"], paths["out"], config, progress=progress)
+    _show(result, as_json)
+
+
+@ctmahout.command()
+@path("IN")
+@path("MATRIX")
+@configured("method", *_READ, "overwrite")
+@json_option
+def prepare(config: Config, as_json: bool, **paths: Path) -> None:
+    """Step one: write the matrix of the CT series in folder IN to the directory MATRIX."""
+    from ..pipeline import prepare as run
+
+    with progress_bar() as progress:
+        manifest = run(paths["in"], paths["matrix"], config, progress=progress)
+    if as_json:
+        print_json(manifest)
+        return
+    for group in manifest["groups"]:
+        click.echo(f"{paths['matrix']}: {group['rows']} x {group['columns']} {manifest['dtype']}")
+
+
+@ctmahout.command()
+@path("MATRIX")
+@path("FACTORS")
+@configured(*_DECOMPOSE, "overwrite")
+@json_option
+def dssvd(config: Config, as_json: bool, matrix: Path, factors: Path) -> None:
+    """Step two: decompose the directory MATRIX with Mahout's dssvd; FACTORS gets s and V."""
+    from ..pipeline import factorise
+
+    manifest = factorise(matrix, factors, config)
+    if as_json:
+        print_json(manifest)
+        return
+    for group in manifest["groups"]:
+        click.echo(
+            f"{factors}: {group['rank']} components of {group['rows']} x {group['columns']}, "
+            f"relative residual {group['residual']:.3g}, |V'V - I| {group['orthogonality_v']:.1g}"
+        )
+    for warning in manifest.get("warnings", ()):
+        click.echo(f"warning: {warning}", err=True)
+
+
+@ctmahout.command()
+@path("IN")
+@path("MATRIX")
+@path("FACTORS")
+@path("OUT")
+@configured("method", *_WRITE, *_READ, "overwrite")
+@json_option
+def reconstruct(config: Config, as_json: bool, **paths: Path) -> None:
+    """Step three: write the denoised series to OUT, from the series IN, its MATRIX and the FACTORS."""
+    from ..pipeline import reconstruct as run
+
+    with progress_bar() as progress:
+        result = run(paths["in"], paths["matrix"], paths["factors"], paths["out"], config, progress=progress)
+    _show(result, as_json)
+
+
+def _show(result: Any, as_json: bool) -> None:
+    if as_json:
+        print_json({"path": result.path, "report": result.report, "run": result.run})
+        return
+    for series in result.series:
+        click.echo(f"series  {series.path}  ({series.strength}: rank {series.rank}, {series.energy:.4f} of the energy)")
+    if result.report:
+        click.echo(f"report  {result.report}")
+    for warning in result.run["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@ctmahout.command()
+@click.argument("PATH", type=click.Path(path_type=Path))
+@configured("k", "p", "q", "lenient")
+@json_option
+def inspect(config: Config, as_json: bool, path: Path) -> None:
+    """Tell what is in a folder (series, matrix or factors) and what a run on it would need."""
+    from ..inspection import inspect_path
+
+    found = inspect_path(path, config)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    for title, columns, rows in found.tables():
+        print_table(title, columns, rows)
+    for line in found.notes:
+        click.echo(line)
+
+
+@ctmahout.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check Java, Spark, the jars and the decoders, and say what to do."""
+    from ..doctor import check_environment
+
+    checks = check_environment()
+    if as_json:
+        print_json([check.as_dict() for check in checks])
+    else:
+        print_table("Environment", ("", "check", "found"), [("ok" if c.ok else "NO", c.name, c.found) for c in checks])
+        for check in checks:
+            if check.advice:
+                click.echo(f"{check.name}: {check.advice}")
+    if not all(check.ok for check in checks):
+        raise SystemExit(5)
+
+
+@ctmahout.command()
+@click.argument("A", type=click.Path(path_type=Path))
+@click.argument("B", type=click.Path(path_type=Path))
+@configured("lenient", "workers")
+@json_option
+def compare(config: Config, as_json: bool, a: Path, b: Path) -> None:
+    """Score the series in folder A against the reference series in folder B."""
+    from ..comparison import compare_series
+
+    scores = compare_series(a, b, config)
+    if as_json:
+        print_json(scores)
+        return
+    print_table(f"{a} against {b}", ("measure", "value"), list(_flat(scores)))
+
+
+def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name} ")
+        else:
+            rows.append((prefix + name.replace("_", " "), "" if value is None else f"{value:.4f}"))
+    return rows
+
+
+@ctmahout.command()
+@click.argument("OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--size",
+    type=click.IntRange(32, 1024),
+    default=256,
+    show_default=True,
+    help="Rows and columns of a slice.",
+)
+@click.option("--slices", type=click.IntRange(2, 2000), default=64, show_default=True, help="Slices.")
+@click.option(
+    "--dose",
+    type=click.FloatRange(0.001, 10.0),
+    default=0.1,
+    show_default=True,
+    help="Share of the full dose.",
+)
+@click.option(
+    "--extent-mm",
+    type=click.FloatRange(1.0, 2000.0),
+    default=None,
+    help="Length scanned; slices lie 3 mm apart if not given.",
+)
+@configured("seed", "overwrite")
+@json_option
+def phantom(
+    config: Config, as_json: bool, out: Path, size: int, slices: int, dose: float, extent_mm: float | None
+) -> None:
+    """Write a synthetic low-dose chest CT to OUT/noisy, and its noise-free twin to OUT/clean."""
+    from ..phantom import write_phantom
+
+    with progress_bar() as progress:
+        folders = write_phantom(
+            out,
+            size=size,
+            slices=slices,
+            dose=dose,
+            extent_mm=extent_mm,
+            seed=config.seed,
+            overwrite=config.overwrite,
+            progress=progress,
+        )
+    if as_json:
+        print_json({name: str(folder) for name, folder in folders.items()})
+        return
+    for name, folder in folders.items():
+        click.echo(f"{name:6}  {folder}")
+
+
+@ctmahout.command()
+@click.option("--spark", metavar="VERSION", help="For this Spark, instead of the one installed.")
+@configured("jar")
+@json_option
+def jar(config: Config, as_json: bool, spark: str | None) -> None:
+    """Print the path of the jar for spark-submit."""
+    from ..engine import find_jar
+
+    found = find_jar(config.jar, spark=spark)
+    if as_json:
+        print_json(found.as_dict())
+        return
+    click.echo(found.path)

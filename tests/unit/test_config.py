@@ -1,0 +1,69 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ctmahout import Config, ConfigError
+
+
+def test_flags_overrule_the_environment_which_overrules_the_file(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('q = 2\np = 20\nstrength = ["rank:3", "auto"]\n')
+    config = Config.load(file=file, environ={"CTMAHOUT_P": "30", "CTMAHOUT_Q": "3"}, flags={"q": 4, "k": None})
+    assert (config.q, config.p, config.k) == (4, 30, None)
+    assert config.strength == ("rank:3", "auto")
+
+
+@given(
+    strength=st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1), min_size=1),
+    k=st.none() | st.integers(1, 10**6),
+    lenient=st.booleans(),
+    suffix=st.text(st.characters(codec="utf-8", exclude_categories=["Cs"])),
+)
+def test_what_show_config_prints_reads_back(tmp_path_factory, strength, k, lenient, suffix):
+    config = Config(strength=tuple(strength), k=k, lenient=lenient, series_suffix=suffix)
+    file = tmp_path_factory.mktemp("toml") / "run.toml"
+    file.write_text(config.to_toml(), encoding="utf-8")
+    assert Config.load(file=file) == config
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("strenght = ['auto']\n")
+    with pytest.raises(ConfigError, match="Did you mean strength") as e:
+        Config.load(file=file)
+    assert e.value.code == "CTM_CONFIG_UNKNOWN_KEY"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"k": 0},
+        {"k": "5"},
+        {"k": True},
+        {"p": -1},
+        {"engine": "mahout"},
+        {"strength": ()},
+        {"lenient": 1},
+        {"seed": 1.5},
+    ],
+)
+def test_a_value_out_of_range_or_of_another_type_is_refused(values):
+    with pytest.raises(ConfigError) as e:
+        Config.of(values)
+    assert e.value.code == "CTM_CONFIG_VALUE"
+
+
+@pytest.mark.parametrize(("name", "text"), [("CTMAHOUT_K", "many"), ("CTMAHOUT_LENIENT", "maybe")])
+def test_a_bad_environment_variable_is_named(name, text):
+    with pytest.raises(ConfigError, match=name):
+        Config.load(environ={name: text})
+
+
+@pytest.mark.parametrize("content", [b"k = ", b"\xff\xfe\x00", None])
+def test_a_file_that_is_not_toml_is_refused(tmp_path, content):
+    file = tmp_path / "run.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as e:
+        Config.load(file=file)
+    assert e.value.code == "CTM_CONFIG_FILE"

@@ -1,0 +1,51 @@
+import pickle
+import re
+
+import pytest
+
+from ctmahout.errors import CtmahoutError, InputError, catalogue, from_text
+
+
+@pytest.mark.parametrize("code", catalogue())
+def test_every_entry_makes_an_error_that_says_what_and_what_next(code):
+    error = CtmahoutError(code)
+    assert type(error) is not CtmahoutError
+    assert str(error).startswith(f"[{code}] ")
+    assert error.message.endswith(".")
+    assert error.hint
+    assert error.exit_code in (2, 3, 4, 5, 6, 130)
+
+
+def test_errors_survive_a_process_boundary():
+    error = InputError("CTM_INPUT_NOT_FOUND", path="/a")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.code, copy.message, copy.hint) == (
+        InputError,
+        error.code,
+        error.message,
+        error.hint,
+    )
+
+
+def test_the_cause_is_found_in_what_spark_wraps_around_it():
+    text = (
+        "org.apache.spark.SparkException: Job aborted due to stage failure: Task 3 in stage 2.0 failed 1 times\n"
+        "Caused by: org.ctmahout.bridge.CtmahoutException: [CTM_EXCHANGE_NOT_FINITE] /m: row 7 of group 0 is NaN.\n"
+        "\tat org.apache.spark.rdd.RDD.iterator(RDD.scala:338)\n"
+    )
+    error = from_text(text)
+    assert error is not None
+    assert error.code == "CTM_EXCHANGE_NOT_FINITE"
+    assert error.message == "/m: row 7 of group 0 is NaN."
+    assert error.exit_code == 4
+
+
+@pytest.mark.parametrize("text", ["", "java.lang.NullPointerException", "[CTM_NO_SUCH_CODE] what"])
+def test_a_text_without_a_known_code_is_no_error_of_ours(text):
+    assert from_text(text) is None
+
+
+def test_messages_name_what_was_given_and_hints_do_not_repeat_them():
+    for code, entry in catalogue().items():
+        assert re.fullmatch(r"CTM_[A-Z_]+", code)
+        assert entry["message"] != entry["hint"]

@@ -1,0 +1,94 @@
+import errno
+import os
+
+import pytest
+
+from ctmahout.errors import OutputError
+from ctmahout.staging import refuse_overlap, staged
+
+
+def ours(path):
+    return (path / "mark").exists()
+
+
+def entries(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_the_output_appears_whole(tmp_path):
+    with staged(tmp_path / "deep" / "out", overwrite=False, ours=ours) as partial:
+        (partial / "mark").write_text("1")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert entries(tmp_path / "deep") == ["out"]
+
+
+@pytest.mark.parametrize("stop", [RuntimeError("bug"), KeyboardInterrupt(), SystemExit(1)])
+def test_nothing_is_left_when_the_work_stops(tmp_path, stop):
+    with pytest.raises(type(stop)), staged(tmp_path / "out", overwrite=False, ours=ours) as partial:
+        (partial / "half").write_text("1")
+        raise stop
+    assert entries(tmp_path) == []
+
+
+def test_a_failed_overwrite_keeps_the_old_output(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mark").write_text("old")
+    with pytest.raises(RuntimeError), staged(out, overwrite=True, ours=ours) as partial:
+        (partial / "mark").write_text("new")
+        raise RuntimeError
+    assert (out / "mark").read_text() == "old"
+    with staged(out, overwrite=True, ours=ours) as partial:
+        (partial / "mark").write_text("new")
+    assert (out / "mark").read_text() == "new"
+    assert entries(tmp_path) == ["out"]
+
+
+def test_what_others_wrote_is_never_replaced(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError) as e, staged(out, overwrite=overwrite, ours=ours):
+            raise AssertionError("the work must not begin")
+        assert e.value.code == "CTM_OUTPUT_EXISTS"
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_a_file_in_the_way_is_never_replaced(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputError), staged(tmp_path / "out", overwrite=True, ours=lambda _: True):
+        pass
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_empty_folder_may_be_filled(tmp_path):
+    (tmp_path / "out").mkdir()
+    with staged(tmp_path / "out", overwrite=False, ours=ours) as partial:
+        (partial / "mark").write_text("1")
+    assert entries(tmp_path / "out") == ["mark"]
+
+
+def test_a_full_disk_is_told_as_such(tmp_path):
+    with (
+        pytest.raises(OutputError, match="No space left") as e,
+        staged(tmp_path / "out", overwrite=False, ours=ours),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert e.value.code == "CTM_OUTPUT_UNWRITABLE"
+    assert entries(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_is_told_as_such(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError) as e, staged(tmp_path / "file" / "out", overwrite=False, ours=ours):
+        pass
+    assert e.value.code == "CTM_OUTPUT_UNWRITABLE"
+
+
+@pytest.mark.parametrize(("output", "source"), [("a", "a"), ("a/b", "a"), ("a", "a/b"), ("a/../a", "a")])
+def test_output_and_input_do_not_lie_in_each_other(tmp_path, output, source):
+    with pytest.raises(OutputError) as e:
+        refuse_overlap(tmp_path / output, tmp_path / source)
+    assert e.value.code == "CTM_OUTPUT_IS_INPUT"
+    refuse_overlap(tmp_path / "ab", tmp_path / "a")
