@@ -1,0 +1,38 @@
+"""What all tests share: where real CT files are, and which tools must be there."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def missing(what: str) -> None:
+    """Fail in CI, where everything must be there; elsewhere skip and say why."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def ct_data() -> Path:
+    """The folder of real CT files (see CONTRIBUTING.md)."""
+    folder = Path(os.environ.get("CTMAHOUT_TEST_DATA", ROOT.parent / "shared" / "data" / "ct"))
+    if not folder.is_dir():
+        missing(f"no real CT files at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dicom_tools() -> None:
+    """dicom3tools, dcmtk and gdcm, the external judges of what we write."""
+    absent = [tool for tool in ("dciodvfy", "dcentvfy", "dcmdump", "gdcmconv") if not shutil.which(tool)]
+    if absent:
+        missing(f"not installed: {', '.join(absent)}")
