@@ -1,0 +1,69 @@
+package org.ctmahout.bridge
+
+import org.apache.spark.SparkContext
+
+/** The manifest of a factors directory, which is also what the caller gets (contract/v1/manifest.schema.json). */
+private[bridge] object Answer {
+
+  def text(
+      request: Request,
+      input: MatrixManifest,
+      results: Seq[GroupResult],
+      checksums: Map[Int, Map[String, String]],
+      seconds: Seq[(String, Double)],
+      sc: SparkContext): String = {
+    val json = Json.newObject()
+    json.put("kind", "factors").put("exchange_version", Manifest.Version).put("dtype", input.dtype.name)
+    val groups = json.putArray("groups")
+    results.foreach { r =>
+      val g = r.group
+      val one = groups.addObject().put("group", g.group).put("rows", g.rows).put("columns", g.columns)
+      one.put("rank", r.factors.s.length)
+      val sums = one.putObject("checksums")
+      checksums(g.group).foreach { case (part, sum) => sums.put(part, sum) }
+      one.put("squared_norm", r.cached.squaredNorm)
+      one.put("residual", residual(r.cached.squaredNorm, r.factors.s))
+      one.put("orthogonality_v", orthogonality(r.factors.v))
+      r.factors.orthogonalityU.foreach(one.put("orthogonality_u", _))
+    }
+    json.set[com.fasterxml.jackson.databind.JsonNode]("request", request.parameters)
+    json.put("input_sha256", input.sha256)
+    val writer = json.putObject("writer").put("engine", "spark")
+    BuildInfo.facts().forEach((key, value) => if (WriterKeys.contains(key)) writer.put(key, value))
+    val timings = json.putObject("timings_s")
+    seconds.foreach { case (phase, s) => timings.put(phase, math.rint(s * 1000) / 1000) }
+    json.put("application_id", sc.applicationId)
+    json.put("partitions", results.map(_.cached.blocks.getNumPartitions).max)
+    val warnings = json.putArray("warnings")
+    results.flatMap(_.factors.warnings).distinct.foreach(warnings.add)
+    Json.mapper.writeValueAsString(json)
+  }
+
+  private val WriterKeys = Set("name", "version", "spark", "scala", "mahout", "java", "blas")
+
+  /** |A - U diag(s) V'| / |A|: what is left of the squared norm when that of the components is taken off. */
+  def residual(squaredNorm: Double, s: Array[Double]): Double =
+    if (squaredNorm == 0) 0.0 else math.sqrt(math.max(0.0, squaredNorm - s.map(x => x * x).sum) / squaredNorm)
+
+  /** Largest entry of |V'V - I|. */
+  def orthogonality(v: Array[Array[Double]]): Double = {
+    val r = v.headOption.fold(0)(_.length)
+    val gram = Array.ofDim[Double](r, r)
+    for (row <- v) {
+      var i = 0
+      while (i < r) {
+        val x = row(i)
+        val to = gram(i)
+        var j = 0
+        while (j < r) {
+          to(j) += x * row(j)
+          j += 1
+        }
+        i += 1
+      }
+    }
+    var worst = 0.0
+    for (i <- 0 until r; j <- 0 until r) worst = math.max(worst, math.abs(gram(i)(j) - (if (i == j) 1.0 else 0.0)))
+    worst
+  }
+}

@@ -1,0 +1,123 @@
+package org.ctmahout.bridge
+
+import java.security.MessageDigest
+
+import com.fasterxml.jackson.databind.JsonNode
+import com.fasterxml.jackson.databind.node.ObjectNode
+import org.apache.hadoop.fs.{FileSystem, Path}
+
+private[bridge] final case class MatrixGroup(group: Int, rows: Long, columns: Int, checksum: String)
+
+/** What the manifest of a matrix directory says, as far as this side needs it. */
+private[bridge] final case class MatrixManifest(path: Path, dtype: Dtype, groups: Seq[MatrixGroup], sha256: String) {
+  def columns: Int = groups.head.columns
+
+  /** Size of the values of some groups, in bytes and uncompressed. */
+  def bytes(some: Seq[MatrixGroup]): Long = some.map(g => g.rows * g.columns * dtype.bytes).sum
+}
+
+/** Reads `_ctmahout.json`: the first of the checks of contract/v1, in its order. */
+private[bridge] object Manifest {
+  val Name = "_ctmahout.json"
+  val Version = "1.0"
+  private val Major = Version.takeWhile(_ != '.')
+
+  def readMatrix(fs: FileSystem, path: Path): MatrixManifest = {
+    if (!fs.exists(path)) throw Errors("CTM_INPUT_NOT_FOUND", "path" -> shown(path))
+    val file = new Path(path, Name)
+    if (!fs.exists(file)) throw Errors("CTM_EXCHANGE_NOT_COMMITTED", "path" -> shown(path))
+    val bytes = readAll(fs, file)
+    parseMatrix(path, bytes)
+  }
+
+  private[bridge] def parseMatrix(path: Path, bytes: Array[Byte]): MatrixManifest = {
+    def wrong(problem: String) = Errors("CTM_EXCHANGE_MANIFEST", "path" -> shown(path), "problem" -> problem)
+    val json = Json.parseObject(new String(bytes, "UTF-8")).fold(problem => throw wrong(problem), identity)
+    checkKind(path, json, wrong)
+    checkVersion(path, json, wrong)
+    try {
+      val form = new Form(json)
+      form.text(json, "writer.name")
+      form.text(json, "writer.version")
+      val dtype = form.oneOf("dtype", Dtype.all)(_.name)
+      val groups = form.list("groups").map { g =>
+        MatrixGroup(
+          form.integer(g, "group", 0, Int.MaxValue).toInt,
+          form.integer(g, "rows", 1, Long.MaxValue),
+          form.integer(g, "columns", 1, Int.MaxValue).toInt,
+          form.checksum(g, "checksum"))
+      }
+      if (groups.map(_.group).distinct.size < groups.size) throw new Malformed("a group is listed twice")
+      if (groups.map(_.columns).distinct.size > 1) throw new Malformed("its groups differ in columns")
+      MatrixManifest(path, dtype, groups.sortBy(_.group), sha256(bytes))
+    } catch { case m: Malformed => throw wrong(m.getMessage) }
+  }
+
+  private def checkKind(path: Path, json: ObjectNode, wrong: String => CtmahoutException): Unit =
+    Option(json.get("kind")).filter(_.isTextual).map(_.textValue) match {
+      case Some("matrix") =>
+      case Some("factors") => throw Errors("CTM_EXCHANGE_KIND", "path" -> shown(path), "given" -> "factors", "expected" -> "a matrix")
+      case Some(other) => throw Errors("CTM_EXCHANGE_KIND", "path" -> shown(path), "given" -> s"a $other", "expected" -> "a matrix")
+      case None => throw wrong("kind is missing or no text")
+    }
+
+  private def checkVersion(path: Path, json: ObjectNode, wrong: String => CtmahoutException): Unit = {
+    val version = Option(json.get("exchange_version")).filter(_.isTextual).map(_.textValue).getOrElse("")
+    if (!version.matches("[0-9]+\\.[0-9]+")) throw wrong("exchange_version is missing or not of the form 1.0")
+    if (version.takeWhile(_ != '.') != Major)
+      throw Errors("CTM_EXCHANGE_VERSION", "path" -> shown(path), "given" -> version, "expected" -> Version)
+  }
+
+  private final class Malformed(problem: String) extends RuntimeException(problem)
+
+  /** The checks of manifest.schema.json, by hand: a JSON Schema library would be the only other thing in the jar. */
+  private final class Form(json: ObjectNode) {
+    private def at(node: JsonNode, key: String): JsonNode =
+      key.split('.').foldLeft(node) { (n, k) =>
+        val next = n.get(k)
+        if (next eq null) throw new Malformed(s"$key is missing") else next
+      }
+
+    def text(node: JsonNode, key: String): String = {
+      val value = at(node, key)
+      if (value.isTextual) value.textValue else throw new Malformed(s"$key is $value, expected a text")
+    }
+
+    def oneOf[T](key: String, values: Seq[T])(name: T => String): T = {
+      val found = text(json, key)
+      values.find(name(_) == found).getOrElse(throw new Malformed(s"$key is $found, expected ${values.map(name).mkString(" or ")}"))
+    }
+
+    def integer(node: JsonNode, key: String, least: Long, most: Long): Long = {
+      val value = at(node, key)
+      Json.asLong(value).filter(x => least <= x && x <= most).getOrElse(throw new Malformed(s"$key is $value, expected an integer of at least $least"))
+    }
+
+    def checksum(node: JsonNode, key: String): String = {
+      val value = text(node, key)
+      if (value.matches("[0-9a-f]{16}")) value else throw new Malformed(s"$key is $value, expected 16 hexadecimal digits")
+    }
+
+    def list(key: String): Seq[JsonNode] = {
+      val value = at(json, key)
+      if (!value.isArray || value.isEmpty) throw new Malformed(s"$key is not a list of at least one")
+      val items = Json.elements(value)
+      items.find(!_.isObject).foreach(item => throw new Malformed(s"$key holds $item, expected objects"))
+      items
+    }
+  }
+
+  /** A path as the user would write it: without the scheme where it is the local disk. */
+  def shown(path: Path): String = if (path.toUri.getScheme == "file") path.toUri.getPath else path.toString
+
+  private def readAll(fs: FileSystem, file: Path): Array[Byte] = {
+    val bytes = new Array[Byte](Math.toIntExact(fs.getFileStatus(file).getLen))
+    val in = fs.open(file)
+    try in.readFully(0, bytes)
+    finally in.close()
+    bytes
+  }
+
+  private def sha256(bytes: Array[Byte]): String =
+    MessageDigest.getInstance("SHA-256").digest(bytes).map(b => f"${b & 0xff}%02x").mkString
+}
