@@ -1,0 +1,149 @@
+// Three modules, each for two Spark lines: Scala 2.12 with Spark 3.5, Scala 2.13 with Spark 4.
+import com.eed3si9n.jarjarabrams.ShadeRule
+
+val scala212 = "2.12.18"
+val scala213 = "2.13.16"
+val mahoutVersion = "14.1"
+val exchangeVersion = "1.0"
+
+// Compiled against these; run on every release of the line.
+val sparkVersion = Map("2.12" -> "3.5.9", "2.13" -> "4.0.1")
+val sparkLine = Map("2.12" -> "3.5", "2.13" -> "4")
+val netlibVersion = "3.0.3" // what both Spark lines carry
+
+ThisBuild / organization := "org.ctmahout"
+// pyproject.toml is the one place that says the version.
+ThisBuild / version := {
+  val line = """version = "(.+)"""".r
+  IO.readLines((ThisBuild / baseDirectory).value / "pyproject.toml").collectFirst { case line(v) => v }.get
+}
+ThisBuild / scalaVersion := scala213
+ThisBuild / crossScalaVersions := Seq(scala212, scala213)
+
+lazy val root = (project in file("."))
+  .aggregate(mahoutCore, samsaraSpark, bridge)
+  .settings(publish / skip := true, crossScalaVersions := Nil)
+
+def spark(name: String) = Def.setting("org.apache.spark" %% s"spark-$name" % sparkVersion(scalaBinaryVersion.value) % Provided)
+
+// What Spark's own launcher passes to a JVM 17+ (org.apache.spark.launcher.JavaModuleOptions), and the vector module.
+val moduleOptions = Seq("--add-modules=jdk.incubator.vector", "-XX:+IgnoreUnrecognizedVMOptions") ++
+  Seq(
+    "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.util",
+    "java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs",
+    "sun.security.action", "sun.util.calendar"
+  ).map(p => s"--add-opens=java.base/$p=ALL-UNNAMED")
+
+val ours = Seq(
+  scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xfatal-warnings", "-release", "17"),
+  javacOptions ++= Seq("--release", "17", "-Xlint:all", "-Werror"),
+  Test / fork := true,
+  Test / javaOptions ++= moduleOptions ++ Seq("-Xmx2g", "-Dspark.ui.enabled=false", "-Dspark.driver.bindAddress=127.0.0.1"),
+  Test / envVars ++= Map("SPARK_LOCAL_IP" -> "127.0.0.1"),
+  Test / parallelExecution := false,
+  libraryDependencies += "com.github.sbt.junit" % "jupiter-interface" % "0.15.1" % Test,
+  Compile / doc / sources := Nil
+)
+
+lazy val Upstream = config("upstream").hide
+
+// Apache Mahout's core, compiled from the sources artifact that Apache publishes; docs/adr/0001.
+lazy val mahoutCore = (project in file("jvm/mahout-core"))
+  .configs(Upstream)
+  .settings(
+    name := "mahout-core",
+    ivyConfigurations += Upstream,
+    libraryDependencies ++= Seq(
+      "org.apache.mahout" % "mahout-core" % mahoutVersion % Upstream classifier "sources" intransitive (),
+      spark("core").value,
+      "it.unimi.dsi" % "fastutil" % "8.5.16",
+      "com.google.guava" % "guava" % (if (scalaBinaryVersion.value == "2.12") "14.0.1" else "33.6.0-jre") % Provided
+    ),
+    scalacOptions ++= Seq("-language:postfixOps,implicitConversions,higherKinds,existentials", "-nowarn", "-release", "17"),
+    javacOptions ++= Seq("-nowarn", "--release", "17"),
+    Compile / sourceGenerators += Def.task(mahoutSources.value._1).taskValue,
+    Compile / resourceGenerators += Def.task(mahoutSources.value._2).taskValue,
+    Compile / doc / sources := Nil
+  )
+
+// The sources, unpacked once for each Scala line, and Mahout's LICENSE and NOTICE.
+lazy val mahoutSources = taskKey[(Seq[File], Seq[File])]("Unpacks Mahout's published sources")
+mahoutCore / mahoutSources := {
+  val jar = (mahoutCore / Compile / update).value
+    .select(configurationFilter("upstream"))
+    .find(_.getName.endsWith("-sources.jar"))
+    .getOrElse(sys.error("Mahout's sources artifact was not resolved"))
+  val pinned = "033a1e3cde1cf172dd1460d3a970326516c9c5b8edc6974c9314d3522775972d"
+  val leftOut = (mahoutCore / baseDirectory).value / "left-out.txt"
+  val sources = (mahoutCore / crossTarget).value / "src_managed" / "mahout"
+  val resources = (mahoutCore / crossTarget).value / "resource_managed" / "mahout" / "META-INF" / "mahout"
+  val unpack = FileFunction.cached((mahoutCore / streams).value.cacheDirectory / "mahout", FilesInfo.hash) { _ =>
+    val found = java.security.MessageDigest.getInstance("SHA-256").digest(IO.readBytes(jar)).map("%02x".format(_)).mkString
+    if (found != pinned) sys.error(s"$jar has SHA-256 $found, not the pinned $pinned")
+    val prefixes = IO.readLines(leftOut).map(_.trim).filter(l => l.nonEmpty && !l.startsWith("#"))
+    IO.delete(Seq(sources, resources))
+    def code(n: String) = (n.endsWith(".java") || n.endsWith(".scala")) && !prefixes.exists(n.startsWith)
+    IO.unzip(jar, sources, (n: String) => code(n))
+    IO.withTemporaryDirectory { tmp =>
+      IO.unzip(jar, tmp, (n: String) => n == "META-INF/LICENSE" || n == "META-INF/NOTICE")
+      IO.copyDirectory(tmp / "META-INF", resources)
+    }
+    ((sources ** "*").get() ++ (resources ** "*").get()).filter(_.isFile).toSet
+  }
+  val files = unpack(Set(jar, leftOut)).toSeq.sortBy(_.getPath)
+  files.partition(f => f.getName.endsWith(".java") || f.getName.endsWith(".scala"))
+}
+
+// Mahout's distributed engine for today's Spark; usable without the rest.
+lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
+  .dependsOn(mahoutCore)
+  .settings(ours)
+  .settings(
+    name := "samsara-spark",
+    // The vector kernel needs an incubator module, which --release hides and -Werror would not let pass.
+    javacOptions := Seq("--add-modules", "jdk.incubator.vector", "-source", "17", "-target", "17", "-nowarn"),
+    libraryDependencies ++= Seq(spark("core").value, "dev.ludovic.netlib" % "blas" % netlibVersion % Provided)
+  )
+
+// The door: request in, manifest out, Parquet on both ends.
+lazy val bridge = (project in file("jvm/bridge"))
+  .dependsOn(samsaraSpark)
+  .settings(ours)
+  .settings(
+    name := "bridge",
+    libraryDependencies ++= Seq(spark("core").value, spark("sql").value),
+    Compile / resourceGenerators += Def.task {
+      val out = (Compile / resourceManaged).value / "org" / "ctmahout" / "contract" / "errors.json"
+      IO.copyFile((ThisBuild / baseDirectory).value / "contract" / "v1" / "errors.json", out)
+      Seq(out)
+    }.taskValue,
+    Compile / packageOptions += Package.ManifestAttributes(
+      "Ctmahout-Version" -> version.value,
+      "Ctmahout-Exchange-Version" -> exchangeVersion,
+      "Ctmahout-Spark-Line" -> sparkLine(scalaBinaryVersion.value),
+      "Ctmahout-Scala-Version" -> scalaVersion.value,
+      "Ctmahout-Mahout-Version" -> mahoutVersion,
+      "Ctmahout-Git-Commit" -> gitCommit
+    ),
+    assembly / packageOptions := (Compile / packageBin / packageOptions).value,
+    assembly / mainClass := Some("org.ctmahout.bridge.Main"),
+    assembly / assemblyJarName := s"ctmahout-spark${sparkLine(scalaBinaryVersion.value)}_${scalaBinaryVersion.value}-${version.value}.jar",
+    assembly / assemblyOption ~= { _.withIncludeScala(false) },
+    assembly / test := {},
+    // Mahout's core uses a few of fastutil's 57 MB; another name keeps them apart from what a cluster may carry.
+    assembly / assemblyShadeRules := Seq(
+      ShadeRule.rename("it.unimi.dsi.fastutil.**" -> "org.ctmahout.shaded.fastutil.@1").inAll,
+      ShadeRule.keep("org.ctmahout.**", "org.apache.mahout.**").inAll
+    ),
+    assembly / assemblyMergeStrategy := {
+      case PathList("META-INF", "mahout", _*) => MergeStrategy.first
+      case PathList("META-INF", "MANIFEST.MF") => MergeStrategy.discard
+      case PathList("META-INF", _*) => MergeStrategy.discard
+      case PathList(name) if name.endsWith(".class") => MergeStrategy.discard // module-info
+      case _ => MergeStrategy.deduplicate
+    }
+  )
+
+lazy val gitCommit: String =
+  try scala.sys.process.Process("git rev-parse --short=12 HEAD").!!(scala.sys.process.ProcessLogger(_ => ())).trim
+  catch { case _: RuntimeException | _: java.io.IOException => "unknown" }
