@@ -1,0 +1,118 @@
+"""The doors to the decomposition: one request goes in, the manifest of the factors comes out.
+
+======  ==============================================================  =========================================
+door    where Mahout runs                                               for
+======  ==============================================================  =========================================
+py4j    the JVM that PySpark starts, or a session the user has          notebooks, laptops, tests
+jpype   a JVM inside this Python process                                fast local runs, small containers
+submit  spark-submit with the bundled jar                               clusters
+numpy   nowhere: `ctmahout.reference`, the same algorithm in numpy      a machine without Java, the tests' oracle
+======  ==============================================================  =========================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+from ..config import ENGINES, nearest
+from ..errors import ConfigError
+from .jars import Jar, find_jar
+from .java import Java, find_java
+from .request import Request
+from .session import spark_builder
+
+__all__ = ["Door", "Jar", "Java", "Request", "connect", "find_jar", "find_java", "spark_builder"]
+
+
+class Door(Protocol):
+    """A way to the decomposition. Use it in a ``with`` statement, or close it."""
+
+    @property
+    def name(self) -> str:
+        """One of `ctmahout.config.ENGINES`."""
+
+    def run(self, request: Request) -> dict[str, Any]:
+        """Decompose, write the factors directory and return its manifest.
+
+        On any error, and on Ctrl-C, nothing half-written is left.
+
+        Raises
+        ------
+        CtmahoutError
+            The same code for the same fault through every door.
+        """
+
+    def close(self) -> None:
+        """Stop what this door started, and nothing else."""
+
+    def __enter__(self) -> Door: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def connect(
+    engine: str = "py4j",
+    *,
+    session: object = None,
+    master: str | None = None,
+    jar: str | None = None,
+    conf: Mapping[str, str] | None = None,
+    driver_memory: str | None = None,
+    spark_home: str | None = None,
+) -> Door:
+    """Open a door to the decomposition.
+
+    Parameters
+    ----------
+    engine : str
+        "py4j", "jpype", "submit" or "numpy".
+    session : SparkSession, optional
+        A session of yours, for "py4j": it is neither reconfigured nor stopped, and its jar is checked.
+    master : str, optional
+        Spark master; ``local[*]`` if not given.
+    jar : str, optional
+        The ctmahout jar, instead of CTMAHOUT_JAR and the bundled one.
+    conf : mapping, optional
+        Further Spark settings.
+    driver_memory : str, optional
+        Heap of the driver, for instance ``4g``; if not given, what Spark's defaults say, or a share of this
+        machine's memory.
+    spark_home : str, optional
+        A Spark distribution, instead of SPARK_HOME and the installed pyspark; for "jpype" and "submit".
+
+    Raises
+    ------
+    ConfigError
+        CTM_ENGINE_UNKNOWN, CTM_CONFIG_VALUE.
+    EngineError
+        CTM_JAVA_MISSING, CTM_JAVA_OLD, CTM_JAVA_NEW, CTM_SPARK_MISSING, CTM_SPARK_CONNECT, CTM_JAR_MISSING,
+        CTM_JAR_MISMATCH, CTM_JAR_INVISIBLE, CTM_JVM_RUNNING, CTM_ENGINE_FAILED.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(
+            "CTM_ENGINE_UNKNOWN", given=engine, expected=", ".join(ENGINES), nearest=nearest(engine, ENGINES)
+        )
+    if session is not None and engine != "py4j":
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="options", key="session", value="given", expected="none with engine " + engine
+        )
+    settings: dict[str, Any] = {"master": master, "jar": jar, "conf": conf, "driver_memory": driver_memory}
+    if engine == "numpy":
+        from .numpy import NumpyDoor
+
+        return NumpyDoor()
+    if engine == "py4j":
+        from .py4j import Py4jDoor
+
+        return Py4jDoor(session, **settings)
+    if engine == "jpype":
+        from .jpype import JpypeDoor
+
+        return JpypeDoor(spark_home=spark_home, **settings)
+    from .submit import SubmitDoor
+
+    return SubmitDoor(spark_home=spark_home, **settings)

@@ -1,0 +1,99 @@
+"""Which Java there is, asked before anything of Spark starts: its own complaints come late and from deep inside."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ..errors import EngineError
+
+__all__ = ["Java", "find_java"]
+
+_LEAST = 17
+# JDK 23 took away Subject.getSubject, which Hadoop 3.3 calls at once; Spark 4 comes with a newer Hadoop.
+_NEWEST_OF_SPARK_35 = 22
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java that was found.
+
+    Attributes
+    ----------
+    path : Path
+        The ``java`` command.
+    home : Path
+        Its ``java.home``.
+    version : str
+        For instance ``17.0.15``.
+    """
+
+    path: Path
+    home: Path
+    version: str
+
+    @property
+    def major(self) -> int:
+        """17 for ``17.0.15``, 8 for ``1.8.0_392``, 25 for ``25-ea``."""
+        numbers = [int(x) for x in re.findall(r"\d+", self.version)]
+        return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
+
+    @property
+    def libjvm(self) -> Path:
+        """The library that JPype loads."""
+        names = ("libjvm.so", "libjvm.dylib")
+        found = (self.home / "lib" / "server" / name for name in names)
+        return next((path for path in found if path.exists()), self.home / "lib" / "server" / names[0])
+
+
+def find_java(spark: str | None = None) -> Java:
+    """Return the Java that Spark's own scripts would take: JAVA_HOME's, else the first on PATH.
+
+    Parameters
+    ----------
+    spark : str, optional
+        Version of the Spark that it is for.
+
+    Raises
+    ------
+    EngineError
+        CTM_JAVA_MISSING, CTM_JAVA_OLD, CTM_JAVA_NEW.
+    """
+    java_home = os.environ.get("JAVA_HOME")
+    command = shutil.which("java", path=str(Path(java_home, "bin"))) if java_home else shutil.which("java")
+    java = _ask(command) if command else None
+    if java is None:
+        raise EngineError("CTM_JAVA_MISSING", java_home=java_home or "not set")
+    if java.major < _LEAST:
+        raise EngineError("CTM_JAVA_OLD", given=java.version, path=java.path, expected=_LEAST)
+    if spark is not None and spark.startswith("3.") and java.major > _NEWEST_OF_SPARK_35:
+        raise EngineError("CTM_JAVA_NEW", given=java.version, path=java.path, spark=spark, expected=_NEWEST_OF_SPARK_35)
+    return java
+
+
+@lru_cache(maxsize=8)
+def _ask(command: str) -> Java | None:
+    """Return what ``java`` says of itself; None if it says nothing, like the placeholder of macOS."""
+    try:
+        said = subprocess.run(
+            [command, "-XshowSettings:properties", "-version"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    properties = dict(
+        re.findall(r"^\s*(java\.home|java\.version) = (.*?)\s*$", said.stdout + said.stderr, re.MULTILINE)
+    )
+    if not re.search(r"\d", properties.get("java.version", "")):
+        return None
+    home = Path(properties.get("java.home", Path(command).resolve().parent.parent))
+    return Java(Path(command), home, properties["java.version"])

@@ -1,0 +1,94 @@
+"""The numpy door: the reference through the same request and the same directories, without Java."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrix, write_factors
+from ..exchange.manifest import pick
+from ..reference import dssvd
+from ..staging import refuse_existing, refuse_overlap
+from .request import Request
+
+__all__ = ["NumpyDoor"]
+
+
+class NumpyDoor:
+    """Decomposes in this process; one matrix at a time is in memory, and `partitions` means nothing."""
+
+    name = "numpy"
+
+    def run(self, request: Request) -> dict[str, Any]:
+        """See `ctmahout.engine.Door.run`."""
+        source, target = _local(request.input), _local(request.output)
+        manifest = read_manifest(source, "matrix")
+        groups = sorted(request.groups or [g.group for g in manifest.groups])
+        for g in pick(source, manifest, groups):
+            if request.k is not None and request.k > g.columns:
+                raise ConfigError("CTM_RANK_RANGE", given=request.k, group=g.group, rows=g.rows, columns=g.columns)
+        refuse_overlap(target, source)
+        refuse_existing(target, overwrite=request.overwrite, ours=is_exchange)
+        timings = {"read": 0.0, "dssvd": 0.0}
+        return write_factors(
+            target,
+            _decomposed(source, manifest, groups, request, timings),
+            dtype=manifest.dtype,
+            request=request.parameters(),
+            input_sha256=manifest.sha256,
+            engine=self.name,
+            timings_s=timings,
+            overwrite=request.overwrite,
+        ).to_dict()
+
+    def close(self) -> None:
+        """Do nothing: nothing was started."""
+
+    def __enter__(self) -> NumpyDoor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _decomposed(
+    source: Path, manifest: Manifest, groups: list[int], request: Request, timings: dict[str, float]
+) -> Iterator[Svd]:
+    for group in groups:
+        start = time.perf_counter()
+        A = read_matrix(source, group)
+        read = time.perf_counter()
+        found = dssvd(A, request.k, request.p, request.q, request.seed, want_u="u" in request.want, group=group)
+        timings["read"] += read - start
+        timings["dssvd"] += time.perf_counter() - read
+        yield Svd(
+            group=group,
+            s=found.s,
+            v=np.ascontiguousarray(found.v),
+            u=found.u,
+            rows=A.shape[0],
+            columns=A.shape[1],
+            squared_norm=found.squared_norm,
+            warnings=found.warnings,
+        )
+
+
+def _local(location: str) -> Path:
+    """Return the path of a request's location: a path or a ``file:`` URI."""
+    if location.startswith("/"):
+        return Path(location)
+    parts = urlsplit(location)
+    if parts.scheme != "file":
+        raise ConfigError(
+            "CTM_REQUEST_INVALID", problem=f"{location} is on another machine, the numpy engine only reads local files"
+        )
+    return Path(unquote(parts.path))

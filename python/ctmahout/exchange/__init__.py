@@ -1,0 +1,26 @@
+"""What Python and the JVM hand each other: matrices and factors as Parquet directories (contract/v1/README.md).
+
+A directory with its ``_ctmahout.json`` is complete; every value read has passed page checksums, the checks of the
+contract in its order, and the checksum of its group.
+"""
+
+from __future__ import annotations
+
+from .checksum import checksum
+from .factors import Factors, Svd, read_factors, write_factors
+from .manifest import Group, Manifest, is_exchange, read_manifest
+from .matrices import read_matrix, write_matrix
+
+__all__ = [
+    "Factors",
+    "Group",
+    "Manifest",
+    "Svd",
+    "checksum",
+    "is_exchange",
+    "read_factors",
+    "read_manifest",
+    "read_matrix",
+    "write_factors",
+    "write_matrix",
+]

@@ -1,0 +1,213 @@
+"""Factors directories: singular values, V and maybe U of each group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..staging import staged
+from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
+from .parquet import Expected, PartWriter, read_parts
+
+__all__ = ["Factors", "Svd", "read_factors", "write_factors"]
+
+
+@dataclass(frozen=True, eq=False)
+class Svd:
+    """The factors of one matrix A of shape (m, n): A is about U diag(s) V'.
+
+    Attributes
+    ----------
+    group : int
+        Number of the matrix in its directory.
+    s : ndarray of shape (r,), float64
+        Singular values, descending, in the units of A.
+    v : ndarray of shape (n, r), float64
+        Orthonormal columns; in each the entry of largest magnitude is positive.
+    u : ndarray of shape (m, r), or None
+        Orthonormal columns, of A's element type.
+    rows, columns : int
+        m and n.
+    squared_norm : float
+        Squared Frobenius norm of A.
+    warnings : tuple of str
+    """
+
+    group: int
+    s: NDArray[np.float64]
+    v: NDArray[np.float64]
+    u: NDArray[np.floating] | None
+    rows: int
+    columns: int
+    squared_norm: float
+    warnings: tuple[str, ...]
+
+    @property
+    def rank(self) -> int:
+        """r, the number of components; fewer than asked for if A has no more directions."""
+        return self.s.size
+
+    @property
+    def residual(self) -> float:
+        """|A - U diag(s) V'| / |A| in the Frobenius norm, 0 for a zero matrix."""
+        if self.squared_norm <= 0:
+            return 0.0
+        return float(np.sqrt(max(0.0, self.squared_norm - float(self.s @ self.s)) / self.squared_norm))
+
+
+@dataclass(frozen=True, eq=False)
+class Factors(Svd):
+    """The factors of one matrix, as read from a directory.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Of the directory: the request, what wrote it and how long that took.
+    """
+
+    manifest: Manifest = field(repr=False)
+
+
+def write_factors(
+    path: str | Path,
+    groups: Iterable[Svd],
+    *,
+    dtype: str,
+    request: Mapping[str, Any],
+    input_sha256: str,
+    engine: str,
+    timings_s: Mapping[str, float],
+    overwrite: bool = False,
+) -> Manifest:
+    """Write a factors directory; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    groups : iterable of Svd
+        Taken one after the other; either all have a U or none.
+    dtype : str
+        Element type of the matrix, in which U is stored.
+    request : mapping
+        k, p, q, seed and want.
+    input_sha256 : str
+        ``sha256`` of the matrix's manifest.
+    engine : str
+        Name of the door.
+    timings_s : mapping
+        Seconds by phase; looked at when all groups are written.
+    overwrite : bool
+        Replace an exchange directory that is there; nothing else is ever replaced.
+
+    Raises
+    ------
+    OutputError
+        CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+    """
+    path = Path(path)
+    with staged(path, overwrite=overwrite, ours=is_exchange) as partial:
+        entries: list[dict[str, Any]] = []
+        warnings: list[str] = []
+        with ExitStack() as stack:
+            parts = {
+                name: stack.enter_context(_writer(partial / name, dtype if name == "u" else "float64", path))
+                for name in request["want"]
+            }
+            for svd in groups:
+                entries.append(_write_group(parts, svd))
+                warnings += svd.warnings
+        return write_manifest(
+            partial,
+            {
+                "kind": "factors",
+                "exchange_version": VERSION,
+                "dtype": dtype,
+                "groups": entries,
+                "request": dict(request),
+                "input_sha256": input_sha256,
+                "writer": {"name": "ctmahout", "version": __version__, "engine": engine},
+                "timings_s": {name: round(value, 6) for name, value in timings_s.items()},
+                "warnings": warnings,
+            },
+        )
+
+
+def read_factors(path: str | Path, group: int = 0) -> Factors:
+    """Read the factors of one matrix.
+
+    Raises
+    ------
+    InputError, ExchangeError
+        The checks of contract/v1, in its order.
+    """
+    path = Path(path)
+    manifest = read_manifest(path, "factors")
+    (g,) = pick(path, manifest, [group])
+    known = [each.group for each in manifest.groups]
+    rows = {"s": 1, "v": g.columns, "u": g.rows}
+    parts = {
+        name: read_parts(
+            path,
+            path / name,
+            {group: Expected(rows[name], g.rank, g.checksums[name])},
+            manifest.dtype if name == "u" else "float64",
+            known=known,
+        )[group]
+        for name in ("s", "v", "u")
+        if name in g.checksums
+    }
+    return Factors(
+        group=group,
+        s=parts["s"][0],
+        v=parts["v"],
+        u=parts.get("u"),
+        rows=g.rows,
+        columns=g.columns,
+        squared_norm=g.squared_norm or 0.0,
+        warnings=manifest.warnings,
+        manifest=manifest,
+    )
+
+
+def _writer(folder: Path, dtype: str, path: Path) -> PartWriter:
+    folder.mkdir()
+    return PartWriter(folder, dtype, shown=path, one_width=False)
+
+
+def _write_group(parts: Mapping[str, PartWriter], svd: Svd) -> dict[str, Any]:
+    """Write one group and return its entry in the manifest."""
+    arrays = {"s": svd.s[None, :], "v": svd.v, "u": svd.u}
+    checksums: dict[str, str] = {}
+    for name, part in parts.items():
+        values = arrays[name]
+        if values is None:
+            raise ValueError("u is wanted, but not there")
+        part.append(svd.group, np.arange(len(values)), values)
+        checksums[name] = part.finish(svd.group).checksum
+    return {
+        "group": svd.group,
+        "rows": svd.rows,
+        "columns": svd.columns,
+        "rank": svd.rank,
+        "checksums": checksums,
+        "squared_norm": svd.squared_norm,
+        "residual": svd.residual,
+        "orthogonality_v": _orthogonality(svd.v),
+        **({} if svd.u is None else {"orthogonality_u": _orthogonality(svd.u)}),
+    }
+
+
+def _orthogonality(x: NDArray[np.floating]) -> float:
+    """Return the largest entry of |X'X - I|, in float64 whatever X is stored in."""
+    gram = np.zeros((x.shape[1], x.shape[1]))
+    for start in range(0, len(x), 1 << 14):
+        block = x[start : start + (1 << 14)].astype(np.float64)
+        gram += block.T @ block
+    return float(np.abs(gram - np.eye(len(gram))).max(initial=0.0))

@@ -1,0 +1,133 @@
+"""Matrix directories: written in one pass over blocks of rows, read back as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import __version__
+from ..errors import ExchangeError
+from ..staging import staged
+from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
+from .parquet import Expected, PartWriter, read_parts
+
+__all__ = ["read_matrix", "write_matrix"]
+
+Chunk = tuple[ArrayLike, ArrayLike]
+"""Row numbers of shape (b,), integers, and rows of shape (b, n)."""
+
+
+def write_matrix(
+    path: str | Path,
+    groups: Iterable[ArrayLike | Iterable[Chunk]],
+    *,
+    dtype: str = "float32",
+    units: str,
+    centring: str,
+    layout: Mapping[str, Any],
+    overwrite: bool = False,
+) -> Manifest:
+    """Write a matrix directory; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The directory to write. Beside it, `<name>.partial-<unique>` is filled and then renamed.
+    groups : iterable
+        One matrix after the other, each an array of shape (m, n) or an iterable of (rows, values): row numbers of
+        shape (b,) and their values of shape (b, n). Each of the rows 0 to m - 1 comes once, in any order. All matrices
+        have the same n, and m >= n.
+    dtype : str
+        "float32" or "float64": what is stored.
+    units : str
+        For instance "HU".
+    centring : str
+        "none", or "columns" if the mean of each column was taken off.
+    layout : mapping
+        What inverts the matrix into a volume: JSON values.
+    overwrite : bool
+        Replace an exchange directory that is there; nothing else is ever replaced.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    ExchangeError
+        CTM_EXCHANGE_NOT_FINITE, CTM_EXCHANGE_WIDE, CTM_EXCHANGE_WIDTH, CTM_EXCHANGE_ROW_DUPLICATE,
+        CTM_EXCHANGE_ROW_MISSING, CTM_EXCHANGE_ROW_RANGE.
+    OutputError
+        CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+    """
+    path = Path(path)
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype is {dtype!r}, expected float32 or float64")
+    with staged(path, overwrite=overwrite, ours=is_exchange) as partial:
+        entries: list[dict[str, Any]] = []
+        with PartWriter(partial, dtype, shown=path) as parts:
+            for number, matrix in enumerate(groups):
+                for rows, values in _chunks(matrix):
+                    parts.append(number, rows, values)
+                written = parts.finish(number)
+                if written.rows < written.columns:
+                    raise ExchangeError(
+                        "CTM_EXCHANGE_WIDE", path=path, group=number, rows=written.rows, columns=written.columns
+                    )
+                entries.append(
+                    {
+                        "group": number,
+                        "rows": written.rows,
+                        "columns": written.columns,
+                        "checksum": written.checksum,
+                    }
+                )
+        if not entries:
+            raise ValueError("a matrix directory holds one matrix at least")
+        return write_manifest(
+            partial,
+            {
+                "kind": "matrix",
+                "exchange_version": VERSION,
+                "dtype": dtype,
+                "units": units,
+                "centring": centring,
+                "groups": entries,
+                "layout": dict(layout),
+                "writer": {"name": "ctmahout", "version": __version__},
+            },
+        )
+
+
+def read_matrix(path: str | Path, group: int = 0) -> NDArray[Any]:
+    """Read one matrix of a directory.
+
+    Returns
+    -------
+    ndarray of shape (m, n), float32 or float64
+        As stored.
+
+    Raises
+    ------
+    InputError, ExchangeError
+        The checks of contract/v1, in its order.
+    """
+    path = Path(path)
+    manifest = read_manifest(path, "matrix")
+    (g,) = pick(path, manifest, [group])
+    expected = {group: Expected(g.rows, g.columns, g.checksum or "")}
+    return read_parts(path, path, expected, manifest.dtype, known=[g.group for g in manifest.groups])[group]
+
+
+def _chunks(matrix: ArrayLike | Iterable[Chunk]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    if isinstance(matrix, np.ndarray):
+        yield np.arange(len(matrix)), matrix
+        return
+    if hasattr(matrix, "__array__") or not isinstance(matrix, Iterable):
+        raise TypeError(f"groups must be a list of arrays or of iterables of (rows, values), not of {type(matrix)}")
+    for rows, values in cast("Iterable[Chunk]", matrix):
+        yield np.asarray(rows, dtype=np.int64), np.asarray(values)

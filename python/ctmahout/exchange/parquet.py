@@ -1,0 +1,395 @@
+"""Rows in Parquet files, in both directions: the only module that knows pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ..errors import ExchangeError
+from .checksum import hex_digits, sum_of_rows
+from .manifest import shown as listed
+
+__all__ = ["Expected", "PartWriter", "Written", "read_parts"]
+
+ROW_GROUP_BYTES = 8 << 20
+PART_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the manifest says of a group: its shape (rows, columns) and checksum."""
+
+    rows: int
+    columns: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of a group."""
+
+    rows: int
+    columns: int
+    checksum: str
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+@dataclass
+class _Open:
+    """A group that is being written."""
+
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    sum: int = 0
+
+
+class PartWriter:
+    """Writes the rows of one directory: row groups of about 8 MB, part files of about 64 MB.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder.
+    dtype : str
+        "float32" or "float64".
+    shown : Path
+        The name that errors give to the folder.
+    one_width : bool
+        All groups have rows of one length, not 0; else only the rows of each group.
+    """
+
+    def __init__(self, folder: Path, dtype: str, *, shown: Path, one_width: bool = True) -> None:
+        self.folder = folder
+        self.dtype = np.dtype(dtype)
+        self.shown = shown
+        self.one_width = one_width
+        self.columns: int | None = None
+        element = pa.field("element", pa.float32() if dtype == "float32" else pa.float64(), nullable=False)
+        self._schema = pa.schema(
+            [
+                pa.field("group", pa.int32(), nullable=False),
+                pa.field("row", pa.int64(), nullable=False),
+                pa.field("values", pa.list_(element), nullable=False),
+            ]
+        )
+        self._writer: pq.ParquetWriter | None = None
+        self._parts = 0
+        self._bytes = 0
+        self._open = _Open()
+        self._pending: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except Exception:
+                if error is None:  # else the disk is full or gone, and the first error says so
+                    raise
+
+    def append(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Add rows of shape (b, n) to a group; groups come one after the other."""
+        block = self._checked(group, rows, values)
+        self._open.rows.append(rows)
+        self._open.sum += sum_of_rows(rows, block)
+        self._pending.append((rows, block))
+        step = self._rows_per_group()
+        if sum(len(r) for r, _ in self._pending) >= step:
+            all_rows, all_values = self._take()
+            full = len(all_rows) // step * step
+            for start in range(0, full, step):
+                self._write(group, all_rows[start : start + step], all_values[start : start + step])
+            if full < len(all_rows):
+                self._pending = [(all_rows[full:].copy(), all_values[full:].copy())]
+
+    def finish(self, group: int) -> Written:
+        """Write what is pending of a group, check that each row came once, and say what was written."""
+        if self._pending:
+            self._write(group, *self._take())
+        rows = np.concatenate(self._open.rows) if self._open.rows else np.empty(0, np.int64)
+        if rows.size == 0:
+            raise ExchangeError("CTM_EXCHANGE_ROW_MISSING", path=self.shown, group=group, row=0, given=0, expected=1)
+        check_rows(self.shown, group, rows, rows.size)
+        written = Written(rows.size, self.columns or 0, hex_digits(self._open.sum))
+        self._open = _Open()
+        if not self.one_width:
+            self.columns = None
+        return written
+
+    def _checked(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> NDArray[Any]:
+        if values.ndim != 2 or rows.shape != values.shape[:1]:
+            raise ValueError(
+                f"expected rows of shape (b,) and values of shape (b, n), not {rows.shape}, {values.shape}"
+            )
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"expected real numbers, not {values.dtype}")
+        if self.columns is None:
+            self.columns = max(1, values.shape[1]) if self.one_width else values.shape[1]
+        first = {"path": self.shown, "group": group, "row": int(rows[0]) if rows.size else 0}
+        if values.shape[1] != self.columns:
+            raise ExchangeError("CTM_EXCHANGE_WIDTH", given=values.shape[1], expected=self.columns, **first)
+        with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused as such
+            block = np.ascontiguousarray(values, dtype=self.dtype)
+        finite = np.isfinite(block)
+        if not finite.all():
+            first["row"] = int(rows[~finite.all(axis=1)].min())
+            raise ExchangeError("CTM_EXCHANGE_NOT_FINITE", **first)
+        if rows.size and rows.min() < 0:
+            raise ExchangeError(
+                "CTM_EXCHANGE_ROW_RANGE", path=self.shown, group=group, row=int(rows.min()), last="the last"
+            )
+        return block
+
+    def _rows_per_group(self) -> int:
+        return max(1, ROW_GROUP_BYTES // ((self.columns or 0) * self.dtype.itemsize + 12))
+
+    def _take(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        pending, self._pending = self._pending, []
+        if len(pending) == 1:
+            return pending[0]
+        return np.concatenate([r for r, _ in pending]), np.concatenate([v for _, v in pending])
+
+    def _write(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        count, n = values.shape
+        if self._writer is None or self._bytes >= PART_BYTES:
+            if self._writer is not None:
+                self._writer.close()
+            self._writer = pq.ParquetWriter(
+                self.folder / f"part-{self._parts:05d}.parquet",
+                self._schema,
+                compression="none",
+                use_dictionary=False,
+                write_statistics=["group", "row"],
+                store_schema=False,
+                write_page_checksum=True,
+            )
+            self._parts += 1
+            self._bytes = 0
+        offsets = np.arange(0, count * n + 1, n, dtype=np.int32) if n else np.zeros(count + 1, np.int32)
+        lists = pa.ListArray.from_arrays(
+            pa.array(offsets), pa.array(values.reshape(-1)), type=self._schema.field("values").type
+        )
+        columns = [pa.array(np.full(count, group, np.int32)), pa.array(rows), lists]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=count)
+        self._bytes += values.nbytes + 12 * count
+
+
+def check_rows(path: Path, group: int, rows: NDArray[np.int64], expected: int) -> None:
+    """Check that the row numbers are 0 to expected - 1, each once: ROW_RANGE, ROW_DUPLICATE, ROW_MISSING."""
+    at = {"path": path, "group": group}
+    if rows.size == expected and rows.size and rows.min() >= 0 and rows.max() < expected:
+        seen = np.zeros(expected, np.bool_)
+        seen[rows] = True
+        if seen.all():
+            return
+    ordered = np.sort(rows)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if twice.size:
+        raise ExchangeError("CTM_EXCHANGE_ROW_DUPLICATE", row=int(twice[0]), **at)
+    gaps = np.flatnonzero(ordered != np.arange(ordered.size))
+    missing = int(gaps[0]) if gaps.size else ordered.size
+    raise ExchangeError("CTM_EXCHANGE_ROW_MISSING", row=missing, given=rows.size, expected=expected, **at)
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+@dataclass
+class _Collected:
+    """What was read of a group so far."""
+
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    values: NDArray[Any] | None = None
+    sum: int = 0
+
+
+def read_parts(
+    path: Path, folder: Path, expected: Mapping[int, Expected], dtype: str, *, known: Sequence[int]
+) -> dict[int, NDArray[Any]]:
+    """Read groups of a folder and check them as contract/v1 says, steps 2 and 3.
+
+    Parameters
+    ----------
+    path, folder : Path
+        The exchange directory, for errors, and the folder of the files.
+    expected : mapping
+        The groups to read.
+    dtype : str
+    known : sequence of int
+        All groups of the manifest.
+
+    Returns
+    -------
+    dict of ndarray
+        Group number to array of shape (rows, columns).
+    """
+    files = [_opened(file, dtype) for file in sorted(folder.glob("*.parquet")) if file.name[0] not in "._"]
+    held = sum(file.metadata.num_rows for file in files)
+    collected = {group: _Collected() for group in expected}
+    failures: list[_Failure] = []
+    for file in files:
+        for groups, rows, lengths, flat in _row_groups(file, expected, known):
+            for group in np.unique(groups).tolist():
+                if group not in known:
+                    raise ExchangeError("CTM_EXCHANGE_GROUP_UNKNOWN", path=path, group=group, groups=listed(known))
+                if group in expected:
+                    part = groups == group
+                    if part.all():
+                        some = (rows, lengths, flat)
+                    else:
+                        some = (rows[part], lengths[part], flat[np.repeat(part, lengths)])
+                    failure = _collect(collected[group], group, expected[group], held, *some)
+                    if failure:
+                        failures.append(failure)
+    if failures:
+        worst = min(failures, key=lambda f: (f.group, f.row))
+        raise ExchangeError(worst.code, path=path, group=worst.group, row=worst.row, **worst.fields)
+    return {group: _whole(path, group, expected[group], collected[group], dtype) for group in sorted(expected)}
+
+
+@dataclass(frozen=True)
+class _Failure:
+    group: int
+    row: int
+    code: str
+    fields: dict[str, Any]
+
+
+def _collect(
+    into: _Collected,
+    group: int,
+    expected: Expected,
+    held: int,
+    rows: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    flat: NDArray[Any],
+) -> _Failure | None:
+    """Take rows in, or return what is wrong with the smallest of the wrong ones."""
+    wrong_width = lengths != expected.columns
+    finite = np.isfinite(flat)
+    not_finite = np.zeros(rows.size, np.bool_)
+    if not finite.all():
+        not_finite[np.repeat(np.arange(rows.size), lengths)[~finite]] = True
+    out_of_range = (rows < 0) | (rows >= expected.rows)
+    wrong = wrong_width | not_finite | out_of_range
+    if wrong.any():
+        at = np.flatnonzero(wrong)[np.argmin(rows[wrong])]
+        row = int(rows[at])
+        if wrong_width[at]:
+            fields = {"given": int(lengths[at]), "expected": expected.columns}
+            return _Failure(group, row, "CTM_EXCHANGE_WIDTH", fields)
+        if not_finite[at]:
+            return _Failure(group, row, "CTM_EXCHANGE_NOT_FINITE", {})
+        return _Failure(group, row, "CTM_EXCHANGE_ROW_RANGE", {"last": expected.rows - 1})
+    into.rows.append(rows)
+    values = flat.reshape(rows.size, expected.columns)
+    into.sum += sum_of_rows(rows, values)
+    # A manifest that promises more rows than the files hold gets no memory for them.
+    if into.values is None and expected.rows <= held:
+        into.values = np.empty((expected.rows, expected.columns), flat.dtype)
+    if into.values is not None:
+        into.values[rows] = values
+    return None
+
+
+def _whole(path: Path, group: int, expected: Expected, got: _Collected, dtype: str) -> NDArray[Any]:
+    rows = np.concatenate(got.rows) if got.rows else np.empty(0, np.int64)
+    check_rows(path, group, rows, expected.rows)
+    if hex_digits(got.sum) != expected.checksum:
+        raise ExchangeError(
+            "CTM_EXCHANGE_CHECKSUM", path=path, group=group, given=hex_digits(got.sum), expected=expected.checksum
+        )
+    assert got.values is not None
+    return got.values
+
+
+class _File:
+    """An open Parquet file with its name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parquet = pq.ParquetFile(path, page_checksum_verification=True)
+        self.metadata = self.parquet.metadata
+
+
+def _opened(path: Path, dtype: str) -> _File:
+    with _Damaged(path):
+        file = _File(path)
+        schema = file.parquet.schema_arrow
+    wanted = {"group": pa.int32(), "row": pa.int64()}
+    for name, kind in wanted.items():
+        if name not in schema.names or schema.field(name).type != kind:
+            raise _schema_error(path, schema, name, str(kind).upper())
+    element = pa.float32() if dtype == "float32" else pa.float64()
+    kind = schema.field("values").type if "values" in schema.names else None
+    if kind is None or not _is_list(kind) or kind.value_type != element:
+        raise _schema_error(path, schema, "values", "LIST<FLOAT>" if dtype == "float32" else "LIST<DOUBLE>")
+    return file
+
+
+def _schema_error(path: Path, schema: pa.Schema, name: str, expected: str) -> ExchangeError:
+    given = str(schema.field(name).type) if name in schema.names else "not there"
+    return ExchangeError("CTM_EXCHANGE_SCHEMA", path=path, problem=f"column {name} is {given}, expected {expected}")
+
+
+def _is_list(kind: Any) -> bool:
+    return kind is not None and bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _row_groups(
+    file: _File, wanted: Mapping[int, Expected], known: Sequence[int]
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
+    """Yield group numbers, row numbers, lengths and all values of one row group after the other."""
+    for index in range(file.metadata.num_row_groups):
+        if _only_other_groups(file.metadata.row_group(index), wanted, known):
+            continue
+        with _Damaged(file.path):
+            table = file.parquet.read_row_group(index, columns=["group", "row", "values"])
+            groups, rows, values = (table.column(name).combine_chunks() for name in ("group", "row", "values"))
+            if pa.types.is_fixed_size_list(values.type):
+                values = values.cast(pa.list_(values.type.field(0)))
+            elements = values.flatten()
+        if groups.null_count or rows.null_count or values.null_count or elements.null_count:
+            raise ExchangeError("CTM_EXCHANGE_SCHEMA", path=file.path, problem="it holds empty fields (null)")
+        lengths = np.diff(values.offsets.to_numpy()).astype(np.int64)
+        yield groups.to_numpy(), rows.to_numpy(), lengths, elements.to_numpy()
+
+
+def _only_other_groups(row_group: Any, wanted: Mapping[int, Expected], known: Sequence[int]) -> bool:
+    statistics = row_group.column(0).statistics
+    if row_group.column(0).path_in_schema != "group" or statistics is None or not statistics.has_min_max:
+        return False
+    return statistics.min == statistics.max and statistics.min in known and statistics.min not in wanted
+
+
+class _Damaged:
+    """What pyarrow says of bytes that are not what they should be, as CTM_EXCHANGE_CORRUPT."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Damaged lengths ask for absurd amounts of memory; damaged names are no UTF-8.
+        if isinstance(error, (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError)):
+            problem = " ".join(str(error).split())[:300].rstrip(".")
+            raise ExchangeError("CTM_EXCHANGE_CORRUPT", path=self.path, problem=problem) from error
