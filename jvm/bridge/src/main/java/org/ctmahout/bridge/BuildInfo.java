@@ -26,11 +26,11 @@ public final class BuildInfo {
         Attributes built = manifest();
         facts.put("name", "ctmahout");
         facts.put("version", attribute(built, "Ctmahout-Version"));
-        facts.put("exchange", attribute(built, "Ctmahout-Exchange"));
-        facts.put("built_for_spark", attribute(built, "Ctmahout-Spark"));
-        facts.put("built_for_scala", attribute(built, "Ctmahout-Scala"));
-        facts.put("mahout", attribute(built, "Ctmahout-Mahout"));
-        facts.put("commit", attribute(built, "Ctmahout-Commit"));
+        facts.put("exchange", attribute(built, "Ctmahout-Exchange-Version"));
+        facts.put("built_for_spark", attribute(built, "Ctmahout-Spark-Line"));
+        facts.put("built_for_scala", attribute(built, "Ctmahout-Scala-Version"));
+        facts.put("mahout", attribute(built, "Ctmahout-Mahout-Version"));
+        facts.put("commit", attribute(built, "Ctmahout-Git-Commit"));
         // Resources, not classes: a class of the other Scala line may fail to load.
         facts.put("spark", property("spark-version-info.properties", "version"));
         facts.put("scala", property("library.properties", "version.number"));

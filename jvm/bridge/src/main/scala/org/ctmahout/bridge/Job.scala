@@ -83,9 +83,15 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     groups
   }
 
-  /** Enough partitions to keep every core busy, and none so large that a task would be long to repeat. */
-  private def automatic(bytes: Long): Int =
-    math.max(sc.defaultParallelism.toLong, math.min(bytes / Job.PartitionBytes + 1, 100000L)).toInt
+  /**
+   * Enough partitions to keep every core busy, and none so large that a task would be long to repeat. A multiple of the
+   * cores, since three equal tasks on two cores take as long as four.
+   */
+  private def automatic(bytes: Long): Int = {
+    val cores = math.max(1, sc.defaultParallelism)
+    val rounds = bytes / (Job.PartitionBytes * cores) + 1
+    math.min(rounds * cores, Job.MostPartitions).toInt
+  }
 
   private def located(key: String, text: String): (FileSystem, Path) =
     try {
@@ -106,6 +112,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
 
 private[bridge] object Job {
   private val PartitionBytes = 128L << 20
+  private val MostPartitions = 100000L
 }
 
 /** A decomposed group. `u` is the checksum of U, if U was wanted and written. */

@@ -36,10 +36,11 @@ object Main {
     }
 
   private def answer(request: SparkSession => String): Unit = {
+    val isOurs = SparkSession.getActiveSession.orElse(SparkSession.getDefaultSession).isEmpty
     val session = SparkSession.builder().appName("ctmahout").getOrCreate()
     try println(Prefix + Bridge.run(request(session)))
     finally
-      try session.stop()
+      try if (isOurs) session.stop()
       catch { case NonFatal(e) => System.err.println(s"Spark did not stop cleanly: ${Errors.detail(e)}") }
   }
 

@@ -75,7 +75,7 @@ private[bridge] object Manifest {
     private def at(node: JsonNode, key: String): JsonNode =
       key.split('.').foldLeft(node) { (n, k) =>
         val next = n.get(k)
-        if (next eq null) throw new Malformed(s"$key is missing") else next
+        if (next eq null) throw new Malformed(s"$k is missing") else next
       }
 
     def text(node: JsonNode, key: String): String = {

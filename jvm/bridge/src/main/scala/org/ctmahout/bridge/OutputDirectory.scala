@@ -11,7 +11,7 @@ import org.apache.hadoop.fs.{FileSystem, Path}
 /**
  * A directory that is either whole or not there. It is filled beside its place and moved when the manifest is in it.
  */
-private[bridge] final class OutputDirectory(target: Path, overwrite: Boolean, hadoop: Configuration) {
+private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: Configuration) {
   import OutputDirectory._
 
   /** For everything that is written: Hadoop's local file system would put a hidden .crc file beside each of ours. */
@@ -42,16 +42,14 @@ private[bridge] final class OutputDirectory(target: Path, overwrite: Boolean, ha
   /** The manifest goes in last, then the directory to its place. */
   def commit(manifest: String): Unit = writing {
     val out = fs.create(new Path(partial, Manifest.Name), false)
-    try out.write((manifest + "\n").getBytes("UTF-8"))
+    try out.write(manifest.getBytes("UTF-8"))
     finally out.close()
     checkFree()
     if (hasRename) replaceWhole() else moveManifestLast()
   }
 
   /** Removes what was written, after a failure. */
-  def discard(): Unit =
-    try fs.delete(partial, true)
-    catch { case NonFatal(_) => () } // what led here is what the user must hear
+  def discard(): Unit = quietly(fs.delete(partial, true)) // what led here is what the user must hear
 
   def make(directory: Path): Unit =
     if (!fs.mkdirs(directory)) throw new IOException(s"${Manifest.shown(directory)} could not be made")
@@ -74,7 +72,8 @@ private[bridge] final class OutputDirectory(target: Path, overwrite: Boolean, ha
         if (replaces) move(old, target)
         throw e
     }
-    if (replaces) fs.delete(old, true)
+    // The new one is in place: what may be left of the old one is no reason to report a failure.
+    if (replaces) quietly(fs.delete(old, true))
   }
 
   /** A rename on an object store is one copy for each object, in any order: readers must not see the manifest first. */
@@ -89,10 +88,17 @@ private[bridge] final class OutputDirectory(target: Path, overwrite: Boolean, ha
     fs.delete(partial, true)
   }
 
+  private def quietly(body: => Any): Unit =
+    try {
+      body
+      ()
+    } catch { case NonFatal(_) => () }
+
   private def move(from: Path, to: Path): Unit =
     if (!fs.rename(from, to)) throw new IOException(s"${Manifest.shown(from)} could not be moved to ${Manifest.shown(to)}")
 
-  private def hasRename = !ObjectStores.contains(fs.getUri.getScheme)
+  /** Whether a directory moves in one step. */
+  protected def hasRename: Boolean = !ObjectStores.contains(fs.getUri.getScheme)
 }
 
 private[bridge] object OutputDirectory {

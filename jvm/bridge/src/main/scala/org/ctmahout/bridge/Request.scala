@@ -1,9 +1,5 @@
 package org.ctmahout.bridge
 
-import java.net.URI
-
-import scala.util.Try
-
 import com.fasterxml.jackson.databind.JsonNode
 import com.fasterxml.jackson.databind.node.ObjectNode
 
@@ -43,7 +39,7 @@ final case class Request(
 }
 
 object Request {
-  private val Keys =
+  private[bridge] val Keys =
     Seq("input", "output", "groups", "k", "p", "q", "seed", "want", "partitions", "overwrite")
   private val LargestSeed = (1L << 53) - 1
 
@@ -87,9 +83,8 @@ object Request {
     val what = "an absolute path or a URI"
     val node = field(json, key).getOrElse(throw invalid(s"$key is missing, expected $what"))
     val text = if (node.isTextual) node.textValue else ""
-    val hasScheme = text.indexOf(':') > 1 && Try(new URI(text.takeWhile(_ != ':'), "/", null)).isSuccess
     // A relative path would mean one place to Python and another to a driver in some other directory.
-    if (text.startsWith("/") || hasScheme) text else throw expected(node, key, what)
+    if (text.matches("(?s)(/|[A-Za-z][A-Za-z0-9+.-]+:/).*")) text else throw expected(node, key, what)
   }
 
   private def groups(json: ObjectNode): Option[Seq[Int]] = field(json, "groups") match {

@@ -1,0 +1,117 @@
+package org.ctmahout.bridge
+
+import java.nio.file.{Files, Path => File_}
+
+import org.apache.hadoop.conf.Configuration
+import org.apache.hadoop.fs.Path
+import org.ctmahout.bridge.Testing._
+import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
+import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.io.TempDir
+
+class OutputDirectoryTest {
+  @TempDir var folder: File_ = _
+
+  private def target: File_ = folder.resolve("out [1] %20")
+
+  private def output(overwrite: Boolean = false) =
+    new OutputDirectory(new Path("file:" + target), overwrite, new Configuration(false))
+
+  private def here: Seq[String] = folder.toFile.list.toSeq.sorted
+
+  private def write(output: OutputDirectory, name: String): Unit = {
+    output.create()
+    output.make(new Path(output.partial, "s"))
+    Files.write(folder.resolve(output.partial.getName).resolve("s").resolve(name), Array[Byte](1))
+    ()
+  }
+
+  @Test def appearsWholeWithItsManifest(): Unit = {
+    val out = output()
+    out.checkFree()
+    write(out, "part")
+    assertFalse(Files.exists(target))
+    out.commit("{}")
+    assertEquals(Seq(target.getFileName.toString), here)
+    assertEquals("{}", new String(read(target.resolve(Manifest.Name))))
+    assertTrue(Files.exists(target.resolve("s/part")))
+    // No .crc beside it: Hadoop's own checksum files would outlive a change that is none of its business.
+    assertEquals(Seq(Manifest.Name, "s"), target.toFile.list.toSeq.sorted)
+  }
+
+  @Test def makesTheFoldersAboveIt(): Unit = {
+    val out = new OutputDirectory(new Path("file:" + folder.resolve("a/b/c")), false, new Configuration(false))
+    out.create()
+    out.commit("{}")
+    assertTrue(Files.exists(folder.resolve("a/b/c").resolve(Manifest.Name)))
+  }
+
+  @Test def refusesWhatIsThere(): Unit = {
+    Files.createDirectory(target)
+    refused("CTM_OUTPUT_EXISTS")(output().checkFree())
+    // Asked to overwrite, but this is not ours.
+    refused("CTM_OUTPUT_EXISTS")(output(overwrite = true).checkFree())
+    TestMatrix.manifest(target, "{}")
+    refused("CTM_OUTPUT_EXISTS")(output().checkFree())
+    output(overwrite = true).checkFree()
+  }
+
+  @Test def refusesWhatAppearedMeanwhile(): Unit = {
+    val out = output()
+    out.checkFree()
+    write(out, "part")
+    Files.createDirectory(target)
+    refused("CTM_OUTPUT_EXISTS")(out.commit("{}"))
+    out.discard()
+    assertEquals(Seq(target.getFileName.toString), here)
+  }
+
+  @Test def replacesOnlyWhenComplete(): Unit = {
+    val first = output()
+    write(first, "old")
+    first.commit("1")
+    val second = output(overwrite = true)
+    write(second, "new")
+    assertEquals("1", new String(read(target.resolve(Manifest.Name))))
+    second.commit("2")
+    assertEquals("2", new String(read(target.resolve(Manifest.Name))))
+    assertEquals(Seq("new"), target.resolve("s").toFile.list.toSeq)
+    assertEquals(1, here.size)
+  }
+
+  @Test def discardedLeavesNothing(): Unit = {
+    val out = output()
+    write(out, "part")
+    out.discard()
+    assertEquals(Nil, here)
+    out.discard()
+  }
+
+  @Test def withoutRenameTheManifestComesLast(): Unit = {
+    class Store extends OutputDirectory(new Path("file:" + target), true, new Configuration(false)) {
+      override protected def hasRename = false
+    }
+    for (content <- Seq("1", "2")) {
+      val out = new Store
+      write(out, "part" + content)
+      out.commit(content)
+      assertEquals(content, new String(read(target.resolve(Manifest.Name))))
+      assertEquals(Seq("part" + content), target.resolve("s").toFile.list.toSeq)
+      assertEquals(1, here.size)
+    }
+  }
+
+  @Test def saysWhyItCannotBeWritten(): Unit = {
+    Files.write(folder.resolve("file"), Array[Byte](1))
+    val out = new OutputDirectory(new Path("file:" + folder.resolve("file/out")), false, new Configuration(false))
+    assertTrue(refused("CTM_OUTPUT_UNWRITABLE")(out.create()).getMessage.contains("file/out cannot be written: "))
+  }
+
+  @Test def inputAndOutputLieApart(): Unit = {
+    def check(input: String, output: String) = OutputDirectory.checkApart(new Path(input), new Path(output))
+    check("file:/a/b", "file:/a/bc")
+    check("file:/a", "s3a://a/a")
+    for ((input, output) <- Seq("file:/a/b" -> "file:/a/b", "file:/a" -> "file:/a/b/c", "file:/a/b/c" -> "file:/a"))
+      refused("CTM_OUTPUT_IS_INPUT")(check(input, output))
+  }
+}
