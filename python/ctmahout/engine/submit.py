@@ -1,0 +1,137 @@
+"""The submit door: spark-submit with the ctmahout jar, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..errors import from_text
+from ..exchange import read_manifest
+from .calls import shaped
+from .jars import find_jar, find_spark
+from .java import find_java
+from .request import Request
+from .session import spark_settings
+
+__all__ = ["SubmitDoor"]
+
+_PREFIX = "CTMAHOUT_RESULT "
+_MAIN = "org.ctmahout.bridge.Main"
+# How long a driver gets to remove what it wrote, in seconds, before it is killed.
+_GRACE_S = 20.0
+
+
+class SubmitDoor:
+    """Decomposes by spark-submit, one application for each request: local and standalone masters."""
+
+    name = "submit"
+
+    def __init__(
+        self,
+        *,
+        master: str | None = None,
+        jar: str | None = None,
+        conf: Mapping[str, str] | None = None,
+        driver_memory: str | None = None,
+        spark_home: str | None = None,
+    ) -> None:
+        self._spark = find_spark(spark_home)
+        self._java = find_java(self._spark.version)
+        self._jar = find_jar(jar, spark=self._spark)
+        settings = spark_settings(self._spark, self._jar, master=master, driver_memory=driver_memory, conf=conf)
+        # spark-submit hands its primary jar to driver and executors itself.
+        self._settings = {
+            key: value
+            for key, value in settings.items()
+            if key not in ("spark.jars", "spark.driver.extraClassPath") or key in (conf or {})
+        }
+
+    def command(self, request: str) -> list[str]:
+        """Return the command line for a file with a request."""
+        settings = [part for item in self._settings.items() for part in ("--conf", "=".join(item))]
+        submit = str(self._spark.home / "bin" / "spark-submit")
+        return [submit, *settings, "--class", _MAIN, str(self._jar.path), "--request-file", request]
+
+    def run(self, request: Request) -> dict[str, Any]:
+        """See `ctmahout.engine.Door.run`."""
+        with tempfile.TemporaryDirectory(prefix="ctmahout-submit-") as folder:
+            file, log = Path(folder, "request.json"), Path(folder, "driver.log")
+            file.write_text(request.to_json(), encoding="utf-8")
+            # A file's URI: on a cluster a bare path may mean a place in the cluster's file system.
+            code, out = self._process(self.command(file.as_uri()), log, request)
+            said = log.read_text("utf-8", "replace")
+        if code != 0:
+            raise self._error(code, said)
+        answers = [line.removeprefix(_PREFIX) for line in out.splitlines() if line.startswith(_PREFIX)]
+        if answers:
+            manifest: dict[str, Any] = json.loads(answers[-1])
+            return manifest
+        return read_manifest(request.output, "factors").to_dict()
+
+    def _error(self, code: int, log: str) -> Exception:
+        # The driver's last word begins a line; what tasks threw stands in the middle of Spark's own lines.
+        for line in reversed(log.splitlines()):
+            if line.startswith("[CTM_") and (found := from_text(line)):
+                return found
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return shaped(f"spark-submit ended with {how}", engine=self.name, log=log)
+
+    def _process(self, command: list[str], log: Path, request: Request) -> tuple[int, str]:
+        """Return exit code and stdout of the driver; whatever stops the wait stops its whole process group."""
+        environment = {**os.environ, "SPARK_HOME": str(self._spark.home), "JAVA_HOME": str(self._java.home)}
+        before = set(_partials(request.output))
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+                start_new_session=True,
+            )
+            try:
+                out, _ = process.communicate()
+            except BaseException:
+                _end(process)
+                for folder in set(_partials(request.output)) - before:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return process.returncode, out.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Do nothing: every application ends with its request."""
+
+    def __enter__(self) -> SubmitDoor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process group: politely, so that the driver cleans up, then for good."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=_GRACE_S)
+            break
+
+
+def _partials(output: str) -> list[Path]:
+    """Return the unfinished folders beside an output on this machine."""
+    target = Path(output.removeprefix("file://"))
+    if not target.is_absolute():
+        return []
+    return list(target.parent.glob(f"{target.name}.partial-*"))
