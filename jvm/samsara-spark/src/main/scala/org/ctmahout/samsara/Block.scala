@@ -1,0 +1,119 @@
+package org.ctmahout.samsara
+
+import org.apache.mahout.math.{AbstractMatrix, Matrix, Vector}
+import org.apache.mahout.math.flavor.MatrixFlavor
+
+/**
+ * Dense rows side by side in one array, or a window on such: what the engine keeps and multiplies.
+ *
+ * Element (i, j) stands at `offset + i * stride + j`.
+ */
+sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) extends AbstractMatrix(m, n) {
+
+  /** Copies `count` rows from `from` on into an array, row-major, as doubles. */
+  def copyRows(from: Int, count: Int, into: Array[Double]): Unit
+
+  protected def window(row: Int, rows: Int, column: Int, columns: Int): Block
+
+  /** All of it, row-major, as doubles. */
+  final def toArray: Array[Double] = {
+    val all = new Array[Double](Math.multiplyExact(rows, columns))
+    copyRows(0, rows, all)
+    all
+  }
+
+  protected def isWhole(length: Int): Boolean = offset == 0 && stride == columns && length == rows * columns
+
+  override def viewPart(start: Array[Int], size: Array[Int]): Matrix = {
+    val Array(r, c) = start
+    val Array(rs, cs) = size
+    require(r >= 0 && c >= 0 && r + rs <= rows && c + cs <= columns, s"window $r + $rs, $c + $cs of $rows x $columns")
+    window(r, rs, c, cs)
+  }
+  override def viewPart(r: Int, rs: Int, c: Int, cs: Int): Matrix = viewPart(Array(r, c), Array(rs, cs))
+  override def like(): Matrix = new DenseBlock(rows, columns)
+  override def like(r: Int, c: Int): Matrix = new DenseBlock(r, c)
+  override def clone(): Matrix = new DenseBlock(rows, columns, toArray)
+  override def getFlavor: MatrixFlavor = MatrixFlavor.DENSELIKE
+
+  override def assignColumn(column: Int, v: Vector): Matrix = {
+    for (i <- 0 until rows) setQuick(i, column, v.getQuick(i))
+    this
+  }
+  override def assignRow(row: Int, v: Vector): Matrix = {
+    for (j <- 0 until columns) setQuick(row, j, v.getQuick(j))
+    this
+  }
+}
+
+/** A block of doubles. */
+final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, stride: Int)
+    extends Block(m, n, offset, stride)
+    with Serializable {
+
+  def this(m: Int, n: Int, data: Array[Double]) = this(m, n, data, 0, n)
+  def this(m: Int, n: Int) = this(m, n, new Array[Double](Math.multiplyExact(m, n)))
+
+  override def getQuick(i: Int, j: Int): Double = data(offset + i * stride + j)
+  override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value
+  override protected def window(r: Int, rs: Int, c: Int, cs: Int): Block =
+    new DenseBlock(rs, cs, data, offset + r * stride + c, stride)
+  override def copyRows(from: Int, count: Int, into: Array[Double]): Unit =
+    for (i <- 0 until count) System.arraycopy(data, offset + (from + i) * stride, into, i * columns, columns)
+
+  /** This matrix with an array of its own size. */
+  def whole: DenseBlock = if (isWhole(data.length)) this else new DenseBlock(rows, columns, toArray)
+
+  // AbstractMatrix has no constructor that Java serialisation could call; plain arrays travel instead.
+  private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)
+}
+
+/** A block kept as floats, half the memory, and computed with as doubles. */
+final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stride: Int)
+    extends Block(m, n, offset, stride)
+    with Serializable {
+
+  def this(m: Int, n: Int, data: Array[Float]) = this(m, n, data, 0, n)
+
+  override def getQuick(i: Int, j: Int): Double = data(offset + i * stride + j).toDouble
+  override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value.toFloat
+  override protected def window(r: Int, rs: Int, c: Int, cs: Int): Block =
+    new FloatBlock(rs, cs, data, offset + r * stride + c, stride)
+  override def copyRows(from: Int, count: Int, into: Array[Double]): Unit = {
+    var i = 0
+    while (i < count) {
+      val source = offset + (from + i) * stride
+      val target = i * columns
+      var j = 0
+      while (j < columns) { into(target + j) = data(source + j).toDouble; j += 1 }
+      i += 1
+    }
+  }
+
+  private def writeReplace(): AnyRef = {
+    val packed =
+      if (isWhole(data.length)) data
+      else {
+        val copy = new Array[Float](rows * columns)
+        for (i <- 0 until rows) System.arraycopy(data, offset + i * stride, copy, i * columns, columns)
+        copy
+      }
+    new PackedBlock(rows, columns, packed)
+  }
+}
+
+/** What travels between processes for a block: any serialiser can do plain arrays. */
+private final class PackedBlock(rows: Int, columns: Int, data: AnyRef) extends Serializable {
+  private def readResolve(): AnyRef = data match {
+    case doubles: Array[Double] => new DenseBlock(rows, columns, doubles)
+    case floats: Array[Float] => new FloatBlock(rows, columns, floats)
+  }
+}
+
+private[samsara] object DenseBlock {
+  def identity(n: Int): DenseBlock = {
+    val one = new DenseBlock(n, n)
+    for (i <- 0 until n) one.setQuick(i, i, 1.0)
+    one
+  }
+}
