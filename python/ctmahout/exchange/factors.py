@@ -150,16 +150,15 @@ def read_factors(path: str | Path, group: int = 0) -> Factors:
     path = Path(path)
     manifest = read_manifest(path, "factors")
     (g,) = pick(path, manifest, [group])
-    known = [each.group for each in manifest.groups]
     rows = {"s": 1, "v": g.columns, "u": g.rows}
     parts = {
         name: read_parts(
             path,
             path / name,
-            {group: Expected(rows[name], g.rank, g.checksums[name])},
+            group,
+            Expected(rows[name], g.rank, g.checksums[name]),
             manifest.dtype if name == "u" else "float64",
-            known=known,
-        )[group]
+        )
         for name in ("s", "v", "u")
         if name in g.checksums
     }

@@ -119,8 +119,7 @@ def read_matrix(path: str | Path, group: int = 0) -> NDArray[Any]:
     path = Path(path)
     manifest = read_manifest(path, "matrix")
     (g,) = pick(path, manifest, [group])
-    expected = {group: Expected(g.rows, g.columns, g.checksum or "")}
-    return read_parts(path, path, expected, manifest.dtype, known=[g.group for g in manifest.groups])[group]
+    return read_parts(path, path, group, Expected(g.rows, g.columns, g.checksum or ""), manifest.dtype)
 
 
 def _chunks(matrix: ArrayLike | Iterable[Chunk]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ..errors import ExchangeError
 from .checksum import hex_digits, sum_of_rows
-from .manifest import shown as listed
 
 __all__ = ["Expected", "PartWriter", "Written", "read_parts"]
 
@@ -216,53 +215,45 @@ class _Collected:
     sum: int = 0
 
 
-def read_parts(
-    path: Path, folder: Path, expected: Mapping[int, Expected], dtype: str, *, known: Sequence[int]
-) -> dict[int, NDArray[Any]]:
-    """Read groups of a folder and check them as contract/v1 says, steps 2 and 3.
+def read_parts(path: Path, folder: Path, group: int, expected: Expected, dtype: str) -> NDArray[Any]:
+    """Read one group of a folder and check it as contract/v1 says, steps 2 and 3.
 
     Parameters
     ----------
     path, folder : Path
         The exchange directory, for errors, and the folder of the files.
-    expected : mapping
-        The groups to read.
+    group : int
+    expected : Expected
     dtype : str
-    known : sequence of int
-        All groups of the manifest.
 
     Returns
     -------
-    dict of ndarray
-        Group number to array of shape (rows, columns).
+    ndarray of shape (rows, columns)
     """
-    files = [_opened(file, dtype) for file in sorted(folder.glob("*.parquet")) if file.name[0] not in "._"]
-    held = sum(file.metadata.num_rows for file in files)
-    collected = {group: _Collected() for group in expected}
+    files = _opened_all(folder, dtype)
+    held = sum(file.parquet.metadata.num_rows for file in files)
+    collected = _Collected()
     failures: list[_Failure] = []
     for file in files:
-        for groups, rows, lengths, flat in _row_groups(file, expected, known):
-            for group in np.unique(groups).tolist():
-                if group not in known:
-                    raise ExchangeError("CTM_EXCHANGE_GROUP_UNKNOWN", path=path, group=group, groups=listed(known))
-                if group in expected:
-                    part = groups == group
-                    if part.all():
-                        some = (rows, lengths, flat)
-                    else:
-                        some = (rows[part], lengths[part], flat[np.repeat(part, lengths)])
-                    failure = _collect(collected[group], group, expected[group], held, *some)
-                    if failure:
-                        failures.append(failure)
+        for groups, rows, lengths, flat in _row_groups(file, group):
+            mine = groups == group
+            if not mine.all():
+                rows, lengths, flat = rows[mine], lengths[mine], flat[np.repeat(mine, lengths)]
+            if rows.size and (failure := _collect(collected, expected, held, rows, lengths, flat)):
+                failures.append(failure)
     if failures:
-        worst = min(failures, key=lambda f: (f.group, f.row))
-        raise ExchangeError(worst.code, path=path, group=worst.group, row=worst.row, **worst.fields)
-    return {group: _whole(path, group, expected[group], collected[group], dtype) for group in sorted(expected)}
+        first = min(failures, key=lambda f: f.row)
+        raise ExchangeError(first.code, path=path, group=group, row=first.row, **first.fields)
+    check_rows(path, group, np.concatenate([*collected.rows, np.empty(0, np.int64)]), expected.rows)
+    found = hex_digits(collected.sum)
+    if found != expected.checksum:
+        raise ExchangeError("CTM_EXCHANGE_CHECKSUM", path=path, group=group, given=found, expected=expected.checksum)
+    assert collected.values is not None
+    return collected.values
 
 
 @dataclass(frozen=True)
 class _Failure:
-    group: int
     row: int
     code: str
     fields: dict[str, Any]
@@ -270,7 +261,6 @@ class _Failure:
 
 def _collect(
     into: _Collected,
-    group: int,
     expected: Expected,
     held: int,
     rows: NDArray[np.int64],
@@ -290,10 +280,10 @@ def _collect(
         row = int(rows[at])
         if wrong_width[at]:
             fields = {"given": int(lengths[at]), "expected": expected.columns}
-            return _Failure(group, row, "CTM_EXCHANGE_WIDTH", fields)
+            return _Failure(row, "CTM_EXCHANGE_WIDTH", fields)
         if not_finite[at]:
-            return _Failure(group, row, "CTM_EXCHANGE_NOT_FINITE", {})
-        return _Failure(group, row, "CTM_EXCHANGE_ROW_RANGE", {"last": expected.rows - 1})
+            return _Failure(row, "CTM_EXCHANGE_NOT_FINITE", {})
+        return _Failure(row, "CTM_EXCHANGE_ROW_RANGE", {"last": expected.rows - 1})
     into.rows.append(rows)
     values = flat.reshape(rows.size, expected.columns)
     into.sum += sum_of_rows(rows, values)
@@ -305,76 +295,77 @@ def _collect(
     return None
 
 
-def _whole(path: Path, group: int, expected: Expected, got: _Collected, dtype: str) -> NDArray[Any]:
-    rows = np.concatenate(got.rows) if got.rows else np.empty(0, np.int64)
-    check_rows(path, group, rows, expected.rows)
-    if hex_digits(got.sum) != expected.checksum:
-        raise ExchangeError(
-            "CTM_EXCHANGE_CHECKSUM", path=path, group=group, given=hex_digits(got.sum), expected=expected.checksum
-        )
-    assert got.values is not None
-    return got.values
-
-
 class _File:
     """An open Parquet file with its name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.parquet = pq.ParquetFile(path, page_checksum_verification=True)
-        self.metadata = self.parquet.metadata
+
+
+def _opened_all(folder: Path, dtype: str) -> list[_File]:
+    files: list[_File] = []
+    problems: list[ExchangeError] = []
+    for path in sorted(folder.glob("part-*.parquet")):
+        try:
+            files.append(_opened(path, dtype))
+        except ExchangeError as e:
+            problems.append(e)
+    if problems:  # schema before content, then the first file
+        raise min(problems, key=lambda e: e.code != "CTM_EXCHANGE_SCHEMA")
+    return files
 
 
 def _opened(path: Path, dtype: str) -> _File:
     with _Damaged(path):
         file = _File(path)
         schema = file.parquet.schema_arrow
-    wanted = {"group": pa.int32(), "row": pa.int64()}
-    for name, kind in wanted.items():
-        if name not in schema.names or schema.field(name).type != kind:
-            raise _schema_error(path, schema, name, str(kind).upper())
     element = pa.float32() if dtype == "float32" else pa.float64()
-    kind = schema.field("values").type if "values" in schema.names else None
-    if kind is None or not _is_list(kind) or kind.value_type != element:
-        raise _schema_error(path, schema, "values", "LIST<FLOAT>" if dtype == "float32" else "LIST<DOUBLE>")
+    for name, kind, expected in (
+        ("group", pa.int32(), "INT32 not null"),
+        ("row", pa.int64(), "INT64 not null"),
+        ("values", element, f"a LIST of {'FLOAT' if dtype == 'float32' else 'DOUBLE'}, not null"),
+    ):
+        if name not in schema.names:
+            raise ExchangeError(
+                "CTM_EXCHANGE_SCHEMA", path=path, problem=f"column {name} is missing, expected {expected}"
+            )
+        given = schema.field(name)
+        fits = _is_list_of(given.type, kind) if name == "values" else given.type == kind
+        if given.nullable or not fits:
+            problem = f"column {name} is {given.type}{'' if given.nullable else ' not null'}, expected {expected}"
+            raise ExchangeError("CTM_EXCHANGE_SCHEMA", path=path, problem=problem)
     return file
 
 
-def _schema_error(path: Path, schema: pa.Schema, name: str, expected: str) -> ExchangeError:
-    given = str(schema.field(name).type) if name in schema.names else "not there"
-    return ExchangeError("CTM_EXCHANGE_SCHEMA", path=path, problem=f"column {name} is {given}, expected {expected}")
-
-
-def _is_list(kind: Any) -> bool:
-    return kind is not None and bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
+def _is_list_of(kind: Any, element: Any) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(is_list and kind.value_type == element and not kind.value_field.nullable)
 
 
 def _row_groups(
-    file: _File, wanted: Mapping[int, Expected], known: Sequence[int]
+    file: _File, group: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     """Yield group numbers, row numbers, lengths and all values of one row group after the other."""
-    for index in range(file.metadata.num_row_groups):
-        if _only_other_groups(file.metadata.row_group(index), wanted, known):
+    metadata = file.parquet.metadata
+    for index in range(metadata.num_row_groups):
+        if _is_of_others(metadata.row_group(index), group):
             continue
         with _Damaged(file.path):
             table = file.parquet.read_row_group(index, columns=["group", "row", "values"])
             groups, rows, values = (table.column(name).combine_chunks() for name in ("group", "row", "values"))
             if pa.types.is_fixed_size_list(values.type):
-                values = values.cast(pa.list_(values.type.field(0)))
-            elements = values.flatten()
-        if groups.null_count or rows.null_count or values.null_count or elements.null_count:
-            raise ExchangeError("CTM_EXCHANGE_SCHEMA", path=file.path, problem="it holds empty fields (null)")
-        lengths = np.diff(values.offsets.to_numpy()).astype(np.int64)
-        yield groups.to_numpy(), rows.to_numpy(), lengths, elements.to_numpy()
+                values = values.cast(pa.list_(values.type.value_field))
+            lengths = np.diff(values.offsets.to_numpy()).astype(np.int64)
+            found = groups.to_numpy(), rows.to_numpy(), lengths, values.flatten().to_numpy()
+        yield found
 
 
-def _only_other_groups(row_group: Any, wanted: Mapping[int, Expected], known: Sequence[int]) -> bool:
-    statistics = row_group.column(0).statistics
-    if row_group.column(0).path_in_schema != "group" or statistics is None or not statistics.has_min_max:
-        return False
-    return statistics.min == statistics.max and statistics.min in known and statistics.min not in wanted
+def _is_of_others(row_group: Any, group: int) -> bool:
+    """Tell by the statistics that a row group holds nothing of a group, so that it need not be read."""
+    column = row_group.column(0)
+    statistics = column.statistics if column.path_in_schema == "group" else None
+    return bool(statistics and statistics.has_min_max and not statistics.min <= group <= statistics.max)
 
 
 class _Damaged:
