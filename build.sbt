@@ -126,7 +126,7 @@ lazy val bridge = (project in file("jvm/bridge"))
       "Ctmahout-Git-Commit" -> gitCommit
     ),
     assembly / packageOptions := (Compile / packageBin / packageOptions).value,
-    assembly / mainClass := Some("org.ctmahout.bridge.Main"),
+    Compile / packageBin / mainClass := Some("org.ctmahout.bridge.Main"),
     assembly / assemblyJarName := s"ctmahout-spark${sparkLine(scalaBinaryVersion.value)}_${scalaBinaryVersion.value}-${version.value}.jar",
     assembly / assemblyOption ~= { _.withIncludeScala(false) },
     assembly / test := {},

@@ -20,6 +20,9 @@ private[samsara] object Orthonormal {
   /** Y T is computed with an error like eps cond(T): beyond this it is stored before it is corrected. */
   private val Symbolic = 100.0
 
+  /** Beyond this condition of Y its weakest directions have lost more than rounding. */
+  private val Lossy = 1e6
+
   /** Eigenvalues of a corrected Gram matrix, relative to the largest, below which a direction is rounding noise. */
   private val Nothing = 1e-12
 
@@ -59,13 +62,27 @@ private[samsara] object Orthonormal {
   }
 
   /** Y T made orthonormal, where T = R^-1 is as Mahout's dqrThin has it. */
-  def apply[K](context: SamsaraContext, y: RowBlocks[K], t: DenseBlock, gram: => DenseBlock): RowBlocks[K] = {
+  def apply[K](context: SamsaraContext, y: RowBlocks[K], t: DenseBlock): RowBlocks[K] = {
     val n = t.columnSize
-    val condition = conditionOf(scaled(gram))
+    val condition = conditionOf(scaled(Passes.gram(y.made(context), n)))
     if (Eps * condition * condition <= GoodEnough) y.times(t)
     else if (condition <= Symbolic) corrected(context, y.times(t), n, condition)
-    else corrected(context, stored(context, y.times(t)), n, 1.0)
+    else {
+      val start = if (condition > Lossy) better(context, y, n) else None
+      corrected(context, stored(context, start.getOrElse(y.times(t))), n, 1.0)
+    }
   }
+
+  /**
+   * A basis of the same space as Y = A W, from an orthonormal basis of W's columns. In a power iteration W = A'Q itself has
+   * singular values like A's, so Y has their squares, and the small ones drown in rounding; A times the basis keeps them.
+   */
+  private def better[K](context: SamsaraContext, y: RowBlocks[K], n: Int): Option[RowBlocks[K]] =
+    y.product.map { case (a, w) =>
+      val basis = a.times(JacobiSvd(w).u)
+      val gram = positiveDefinite(Passes.gram(basis.made(context), n))
+      basis.times(Products.dense(chol(gram).solveRight(DenseBlock.identity(n))))
+    }
 
   @annotation.tailrec
   private def corrected[K](context: SamsaraContext, q: RowBlocks[K], n: Int, condition: Double, round: Int = 1): RowBlocks[K] = {
@@ -88,7 +105,7 @@ private[samsara] object Orthonormal {
   }
 
   private def stored[K](context: SamsaraContext, rows: RowBlocks[K]): RowBlocks[K] =
-    new RowBlocks(context.store(rows.made(context), StorageLevel.MEMORY_AND_DISK), None, rows.tag, isStored = true)
+    rows.stored(context, StorageLevel.MEMORY_AND_DISK)
 
   /** How far from orthonormal columns with this Gram matrix are; zero columns do not count. */
   def distance(gram: DenseBlock): Double = {

@@ -8,6 +8,7 @@ import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm.{CheckpointedDrm, DistributedContext}
 import org.apache.mahout.math.drm.CacheHint.CacheHint
 import org.apache.spark.rdd.RDD
+import org.apache.spark.storage.StorageLevel
 
 /**
  * Blocks of rows on the cluster, times a small matrix that has not been multiplied in yet: Y T is never made if all that
@@ -17,15 +18,28 @@ import org.apache.spark.rdd.RDD
  *   two of one tag have the same keys in the same order in the same partitions, so they can be zipped
  * @param isStored
  *   whether `base` can be read again without computing it again
+ * @param origin
+ *   the product of which `base` is the stored result
  */
 private[samsara] final class RowBlocks[K](
     val base: RDD[(Array[K], Matrix)],
     val right: Option[DenseBlock],
     val tag: Long,
-    val isStored: Boolean) {
+    val isStored: Boolean,
+    origin: Option[RowBlocks[K]] = None) {
 
   def times(m: DenseBlock): RowBlocks[K] =
     new RowBlocks(base, Some(right.fold(m)(Products.times(_, m))), tag, isStored)
+
+  /** The product A W that these rows are, as (A, W), if A can be read again. */
+  def product: Option[(RowBlocks[K], DenseBlock)] =
+    origin.getOrElse(this) match {
+      case p if p.isStored => p.right.map(w => (new RowBlocks(p.base, None, p.tag, isStored = true), w))
+      case _ => None
+    }
+
+  def stored(context: SamsaraContext, level: StorageLevel): RowBlocks[K] =
+    new RowBlocks(context.store(made(context), level), None, tag, isStored = true, origin = Some(this))
 
   /** The rows as such, the factor multiplied in. */
   def made(context: SamsaraContext): RDD[(Array[K], Matrix)] =

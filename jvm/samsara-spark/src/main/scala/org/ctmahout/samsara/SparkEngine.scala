@@ -37,9 +37,7 @@ object SparkEngine extends DistributedEngine {
       case Far(rows) =>
         // A product no narrower than the stored blocks it comes from is cheaper to make again than to store.
         val cheap = rows.isStored && rows.right.forall(r => r.columnSize >= r.rowSize)
-        val kept =
-          if (hint == CacheHint.NONE || cheap) rows
-          else new RowBlocks(context.store(rows.made(context), level(hint)), None, rows.tag, isStored = true)
+        val kept = if (hint == CacheHint.NONE || cheap) rows else rows.stored(context, level(hint))
         new DistributedRows[K](context, kept, plan.nrow, plan.ncol, hint)
     }
   }
@@ -127,8 +125,7 @@ object SparkEngine extends DistributedEngine {
       case Far(rows) =>
         TriangularSolve.of(op.bmf, op.A.keyClassTag, op.A.ncol) match {
           case Some(t) =>
-            val y = rows.asInstanceOf[RowBlocks[R]] // dqrThin keeps the keys
-            Far(Orthonormal(context, y, t, Passes.gram(y.made(context), op.A.ncol)))
+            Far(Orthonormal(context, rows.asInstanceOf[RowBlocks[R]], t)) // dqrThin keeps the keys
           case None =>
             val tag = if (op.identicallyPartitioned) rows.tag else RowBlocks.newTag()
             Far(new RowBlocks(Passes.map(rows.made(context), op.bmf), None, tag, isStored = false))

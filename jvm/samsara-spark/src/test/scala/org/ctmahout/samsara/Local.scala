@@ -1,0 +1,63 @@
+package org.ctmahout.samsara
+
+import scala.util.Random
+
+import org.apache.mahout.math.Matrix
+import org.apache.spark.{SparkConf, SparkContext}
+import org.apache.spark.rdd.RDD
+
+/** One local Spark for the suites of this JVM, with its default serializer, as a user's session would be. */
+object Local {
+  lazy val sc: SparkContext = {
+    val sc = new SparkContext(new SparkConf().setMaster("local[2]").setAppName("samsara-spark tests"))
+    sc.setLogLevel("ERROR")
+    sc
+  }
+
+  def withContext[T](body: SamsaraContext => T): T = {
+    val before = sc.getPersistentRDDs.keySet
+    val context = new SamsaraContext(sc)
+    try body(context)
+    finally {
+      context.close()
+      assert(sc.getPersistentRDDs.keySet == before, "what the engine stored must be given back")
+    }
+  }
+
+  /** Rows in blocks of `height`, over `parts` partitions. */
+  def blocks(a: Array[Array[Double]], parts: Int, height: Int = 37, floats: Boolean = false): RDD[(Array[Long], Matrix)] = {
+    val n = a.head.length
+    val pieces = a.indices.grouped(height).map { rows =>
+      val m: Matrix =
+        if (floats) new FloatBlock(rows.length, n, rows.toArray.flatMap(i => a(i).map(_.toFloat)))
+        else new DenseBlock(rows.length, n, rows.toArray.flatMap(i => a(i)))
+      (rows.map(_.toLong).toArray, m)
+    }.toSeq
+    sc.parallelize(pieces, parts)
+  }
+
+  def gaussian(m: Int, n: Int, seed: Int): Array[Array[Double]] = {
+    val random = new Random(seed)
+    Array.fill(m, n)(random.nextGaussian())
+  }
+
+  /** Orthonormal columns by modified Gram-Schmidt, twice. */
+  def orthonormal(m: Int, n: Int, seed: Int): Array[Array[Double]] = {
+    val q = gaussian(m, n, seed).transpose
+    for (_ <- 0 until 2; j <- 0 until n) {
+      for (i <- 0 until j) {
+        val d = q(i).indices.map(r => q(i)(r) * q(j)(r)).sum
+        for (r <- 0 until m) q(j)(r) -= d * q(i)(r)
+      }
+      val length = math.sqrt(q(j).map(x => x * x).sum)
+      for (r <- 0 until m) q(j)(r) /= length
+    }
+    q.transpose
+  }
+
+  /** A matrix with these singular values. */
+  def withSpectrum(m: Int, n: Int, s: Array[Double], seed: Int): Array[Array[Double]] = {
+    val (u, v) = (orthonormal(m, s.length, seed), orthonormal(n, s.length, seed + 1))
+    Array.tabulate(m, n)((i, j) => s.indices.map(r => u(i)(r) * s(r) * v(j)(r)).sum)
+  }
+}
