@@ -60,7 +60,7 @@ def bad(
     INDEX[name] = f"CTM_EXCHANGE_{code}"
     folder = HERE / name
     folder.mkdir()
-    if code in ("NOT_COMMITTED", "MANIFEST", "KIND", "VERSION", "WIDE"):
+    if code in ("MANIFEST", "KIND", "VERSION", "WIDE"):
         files = 0  # refused before any file is looked for
     form = schema() if form is None else form
     lists = [[float(x) if form_is_float(form) else int(x) for x in row] for row in values]
