@@ -36,7 +36,7 @@ class Entry(TypedDict):
 @lru_cache(maxsize=1)
 def catalogue() -> dict[str, Entry]:
     """Return every error code with its exit code, message and hint."""
-    text = files("ctmahout").joinpath("contract", "errors.json").read_text(encoding="utf-8")
+    text = (files("ctmahout") / "contract" / "errors.json").read_text(encoding="utf-8")
     entries: dict[str, Entry] = json.loads(text)
     return entries
 

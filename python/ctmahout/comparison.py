@@ -1,0 +1,33 @@
+"""Score one series against another: ``ctmahout compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .config import Config
+from .dicom import read_series
+from .errors import InputError
+from .quality import compare
+
+__all__ = ["compare_series"]
+
+
+def compare_series(a: Path, b: Path, config: Config) -> dict[str, Any]:
+    """Return the scores of the series in folder `a` against the reference in folder `b`.
+
+    Raises
+    ------
+    InputError
+        CTM_SERIES_MIXED: the two differ in shape.
+    """
+    one, reference = (read_series(path, lenient=config.lenient, workers=config.workers) for path in (a, b))
+    if one.shape != reference.shape:
+        raise InputError(
+            "CTM_SERIES_MIXED",
+            file=a,
+            attribute="the number of slices, rows and columns",
+            given=one.shape,
+            expected=reference.shape,
+        )
+    return compare(one, reference).as_dict()
