@@ -102,6 +102,8 @@ class PartWriter:
     def append(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         """Add rows of shape (b, n) to a group; groups come one after the other."""
         block = self._checked(group, rows, values)
+        if rows.size == 0:
+            return
         self._open.rows.append(rows)
         self._open.sum += sum_of_rows(rows, block)
         self._pending.append((rows, block))
@@ -348,24 +350,26 @@ def _row_groups(
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     """Yield group numbers, row numbers, lengths and all values of one row group after the other."""
     metadata = file.parquet.metadata
+    count = 0
     for index in range(metadata.num_row_groups):
-        if _is_of_others(metadata.row_group(index), group):
-            continue
         with _Damaged(file.path):
-            table = file.parquet.read_row_group(index, columns=["group", "row", "values"])
-            groups, rows, values = (table.column(name).combine_chunks() for name in ("group", "row", "values"))
+            # Not by the statistics: asking pyarrow 26 for those of a damaged footer aborts the process.
+            groups = file.parquet.read_row_group(index, columns=["group"]).column(0).to_numpy()
+            count += groups.size
+            if not (groups == group).any():
+                continue
+            table = file.parquet.read_row_group(index, columns=["row", "values"])
+            rows, values = (table.column(name).combine_chunks() for name in ("row", "values"))
             if pa.types.is_fixed_size_list(values.type):
                 values = values.cast(pa.list_(values.type.value_field))
             lengths = np.diff(values.offsets.to_numpy()).astype(np.int64)
-            found = groups.to_numpy(), rows.to_numpy(), lengths, values.flatten().to_numpy()
+            found = groups, rows.to_numpy(), lengths, values.flatten().to_numpy()
+            if not groups.size == rows.to_numpy().size == lengths.size:
+                raise ValueError("its columns differ in length")
         yield found
-
-
-def _is_of_others(row_group: Any, group: int) -> bool:
-    """Tell by the statistics that a row group holds nothing of a group, so that it need not be read."""
-    column = row_group.column(0)
-    statistics = column.statistics if column.path_in_schema == "group" else None
-    return bool(statistics and statistics.has_min_max and not statistics.min <= group <= statistics.max)
+    if count != metadata.num_rows:
+        with _Damaged(file.path):
+            raise ValueError(f"it holds {count} rows, its footer says {metadata.num_rows}")
 
 
 class _Damaged:
