@@ -1,0 +1,87 @@
+"""Whether everything is here that a run needs, and what to do if not: ``ctmahout doctor``."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+from .dicom import decodable
+from .engine import find_jar, find_java
+from .engine.jars import find_spark
+from .errors import CtmahoutError
+
+__all__ = ["Check", "check_environment"]
+
+# A 512 x 512 x 300 series needs about this much room for its matrix and what Spark spills.
+_FREE_GIB = 4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+    ok : bool
+        A run can do with it.
+    found : str
+    advice : str
+        What to do; empty if there is nothing to do.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the check as JSON has it."""
+        return asdict(self)
+
+
+def check_environment() -> list[Check]:
+    """Look at Python, Java, Spark, the jar, the decoders and the disk. Starts no JVM that stays; raises nothing."""
+    return [
+        Check(
+            "ctmahout", True, f"{metadata.version('ctmahout')} on Python {platform.python_version()}, {sys.platform}"
+        ),
+        _check("Java", lambda: (java := find_java()).version + f" at {java.path}"),
+        _check("Spark", lambda: (spark := find_spark()).version + f" with Scala {spark.scala} at {spark.home}"),
+        _check("Java for this Spark", lambda: find_java(find_spark().version).version),
+        _check("jar", lambda: (jar := find_jar()).path.name + f", Mahout {jar.mahout}, commit {jar.commit}"),
+        *_decoders(),
+        _disk(),
+    ]
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except CtmahoutError as e:
+        return Check(name, False, e.message, e.hint)
+
+
+def _decoders() -> list[Check]:
+    known = decodable()
+    missing = [name for name, there in known.items() if not there]
+    found = f"{len(known) - len(missing)} of {len(known)} transfer syntaxes can be read"
+    if not missing:
+        return [Check("decoders", True, found)]
+    # Not being able to read some syntax is no reason why another series should not be denoised.
+    return [
+        Check("decoders", True, found, f"Not read here: {', '.join(missing)}. Convert with dcmdjpeg or gdcmconv --raw.")
+    ]
+
+
+def _disk() -> Check:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free / 2**30
+    advice = "" if free >= _FREE_GIB else "Spark spills here: free some space, or set TMPDIR."
+    return Check("temporary space", free >= _FREE_GIB, f"{free:.0f} GiB free in {folder}", advice)

@@ -1,0 +1,125 @@
+"""What a folder holds, and what a run on it would need: ``ctmahout inspect``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .config import Config
+from .dicom import SeriesInfo, find_series
+from .errors import InputError
+from .exchange import Manifest, is_exchange, read_manifest
+
+__all__ = ["Found", "inspect_path"]
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What `denoise` needs for a series, by method ``slices``; bounds, not measurements.
+
+    Attributes
+    ----------
+    matrix_rows, matrix_columns : int
+    disk_mib : int
+        Room for the matrix beside the output while the run lasts.
+    python_mib, jvm_mib : int
+        Memory of the two processes.
+    """
+
+    matrix_rows: int
+    matrix_columns: int
+    disk_mib: int
+    python_mib: int
+    jvm_mib: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found: either series, or an exchange directory."""
+
+    series: tuple[SeriesInfo, ...] = ()
+    needs: tuple[Need, ...] = ()
+    manifest: Manifest | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        if self.manifest is not None:
+            return {"manifest": self.manifest.to_dict()}
+        pairs = zip(self.series, self.needs, strict=True)
+        return {"series": [asdict(s) | {"needs": asdict(n)} for s, n in pairs], "notes": list(self.notes)}
+
+    def tables(self) -> list[Table]:
+        """Return it as tables: title, column names, rows."""
+        if self.manifest is not None:
+            return [_exchange_table(self.manifest)]
+        rows = [
+            (
+                s.number,
+                s.series_number or "-",
+                s.slices,
+                f"{s.rows} x {s.columns}",
+                " x ".join(f"{mm:.3g}" for mm in s.spacing_mm),
+                s.kernel or "-",
+                f"{n.matrix_rows} x {n.matrix_columns}",
+                f"{n.python_mib} + {n.jvm_mib} MiB",
+                f"{n.disk_mib} MiB",
+            )
+            for s, n in zip(self.series, self.needs, strict=True)
+        ]
+        columns = ("", "number", "slices", "pixels", "spacing mm", "kernel", "matrix", "memory Python + JVM", "disk")
+        return [("CT series", columns, rows)]
+
+
+def inspect_path(path: Path, config: Config) -> Found:
+    """Look into a folder of DICOM files, a matrix directory or a factors directory. Reads headers and manifests only.
+
+    Raises
+    ------
+    InputError
+        CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY, CTM_INPUT_NO_CT.
+    ExchangeError
+        The directory's manifest is not valid.
+    """
+    if is_exchange(path):
+        return Found(manifest=read_manifest(path))
+    series = find_series(path, lenient=config.lenient)
+    if not series:
+        raise InputError("CTM_INPUT_NO_CT", path=path, found="other files only")
+    needs = tuple(_need(s, config) for s in series)
+    notes = [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
+    notes += [f"[{s.number}] {_advice(s, n)}" for s, n in zip(series, needs, strict=True) if s.slices > 1]
+    return Found(series=tuple(series), needs=needs, notes=tuple(notes))
+
+
+def _need(series: SeriesInfo, config: Config) -> Need:
+    m, n = series.rows * series.columns, series.slices
+    k = config.k or n
+    voxels = m * n
+    mib = 1 << 20
+    return Need(
+        matrix_rows=m,
+        matrix_columns=n,
+        disk_mib=voxels * 4 // mib + 1,
+        # The volume, its result and what the report compares; modules loaded.
+        python_mib=250 + voxels * (3 * 4 + 1) // mib,
+        # A as floats; Y and Q as doubles; Spark itself.
+        jvm_mib=600 + (voxels * 4 + 2 * m * min(n, k + config.p) * 8) // mib,
+    )
+
+
+def _advice(series: SeriesInfo, need: Need) -> str:
+    cores = os.cpu_count() or 1
+    if need.jvm_mib < 16_000:
+        return f"Fits this kind of machine: Spark in one process ({cores} cores here) is the quickest way; no cluster needed."
+    return "Large for one machine: give --driver-memory, or use --engine submit with a cluster."
+
+
+def _exchange_table(manifest: Manifest) -> Table:
+    rows = [(g.group, g.rows, g.columns, "-" if manifest.kind == "matrix" else g.rank) for g in manifest.groups]
+    return (f"{manifest.kind}, {manifest.dtype}", ("group", "rows", "columns", "rank"), rows)
