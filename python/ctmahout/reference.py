@@ -7,6 +7,7 @@ eigendecomposition of B B', and directions that A does not have are left out ins
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -91,7 +92,7 @@ def dssvd(
         raise ConfigError("CTM_RANK_RANGE", given=k, group=group, rows=m, columns=n)
     # A power of two brings the largest entry near 1: products of extreme values neither overflow nor vanish.
     largest = max((float(np.abs(block).max()) for _, block in _blocks(A)), default=0.0)
-    scale = 2.0 ** -np.frexp(largest)[1] if largest > 0 else 1.0
+    scale = math.ldexp(1.0, -min(1000, max(-1000, math.frexp(largest)[1])))
 
     r = k + min(p, min(m, n) - k)
     omega = np.random.default_rng(seed).random((n, r)) - 0.5
@@ -112,7 +113,8 @@ def dssvd(
     V, s, Uhat = V[:, :rank], s[:rank], Uhat_t[:rank].T
     signs = _signs(V)
     U = (Q @ (Uhat * signs)).astype(A.dtype) if want_u else None
-    return Decomposition(U, s / scale, V * signs, squared_norm / scale**2, warnings)
+    squared_norm = min(squared_norm / scale / scale, np.finfo(np.float64).max)
+    return Decomposition(U, s / scale, V * signs, squared_norm, warnings)
 
 
 def _blocks(A: NDArray[np.floating]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
