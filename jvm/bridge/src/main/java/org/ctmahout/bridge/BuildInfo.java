@@ -13,7 +13,7 @@ import java.util.jar.Manifest;
 /**
  * What this jar was built for, from its MANIFEST, and what it runs on.
  *
- * <p>Plain Java that links to neither Scala nor Spark: in a JVM of the wrong Scala line it must still be able to say so.
+ * <p>Plain Java that links to neither Scala nor Spark (the engine is asked by reflection): in a JVM of the wrong Scala line it must still be able to say so.
  */
 public final class BuildInfo {
     private static final String UNKNOWN = "unknown";
@@ -83,8 +83,13 @@ public final class BuildInfo {
         return own == null ? ClassLoader.getSystemClassLoader() : own;
     }
 
+    /** What multiplies blocks on this JVM, as the engine chose it. */
     private static String blas() {
-        return UNKNOWN;
+        try {
+            return (String) Class.forName("org.ctmahout.samsara.Products").getMethod("blasName").invoke(null);
+        } catch (ReflectiveOperationException | LinkageError e) {
+            return UNKNOWN; // the wrong Scala line, or no netlib: version() answers all the same
+        }
     }
 
     private static String quoted(String text) {

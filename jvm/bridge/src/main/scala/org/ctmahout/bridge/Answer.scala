@@ -23,8 +23,8 @@ private[bridge] object Answer {
       checksums(g.group).foreach { case (part, sum) => sums.put(part, sum) }
       one.put("squared_norm", r.cached.squaredNorm)
       one.put("residual", residual(r.cached.squaredNorm, r.factors.s))
-      one.put("orthogonality_v", orthogonality(r.factors.v))
-      r.factors.orthogonalityU.foreach(one.put("orthogonality_u", _))
+      one.put("orthogonality_v", r.factors.orthogonalityV)
+      r.u.foreach(u => one.put("orthogonality_u", u.orthogonality))
     }
     json.set[com.fasterxml.jackson.databind.JsonNode]("request", request.parameters)
     json.put("input_sha256", input.sha256)
@@ -44,26 +44,4 @@ private[bridge] object Answer {
   /** |A - U diag(s) V'| / |A|: what is left of the squared norm when that of the components is taken off. */
   def residual(squaredNorm: Double, s: Array[Double]): Double =
     if (squaredNorm == 0) 0.0 else math.sqrt(math.max(0.0, squaredNorm - s.map(x => x * x).sum) / squaredNorm)
-
-  /** Largest entry of |V'V - I|. */
-  def orthogonality(v: Array[Array[Double]]): Double = {
-    val r = v.headOption.fold(0)(_.length)
-    val gram = Array.ofDim[Double](r, r)
-    for (row <- v) {
-      var i = 0
-      while (i < r) {
-        val x = row(i)
-        val to = gram(i)
-        var j = 0
-        while (j < r) {
-          to(j) += x * row(j)
-          j += 1
-        }
-        i += 1
-      }
-    }
-    var worst = 0.0
-    for (i <- 0 until r; j <- 0 until r) worst = math.max(worst, math.abs(gram(i)(j) - (if (i == j) 1.0 else 0.0)))
-    worst
-  }
 }

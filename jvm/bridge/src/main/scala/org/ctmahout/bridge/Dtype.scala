@@ -1,6 +1,7 @@
 package org.ctmahout.bridge
 
 import org.apache.parquet.schema.PrimitiveType.PrimitiveTypeName
+import org.apache.spark.sql.catalyst.util.ArrayData
 import org.apache.spark.sql.types.{DataType, DoubleType, FloatType}
 
 /** Element type of a matrix, and of its U. */
@@ -20,6 +21,7 @@ private[bridge] object Dtype {
 
 /** What is done with the values of a row, for both element types: written out twice because generic code would box. */
 private[bridge] sealed abstract class Values[T](val dtype: Dtype) extends Serializable {
+  def of(array: ArrayData): Array[T]
   def newArray(n: Int): Array[T]
   def take(values: Array[T], n: Int): Array[T]
   def checksum(row: Long, values: Array[T], weights: Array[Long]): Long
@@ -31,6 +33,7 @@ private[bridge] sealed abstract class Values[T](val dtype: Dtype) extends Serial
 
 private[bridge] object Values {
   object Floats extends Values[Float](Dtype.Float32) {
+    override def of(array: ArrayData): Array[Float] = array.toFloatArray()
     override def newArray(n: Int): Array[Float] = new Array[Float](n)
     override def take(values: Array[Float], n: Int): Array[Float] = java.util.Arrays.copyOf(values, n)
 
@@ -60,6 +63,7 @@ private[bridge] object Values {
   }
 
   object Doubles extends Values[Double](Dtype.Float64) {
+    override def of(array: ArrayData): Array[Double] = array.toDoubleArray()
     override def newArray(n: Int): Array[Double] = new Array[Double](n)
     override def take(values: Array[Double], n: Int): Array[Double] = java.util.Arrays.copyOf(values, n)
 

@@ -4,7 +4,8 @@ import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.FileSystem
 import org.apache.spark.rdd.RDD
-import org.apache.spark.sql.{Dataset, Encoder, Encoders, SparkSession}
+import org.apache.spark.sql.SparkSession
+import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.types._
 import org.apache.spark.storage.StorageLevel
 
@@ -25,14 +26,14 @@ private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem
   private lazy val files = {
     val found = PartFiles.list(fs, manifest.path)
     PartFiles.check(session.sparkContext, found, manifest.dtype, ReadingSession.hadoop(session))
-    found.map(_.getPath.toString)
+    found
   }
 
   /** Reads a group into memory in one pass that checks each row on the way. */
   def read(group: MatrixGroup, partitions: Int): CachedGroup = {
     val blocks = manifest.dtype match {
-      case Dtype.Float32 => blocksOf(group, partitions, Values.Floats)(session.implicits.newFloatArrayEncoder)
-      case Dtype.Float64 => blocksOf(group, partitions, Values.Doubles)(session.implicits.newDoubleArrayEncoder)
+      case Dtype.Float32 => blocksOf(group, partitions, Values.Floats)
+      case Dtype.Float64 => blocksOf(group, partitions, Values.Doubles)
     }
     // Spilling to disk is slower than memory and much faster than reading and checking again.
     blocks.setName(s"$path, group ${group.group}").persist(StorageLevel.MEMORY_AND_DISK)
@@ -48,25 +49,19 @@ private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem
     }
   }
 
-  private def blocksOf[T](group: MatrixGroup, partitions: Int, values: Values[T])(
-      implicit encoder: Encoder[Array[T]]): RDD[RowBlock] = {
-    val rows = this.rows(group, partitions, values)
+  private def blocksOf[T](group: MatrixGroup, partitions: Int, values: Values[T]): RDD[RowBlock] = {
+    val rows = this.rows(group, partitions)
     val parts = if (rows.getNumPartitions > partitions) rows.coalesce(partitions) else rows
     parts.mapPartitions(new RowBlocks(_, group, values))
   }
 
-  private def rows[T](group: MatrixGroup, partitions: Int, values: Values[T])(
-      implicit encoder: Encoder[Array[T]]): RDD[(Int, Long, Array[T])] =
+  /** The rows of a group: number, values. */
+  private def rows(group: MatrixGroup, partitions: Int): RDD[InternalRow] =
     if (files.isEmpty) session.sparkContext.emptyRDD
     else {
-      ReadingSession.splitInto(session, partitions, files.map(f => fs.getFileStatus(new org.apache.hadoop.fs.Path(f)).getLen).sum)
-      val frame = session.read.options(ReadOptions).schema(schema(manifest.dtype)).parquet(files: _*)
-      // The typed form decodes a row into a primitive array straight from the column batch; an untyped row would box.
-      val typed: Dataset[(Int, Long, Array[T])] = frame
-        .where(frame("group") === group.group)
-        .select("group", "row", "values")
-        .as(Encoders.tuple(Encoders.scalaInt, Encoders.scalaLong, encoder))
-      typed.rdd
+      ReadingSession.splitInto(session, partitions, files.map(_.getLen).sum)
+      val frame = session.read.options(ReadOptions).schema(schema(manifest.dtype)).parquet(files.map(_.getPath.toString): _*)
+      SparkRows.of(frame.where(frame("group") === group.group).select("row", "values"))
     }
 
   private def verify(group: MatrixGroup, check: RowCheck, blocks: RDD[RowBlock]): Unit = {

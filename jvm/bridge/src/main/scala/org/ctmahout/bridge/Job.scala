@@ -47,13 +47,16 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     try {
       run.checkCancelled()
       val k = request.k.fold(group.columns)(_.toInt)
-      val factors = timed("decompose")(Decomposition.of(cached, k, request.p, request.q, request.seed, request.wantU))
+      val factors = timed("decompose")(Decomposition.of(cached, k, request.p, request.q, request.seed))
       run.checkCancelled()
-      try {
-        val u = factors.u.map(rows => timed("write")(writer.tall(group.group, rows, dtype)))
-        GroupResult(cached, factors, u)
-      } finally factors.release()
+      try GroupResult(cached, factors, if (request.wantU) Some(writeTall(group.group, factors, writer, dtype)) else None)
+      finally factors.release()
     } finally cached.blocks.unpersist()
+  }
+
+  private def writeTall(group: Int, factors: Factors, writer: ExchangeWriter, dtype: Dtype): WrittenTall = {
+    val u = timed("decompose")(factors.u)
+    WrittenTall(u.orthogonality, timed("write")(writer.tall(group, u.rows, dtype)))
   }
 
   /** Returns the checksums of each group by part. */
@@ -62,7 +65,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     val v = writer.small("v", results.map(r => r.group.group -> r.factors.v))
     results.map { r =>
       val g = r.group.group
-      g -> (Map("s" -> s(g), "v" -> v(g)) ++ r.u.map("u" -> _))
+      g -> (Map("s" -> s(g), "v" -> v(g)) ++ r.u.map("u" -> _.checksum))
     }.toMap
   }
 
@@ -115,7 +118,9 @@ private[bridge] object Job {
   private val MostPartitions = 100000L
 }
 
-/** A decomposed group. `u` is the checksum of U, if U was wanted and written. */
-private[bridge] final case class GroupResult(cached: CachedGroup, factors: Factors, u: Option[String]) {
+/** A decomposed group, its U written if it was wanted. */
+private[bridge] final case class GroupResult(cached: CachedGroup, factors: Factors, u: Option[WrittenTall]) {
   def group: MatrixGroup = cached.group
 }
+
+private[bridge] final case class WrittenTall(orthogonality: Double, checksum: String)

@@ -1,5 +1,7 @@
 package org.ctmahout.bridge
 
+import org.apache.spark.sql.catalyst.InternalRow
+
 /**
  * Rows of a group side by side in one array, and what was seen while they were put there.
  *
@@ -45,7 +47,7 @@ private[bridge] object RowCheck {
 
 /** Cuts a partition's rows into blocks, checking each row while it is in the processor's cache anyway. */
 private[bridge] final class RowBlocks[T](
-    rows: Iterator[(Int, Long, Array[T])],
+    rows: Iterator[InternalRow],
     group: MatrixGroup,
     values: Values[T])
     extends Iterator[RowBlock] {
@@ -64,7 +66,9 @@ private[bridge] final class RowBlocks[T](
     var squaredNorm = 0.0
     var bad: Option[BadRow] = None
     while (count < height && rows.hasNext) {
-      val (_, row, a) = rows.next()
+      val next = rows.next()
+      val row = next.getLong(0)
+      val a = values.of(next.getArray(1))
       val square = values.squaredNorm(a)
       val kind =
         if (a.length != n) BadRow.Width

@@ -46,12 +46,12 @@ class BridgeTest {
     TestMatrix.write(in, Seq(a), Dtype.Float64)
     val answer = run(""""want": ["s", "v", "u"]""")
     val expected = svd(a)
-    assertArrayEquals(expected.getSingularValues, s(), 1e-10 * s()(0))
-    val (u, v) = (rows("u"), rows("v"))
+    val (s, u, v) = (this.s(), rows("u"), rows("v"))
+    assertArrayEquals(expected.getSingularValues, s, 1e-10 * s(0))
     assertEquals(400, u.length)
     // A = U diag(s) V', entry by entry.
     for (i <- a.indices; j <- 0 until 12) {
-      val entry = (0 until 12).map(c => u(i)(c) * s()(c) * v(j)(c)).sum
+      val entry = (0 until 12).map(c => u(i)(c) * s(c) * v(j)(c)).sum
       assertEquals(a(i)(j), entry, 1e-10)
     }
     for (c <- 0 until 12) {
@@ -65,7 +65,8 @@ class BridgeTest {
     assertEquals(12, one.get("rank").intValue)
     assertTrue(one.get("orthogonality_v").doubleValue < 1e-12)
     assertTrue(one.get("orthogonality_u").doubleValue < 1e-10)
-    assertTrue(one.get("residual").doubleValue < 1e-7)
+    // The difference of two equal sums: half of the digits are noise.
+    assertTrue(one.get("residual").doubleValue < 1e-6, one.toString)
     assertEquals(a.flatten.map(x => x * x).sum, one.get("squared_norm").doubleValue, 1e-9)
   }
 
@@ -79,8 +80,7 @@ class BridgeTest {
     assertEquals("1.0", answer.get("exchange_version").textValue)
     assertEquals("float32", answer.get("dtype").textValue)
     assertEquals("""{"k":3,"p":15,"q":1,"seed":42,"want":["s","v"]}""", answer.get("request").toString)
-    val sha = java.security.MessageDigest.getInstance("SHA-256").digest(read(in.resolve(Manifest.Name)))
-    assertEquals(sha.map(b => f"${b & 0xff}%02x").mkString, answer.get("input_sha256").textValue)
+    assertEquals(sha256(read(in.resolve(Manifest.Name))), answer.get("input_sha256").textValue)
     assertEquals(spark.sparkContext.applicationId, answer.get("application_id").textValue)
     assertEquals(2, answer.get("partitions").intValue)
     assertEquals(Seq("read", "decompose", "write"), Json.fieldNames(answer.get("timings_s")))
@@ -131,12 +131,12 @@ class BridgeTest {
     val answer = run(""""groups": [2, 0], "want": ["s", "v", "u"]""")
     assertEquals(Seq(0, 2), Json.elements(answer.get("groups")).map(_.get("group").intValue))
     for (g <- Seq(0, 2)) {
-      assertArrayEquals(svd(matrices(g)).getSingularValues, s(g), 1e-10 * s(g)(0))
+      assertArrayEquals(svd(matrices(g)).getSingularValues, s(g), 1e-9)
       assertEquals(matrices(g).length, rows("u", g).length)
     }
     assertEquals(Set(0, 2), TestMatrix.part(out, "v").keySet.map(_._1))
     run(""""overwrite": true""")
-    assertArrayEquals(svd(matrices(1)).getSingularValues, s(1), 1e-10 * s(1)(0))
+    assertArrayEquals(svd(matrices(1)).getSingularValues, s(1), 1e-9)
   }
 
   @Test def fewerDirectionsThanAskedForAreAWarning(): Unit = {

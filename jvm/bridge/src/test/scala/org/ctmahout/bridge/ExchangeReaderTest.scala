@@ -4,6 +4,8 @@ import java.nio.file.{Files, Path => File_}
 
 import org.apache.hadoop.fs.{FileSystem, Path}
 import org.apache.spark.sql.SparkSession
+import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.sql.catalyst.util.ArrayData
 import org.ctmahout.bridge.Testing._
 import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertTrue}
 import org.junit.jupiter.api.{AfterEach, Test}
@@ -59,7 +61,7 @@ class ExchangeReaderTest {
     assertEquals(6967, RowBlocks.height(301, Dtype.Float32))
     assertEquals(1, RowBlocks.height(10000000, Dtype.Float64))
     val group = MatrixGroup(0, 200000, 1, "")
-    val rows = Iterator.tabulate(200000)(i => (0, i.toLong, Array(1.0f)))
+    val rows = Iterator.tabulate(200000)(i => InternalRow(i.toLong, ArrayData.toArrayData(Array(1.0f))))
     val blocks = new RowBlocks(rows, group, Values.Floats).toSeq
     assertEquals(Seq(65536, 65536, 65536, 3392), blocks.map(_.rows.length))
     assertEquals(200000.0, blocks.map(_.check.squaredNorm).sum)

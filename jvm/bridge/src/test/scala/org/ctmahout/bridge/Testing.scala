@@ -38,6 +38,9 @@ private[bridge] object Testing {
 
   def read(path: File_): Array[Byte] = Files.readAllBytes(path)
 
+  def sha256(bytes: Array[Byte]): String =
+    java.security.MessageDigest.getInstance("SHA-256").digest(bytes).map(b => f"${b & 0xff}%02x").mkString
+
   /** Expects an error of the catalogue, and holds it to the contract's form. */
   def refused(code: String)(body: => Any): CtmahoutException = {
     val e = assertThrows(classOf[CtmahoutException], () => { body; () })
