@@ -133,7 +133,7 @@ lazy val bridge = (project in file("jvm/bridge"))
     // Mahout's core uses a few of fastutil's 57 MB; another name keeps them apart from what a cluster may carry.
     assembly / assemblyShadeRules := Seq(
       ShadeRule.rename("it.unimi.dsi.fastutil.**" -> "org.ctmahout.shaded.fastutil.@1").inAll,
-      ShadeRule.keep("org.ctmahout.**", "org.apache.mahout.**").inAll
+      ShadeRule.keep("org.ctmahout.**", "org.apache.mahout.**", "scala.collection.JavaConversions**").inAll
     ),
     assembly / assemblyMergeStrategy := {
       case PathList("META-INF", "mahout", _*) => MergeStrategy.first

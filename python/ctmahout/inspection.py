@@ -116,7 +116,7 @@ def _need(series: SeriesInfo, config: Config) -> Need:
 def _advice(series: SeriesInfo, need: Need) -> str:
     cores = os.cpu_count() or 1
     if need.jvm_mib < 16_000:
-        return f"Fits this kind of machine: Spark in one process ({cores} cores here) is the quickest way; no cluster needed."
+        return f"Fits one machine: Spark in one process ({cores} cores here) is the quickest way, no cluster is needed."
     return "Large for one machine: give --driver-memory, or use --engine submit with a cluster."
 
 
