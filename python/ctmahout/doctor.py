@@ -8,9 +8,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from typing import Any
 
+from . import __version__
 from .dicom import decodable
 from .engine import find_jar, find_java
 from .engine.jars import find_spark
@@ -49,9 +49,7 @@ class Check:
 def check_environment() -> list[Check]:
     """Look at Python, Java, Spark, the jar, the decoders and the disk. Starts no JVM that stays; raises nothing."""
     return [
-        Check(
-            "ctmahout", True, f"{metadata.version('ctmahout')} on Python {platform.python_version()}, {sys.platform}"
-        ),
+        Check("ctmahout", True, f"{__version__} on Python {platform.python_version()}, {sys.platform}"),
         _check("Java", lambda: (java := find_java()).version + f" at {java.path}"),
         _check("Spark", lambda: (spark := find_spark()).version + f" with Scala {spark.scala} at {spark.home}"),
         _check("Java for this Spark", lambda: find_java(find_spark().version).version),

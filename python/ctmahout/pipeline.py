@@ -369,7 +369,7 @@ def _reconstruct(
         with timer.phase("write"):
             written = _write(after[text], output / strength.label, text, choice, found, config, when, timer.progress)
         series.append(DenoisedSeries(text, output / strength.label, choice.rank, choice.energy, written.clipped))
-        warnings += [w for w in (*choice.warnings, *written.warnings) if w not in warnings]
+        warnings += [f"{text}: {w}" for w in (*choice.warnings, *written.warnings)]
     with timer.phase("report"):
         numbers = report_numbers(volume, after)
         run = _run(config, volume, found, series, numbers, warnings, timer, when)

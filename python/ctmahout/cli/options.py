@@ -66,9 +66,9 @@ def configured(*names: str) -> Callable[[Any], Any]:
             if show_config:
                 click.echo(config.to_toml(), nl=False)
                 return None
-            for name, value in arguments.items():
-                if value is None:
-                    raise click.UsageError(f"Missing argument {name.upper()}.")
+            for argument in click.get_current_context().command.params:
+                if isinstance(argument, click.Argument) and arguments[str(argument.name)] is None:
+                    raise click.MissingParameter(param=argument)
             return verb(config=config, **arguments)
 
         wrapped: Any = run
