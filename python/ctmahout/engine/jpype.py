@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,7 @@ from .session import spark_settings
 __all__ = ["JpypeDoor"]
 
 _BRIDGE = "org.ctmahout.bridge.Bridge"
+_LOGGING = Path(__file__).with_name("log4j2.properties")
 _OPTION = re.compile(rb"(?:--[a-z-]+=|-D|-XX:\+)[A-Za-z0-9_./=-]+")
 
 
@@ -112,6 +114,7 @@ def _start(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str
     options += settings.get("spark.driver.extraJavaOptions", "").split()
     if memory := settings.get("spark.driver.memory"):
         options.append(f"-Xmx{memory}")
+    options.append(f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}")
     # Signals belong to Python: the JVM's handler of SIGTERM would end the process without any cleaning up.
     options.append("-Xrs")
     os.environ.setdefault("SPARK_HOME", str(spark.home))

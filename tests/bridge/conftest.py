@@ -1,0 +1,70 @@
+"""What the tests of the doors share: a matrix, and Python processes of their own, for a process has one JVM only."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctmahout.engine import find_jar
+from ctmahout.errors import EngineError
+from ctmahout.exchange import write_matrix
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def jar():
+    """The jar for this Spark; without it there is nothing to test."""
+    try:
+        return find_jar()
+    except EngineError as e:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(e))
+        pytest.skip(str(e))
+
+
+@pytest.fixture(scope="session")
+def python():
+    """Runs a script of this folder, and returns what it printed last, as JSON."""
+
+    def run(script, *args, environment=None, fine=True):
+        process = subprocess.run(
+            [sys.executable, str(HERE / script), *map(str, args)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, **(environment or {})},
+        )
+        if fine:
+            assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-4000:]
+        return json.loads(process.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def matrices(tmp_path_factory):
+    """A folder of matrix directories, and the arrays in them by name."""
+    folder = tmp_path_factory.mktemp("matrices")
+    random = np.random.default_rng(5)
+
+    def made(s, m, n):
+        U = np.linalg.qr(random.standard_normal((m, len(s))))[0]
+        V = np.linalg.qr(random.standard_normal((n, len(s))))[0]
+        return (U * s) @ V.T
+
+    arrays = {
+        "plain": (100 * made(0.7 ** np.arange(24), 3000, 24)).astype(np.float32),
+        "double": made(np.geomspace(1, 1e-8, 12), 400, 12),
+        "deficient": (random.integers(-9, 9, (900, 5)) @ random.integers(-9, 9, (5, 30))).astype(np.float32),
+        "zero": np.zeros((40, 3), np.float32),
+        "column": random.standard_normal((50, 1)).astype(np.float32),
+        "square": random.standard_normal((9, 9)),
+    }
+    for name, A in arrays.items():
+        write_matrix(folder / name, [A], dtype=A.dtype.name, units="1", centring="none", layout={})
+    return folder, arrays

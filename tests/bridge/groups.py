@@ -1,0 +1,22 @@
+"""Decomposes all groups of a directory through the jpype door, twice, in two sessions: INPUT OUTPUT."""
+
+import sys
+
+from ctmahout.engine import Request, connect
+from ctmahout.errors import EngineError
+
+
+def second() -> str:
+    try:
+        connect("jpype")
+    except EngineError as e:
+        return e.code
+    return "none"
+
+
+source, target = sys.argv[1:]
+for overwrite in (False, True):
+    with connect("jpype", master="local[1]") as door:
+        door.run(Request(source, target, overwrite=overwrite))
+        code = second()
+sys.stdout.write(f'"{code}"\n')

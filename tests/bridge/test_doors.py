@@ -1,0 +1,109 @@
+"""One request, every door, the same answer."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from ctmahout.engine import Request, connect
+from ctmahout.exchange import read_factors
+
+pytestmark = pytest.mark.spark
+
+CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"
+BAD = json.loads((CONTRACT / "bad" / "index.json").read_text())
+DOORS = ["py4j", "user", "jpype", "submit", "numpy"]
+KINDS = ["double", "deficient", "zero", "column", "square"]
+
+
+@pytest.fixture(scope="module")
+def through(python, matrices, tmp_path_factory):
+    """Gives what went through a door: its manifests and codes, and the folder of its factors."""
+    done = {}
+
+    def get(door):
+        if door not in done:
+            folder = tmp_path_factory.mktemp(door)
+            done[door] = python("through_a_door.py", door, matrices[0], folder), folder
+        return done[door]
+
+    return get
+
+
+def check(found, A):
+    """Check what holds for every decomposition."""
+    r = found.rank
+    assert (found.s.shape, found.v.shape, found.u.shape) == ((r,), (A.shape[1], r), (A.shape[0], r))
+    assert found.u.dtype == A.dtype
+    np.testing.assert_allclose(found.v.T @ found.v, np.eye(r), atol=1e-10)
+    np.testing.assert_allclose(found.u.T @ found.u, np.eye(r), atol=1e-10 if A.dtype == np.float64 else 1e-5)
+    if r:
+        assert (found.v[np.argmax(np.abs(found.v), axis=0), np.arange(r)] > 0).all()
+    assert found.squared_norm == pytest.approx(np.linalg.norm(A.astype(np.float64)) ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_gives_the_same_answer_on_any_partitions(through, matrices, door):
+    A = matrices[1]["plain"]
+    U, s, Vt = np.linalg.svd(A.astype(np.float64), full_matrices=False)
+    told, folder = through(door)
+    reference = read_factors(through("numpy" if door == "numpy" else "py4j")[1] / "plain-2")
+    for partitions in (2,) if door == "submit" else (1, 2, 7):
+        found = read_factors(folder / f"plain-{partitions}")
+        check(found, A)
+        np.testing.assert_allclose(found.s, reference.s, rtol=1e-10)
+        np.testing.assert_allclose(found.v, reference.v, atol=1e-6)
+        # numpy's Omega is another one, and LAPACK has none: q = 2 brings all of them together.
+        np.testing.assert_allclose(found.s, s[:8], rtol=1e-6)
+        np.testing.assert_allclose(np.abs(np.sum(found.v * Vt[:8].T, axis=0)), 1, atol=1e-6)
+        np.testing.assert_allclose(np.abs(np.sum(found.u * U[:, :8], axis=0)), 1, atol=1e-5)
+        assert told[f"plain-{partitions}"] == found.manifest.to_dict()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("door", [door for door in DOORS if door != "submit"])
+def test_hard_matrices(through, matrices, door, kind):
+    A = matrices[1][kind]
+    _, folder = through(door)
+    found = read_factors(folder / kind)
+    check(found, A)
+    exact = np.linalg.svd(A.astype(np.float64), compute_uv=False)
+    rank = int(np.count_nonzero(exact > 1e-12 * max(exact[0], 1e-300)))
+    assert found.rank == rank
+    assert bool(found.warnings) == (rank < A.shape[1])
+    np.testing.assert_allclose(found.s, exact[:rank], rtol=1e-10, atol=1e-13 * exact[0])
+    np.testing.assert_allclose((found.u * found.s) @ found.v.T, A, atol=1e-6 * max(exact[0], 1))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_manifests_are_the_contracts(through, door):
+    validator = Draft202012Validator(json.loads((CONTRACT / "manifest.schema.json").read_text()))
+    told, _ = through(door)
+    for name, manifest in told.items():
+        if name in ("bad", "refused", "left"):
+            continue
+        validator.validate(manifest)
+        assert manifest["request"]["want"] == ["s", "v", "u"]
+        assert ("mahout" in manifest["writer"]) == (door != "numpy")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_same_fault_has_the_same_code_through_every_door(through, door):
+    told, _ = through(door)
+    assert told["bad"] == {name: BAD[name] for name in told["bad"]}
+    assert told["refused"] == {code: code for code in told["refused"]}
+    wanted = ["plain-2"] if door == "submit" else [*KINDS, "plain-1", "plain-2", "plain-7"]
+    assert told["left"] == sorted(wanted)  # nothing partial, nothing of refused requests
+
+
+def test_a_request_of_many_groups_takes_those_asked_for(tmp_path, python):
+    request = Request(str(CONTRACT / "golden" / "python-matrix-float32"), str(tmp_path / "numpy"), groups=(1,))
+    with connect("numpy") as door:
+        door.run(request)
+    code = python("groups.py", CONTRACT / "golden" / "python-matrix-float32", tmp_path / "spark")
+    assert code == "CTM_JVM_RUNNING"  # what a second session beside the first is told
+    for group in (0, 1):
+        assert read_factors(tmp_path / "spark", group).columns == 2
+    np.testing.assert_allclose(read_factors(tmp_path / "spark", 1).s, read_factors(tmp_path / "numpy", 1).s, rtol=1e-10)
