@@ -1,18 +1,28 @@
 """DICOM in, DICOM out: the only place that knows pydicom."""
 
-from .decoders import decodable
+from __future__ import annotations
+
+from .decoders import Decoder, check_decoders, decodable, decoders
 from .derive import Derivation
-from .find import SeriesInfo, find_series
-from .read import SourceSeries, read_series
+from .headers import SliceHeader, SourceSeries
+from .inventory import SeriesInfo, SeriesList, find_series
+from .read import read_series
+from .synthetic import write_synthetic
 from .write import Written, write_series
 
 __all__ = [
+    "Decoder",
     "Derivation",
     "SeriesInfo",
+    "SeriesList",
+    "SliceHeader",
     "SourceSeries",
     "Written",
+    "check_decoders",
     "decodable",
+    "decoders",
     "find_series",
     "read_series",
     "write_series",
+    "write_synthetic",
 ]

@@ -1,7 +1,9 @@
-"""Which transfer syntaxes can be decoded here."""
+"""Which transfer syntaxes can be decoded here, and what to install for the others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.pixels import get_decoder
@@ -9,57 +11,99 @@ from pydicom.uid import UID, AllTransferSyntaxes
 
 from ..errors import InputError
 
-__all__ = ["check_decoder", "decodable"]
+__all__ = ["Decoder", "check_decoders", "decodable", "decoders"]
 
-# What pip calls the packages that pydicom's decoders need for what is met in CT.
+_JPEG = "1.2.840.10008.1.2.4"
+JPEG_EXTENDED = f"{_JPEG}.51"
+
+# Of all that pydicom's decoders accept, the freely licensed package that was measured best for CT (docs/adr/0005).
 _PACKAGES = {
-    "1.2.840.10008.1.2.4.80": "pyjpegls",
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
-    "1.2.840.10008.1.2.4.50": "python-gdcm",
-    "1.2.840.10008.1.2.4.57": "python-gdcm",
-    "1.2.840.10008.1.2.4.70": "python-gdcm",
+    "1.2.840.10008.1.2": "",
+    "1.2.840.10008.1.2.1": "",
+    "1.2.840.10008.1.2.1.99": "",
+    "1.2.840.10008.1.2.2": "",
+    "1.2.840.10008.1.2.5": "",
+    f"{_JPEG}.50": "python-gdcm",
+    JPEG_EXTENDED: "python-gdcm",
+    f"{_JPEG}.57": "python-gdcm",
+    f"{_JPEG}.70": "python-gdcm",
+    f"{_JPEG}.80": "pyjpegls",
+    f"{_JPEG}.81": "pyjpegls",
+    f"{_JPEG}.90": "pylibjpeg pylibjpeg-openjpeg",
+    f"{_JPEG}.91": "pylibjpeg pylibjpeg-openjpeg",
+    f"{_JPEG}.201": "pylibjpeg pylibjpeg-openjpeg",
+    f"{_JPEG}.202": "pylibjpeg pylibjpeg-openjpeg",
+    f"{_JPEG}.203": "pylibjpeg pylibjpeg-openjpeg",
 }
 
 
-def check_decoder(syntax: str, file: Path) -> None:
-    """Raise CTM_DECODER_MISSING or CTM_SYNTAX_UNSUPPORTED if pixels of this transfer syntax cannot be read here."""
-    uid = UID(syntax)
-    name = f"{uid.name} ({syntax})" if uid.name != syntax else syntax
-    if uid in AllTransferSyntaxes and not uid.is_compressed:
-        return
-    try:
-        decoder = get_decoder(uid)
-    except NotImplementedError:
-        raise InputError("CTM_SYNTAX_UNSUPPORTED", file=file, syntax=name) from None
-    # JPEG Extended with 12 bits, what CT would have, is decoded by a GPL package only; see docs/adr/0005.
-    if syntax == "1.2.840.10008.1.2.4.51" and "pylibjpeg" not in decoder.available_plugins:
-        raise InputError("CTM_SYNTAX_UNSUPPORTED", file=file, syntax=name)
-    if not decoder.is_available:
-        packages = _PACKAGES.get(syntax, "pylibjpeg pylibjpeg-openjpeg python-gdcm")
-        raise InputError("CTM_DECODER_MISSING", file=file, syntax=name, packages=packages)
+@dataclass(frozen=True)
+class Decoder:
+    """Whether a transfer syntax can be decoded here.
+
+    Attributes
+    ----------
+    syntax : str
+        Transfer syntax UID.
+    name : str
+        Its name in the standard (PS3.6 A.1).
+    available : bool
+    packages : str
+        What pip installs for it; empty if nothing is needed.
+    """
+
+    syntax: str
+    name: str
+    available: bool
+    packages: str
+
+
+def decoders() -> tuple[Decoder, ...]:
+    """Return the transfer syntaxes met in CT, for ``ctmahout doctor``."""
+    return tuple(
+        Decoder(syntax, UID(syntax).name, _problem(syntax, bits=8) is None, packages)
+        for syntax, packages in _PACKAGES.items()
+    )
 
 
 def decodable() -> dict[str, bool]:
     """Return every transfer syntax met in CT, by name, and whether it can be decoded here."""
-    syntaxes = [
-        "1.2.840.10008.1.2",
-        "1.2.840.10008.1.2.1",
-        "1.2.840.10008.1.2.1.99",
-        "1.2.840.10008.1.2.2",
-        "1.2.840.10008.1.2.5",
-        "1.2.840.10008.1.2.4.50",
-        "1.2.840.10008.1.2.4.57",
-        "1.2.840.10008.1.2.4.70",
-        "1.2.840.10008.1.2.4.80",
-        "1.2.840.10008.1.2.4.81",
-        "1.2.840.10008.1.2.4.90",
-        "1.2.840.10008.1.2.4.91",
-    ]
-    found = {}
-    for syntax in syntaxes:
-        try:
-            check_decoder(syntax, Path())
-            found[UID(syntax).name] = True
-        except InputError:
-            found[UID(syntax).name] = False
-    return found
+    return {decoder.name: decoder.available for decoder in decoders()}
+
+
+def check_decoders(syntaxes: Mapping[tuple[str, int], Path]) -> None:
+    """Refuse a series that cannot be decoded here, before any of its pixels is read.
+
+    Parameters
+    ----------
+    syntaxes : mapping
+        A file for each transfer syntax UID and BitsStored that occur.
+
+    Raises
+    ------
+    InputError
+        CTM_DECODER_MISSING: a package is not installed. CTM_SYNTAX_UNSUPPORTED: there is none.
+    """
+    for (syntax, bits), file in syntaxes.items():
+        code = _problem(syntax, bits=bits)
+        if code is None:
+            continue
+        name = UID(syntax).name
+        shown = f"{name} ({syntax})" if name != syntax else syntax
+        raise InputError(code, file=file, syntax=shown, packages=_PACKAGES.get(syntax, ""))
+
+
+def _problem(syntax: str, *, bits: int) -> str | None:
+    uid = UID(syntax)
+    if uid in AllTransferSyntaxes and not uid.is_compressed:
+        return None
+    try:
+        decoder = get_decoder(uid)
+    except NotImplementedError:  # the retired JPEG .53 and .55, private ones, JPEG XL
+        return "CTM_SYNTAX_UNSUPPORTED"
+    # More than 8 bits of JPEG Extended are decoded by a GPL package only, which a user may have.
+    if syntax == JPEG_EXTENDED and bits > 8 and "pylibjpeg" not in decoder.available_plugins:
+        return "CTM_SYNTAX_UNSUPPORTED"
+    if not decoder.is_available:
+        return "CTM_DECODER_MISSING" if syntax in _PACKAGES else "CTM_SYNTAX_UNSUPPORTED"
+    return None

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import correct_ambiguous_vr, write_dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
+from ..errors import ConfigError
 from .find import CT_IMAGE
-from .headers import SliceHeader
+from .headers import MODEL, SliceHeader
 from .uids import IMPLEMENTATION_CLASS_UID, made_uid
+from .values import as_stored, text_of
 
-__all__ = ["Derivation", "SeriesFacts", "derive", "facts_of"]
-
-MODEL = "ctmahout"
+__all__ = ["Derivation", "SeriesFacts", "contributing_equipment", "derive", "facts_of", "file_meta", "set_times"]
 
 
 @dataclass(frozen=True)
@@ -45,34 +50,82 @@ class Derivation:
     series_number_offset: int = 9000
     software_version: str = ""
 
+    def __post_init__(self) -> None:
+        suffix = self.series_suffix
+        if not 1 <= len(suffix) <= 32 or not suffix.isascii() or not suffix.isprintable() or "\\" in suffix:
+            raise _bad("series_suffix", suffix, "1 to 32 printable ASCII characters, no backslash")
+        if self.image_type_value2 not in ("SECONDARY", "PRIMARY"):
+            raise _bad("image_type", self.image_type_value2, "SECONDARY or PRIMARY")
+        if not 1 <= self.series_number_offset < 2**31:
+            raise _bad("series_number_offset", self.series_number_offset, "1 to 2147483647")
+
+
+def _bad(key: str, given: object, expected: str) -> ConfigError:
+    return ConfigError("CTM_CONFIG_VALUE", source="derivation", key=key, given=repr(given), expected=expected)
+
 
 @dataclass(frozen=True)
 class SeriesFacts:
-    """What all slices of a derived series share."""
+    """What all slices of a derived series share.
+
+    Attributes
+    ----------
+    series_uid, frame_of_reference_uid, study_uid : str
+        The two latter for a source that has none.
+    when : datetime
+        In the source's time zone if both are known.
+    references : RawDataElement or None
+        ReferencedSeriesSequence, encoded once: as data sets it would be n items in each of n slices. None if the
+        source has no identifiers.
+    """
 
     series_uid: str
     frame_of_reference_uid: str
     study_uid: str
     when: datetime
-    source_reference: DicomSequence | None
+    references: RawDataElement | None
 
 
 def facts_of(slices: Sequence[SliceHeader], derivation: Derivation, when: datetime) -> SeriesFacts:
-    """Return the identifiers of a derived series; the same for the same source and derivation."""
-    identity = [slices[0].series_uid, *(h.sop_uid for h in slices)]
-    reference = None
-    if slices[0].series_uid and not any(h.made_uid for h in slices):
-        item = Dataset()
-        item.SeriesInstanceUID = slices[0].series_uid
-        item.ReferencedInstanceSequence = DicomSequence([_reference(h.sop_uid) for h in slices])
-        reference = DicomSequence([item])
+    """Return what all slices of a derived series share; the same for the same source and derivation.
+
+    Every slice of the result depends on every slice of the source and on each option: so do all identifiers.
+    """
+    first = slices[0]
+    identity = [first.study_uid, first.series_uid, *(h.sop_uid for h in slices)]
+    options = (derivation.image_type_value2, derivation.series_suffix, str(derivation.series_number_offset))
+    known = bool(first.series_uid) and all(h.has_sop_uid for h in slices)
     return SeriesFacts(
-        series_uid=made_uid("series", *identity, derivation.key),
+        series_uid=made_uid("series", *identity, derivation.key, *options),
         frame_of_reference_uid=made_uid("frame of reference", *identity),
         study_uid=made_uid("study", *identity),
-        when=when,
-        source_reference=reference,
+        when=_in_zone(when, first.utc_offset),
+        references=_references(slices) if known else None,
     )
+
+
+def _references(slices: Sequence[SliceHeader]) -> RawDataElement:
+    """Return the source series and all its slices (PS3.3 C.12.2, Common Instance Reference)."""
+    series = Dataset()
+    series.ReferencedInstanceSequence = DicomSequence([_reference(h.sop_uid) for h in slices])
+    series.SeriesInstanceUID = slices[0].series_uid
+    whole = Dataset()
+    whole.ReferencedSeriesSequence = DicomSequence([series])
+    stream = DicomBytesIO()
+    stream.is_implicit_VR, stream.is_little_endian = False, True
+    write_dataset(stream, whole)
+    value = stream.getvalue()[12:]  # after tag, VR and length
+    return RawDataElement(Tag("ReferencedSeriesSequence"), "SQ", len(value), value, 0, False, True)
+
+
+def _in_zone(when: datetime, utc_offset: str) -> datetime:
+    """Return a time in the zone that TimezoneOffsetFromUTC gives: it holds for all times of a file (PS3.3 C.12.1.1)."""
+    match = re.fullmatch(r"([+-])(\d\d)(\d\d)", utc_offset)
+    if match is None or when.tzinfo is None:
+        return when
+    sign, hours, minutes = match.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes))
+    return when.astimezone(timezone(-offset if sign == "-" else offset)) if offset < timedelta(days=1) else when
 
 
 # Describe the source's pixels, its file or its storage, and would be untrue of ours.
@@ -122,27 +175,41 @@ def derive(ds: FileDataset, header: SliceHeader, derivation: Derivation, facts: 
             delattr(ds, keyword)
     _drop_overlays_in_pixels(ds)
     _correct_padding(ds)
-    sop_uid = made_uid("instance", header.sop_uid, derivation.key)
     ds.SOPClassUID = CT_IMAGE
-    ds.SOPInstanceUID = sop_uid
+    ds.SOPInstanceUID = made_uid("instance", facts.series_uid, header.sop_uid)
     ds.SeriesInstanceUID = facts.series_uid
     for keyword, value in (
         ("StudyInstanceUID", facts.study_uid),
         ("FrameOfReferenceUID", facts.frame_of_reference_uid),
         ("Modality", "CT"),
+        ("SamplesPerPixel", 1),
     ):
         if not ds.get(keyword):
             setattr(ds, keyword, value)
     for keyword in _TYPE_2:
         if keyword not in ds:
             setattr(ds, keyword, None)
-    plane = [str(v).strip() for v in ds.get("ImageType") or []][2:3]
-    ds.ImageType = ["DERIVED", derivation.image_type_value2, *(plane or ["AXIAL"]), "DENOISED"]
+    if header.lossy:
+        ds.LossyImageCompression = "01"
+    # AXIAL means any cross-section, a reformat as well (PS3.3 C.8.2.1.1.1); value 4 is free.
+    ds.ImageType = ["DERIVED", derivation.image_type_value2, "AXIAL", "DENOISED"]
     _describe_series(ds, derivation)
-    _set_times(ds, facts.when)
+    set_times(ds, facts.when)
     _say_how(ds, header, derivation, facts)
-    ds.file_meta = _file_meta(sop_uid)
+    _make_explicit(ds)
+    if facts.references is not None:
+        ds[facts.references.tag] = facts.references
+    ds.file_meta = file_meta(ds.SOPInstanceUID)
     ds.preamble = b"\0" * 128
+
+
+def _make_explicit(ds: FileDataset) -> None:
+    """Have the dataset as it will be written, so that encoded elements in it are written as they are."""
+    if ds.original_encoding != (False, True):
+        for _ in ds:  # decodes what is still in the source's encoding
+            pass
+        correct_ambiguous_vr(ds, True)
+        ds.set_original_encoding(False, True, ds.original_character_set)
 
 
 def _remove_private(ds: Dataset) -> None:
@@ -165,29 +232,31 @@ def _drop_overlays_in_pixels(ds: Dataset) -> None:
 
 
 def _correct_padding(ds: Dataset) -> None:
-    """Padding of signed pixels that was written as unsigned gets the VR that goes with the pixels."""
+    """Give padding the VR that goes with the pixels: some write signed values as unsigned."""
+    signed = bool(ds.PixelRepresentation)
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         value = ds.get(keyword)
         if isinstance(value, int):
             del ds[keyword]
-            signed = bool(ds.PixelRepresentation)
-            number = value - 65536 if signed and value > 32767 else value + 65536 if not signed and value < 0 else value
-            ds.add_new(keyword, "SS" if signed else "US", number)
+            ds.add_new(keyword, "SS" if signed else "US", as_stored(value, signed=signed))
 
 
 def _describe_series(ds: Dataset, derivation: Derivation) -> None:
-    text = str(ds.get("SeriesDescription") or "")
     room = 64 - len(derivation.series_suffix) - 1  # VR LO
-    ds.SeriesDescription = f"{text[:room].rstrip()} {derivation.series_suffix}".strip()
+    text = text_of(ds, "SeriesDescription").replace("\\", " ")
+    description = f"{text[:room].rstrip()} {derivation.series_suffix}".strip()
+    if description == text:  # the suffix was there, and cutting made room for it again
+        description = f"{text[: room - 1].rstrip()} {derivation.series_suffix}".strip()
+    ds.SeriesDescription = description
     try:
-        number = int(ds.get("SeriesNumber") or 0)
-    except (TypeError, ValueError):
+        number = int(text_of(ds, "SeriesNumber") or 0)
+    except ValueError:
         number = 0
     number += derivation.series_number_offset
-    ds.SeriesNumber = str(number if number < 2**31 else derivation.series_number_offset)
+    ds.SeriesNumber = number if -(2**31) <= number < 2**31 else derivation.series_number_offset  # VR IS
 
 
-def _set_times(ds: Dataset, when: datetime) -> None:
+def set_times(ds: Dataset, when: datetime) -> None:
     for date, time in (
         ("SeriesDate", "SeriesTime"),
         ("ContentDate", "ContentTime"),
@@ -220,26 +289,31 @@ def _say_how(ds: Dataset, header: SliceHeader, derivation: Derivation, facts: Se
     for keyword in ("SourceImageSequence", "ReferencedSeriesSequence"):
         if keyword in ds:
             delattr(ds, keyword)
-    if facts.source_reference is not None:
+    if facts.references is not None:
         source = _reference(header.sop_uid)
         source.SpatialLocationsPreserved = "YES"
         source.PurposeOfReferenceCodeSequence = DicomSequence(
             [_code("121322", "Source image for image processing operation")]
         )
         ds.SourceImageSequence = DicomSequence([source])
-        ds.ReferencedSeriesSequence = facts.source_reference
+    present = list(ds.get("ContributingEquipmentSequence") or [])
+    equipment = contributing_equipment(derivation.software_version, facts.when, "Image-space noise reduction")
+    ds.ContributingEquipmentSequence = DicomSequence([*present, equipment])
+
+
+def contributing_equipment(software_version: str, when: datetime, description: str) -> Dataset:
+    """Return the item that names this software (PS3.3 C.12.1)."""
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = DicomSequence([_code("109102", "Processing Equipment")])
     equipment.Manufacturer = "ctmahout"
     equipment.ManufacturerModelName = MODEL
-    equipment.SoftwareVersions = derivation.software_version or "unknown"
-    equipment.ContributionDateTime = facts.when.strftime("%Y%m%d%H%M%S")
-    equipment.ContributionDescription = "Image-space noise reduction"
-    present = list(ds.get("ContributingEquipmentSequence") or [])
-    ds.ContributingEquipmentSequence = DicomSequence([*present, equipment])
+    equipment.SoftwareVersions = software_version or "unknown"
+    equipment.ContributionDateTime = when.strftime("%Y%m%d%H%M%S%z")
+    equipment.ContributionDescription = description
+    return equipment
 
 
-def _file_meta(sop_uid: str) -> FileMetaDataset:
+def file_meta(sop_uid: str) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CT_IMAGE
     meta.MediaStorageSOPInstanceUID = sop_uid

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 
 from ..errors import CtmahoutError, InputError
+from .files import each, open_dataset
 from .headers import SliceHeader, header_of
+from .values import text_of
 
-__all__ = ["Listing", "SeriesInfo", "find_series", "list_folder"]
+__all__ = ["CT_IMAGE", "Listing", "SeriesFiles", "list_folder"]
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+_DICOMDIR = "1.2.840.10008.1.3.10"
 _MULTIFRAME = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT",
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT",
 }
+# A file named so is meant to be a slice: if it is none, a slice is lost.
+_DICOM_NAMES = (".dcm", ".dicom", ".ima")
+
+
+@dataclass
+class SeriesFiles:
+    """The files of one SeriesInstanceUID: those that can be slices of a volume, and why the others cannot."""
+
+    uid: str
+    headers: list[SliceHeader] = field(default_factory=list)
+    problems: list[CtmahoutError] = field(default_factory=list)
 
 
 @dataclass
@@ -33,178 +47,204 @@ class Listing:
 
     Attributes
     ----------
-    series : dict
-        Headers of CT slices by SeriesInstanceUID, in the order found.
+    series : list of SeriesFiles
+        In the order found.
+    unreadable : list of CtmahoutError
+        Files too damaged to tell what they belong to.
     skipped : Counter
         Files that are no CT slices, by what they are.
-    problems : list of CtmahoutError
-        CT slices that cannot be used.
     """
 
-    series: dict[str, list[SliceHeader]] = field(default_factory=dict)
+    series: list[SeriesFiles] = field(default_factory=list)
+    unreadable: list[CtmahoutError] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
-    problems: list[tuple[str, CtmahoutError]] = field(default_factory=list)
 
     def skipped_text(self) -> str:
         return ", ".join(f"{count} {what}" for what, count in sorted(self.skipped.items()))
 
 
 @dataclass(frozen=True)
-class SeriesInfo:
-    """One CT series of a folder, without anything that names a patient.
-
-    Attributes
-    ----------
-    number : int
-        Its place in the list, from 1: what ``--series`` takes.
-    spacing_mm : tuple of float
-        Median step between slices, distance between rows, distance between columns.
-    doubts : tuple of str
-        Why reading it may be refused, or what reading it would warn about.
-    """
-
-    number: int
+class _Problem:
     series_uid: str
-    series_number: str
-    slices: int
-    rows: int
-    columns: int
-    spacing_mm: tuple[float, float, float]
-    thickness_mm: float | None
-    kernel: str
-    transfer_syntaxes: tuple[str, ...]
-    doubts: tuple[str, ...]
+    error: CtmahoutError
 
 
-def files_below(path: Path) -> Iterator[Path]:
-    """Yield all files below a folder by name, each folder once, links to folders not followed."""
-    for folder, names, files in os.walk(path):
-        names.sort()
-        for name in sorted(files):
-            yield Path(folder) / name
-
-
-def list_folder(path: Path, *, lenient: bool = False, workers: int | None = None) -> Listing:
-    """Read the headers of all files below a folder.
+def list_folder(path: Path, *, workers: int | None = None, tick: Callable[[int, int], None] | None = None) -> Listing:
+    """Read the headers of all files below a folder; links to folders are not followed.
 
     Raises
     ------
     InputError
         CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
     """
-    path = Path(path)
     if not path.exists():
         raise InputError("CTM_INPUT_NOT_FOUND", path=path)
-    files = [path] if path.is_file() else list(files_below(path))
-    if not files:
-        raise InputError("CTM_INPUT_EMPTY", path=path)
     listing = Listing()
-    with ThreadPoolExecutor(workers) as pool:
-        for found in pool.map(lambda file: _look(file, lenient=lenient), files):
+    files = [path] if path.is_file() else _files_below(path, listing)
+    if not files and not listing.unreadable:
+        raise InputError("CTM_INPUT_EMPTY", path=path)
+    by_uid: dict[str, SeriesFiles] = {}
+    for found in each(_look, files, workers=workers, tick=tick):
+        if isinstance(found, str):
+            listing.skipped[found] += 1
+        elif isinstance(found, CtmahoutError):
+            listing.unreadable.append(found)
+        else:
+            series = by_uid.setdefault(found.series_uid, SeriesFiles(found.series_uid))
             if isinstance(found, SliceHeader):
-                listing.series.setdefault(found.series_uid, []).append(found)
-            elif isinstance(found, str):
-                listing.skipped[found] += 1
+                series.headers.append(found)
             else:
-                listing.problems.append(found)
+                series.problems.append(found.error)
+    listing.series = list(by_uid.values())
     return listing
 
 
-def _look(file: Path, *, lenient: bool) -> SliceHeader | str | tuple[str, CtmahoutError]:
-    """Return the header of a CT slice, or what else the file is, or (series, why it cannot be used)."""
+def _files_below(path: Path, listing: Listing) -> list[Path]:
+    def closed(e: OSError) -> None:
+        # os.walk would leave such a folder out without a word.
+        problem = f"the folder cannot be opened ({e.strerror})"
+        listing.unreadable.append(InputError("CTM_INPUT_UNREADABLE", file=e.filename, problem=problem))
+
+    files = []
+    for folder, names, found in os.walk(path, onerror=closed):
+        names.sort()
+        files += [Path(folder) / name for name in sorted(found)]
+    return files
+
+
+def _look(file: Path) -> SliceHeader | _Problem | CtmahoutError | str:
+    """Return the header of a CT slice, why a CT image cannot be used, why a file cannot be read, or what else it is."""
     try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "special file"
         with file.open("rb") as stream:
             start = stream.read(132)
-        if not start:
-            return "empty file"
-        if start[128:] != b"DICM":
-            return "no DICOM file"
-        ds = dcmread(file, stop_before_pixels=True)
-        if kind := _not_a_slice(ds):
-            return kind
+            stream.seek(0)
+            headless = start[128:] != b"DICM"
+            if headless and not _begins_like_dicom(start):
+                return _no_dicom(file, start)
+            ds = open_dataset(stream, pixels=False, headless=headless)
+            if headless and not _is_ct(ds):
+                return _no_dicom(file, start)
+            return _judge(ds, file, status, stream, headless=headless)
+    except CtmahoutError as e:
+        return e
+    except OSError as e:
+        return InputError("CTM_INPUT_UNREADABLE", file=file, problem=e.strerror or type(e).__name__)
     except InvalidDicomError:
         return "no DICOM file"
     except Exception as e:  # pydicom raises many kinds on damaged headers
-        return "", InputError("CTM_INPUT_UNREADABLE", file=file, problem=_first_line(e))
-    uid = str(ds.get("SeriesInstanceUID", ""))
+        return _damaged(file, e)
+
+
+def _judge(
+    ds: FileDataset, file: Path, status: os.stat_result, stream: BinaryIO, *, headless: bool
+) -> SliceHeader | _Problem | str:
+    if kind := _not_a_slice(ds):
+        return kind
+    uid = text_of(ds, "SeriesInstanceUID")
     try:
-        sop_class = str(ds.get("SOPClassUID", "") or ds.file_meta.get("MediaStorageSOPClassUID", ""))
-        frames = int(ds.get("NumberOfFrames", 1) or 1)
+        frames = int(ds.get("NumberOfFrames") or 1)
+        sop_class = _sop_class(ds)
         if sop_class in _MULTIFRAME or frames > 1:
             name = _MULTIFRAME.get(sop_class, "CT")
             raise InputError("CTM_MULTIFRAME_UNSUPPORTED", file=file, sop_class=name, frames=frames)
-        if not sop_class and not lenient:
-            raise InputError("CTM_UID_MISSING", file=file, attribute="SOPClassUID")
         if "TransferSyntaxUID" not in ds.file_meta:
             raise InputError("CTM_UID_MISSING", file=file, attribute="TransferSyntaxUID")
-        return header_of(ds, file, lenient=lenient)
+        _check_whole(ds, file, status, stream)
+        return header_of(ds, file, status, headless=headless)
     except CtmahoutError as e:
-        return uid, e
+        return _Problem(uid, e)
     except Exception as e:
-        return uid, InputError("CTM_INPUT_UNREADABLE", file=file, problem=_first_line(e))
+        return _Problem(uid, _damaged(file, e))
+
+
+def _begins_like_dicom(start: bytes) -> bool:
+    """Tell whether a file without preamble begins with an element of group 2 or 8, little endian."""
+    return start[:2] in (b"\x02\0", b"\x08\0") and len(start) > 8 and start[3] == 0
+
+
+def _is_ct(ds: FileDataset) -> bool:
+    return _sop_class(ds) in (CT_IMAGE, *_MULTIFRAME) or (text_of(ds, "Modality") == "CT" and "Rows" in ds)
+
+
+def _sop_class(ds: FileDataset) -> str:
+    return text_of(ds, "SOPClassUID") or text_of(ds.file_meta, "MediaStorageSOPClassUID")
+
+
+def _no_dicom(file: Path, start: bytes) -> CtmahoutError | str:
+    if file.suffix.lower() in _DICOM_NAMES and not file.name.startswith("."):
+        problem = "it is not a DICOM file" if start else "it is empty"
+        return InputError("CTM_INPUT_UNREADABLE", file=file, problem=problem)
+    return "no DICOM file" if start else "empty file"
 
 
 def _not_a_slice(ds: FileDataset) -> str | None:
     """Return what a DICOM file is if it is no CT slice."""
-    sop_class = str(ds.get("SOPClassUID", "") or ds.file_meta.get("MediaStorageSOPClassUID", ""))
-    if sop_class == "1.2.840.10008.1.3.10":
+    sop_class = _sop_class(ds)
+    if sop_class == _DICOMDIR:
         return "DICOMDIR"
     if sop_class and sop_class != CT_IMAGE and sop_class not in _MULTIFRAME:
-        return UID(sop_class).name
-    if str(ds.get("Modality", "CT")) != "CT":
-        return f"{ds.Modality} image"
-    if "Rows" not in ds:
-        return "CT file without an image"
-    image_type = [str(v).strip() for v in ds.get("ImageType") or []]
-    if "LOCALIZER" in image_type[2:3]:
+        return str(UID(sop_class).name)
+    modality = text_of(ds, "Modality") or "CT"
+    if modality != "CT":
+        return f"{modality[:16]} image"
+    image_type = [part.strip() for part in text_of(ds, "ImageType").split("\\")]
+    if "LOCALIZER" in image_type[2:]:
         return "localizer"
+    if ds.get("SamplesPerPixel", 1) == 3:
+        return "colour image"
+    if not sop_class and "Rows" not in ds:
+        return "DICOM file without an image"
     return None
 
 
-def _first_line(e: Exception) -> str:
-    return (str(e).splitlines() or [type(e).__name__])[0].rstrip(".")
+def _check_whole(ds: FileDataset, file: Path, status: os.stat_result, stream: BinaryIO) -> None:
+    """Refuse a file that ends before its pixels do: pydicom reads as far as it gets, without a word.
 
-
-def find_series(path: Path, *, lenient: bool = False, workers: int | None = None) -> list[SeriesInfo]:
-    """List the CT series of a folder and its sub-folders.
-
-    Raises
-    ------
-    InputError
-        CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
+    Compressed pixels are found incomplete when they are decoded.
     """
-    from .geometry import ordered  # the check that reading makes
+    syntax = UID(text_of(ds.file_meta, "TransferSyntaxUID"))
+    if "Rows" not in ds or "Columns" not in ds:
+        raise InputError("CTM_INPUT_UNREADABLE", file=file, problem="it holds no image, or ends within its header")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        return
+    # Reading stopped before the pixels: the next element is theirs, or there is none.
+    if stream.read(4) not in (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10"):
+        raise InputError("CTM_INPUT_UNREADABLE", file=file, problem="it holds no pixel data, or ends within its header")
+    if syntax in AllTransferSyntaxes and not syntax.is_compressed:
+        head = 4 if syntax.is_implicit_VR else 8
+        given = status.st_size - stream.tell() - head
+        expected = int(ds.Rows) * int(ds.Columns) * int(ds.get("BitsAllocated") or 0) // 8
+        if given < expected:
+            problem = f"it ends after {max(given, 0)} of {expected} bytes of pixel data"
+            raise InputError("CTM_PIXELS_UNREADABLE", file=file, problem=problem)
 
-    listing = list_folder(path, lenient=lenient, workers=workers)
-    found = []
-    uids = [*listing.series, *dict.fromkeys(uid for uid, _ in listing.problems if uid not in listing.series)]
-    for number, uid in enumerate(uids, 1):
-        headers = listing.series.get(uid, [])
-        doubts = [f"[{e.code}] {e.message}" for problem, e in listing.problems if problem == uid]
-        steps = 0.0
-        if headers:
-            try:
-                order, warnings = ordered(headers, lenient=lenient)
-                doubts += warnings
-                normal = np.cross(order[0].row_direction, order[0].column_direction)
-                positions = np.array([h.position_mm for h in order]) @ normal
-                steps = float(np.median(np.diff(positions))) if len(order) > 1 else 0.0
-            except InputError as e:
-                doubts.append(f"[{e.code}] {e.message}")
-        first = headers[0] if headers else None
-        found.append(
-            SeriesInfo(
-                number=number,
-                series_uid=uid,
-                series_number=first.series_number if first else "",
-                slices=len(headers),
-                rows=first.rows if first else 0,
-                columns=first.columns if first else 0,
-                spacing_mm=(steps, *first.pixel_spacing_mm) if first else (0.0, 0.0, 0.0),
-                thickness_mm=first.thickness_mm if first else None,
-                kernel=first.kernel if first else "",
-                transfer_syntaxes=tuple(sorted({h.transfer_syntax for h in headers})),
-                doubts=tuple(dict.fromkeys(doubts)),
-            )
-        )
-    return found
+
+def _damaged(file: Path, e: Exception) -> InputError:
+    """Return the error of a header that pydicom does not read; its text may quote a patient's data, its kind cannot."""
+    try:
+        syntax = UID(text_of(read_file_meta_info(file), "TransferSyntaxUID"))
+    except Exception:
+        syntax = UID("")
+    if syntax and syntax not in AllTransferSyntaxes:
+        return InputError("CTM_SYNTAX_UNSUPPORTED", file=file, syntax=str(syntax))
+    return InputError("CTM_INPUT_UNREADABLE", file=file, problem=f"its header is damaged ({type(e).__name__})")
+
+
+def labels(series: Sequence[SeriesFiles]) -> str:
+    """Return a list of series for an error text, each with its number in brackets."""
+    return "; ".join(f"[{number}] {_label(one)}" for number, one in enumerate(series, 1))
+
+
+def _label(series: SeriesFiles) -> str:
+    first = series.headers[0] if series.headers else None
+    if first is None:
+        return f"{len(series.problems)} files that cannot be used"
+    parts = [
+        f"SeriesNumber {first.series_number or '-'}",
+        f"{len(series.headers)} slices",
+        f"{first.pixels.rows} x {first.pixels.columns}",
+    ]
+    return ", ".join([*parts, f"kernel {first.kernel}"] if first.kernel else parts)

@@ -6,19 +6,25 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..volume import Geometry
+from .doubts import Doubt
 from .headers import SliceHeader
 
-__all__ = ["geometry_of", "ordered"]
+__all__ = ["gaps", "geometry_of", "ordered"]
 
 # Steps between slices may differ by this share of the median step: scanners round positions to 0.1 mm and worse.
 _STEP_TOLERANCE = 0.01
+# Slices nearer than this lie at one place. The finest CT has steps of some 0.1 mm.
+_SAME_PLACE_MM = 1e-3
+# Direction cosines differ by rounding; a tenth of a degree is another orientation.
+_SAME_DIRECTION = 2e-3
 
 
-def ordered(headers: Sequence[SliceHeader], *, lenient: bool) -> tuple[list[SliceHeader], list[str]]:
-    """Return the slices in ascending order along their normal, and what was let pass.
+def ordered(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Doubt]]:
+    """Return the slices in ascending order along their normal, and what is doubtful about them as a whole.
 
     Only ImagePositionPatient and ImageOrientationPatient count (PS3.3 C.7.6.2.1.1): neither file names nor
     InstanceNumber, SliceLocation or SliceThickness, which real series contradict.
@@ -26,96 +32,140 @@ def ordered(headers: Sequence[SliceHeader], *, lenient: bool) -> tuple[list[Slic
     Raises
     ------
     InputError
-        CTM_SERIES_MIXED, CTM_SLICE_DUPLICATE, CTM_SLICE_MISSING.
+        CTM_SERIES_MIXED, CTM_SLICE_DUPLICATE: no volume, however lenient.
     """
-    first = headers[0]
     _check_alike(headers)
-    normal = np.cross(first.row_direction, first.column_direction)
-    along = {h.path: float(np.array(h.position_mm) @ normal) for h in headers}
-    order = sorted(headers, key=lambda h: (along[h.path], str(h.path)))
-    order, warnings = _without_copies(order, along)
-    warnings += _gaps(order, np.array([along[h.path] for h in order]), lenient=lenient)
-    warnings += _tilt(order, normal)
-    if len({h.bits_stored for h in order}) > 1:
-        warnings.append("BitsStored differs between slices; each is read and written in its own.")
-    return order, warnings
+    order = sorted(headers, key=lambda h: (h.along_mm, str(h.path)))
+    order, copies = _without_copies(order)
+    doubts: list[Doubt] = []
+    if copies:
+        doubts.append(f"{copies} files repeat another byte for byte and were left out.")
+    doubts += gaps(order)
+    doubts += _sideways(order)
+    doubts += _identities(order)
+    return order, doubts
 
 
 def _check_alike(headers: Sequence[SliceHeader]) -> None:
-    # What most slices have is right; what differs is named.
-    for attribute, value in (
-        ("ImageOrientationPatient", lambda h: tuple(round(v, 3) + 0.0 for v in h.orientation)),
-        ("Rows and Columns", lambda h: (h.rows, h.columns)),
-        ("PixelSpacing", lambda h: tuple(round(v, 4) for v in h.pixel_spacing_mm)),
-    ):
-        values = [value(h) for h in headers]
-        usual = max(set(values), key=values.count)
-        for h, given in zip(headers, values, strict=True):
-            if np.max(np.abs(np.array(given) - np.array(usual))) > (2e-3 if attribute.startswith("Image") else 0):
-                raise InputError("CTM_SERIES_MIXED", file=h.path, attribute=attribute, given=given, expected=usual)
-
-
-def _without_copies(order: list[SliceHeader], along: dict[object, float]) -> tuple[list[SliceHeader], list[str]]:
-    """Drop files that repeat another byte for byte; refuse two different slices of one identity or one place."""
-    kept: list[SliceHeader] = []
-    by_uid: dict[str, SliceHeader] = {}
-    dropped = 0
-    for h in order:
-        other = by_uid.get(h.sop_uid) if h.sop_uid else None
-        attribute = "SOPInstanceUID"
-        if other is None and kept and abs(along[h.path] - along[kept[-1].path]) < 1e-3:
-            other, attribute = kept[-1], "ImagePositionPatient"
-        if other is not None:
-            if not _same_bytes(h, other):
-                raise InputError("CTM_SLICE_DUPLICATE", file=h.path, attribute=attribute, other=other.path)
-            dropped += 1
-            continue
-        by_uid[h.sop_uid] = h
-        kept.append(h)
-    return kept, [f"{dropped} copies of other files were left out."] if dropped else []
-
-
-def _same_bytes(a: SliceHeader, b: SliceHeader) -> bool:
-    return (
-        a.size == b.size
-        and hashlib.sha256(a.path.read_bytes()).digest() == hashlib.sha256(b.path.read_bytes()).digest()
+    _refuse_other(
+        headers,
+        "ImageOrientationPatient",
+        [h.orientation for h in headers],
+        lambda a, b: float(np.abs(np.subtract(a, b)).max()) <= _SAME_DIRECTION,
+    )
+    _refuse_other(headers, "Rows and Columns", [(h.pixels.rows, h.pixels.columns) for h in headers], np.array_equal)
+    _refuse_other(
+        headers,
+        "PixelSpacing",
+        [h.pixel_spacing_mm for h in headers],
+        lambda a, b: bool(np.allclose(a, b, rtol=1e-3, atol=0)),
     )
 
 
-def _gaps(order: Sequence[SliceHeader], positions: np.ndarray, *, lenient: bool) -> list[str]:
+def _refuse_other(
+    headers: Sequence[SliceHeader], attribute: str, values: list[tuple[float, ...]], same: object
+) -> None:
+    """Refuse the first slice that differs from what most slices have."""
+    usual = max(dict.fromkeys(values), key=values.count)
+    for header, given in zip(headers, values, strict=True):
+        if not same(given, usual):  # type: ignore[operator]
+            raise InputError(
+                "CTM_SERIES_MIXED", file=header.path, attribute=attribute, given=_joined(given), expected=_joined(usual)
+            )
+
+
+def _joined(values: Sequence[float]) -> str:
+    return "\\".join(f"{v:g}" for v in values)
+
+
+def _without_copies(order: Sequence[SliceHeader]) -> tuple[list[SliceHeader], int]:
+    """Drop files that repeat another byte for byte; refuse two different slices of one identity or one place."""
+    kept: list[SliceHeader] = []
+    by_uid: dict[str, SliceHeader] = {}
+    for h in order:
+        other, attribute = by_uid.get(h.sop_uid), "SOPInstanceUID"
+        if other is None and kept and h.along_mm - kept[-1].along_mm < _SAME_PLACE_MM:
+            other, attribute = kept[-1], "ImagePositionPatient"
+        if other is None:
+            by_uid[h.sop_uid] = h
+            kept.append(h)
+        elif not _same_bytes(h, other):
+            raise InputError("CTM_SLICE_DUPLICATE", file=h.path, attribute=attribute, other=other.path)
+    return kept, len(order) - len(kept)
+
+
+def _same_bytes(a: SliceHeader, b: SliceHeader) -> bool:
+    if a.size != b.size:
+        return False
+    one, other = (hashlib.sha256(h.path.read_bytes()).digest() for h in (a, b))
+    return one == other
+
+
+def gaps(order: Sequence[SliceHeader]) -> list[Doubt]:
+    """Return the doubt that slices are missing or unevenly spaced. Where a scan begins and ends no slice tells."""
     if len(order) < 3:
         return []
+    positions = np.array([h.along_mm for h in order])
     steps = np.diff(positions)
     step = float(np.median(steps))
-    wrong = np.flatnonzero(np.abs(steps - step) > _STEP_TOLERANCE * step + 1e-3)
+    wrong = np.flatnonzero(np.abs(steps - step) > _STEP_TOLERANCE * step + _SAME_PLACE_MM)
     if not wrong.size:
         return []
     shown = [f"{steps[i]:.3f} mm between {positions[i]:.2f} and {positions[i + 1]:.2f}" for i in wrong[:5]]
-    gaps = "; ".join(shown) + (f"; and {wrong.size - 5} more" if wrong.size > 5 else "")
-    error = InputError("CTM_SLICE_MISSING", step=f"{step:.3f}", gaps=gaps)
-    if not lenient:
-        raise error
-    return [error.message]
+    if wrong.size > len(shown):
+        shown.append(f"and {wrong.size - len(shown)} more")
+    return [InputError("CTM_SLICE_MISSING", step=f"{step:.3f}", gaps="; ".join(shown))]
 
 
-def _tilt(order: Sequence[SliceHeader], normal: np.ndarray) -> list[str]:
-    """Tell when slices are not stacked along their normal, as with a tilted gantry."""
+def _sideways(order: Sequence[SliceHeader]) -> list[Doubt]:
+    """Tell when slices are not stacked along their normal: all alike, as with a tilted gantry, or each its own way."""
     if len(order) < 2:
         return []
-    way = np.array(order[-1].position_mm) - np.array(order[0].position_mm)
-    length = float(np.linalg.norm(way))
-    cosine = abs(float(way @ normal)) / length if length else 1.0
-    if cosine > np.cos(np.radians(0.5)):
-        return []
-    return [f"Slices are tilted by {np.degrees(np.arccos(min(1.0, cosine))):.1f} degrees; their geometry is kept."]
+    positions = np.array([h.position_mm for h in order])
+    along = np.array([h.along_mm for h in order])
+    way = positions[-1] - positions[0]
+    doubts: list[Doubt] = []
+    cosine = min(1.0, abs(float(way @ order[0].normal)) / float(np.linalg.norm(way)))
+    if cosine < np.cos(np.radians(0.5)):
+        angle = np.degrees(np.arccos(cosine))
+        doubts.append(f"Slices are stacked at {angle:.1f} degrees to their normal (tilted gantry); geometry is kept.")
+    straight = positions[0] + np.outer((along - along[0]) / (along[-1] - along[0]), way)
+    off = float(np.linalg.norm(positions - straight, axis=1).max())
+    if off > min(order[0].pixel_spacing_mm):
+        doubts.append(f"Slices are shifted sideways against each other by up to {off:.1f} mm; geometry is kept.")
+    return doubts
+
+
+def _identities(order: Sequence[SliceHeader]) -> list[Doubt]:
+    """Return doubts about what all slices of a series should share."""
+    doubts: list[Doubt] = []
+    for name, values in (
+        ("StudyInstanceUID", [h.study_uid for h in order]),
+        ("the patient", [h.patient for h in order]),
+    ):
+        usual = max(dict.fromkeys(values), key=values.count)
+        other = next((h for h, value in zip(order, values, strict=True) if value != usual), None)
+        if other is not None:
+            given, expected = "another", "the same"
+            doubts.append(
+                InputError("CTM_SERIES_MIXED", file=other.path, attribute=name, given=given, expected=expected)
+            )
+    frames = {h.frame_of_reference_uid for h in order}
+    if "" in frames:
+        doubts.append("FrameOfReferenceUID is absent; one is made for what is written.")
+    if len(frames - {""}) > 1:
+        doubts.append("FrameOfReferenceUID differs between slices; each keeps its own.")
+    if len({(h.pixels.bits_stored, h.pixels.signed) for h in order}) > 1:
+        doubts.append("BitsStored or PixelRepresentation differs between slices; each is kept in its own.")
+    return doubts
 
 
 def geometry_of(order: Sequence[SliceHeader]) -> Geometry:
     """Return where ordered slices lie."""
-    first = order[0]
+    orientation: NDArray[np.float64] = np.array(order[0].orientation)
     return Geometry(
         positions_mm=np.array([h.position_mm for h in order], dtype=np.float64),
-        row_direction=first.row_direction,
-        column_direction=first.column_direction,
-        pixel_spacing_mm=first.pixel_spacing_mm,
+        row_direction=orientation[:3],
+        column_direction=orientation[3:],
+        pixel_spacing_mm=order[0].pixel_spacing_mm,
     )

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
-from pydicom.uid import UID
+from pydicom.dataset import Dataset, FileDataset
 
 from ..errors import InputError
+from .doubts import Doubt
 from .uids import made_uid
+from .values import PixelFormat, numbers, pixel_format, text_of
 
-__all__ = ["SliceHeader", "header_of", "numbers"]
+__all__ = ["MODEL", "SliceHeader", "SourceSeries", "header_of", "is_denoised"]
+
+MODEL = "ctmahout"
+"""ManufacturerModelName in ContributingEquipmentSequence, by which our own output is known."""
+
+_LOSSY_ALWAYS = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+# Unit vectors to 3 decimals are found in the field, with 2 they are not.
+_UNIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -28,199 +36,179 @@ class SliceHeader:
     path : Path
     size, mtime_ns : int
         Of the file when it was listed; a change since is noticed.
+    headless : bool
+        The file has no preamble (PS3.10 7.1).
     sop_uid : str
-        SOPInstanceUID, or one made from the content (``made_uid``).
+        SOPInstanceUID, or one made from the file's content.
+    has_sop_uid : bool
+        The file has a SOPInstanceUID.
+    study_uid, series_uid, frame_of_reference_uid, series_number : str
+        As found; empty if absent.
+    patient : str
+        Tells patients apart without naming them.
     position_mm, orientation : tuple of float
         ImagePositionPatient and ImageOrientationPatient.
-    slope, intercept : float
-        Of this very slice (PS3.3 C.7.6.16.2.9 does not apply to CT; C.8.2.1 does).
-    padding : tuple of int or None
-        Lowest and highest stored value that mean "no measurement" (PS3.3 C.7.5.1.1.2).
+    pixel_spacing_mm : tuple of float
+        Distance between rows, distance between columns.
+    pixels : PixelFormat
+        How stored values become HU.
+    lossy : bool
+        The pixels were compressed with loss at some time.
+    denoised : bool
+        The slice was written by ctmahout.
+    utc_offset : str
+        TimezoneOffsetFromUTC.
+    doubts : tuple of Doubt
     """
 
     path: Path
     size: int
     mtime_ns: int
+    headless: bool
     sop_uid: str
-    made_uid: bool
+    has_sop_uid: bool
+    study_uid: str
     series_uid: str
     series_number: str
+    frame_of_reference_uid: str
+    patient: str = field(repr=False)
     transfer_syntax: str
     position_mm: tuple[float, float, float]
     orientation: tuple[float, ...]
     pixel_spacing_mm: tuple[float, float]
     thickness_mm: float | None
-    rows: int
-    columns: int
-    bits_allocated: int
-    bits_stored: int
-    signed: bool
-    slope: float
-    intercept: float
-    padding: tuple[int, int] | None
     kernel: str
+    pixels: PixelFormat
     lossy: bool
-    notes: tuple[str, ...] = ()
+    denoised: bool
+    utc_offset: str
+    doubts: tuple[Doubt, ...]
 
     @property
-    def row_direction(self) -> NDArray[np.float64]:
-        return np.array(self.orientation[:3])
+    def normal(self) -> NDArray[np.float64]:
+        """Unit normal of the slice, ndarray of shape (3,)."""
+        return np.cross(self.orientation[:3], self.orientation[3:])
 
     @property
-    def column_direction(self) -> NDArray[np.float64]:
-        return np.array(self.orientation[3:])
-
-    @property
-    def stored_range(self) -> tuple[int, int]:
-        """Smallest and largest value that BitsStored and PixelRepresentation allow."""
-        if self.signed:
-            return -(1 << (self.bits_stored - 1)), (1 << (self.bits_stored - 1)) - 1
-        return 0, (1 << self.bits_stored) - 1
+    def along_mm(self) -> float:
+        """Position along the normal."""
+        return float(np.array(self.position_mm) @ self.normal)
 
 
-def numbers(
-    ds: FileDataset, keyword: str, count: int, path: Path, code: str = "CTM_GEOMETRY_INVALID"
-) -> tuple[float, ...]:
-    """Return the finite values of a decimal string attribute, or refuse it by name."""
-    value = ds.get(keyword)
-    expected = "a number" if count == 1 else f"{count} numbers"
-    parts: list[Any] = [] if value is None or value == "" else (list(value) if _is_many(value) else [value])
-    try:
-        values = tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
-        values = ()
-    if len(values) != count or not all(map(math.isfinite, values)):
-        given = "missing" if not parts else "\\".join(map(str, parts))
-        raise InputError(code, file=path, attribute=keyword, given=given, expected=expected)
-    return values
+@dataclass(frozen=True)
+class SourceSeries:
+    """The series that a volume was read from: what writing a derived series needs.
+
+    Attributes
+    ----------
+    root : Path
+        What was given to `read_series`; nothing is ever written there.
+    slices : tuple of SliceHeader
+        In the order of the volume.
+    """
+
+    root: Path
+    slices: tuple[SliceHeader, ...]
 
 
-def _is_many(value: object) -> bool:
-    return not isinstance(value, (str, bytes)) and hasattr(value, "__iter__")
-
-
-def _refuse(path: Path, attribute: str, given: object, expected: str) -> InputError:
-    return InputError("CTM_ATTRIBUTE_INVALID", file=path, attribute=attribute, given=given, expected=expected)
-
-
-def header_of(ds: FileDataset, path: Path, *, lenient: bool) -> SliceHeader:
+def header_of(ds: FileDataset, path: Path, stat: os.stat_result, *, headless: bool = False) -> SliceHeader:
     """Return the light header of a CT image, everything in it checked.
 
     Raises
     ------
     InputError
-        CTM_GEOMETRY_INVALID, CTM_ATTRIBUTE_INVALID, CTM_UID_MISSING.
+        CTM_GEOMETRY_INVALID, CTM_ATTRIBUTE_INVALID: no reading, however lenient, can use such a slice.
     """
-    stat = path.stat()
-    notes: list[str] = []
-    if "SOPInstanceUID" not in ds:
-        notes.append("SOPInstanceUID is absent; identifiers were made from the content.")
-    position = numbers(ds, "ImagePositionPatient", 3, path)
-    orientation = numbers(ds, "ImageOrientationPatient", 6, path)
-    row, column = np.array(orientation[:3]), np.array(orientation[3:])
-    if abs(np.linalg.norm(row) - 1) > 1e-3 or abs(np.linalg.norm(column) - 1) > 1e-3 or abs(row @ column) > 1e-3:
-        raise InputError(
-            "CTM_GEOMETRY_INVALID",
-            file=path,
-            attribute="ImageOrientationPatient",
-            given="\\".join(map(str, orientation)),
-            expected="two unit vectors at a right angle",
-        )
-    spacing = numbers(ds, "PixelSpacing", 2, path)
-    if min(spacing) <= 0:
-        raise InputError("CTM_GEOMETRY_INVALID", file=path, attribute="PixelSpacing", given=spacing, expected="above 0")
-    _check_pixels(ds, path)
-    slope, intercept = _rescale(ds, path, notes, lenient=lenient)
-    uid = str(ds.get("SOPInstanceUID", ""))
-    if not uid and not lenient:
-        raise InputError("CTM_UID_MISSING", file=path, attribute="SOPInstanceUID")
-    series_uid = str(ds.get("SeriesInstanceUID", ""))
-    if not series_uid and not lenient:
-        raise InputError("CTM_UID_MISSING", file=path, attribute="SeriesInstanceUID")
-    if ds.get("BurnedInAnnotation") == "YES":
-        notes.append("BurnedInAnnotation is YES: text in the pixels is denoised like anatomy.")
-    if ds.get("ImageType") and "DERIVED" in ds.ImageType[:1]:
-        notes.append("The source is itself a derived image.")
-    lossy = str(ds.get("LossyImageCompression", "")) == "01"
+    doubts: list[Doubt] = []
+    if headless:
+        problem = "it has no preamble, which every DICOM file begins with"
+        doubts.append(InputError("CTM_INPUT_UNREADABLE", file=path, problem=problem))
+    identity = {k: text_of(ds, k) for k in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")}
+    doubts += [InputError("CTM_UID_MISSING", file=path, attribute=k) for k, uid in identity.items() if not uid]
+    position, orientation, spacing = _place(ds, path)
+    pixels, found = pixel_format(ds, path)
+    doubts += found
+    doubts += _said_of_itself(ds)
+    syntax = str(ds.file_meta.TransferSyntaxUID)
+    lossy = text_of(ds, "LossyImageCompression") == "01" or syntax in _LOSSY_ALWAYS
     if lossy:
-        notes.append("The source was compressed with loss; its artefacts are taken for anatomy or noise.")
-    thickness = ds.get("SliceThickness")
+        doubts.append("The source was compressed with loss; its artefacts cannot be told from anatomy or noise.")
+    thickness = text_of(ds, "SliceThickness")
+    uid = identity["SOPInstanceUID"]
     return SliceHeader(
         path=path,
         size=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
+        headless=headless,
         sop_uid=uid or made_uid("content", hashlib.sha256(path.read_bytes()).hexdigest()),
-        made_uid=not uid,
-        series_uid=series_uid,
-        series_number="" if ds.get("SeriesNumber") is None else str(ds.SeriesNumber),
-        transfer_syntax=str(ds.file_meta.TransferSyntaxUID),
-        position_mm=(position[0], position[1], position[2]),
+        has_sop_uid=bool(uid),
+        study_uid=identity["StudyInstanceUID"],
+        series_uid=identity["SeriesInstanceUID"],
+        series_number=text_of(ds, "SeriesNumber"),
+        frame_of_reference_uid=text_of(ds, "FrameOfReferenceUID"),
+        patient=hashlib.sha256(repr([text_of(ds, k) for k in ("PatientID", "PatientName")]).encode()).hexdigest(),
+        transfer_syntax=syntax,
+        position_mm=position,
         orientation=orientation,
-        pixel_spacing_mm=(spacing[0], spacing[1]),
-        thickness_mm=None if thickness in (None, "") else float(thickness),
-        rows=int(ds.Rows),
-        columns=int(ds.Columns),
-        bits_allocated=int(ds.BitsAllocated),
-        bits_stored=int(ds.BitsStored),
-        signed=bool(ds.PixelRepresentation),
-        slope=slope,
-        intercept=intercept,
-        padding=_padding(ds),
-        kernel=_text(ds.get("ConvolutionKernel")),
-        lossy=lossy or _is_lossy(ds.file_meta.TransferSyntaxUID),
-        notes=tuple(notes),
+        pixel_spacing_mm=spacing,
+        thickness_mm=_number_or_none(thickness),
+        kernel=text_of(ds, "ConvolutionKernel"),
+        pixels=pixels,
+        lossy=lossy,
+        denoised=is_denoised(ds),
+        utc_offset=text_of(ds, "TimezoneOffsetFromUTC"),
+        doubts=tuple(doubts),
     )
 
 
-_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
+def is_denoised(ds: Dataset) -> bool:
+    """Tell whether an image was written by ctmahout."""
+    return any(
+        text_of(item, "ManufacturerModelName") == MODEL for item in ds.get("ContributingEquipmentSequence") or []
+    )
 
 
-def _is_lossy(syntax: UID) -> bool:
-    return str(syntax) in _LOSSY
+def _place(ds: FileDataset, path: Path) -> tuple[tuple[float, float, float], tuple[float, ...], tuple[float, float]]:
+    """Return position, orientation and pixel spacing (PS3.3 C.7.6.2)."""
+    x, y, z = numbers(ds, "ImagePositionPatient", 3, path)
+    orientation = numbers(ds, "ImageOrientationPatient", 6, path)
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    off = max(abs(np.linalg.norm(row) - 1), abs(np.linalg.norm(column) - 1), abs(row @ column))
+    if off > _UNIT_TOLERANCE:
+        raise _misplaced(path, "ImageOrientationPatient", orientation, "two unit vectors at a right angle")
+    between_rows, between_columns = numbers(ds, "PixelSpacing", 2, path)
+    if min(between_rows, between_columns) <= 0:
+        raise _misplaced(path, "PixelSpacing", (between_rows, between_columns), "two numbers above 0")
+    return (x, y, z), orientation, (between_rows, between_columns)
 
 
-def _text(value: object) -> str:
-    return "" if value is None else "\\".join(map(str, value)) if _is_many(value) else str(value)  # type: ignore[call-overload]
+def _misplaced(path: Path, attribute: str, values: Sequence[float], expected: str) -> InputError:
+    given = "\\".join(f"{v:g}" for v in values)
+    return InputError("CTM_GEOMETRY_INVALID", file=path, attribute=attribute, given=given, expected=expected)
 
 
-def _check_pixels(ds: FileDataset, path: Path) -> None:
-    """Refuse whatever would make stored values mean something else than rescaled grey values."""
-    photometric = ds.get("PhotometricInterpretation")
-    if photometric != "MONOCHROME2" or ds.get("SamplesPerPixel", 1) != 1:
-        raise _refuse(path, "PhotometricInterpretation", photometric, "MONOCHROME2 with one sample per pixel")
-    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
-        if not isinstance(ds.get(keyword), int):
-            raise _refuse(path, keyword, ds.get(keyword, "missing"), "a whole number")
-    if ds.Rows < 1 or ds.Columns < 1:
-        raise _refuse(path, "Rows, Columns", (ds.Rows, ds.Columns), "at least 1")
-    if ds.BitsAllocated != 16 or not 9 <= ds.BitsStored <= 16:
-        raise _refuse(path, "BitsStored of BitsAllocated", f"{ds.BitsStored} of {ds.BitsAllocated}", "12 to 16 of 16")
-    if ds.HighBit != ds.BitsStored - 1:
-        raise _refuse(path, "HighBit", ds.HighBit, f"BitsStored - 1 = {ds.BitsStored - 1}")
-    if "ModalityLUTSequence" in ds:
-        raise _refuse(path, "ModalityLUTSequence", "present", "RescaleSlope and RescaleIntercept")
+def _said_of_itself(ds: FileDataset) -> list[Doubt]:
+    """Return what a source says of itself that its user should know before denoising it."""
+    doubts: list[Doubt] = []
+    image_type = [part.strip() for part in text_of(ds, "ImageType").split("\\")]
+    if is_denoised(ds):
+        doubts.append("The source was already denoised by ctmahout.")
+    elif "SIMULATED" in image_type[3:]:
+        doubts.append("The source is simulated.")
+    elif image_type[0] == "DERIVED":
+        doubts.append("The source is itself a derived image.")
+    if len(image_type) < 3:
+        doubts.append("ImageType is absent or incomplete in the source; it is complete in what is written.")
+    if text_of(ds, "BurnedInAnnotation") == "YES":
+        doubts.append("BurnedInAnnotation is YES: text in the pixels is denoised like anatomy.")
+    groups = {tag.group for tag in ds.keys() if 0x6000 <= tag.group <= 0x60FF}  # noqa: SIM118 - these are tags
+    if any((group, 0x3000) not in ds for group in groups):
+        doubts.append("An overlay in unused bits of the pixels is not kept.")
+    return doubts
 
 
-def _rescale(ds: FileDataset, path: Path, notes: list[str], *, lenient: bool) -> tuple[float, float]:
-    (slope,) = numbers(ds, "RescaleSlope", 1, path, "CTM_ATTRIBUTE_INVALID")
-    (intercept,) = numbers(ds, "RescaleIntercept", 1, path, "CTM_ATTRIBUTE_INVALID")
-    if slope <= 0:
-        raise _refuse(path, "RescaleSlope", slope, "a number above 0")
-    kind = ds.get("RescaleType")
-    if kind not in (None, "", "HU"):
-        # "Houndsfield Unit" and its like are found in the field; US means unspecified (PS3.3 C.11.1.1.2).
-        if kind == "US" and not lenient:
-            raise _refuse(path, "RescaleType", kind, "HU")
-        notes.append(f"RescaleType is {str(kind)!r}; the values are taken for HU.")
-    return slope, intercept
-
-
-def _padding(ds: FileDataset) -> tuple[int, int] | None:
-    low = ds.get("PixelPaddingValue")
-    if not isinstance(low, int):
+def _number_or_none(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
         return None
-    high = ds.get("PixelPaddingRangeLimit")
-    ends = [low, high if isinstance(high, int) else low]
-    if ds.PixelRepresentation:  # written with the wrong VR, -2000 reads as 63536
-        ends = [v - 65536 if v > 32767 else v for v in ends]
-    return min(ends), max(ends)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import warnings as python_warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.filereader import read_file_meta_info
 
-from ..errors import InputError
-from ..staging import refuse_overlap, staged
+from ..staging import refuse_existing, refuse_overlap, staged
 from ..volume import Volume
-from .derive import MODEL, Derivation, derive, facts_of
-from .headers import SliceHeader
-from .read import SourceSeries, load, stored_values
+from .derive import Derivation, derive, facts_of
+from .files import Progress, each, tick_of
+from .headers import SliceHeader, SourceSeries
+from .pixels import load, stored_values
 from .uids import IMPLEMENTATION_CLASS_UID
+from .values import PixelFormat
 
 __all__ = ["Written", "is_ours", "save", "write_series"]
+
+Mask = NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def write_series(
     derivation: Derivation,
     overwrite: bool = False,
     timestamp: datetime | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     workers: int | None = None,
 ) -> Written:
     """Write a derived CT series: single-frame CT images, explicit VR little endian.
@@ -72,7 +72,7 @@ def write_series(
     overwrite : bool
         Replace a folder that holds nothing but images of ctmahout.
     timestamp : datetime, optional
-        The one time of the whole series; now if not given.
+        The one time of the whole series; now if not given. With it, equal input gives equal bytes.
     progress : callable, optional
         Called with ("write", slices done, slices).
     workers : int, optional
@@ -87,95 +87,83 @@ def write_series(
     """
     source = volume.source
     if not isinstance(source, SourceSeries):
-        raise TypeError("the volume was not read from a DICOM series")
+        raise TypeError("the volume was not read from a DICOM series; see write_synthetic")
+    _check_values(volume, source)
     out = Path(out)
-    for folder in {h.path.parent for h in source.slices}:
-        refuse_overlap(out, folder)
-    when = timestamp or datetime.now().astimezone()
-    facts = facts_of(source.slices, derivation, when)
-    widen = any(_overflows(volume.hu[z], h, _mask(volume, z)) for z, h in enumerate(source.slices))
-    warnings: dict[str, None] = {}
+    refuse_overlap(out, source.root)
+    refuse_existing(out.absolute(), overwrite=overwrite, ours=is_ours)
+    facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
+    masks: list[Mask] = [None] * len(source.slices) if volume.padding is None else list(volume.padding)
+    formats = [h.pixels for h in source.slices]
+    widen = any(map(_overflows, volume.hu, formats, masks)) or any(f.bits_allocated == 8 for f in formats)
+    warnings = []
     if widen:
-        warnings["BitsStored was widened to 16: the result does not fit the source's."] = None
+        warnings.append("BitsStored was widened to 16: the result does not fit the source's.")
+    if any(h.denoised for h in source.slices):
+        warnings.append("The source was already denoised by ctmahout.")
+    if facts.references is None:
+        warnings.append("The source has no identifiers of its own; what is written does not refer to it.")
 
-    def write(z: int, folder: Path) -> int:
+    def write(z: int) -> int:
         header = source.slices[z]
-        ds = load(header, pixels=True)
-        if str(ds.get("SOPInstanceUID", "")) != ("" if header.made_uid else header.sop_uid):
-            raise InputError("CTM_SOURCE_CHANGED", file=header.path)
-        if _already_ours(ds):
-            warnings["The source was denoised by ctmahout already."] = None
-        clipped = _fill(ds, volume.hu[z], header, _mask(volume, z), widen=widen)
+        ds = load(header)
+        clipped = _fill(ds, volume.hu[z], header, masks[z], widen=widen)
         derive(ds, header, derivation, facts)
-        save(ds, folder / f"slice-{z + 1:04d}.dcm")
+        save(ds, partial / f"slice-{z + 1:04d}.dcm")
         return clipped
 
-    clipped = 0
-    with staged(out, overwrite=overwrite, ours=is_ours) as partial, ThreadPoolExecutor(workers) as pool:
-        try:
-            for done, count in enumerate(pool.map(lambda z: write(z, partial), range(len(source.slices))), 1):
-                clipped += count
-                if progress:
-                    progress("write", done, len(source.slices))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    if clipped:
-        warnings[f"{clipped} voxels did not fit the stored range and were clipped."] = None
-    return Written(out, facts.series_uid, len(source.slices), clipped, tuple(warnings))
+    with staged(out, overwrite=overwrite, ours=is_ours) as partial:
+        counts = each(write, range(len(source.slices)), workers=workers, tick=tick_of(progress, "write"))
+    if clipped := sum(counts):
+        warnings.append(f"{clipped} voxels did not fit the stored range and were clipped.")
+    return Written(out, facts.series_uid, len(counts), clipped, tuple(warnings))
 
 
-def _mask(volume: Volume, z: int) -> NDArray[np.bool_] | None:
-    return None if volume.padding is None else volume.padding[z]
+def _check_values(volume: Volume, source: SourceSeries) -> None:
+    first = source.slices[0].pixels
+    expected = (len(source.slices), first.rows, first.columns)
+    if volume.shape != expected:
+        raise ValueError(f"the volume has shape {volume.shape}, its source {expected}")
+    # Slice by slice: a mask of the whole volume would take a quarter of its memory.
+    if not all(np.isfinite(plane).all() for plane in volume.hu):
+        raise ValueError("the volume holds values that are not finite")
 
 
-def _stored(hu: NDArray[np.float32], header: SliceHeader) -> NDArray[np.float64]:
-    return np.rint((hu.astype(np.float64) - header.intercept) / header.slope)
-
-
-def _overflows(hu: NDArray[np.float32], header: SliceHeader, mask: NDArray[np.bool_] | None) -> bool:
+def _overflows(hu: NDArray[np.float32], pixels: PixelFormat, mask: Mask) -> bool:
     """Tell whether more bits would hold what BitsStored does not: unsigned values below 0 fit nowhere."""
-    if header.bits_stored == 16:
+    if pixels.bits_stored == 16:
         return False
     measured = hu if mask is None else hu[~mask]
     if not measured.size:
         return False
-    ends = _stored(np.array([measured.min(), measured.max()]), header)
-    low, high = header.stored_range
-    return bool(ends[1] > high or (header.signed and ends[0] < low))
+    least, most = pixels.to_stored(np.array([measured.min(), measured.max()]))
+    low, high = pixels.stored_range
+    return bool(most > high or (pixels.signed and least < low))
 
 
-def _fill(
-    ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: NDArray[np.bool_] | None, *, widen: bool
-) -> int:
+def _fill(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: Mask, *, widen: bool) -> int:
     """Put new pixels into the dataset; return how many were clipped."""
-    if widen:
-        header = replace(header, bits_stored=16)
-        ds.BitsStored, ds.HighBit = 16, 15
-    low, high = header.stored_range
-    values = _stored(hu, header)
+    restore = mask is not None and bool(mask.any())
+    before = stored_values(ds, header) if restore else None
+    bits = 16 if widen else header.pixels.bits_stored
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
+    signed = header.pixels.signed
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    values = header.pixels.to_stored(hu)
     outside = (values < low) | (values > high)
-    if mask is not None:
+    stored = np.clip(values, low, high).astype(np.int32)
+    if mask is not None and before is not None:
         outside &= ~mask
-    clipped = int(np.count_nonzero(outside))
-    pixels = np.clip(values, low, high).astype(np.int32)
-    if mask is not None and mask.any():
-        pixels[mask] = stored_values(ds, header)[mask]
-    ds.PixelData = pixels.astype("<i2" if header.signed else "<u2").tobytes()
+        stored[mask] = before[mask]
+    ds.PixelData = stored.astype("<i2" if signed else "<u2").tobytes()
     ds["PixelData"].VR = "OW"
     ds["PixelData"].is_undefined_length = False
-    return clipped
+    return int(np.count_nonzero(outside))
 
 
-def _already_ours(ds: FileDataset) -> bool:
-    return any(item.get("ManufacturerModelName") == MODEL for item in ds.get("ContributingEquipmentSequence") or [])
-
-
-def save(ds: FileDataset, path: Path) -> None:
+def save(ds: Dataset, path: Path) -> None:
     """Write a file; values that the source had and the standard does not allow stay as they are."""
-    with python_warnings.catch_warnings():
-        python_warnings.simplefilter("ignore")
-        ds.save_as(path, enforce_file_format=True, implicit_vr=False, little_endian=True)
+    ds.save_as(path, enforce_file_format=True, implicit_vr=False, little_endian=True)
 
 
 def is_ours(folder: Path) -> bool:
@@ -183,9 +171,7 @@ def is_ours(folder: Path) -> bool:
     files = list(folder.iterdir())
     try:
         return bool(files) and all(
-            dcmread(f, stop_before_pixels=True, specific_tags=[]).file_meta.get("ImplementationClassUID")
-            == IMPLEMENTATION_CLASS_UID
-            for f in files
+            read_file_meta_info(file).get("ImplementationClassUID") == IMPLEMENTATION_CLASS_UID for file in files
         )
     except Exception:  # whatever it is, it is not ours
         return False

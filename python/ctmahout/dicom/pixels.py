@@ -1,0 +1,126 @@
+"""Stored pixel values, read twice: once as HU, once more to restore what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+
+from ..errors import CtmahoutError, InputError
+from .doubts import Doubt, settle
+from .files import each, first_line, open_dataset
+from .headers import SliceHeader
+
+__all__ = ["load", "read_hu", "stored_values"]
+
+
+def load(header: SliceHeader) -> FileDataset:
+    """Read a file again.
+
+    Raises
+    ------
+    InputError
+        CTM_SOURCE_CHANGED: it is not the file that was listed.
+    """
+    try:
+        status = header.path.stat()
+        if (status.st_size, status.st_mtime_ns) != (header.size, header.mtime_ns):
+            raise InputError("CTM_SOURCE_CHANGED", file=header.path)
+        ds = open_dataset(header.path, pixels=True, headless=header.headless)
+    except OSError as e:
+        raise InputError("CTM_SOURCE_CHANGED", file=header.path) from e
+    if (str(ds.get("SOPInstanceUID") or "")) != (header.sop_uid if header.has_sop_uid else ""):
+        raise InputError("CTM_SOURCE_CHANGED", file=header.path)
+    return ds
+
+
+def stored_values(ds: FileDataset, header: SliceHeader) -> NDArray[np.int32]:
+    """Return the stored pixel values, ndarray of shape (rows, columns), int32.
+
+    Raises
+    ------
+    InputError
+        CTM_PIXELS_UNREADABLE.
+    """
+    try:
+        values = ds.pixel_array
+    except Exception as e:  # decoders raise what they like
+        raise _unreadable(header, first_line(e)) from e
+    expected = (header.pixels.rows, header.pixels.columns)
+    if values.shape != expected:
+        raise _unreadable(header, f"they have shape {values.shape}, the header says {expected}")
+    low, high = header.pixels.stored_range
+    least, most = int(values.min()), int(values.max())
+    if least < low or most > high:
+        # The codestream disagrees with the header on bits or sign: no telling which of the two is right.
+        raise _unreadable(header, f"values {least} to {most} do not fit {header.pixels.bits_stored} bits")
+    return np.asarray(values, dtype=np.int32)
+
+
+def _unreadable(header: SliceHeader, problem: str) -> InputError:
+    return InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
+
+
+def read_hu(
+    order: Sequence[SliceHeader],
+    *,
+    lenient: bool,
+    workers: int | None,
+    tick: Callable[[int, int], None] | None,
+) -> tuple[list[SliceHeader], NDArray[np.float32], NDArray[np.bool_] | None, list[Doubt], list[CtmahoutError]]:
+    """Read the pixels of all slices.
+
+    Returns
+    -------
+    order : list of SliceHeader
+        The slices read: all of them, unless lenient.
+    hu : ndarray of shape (z, y, x), float32, HU
+        Each slice by its own RescaleSlope and RescaleIntercept (PS3.3 C.11.1.1.2).
+    padding : ndarray of shape (z, y, x), bool, or None
+    doubts : list of Doubt
+    broken : list of CtmahoutError
+        Slices left out.
+
+    Raises
+    ------
+    InputError
+        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED.
+    """
+    shape = (len(order), order[0].pixels.rows, order[0].pixels.columns)
+    hu = np.empty(shape, np.float32)
+    padding = np.zeros(shape, np.bool_)
+
+    def read(z: int) -> bool | CtmahoutError:
+        """Fill slice z; tell whether it has a border that PixelPaddingValue does not tell, or why it has no pixels."""
+        header = order[z]
+        try:
+            stored = stored_values(load(header), header)
+        except InputError as e:
+            if lenient and e.code == "CTM_PIXELS_UNREADABLE":
+                return e
+            raise
+        hu[z] = header.pixels.to_hu(stored)
+        declared = header.pixels.declared_padding(stored)
+        border = header.pixels.border(stored)
+        np.logical_or(declared, border, out=padding[z])
+        return bool((border & ~declared).any())
+
+    found = each(read, range(len(order)), workers=workers, tick=tick)
+    errors = [e for e in found if isinstance(e, CtmahoutError)]
+    doubts: list[Doubt] = []
+    kept = [z for z, e in enumerate(found) if not isinstance(e, CtmahoutError)]
+    if not kept:
+        settle(errors, lenient=False)
+    if errors:
+        for to, z in enumerate(kept):
+            hu[to], padding[to] = hu[z], padding[z]
+        hu, padding = hu[: len(kept)], padding[: len(kept)]
+    borders = sum(1 for e in found if e is True)
+    if borders:
+        doubts.append(
+            f"{borders} of {len(kept)} slices have a constant border below any tissue that PixelPaddingValue does not "
+            "tell; it is taken for padding."
+        )
+    return [order[z] for z in kept], hu, padding if padding.any() else None, doubts, errors
