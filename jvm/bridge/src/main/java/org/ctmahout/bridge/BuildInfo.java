@@ -13,14 +13,15 @@ import java.util.jar.Manifest;
 /**
  * What this jar was built for, from its MANIFEST, and what it runs on.
  *
- * <p>Plain Java that links to neither Scala nor Spark (the engine is asked by reflection): in a JVM of the wrong Scala line it must still be able to say so.
+ * <p>Plain Java that links to neither Scala nor Spark (the engine is asked by reflection): in a JVM of the wrong Scala
+ * line it must still be able to say so.
  */
 public final class BuildInfo {
     private static final String UNKNOWN = "unknown";
 
     private BuildInfo() {}
 
-    /** name, version, exchange, built_for_spark, built_for_scala, mahout, commit; then what runs: spark, scala, java, blas. */
+    /** What was built: name, version, exchange, built_for_*, mahout, commit; what runs: spark, scala, java, blas. */
     public static Map<String, String> facts() {
         Map<String, String> facts = new LinkedHashMap<>();
         Attributes built = manifest();
@@ -47,6 +48,27 @@ public final class BuildInfo {
             json.append(quoted(key)).append(": ").append(quoted(value));
         });
         return json.append("}").toString();
+    }
+
+    /**
+     * Refuses a Spark of the other Scala line, where nearly any call ends in a NoSuchMethodError that means nothing to
+     * its reader. The words are those of CTM_JAR_MISMATCH; the catalogue's reader is Scala and cannot be asked.
+     */
+    static void checkScala() {
+        Map<String, String> facts = facts();
+        String built = line(facts.get("built_for_scala"));
+        String found = line(facts.get("scala"));
+        if (built.equals(UNKNOWN) || found.equals(UNKNOWN) || built.equals(found)) return;
+        throw new IllegalStateException(String.format(
+                "[CTM_JAR_MISMATCH] %s is built for Spark %s (Scala %s), but this is Spark %s (Scala %s).",
+                "The ctmahout jar",
+                facts.get("built_for_spark"), built, facts.get("spark"), found));
+    }
+
+    /** 2.12 of 2.12.18. */
+    private static String line(String version) {
+        String[] parts = version.split("\\.");
+        return parts.length < 2 ? version : parts[0] + "." + parts[1];
     }
 
     /** The main attributes of the jar that this class came from; empty where it came from a folder, as in tests. */

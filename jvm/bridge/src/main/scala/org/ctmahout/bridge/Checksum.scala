@@ -1,8 +1,8 @@
 package org.ctmahout.bridge
 
 /**
- * The checksum of a group (contract/v1/README.md): 64-bit arithmetic modulo 2^64, a sum over rows, so it depends neither
- * on the order of rows nor on files, and partial sums of partitions simply add up.
+ * The checksum of a group (contract/v1/README.md): 64-bit arithmetic modulo 2^64, a sum over rows, so it depends
+ * neither on the order of rows nor on files, and partial sums of partitions simply add up.
  */
 private[bridge] object Checksum {
   private val Golden = 0x9e3779b97f4a7c15L

@@ -47,14 +47,14 @@ object Errors {
   /** Whatever was thrown, as an error of the catalogue. */
   def from(thrown: Throwable): CtmahoutException = {
     val causes = chain(thrown)
-    def first[T](pick: PartialFunction[Throwable, T]): Option[T] = causes.collectFirst(pick)
-    first { case ours: CtmahoutException => if (ours eq thrown) ours else again(ours.code, ours.getMessage, thrown) }
+    causes
+      .collectFirst {
+        case ours: CtmahoutException => if (ours eq thrown) ours else again(ours.code, ours.getMessage, thrown)
+      }
       // An executor's exception may arrive as text only, when the driver could not rebuild it.
-      .orElse(causes.iterator.flatMap(e => tagged(e)).toSeq.headOption.map { case (code, text) => again(code, text, thrown) })
-      .orElse(first { case e: OutOfMemoryError => because(thrown, "CTM_ENGINE_MEMORY", "detail" -> detail(e)) })
-      .orElse(first { case e if says(e, "OutOfMemoryError") => because(thrown, "CTM_ENGINE_MEMORY", "detail" -> detail(e)) })
-      .orElse(first { case _: InterruptedException => because(thrown, "CTM_INTERRUPTED") })
-      .orElse(first { case e if cancelled(e) => because(thrown, "CTM_INTERRUPTED") })
+      .orElse(causes.flatMap(tagged(_)).headOption.map { case (code, text) => again(code, text, thrown) })
+      .orElse(causes.find(isMemory).map(e => because(thrown, "CTM_ENGINE_MEMORY", "detail" -> detail(e))))
+      .orElse(causes.find(isInterruption).map(_ => because(thrown, "CTM_INTERRUPTED")))
       .getOrElse(because(thrown, "CTM_ENGINE_FAILED", "engine" -> "spark", "detail" -> detail(causes.last)))
   }
 
@@ -65,7 +65,8 @@ object Errors {
     else {
       val causes = chain(thrown)
       if (causes.exists(_.isInstanceOf[FileNotFoundException])) because(thrown, "CTM_INPUT_NOT_FOUND", "path" -> path)
-      else if (causes.exists(unreadable)) because(thrown, "CTM_EXCHANGE_CORRUPT", "path" -> path, "problem" -> detail(causes.last))
+      else if (causes.exists(unreadable))
+        because(thrown, "CTM_EXCHANGE_CORRUPT", "path" -> path, "problem" -> detail(causes.last))
       else general
     }
   }
@@ -101,7 +102,10 @@ object Errors {
     case Tagged(code, text) if catalogue.has(code) => (code, s"[$code] ${text.trim}")
   }
 
-  private def cancelled(e: Throwable): Boolean = Option(e.getMessage).exists(Cancelled.findFirstIn(_).isDefined)
+  private def isMemory(e: Throwable): Boolean = e.isInstanceOf[OutOfMemoryError] || says(e, "OutOfMemoryError")
+
+  private def isInterruption(e: Throwable): Boolean =
+    e.isInstanceOf[InterruptedException] || Option(e.getMessage).exists(Cancelled.findFirstIn(_).isDefined)
 
   private def says(e: Throwable, text: String): Boolean = Option(e.getMessage).exists(_.contains(text))
 

@@ -38,8 +38,8 @@ private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem
     // Spilling to disk is slower than memory and much faster than reading and checking again.
     blocks.setName(s"$path, group ${group.group}").persist(StorageLevel.MEMORY_AND_DISK)
     try {
-      val check = readingFrom(path)(blocks.mapPartitions(b => Iterator(b.map(_.check).foldLeft(RowCheck.empty)(_ merge _))).collect())
-        .foldLeft(RowCheck.empty)(_ merge _)
+      val checks = readingFrom(path)(blocks.mapPartitions(b => Iterator(RowCheck.sum(b.map(_.check)))).collect())
+      val check = RowCheck.sum(checks.iterator)
       verify(group, check, blocks)
       CachedGroup(group, blocks, check.squaredNorm)
     } catch {
@@ -60,32 +60,35 @@ private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem
     if (files.isEmpty) session.sparkContext.emptyRDD
     else {
       ReadingSession.splitInto(session, partitions, files.map(_.getLen).sum)
-      val frame = session.read.options(ReadOptions).schema(schema(manifest.dtype)).parquet(files.map(_.getPath.toString): _*)
+      val paths = files.map(_.getPath.toString)
+      val frame = session.read.options(ReadOptions).schema(schema(manifest.dtype)).parquet(paths: _*)
       SparkRows.of(frame.where(frame("group") === group.group).select("row", "values"))
     }
 
   private def verify(group: MatrixGroup, check: RowCheck, blocks: RDD[RowBlock]): Unit = {
-    val g = group.group
+    // Every one of these errors begins with where it is.
+    def error(code: String, fields: (String, Any)*) =
+      Errors(code, Seq("path" -> path, "group" -> group.group) ++ fields: _*)
     check.bad.foreach {
       case BadRow(row, BadRow.Width, width) =>
-        throw Errors("CTM_EXCHANGE_WIDTH", "path" -> path, "row" -> row, "group" -> g, "given" -> width, "expected" -> group.columns)
+        throw error("CTM_EXCHANGE_WIDTH", "row" -> row, "given" -> width, "expected" -> group.columns)
       case BadRow(row, BadRow.NotFinite, _) =>
-        throw Errors("CTM_EXCHANGE_NOT_FINITE", "path" -> path, "row" -> row, "group" -> g)
+        throw error("CTM_EXCHANGE_NOT_FINITE", "row" -> row)
       case BadRow(row, _, _) =>
-        throw Errors("CTM_EXCHANGE_ROW_RANGE", "path" -> path, "row" -> row, "group" -> g, "last" -> (group.rows - 1))
+        throw error("CTM_EXCHANGE_ROW_RANGE", "row" -> row, "last" -> (group.rows - 1))
     }
     // Two sums tell that each row is there once; only when they do not agree is it worth finding out which is not.
     if (check.count != group.rows || check.rowNumbers != Checksum.ofRowNumbers(group.rows)) {
       RowDiagnosis.of(blocks.map(_.rows), group.rows) match {
         case RowDiagnosis.Duplicate(row) =>
-          throw Errors("CTM_EXCHANGE_ROW_DUPLICATE", "path" -> path, "row" -> row, "group" -> g)
+          throw error("CTM_EXCHANGE_ROW_DUPLICATE", "row" -> row)
         case RowDiagnosis.Missing(row, count) =>
-          throw Errors("CTM_EXCHANGE_ROW_MISSING", "path" -> path, "row" -> row, "group" -> g, "given" -> count, "expected" -> group.rows)
+          throw error("CTM_EXCHANGE_ROW_MISSING", "row" -> row, "given" -> count, "expected" -> group.rows)
       }
     }
     val checksum = Checksum.hex(check.checksum)
     if (checksum != group.checksum)
-      throw Errors("CTM_EXCHANGE_CHECKSUM", "path" -> path, "group" -> g, "given" -> checksum, "expected" -> group.checksum)
+      throw error("CTM_EXCHANGE_CHECKSUM", "given" -> checksum, "expected" -> group.checksum)
   }
 }
 

@@ -29,7 +29,8 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory) {
     output.writing(output.make(u))
     val written = rows.mapPartitions(it => task.write(it, TaskContext.get()).iterator).collect()
     val names = written.map(_._1).toSet
-    output.writing(output.files(u).filter(f => f.getName.startsWith(prefix(group)) && !names(f.getName)).foreach(output.delete))
+    def isLost(file: Path) = file.getName.startsWith(prefix(group)) && !names(file.getName)
+    output.writing(output.files(u).filter(isLost).foreach(output.delete))
     Checksum.hex(written.map(_._2).sum)
   }
 
@@ -55,7 +56,8 @@ private[bridge] object ExchangeWriter {
         val file = writing(open(name))
         using(file) { _ =>
           // A cancelled task must stop here: it would write into a directory that is being removed.
-          new InterruptibleIterator(context, rows).foreach { case (row, values) => writing(file.write(group, row, values)) }
+          val whileWanted = new InterruptibleIterator(context, rows)
+          whileWanted.foreach { case (row, values) => writing(file.write(group, row, values)) }
         }
         Some((name, file.checksum(group)))
       }

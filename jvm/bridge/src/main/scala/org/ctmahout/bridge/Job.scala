@@ -40,7 +40,11 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     }
   }
 
-  private def decompose(group: MatrixGroup, reader: ExchangeReader, writer: ExchangeWriter, dtype: Dtype): GroupResult = {
+  private def decompose(
+      group: MatrixGroup,
+      reader: ExchangeReader,
+      writer: ExchangeWriter,
+      dtype: Dtype): GroupResult = {
     run.checkCancelled()
     val bytes = group.rows * group.columns * dtype.bytes
     val cached = timed("read")(reader.read(group, request.partitions.getOrElse(automatic(bytes))))
@@ -49,8 +53,10 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       val k = request.k.fold(group.columns)(_.toInt)
       val factors = timed("decompose")(Decomposition.of(cached, k, request.p, request.q, request.seed))
       run.checkCancelled()
-      try GroupResult(cached, factors, if (request.wantU) Some(writeTall(group.group, factors, writer, dtype)) else None)
-      finally factors.release()
+      try {
+        val u = if (request.wantU) Some(writeTall(group.group, factors, writer, dtype)) else None
+        GroupResult(cached, factors, u)
+      } finally factors.release()
     } finally cached.blocks.unpersist()
   }
 
@@ -77,9 +83,8 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     }
     val known = manifest.groups.map(g => g.group -> g).toMap
     val groups = request.groups.fold(manifest.groups)(_.map { g =>
-      known.getOrElse(
-        g,
-        throw Errors("CTM_EXCHANGE_GROUP_UNKNOWN", "path" -> path, "group" -> g, "groups" -> manifest.groups.map(_.group).mkString(", ")))
+      val there = manifest.groups.map(_.group).mkString(", ")
+      known.getOrElse(g, throw Errors("CTM_EXCHANGE_GROUP_UNKNOWN", "path" -> path, "group" -> g, "groups" -> there))
     })
     for (k <- request.k; g <- groups if k > g.columns)
       throw Errors("CTM_RANK_RANGE", "given" -> k, "group" -> g.group, "rows" -> g.rows, "columns" -> g.columns)
@@ -103,7 +108,8 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       (fs, fs.makeQualified(path))
     } catch {
       case e @ (_: IOException | _: IllegalArgumentException) =>
-        throw Errors.because(e, "CTM_REQUEST_INVALID", "problem" -> s"$key is $text, which this Spark cannot use (${Errors.detail(e)})")
+        val problem = s"$key is $text, which this Spark cannot use (${Errors.detail(e)})"
+        throw Errors.because(e, "CTM_REQUEST_INVALID", "problem" -> problem)
     }
 
   private def timed[T](phase: String)(body: => T): T = {

@@ -44,5 +44,6 @@ private[bridge] object Json {
     else Some(node.doubleValue).filter(x => x == math.rint(x) && math.abs(x) <= (1L << 53)).map(_.toLong)
 
   private def kindOf(node: JsonNode): String =
-    if ((node eq null) || node.isMissingNode) "nothing" else node.getNodeType.toString.toLowerCase(java.util.Locale.ROOT)
+    if ((node eq null) || node.isMissingNode) "nothing"
+    else node.getNodeType.toString.toLowerCase(java.util.Locale.ROOT)
 }

@@ -56,8 +56,9 @@ private[bridge] object Manifest {
   private def checkKind(path: Path, json: ObjectNode, wrong: String => CtmahoutException): Unit =
     Option(json.get("kind")).filter(_.isTextual).map(_.textValue) match {
       case Some("matrix") =>
-      case Some("factors") => throw Errors("CTM_EXCHANGE_KIND", "path" -> shown(path), "given" -> "factors", "expected" -> "a matrix")
-      case Some(other) => throw Errors("CTM_EXCHANGE_KIND", "path" -> shown(path), "given" -> s"a $other", "expected" -> "a matrix")
+      case Some(kind) =>
+        val found = if (kind == "factors") kind else s"a $kind"
+        throw Errors("CTM_EXCHANGE_KIND", "path" -> shown(path), "given" -> found, "expected" -> "a matrix")
       case None => throw wrong("kind is missing or no text")
     }
 
@@ -85,17 +86,20 @@ private[bridge] object Manifest {
 
     def oneOf[T](key: String, values: Seq[T])(name: T => String): T = {
       val found = text(json, key)
-      values.find(name(_) == found).getOrElse(throw new Malformed(s"$key is $found, expected ${values.map(name).mkString(" or ")}"))
+      def expected = values.map(name).mkString(" or ")
+      values.find(name(_) == found).getOrElse(throw new Malformed(s"$key is $found, expected $expected"))
     }
 
     def integer(node: JsonNode, key: String, least: Long, most: Long): Long = {
       val value = at(node, key)
-      Json.asLong(value).filter(x => least <= x && x <= most).getOrElse(throw new Malformed(s"$key is $value, expected an integer of at least $least"))
+      def malformed = new Malformed(s"$key is $value, expected an integer of at least $least")
+      Json.asLong(value).filter(x => least <= x && x <= most).getOrElse(throw malformed)
     }
 
     def checksum(node: JsonNode, key: String): String = {
       val value = text(node, key)
-      if (value.matches("[0-9a-f]{16}")) value else throw new Malformed(s"$key is $value, expected 16 hexadecimal digits")
+      if (value.matches("[0-9a-f]{16}")) value
+      else throw new Malformed(s"$key is $value, expected 16 hexadecimal digits")
     }
 
     def list(key: String): Seq[JsonNode] = {

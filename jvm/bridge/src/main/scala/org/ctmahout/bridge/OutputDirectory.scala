@@ -95,7 +95,8 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
     } catch { case NonFatal(_) => () }
 
   private def move(from: Path, to: Path): Unit =
-    if (!fs.rename(from, to)) throw new IOException(s"${Manifest.shown(from)} could not be moved to ${Manifest.shown(to)}")
+    if (!fs.rename(from, to))
+      throw new IOException(s"${Manifest.shown(from)} could not be moved to ${Manifest.shown(to)}")
 
   /** Whether a directory moves in one step. */
   protected def hasRename: Boolean = !ObjectStores.contains(fs.getUri.getScheme)

@@ -6,8 +6,8 @@ import org.apache.spark.sql.SparkSession
 /**
  * A session beside the user's: same context, executors and cluster, but SQL settings of its own.
  *
- * Settings of SQL decide how Parquet is split and decoded. Changing them on the user's session, even for a moment, would
- * change queries that run there at the same time; and the user's own may be anything.
+ * Settings of SQL decide how Parquet is split and decoded. Changing them on the user's session, even for a moment,
+ * would change queries that run there at the same time; and the user's own may be anything.
  */
 private[bridge] object ReadingSession {
 
@@ -33,7 +33,8 @@ private[bridge] object ReadingSession {
   /** Has the next read make about so many partitions; Spark splits at row groups, so it may make fewer. */
   def splitInto(session: SparkSession, partitions: Int, fileBytes: Long): Unit = {
     session.conf.set("spark.sql.files.minPartitionNum", partitions.toString)
-    session.conf.set("spark.sql.files.maxPartitionBytes", math.max(1L, (fileBytes + partitions - 1) / partitions).toString)
+    val bytes = math.max(1L, (fileBytes + partitions - 1) / partitions)
+    session.conf.set("spark.sql.files.maxPartitionBytes", bytes.toString)
   }
 
   /** The context's Hadoop settings with those of the session. */

@@ -12,7 +12,8 @@ import org.apache.spark.sql.catalyst.InternalRow
  * @param values
  *   row-major, Array[Float] or Array[Double]
  */
-private[bridge] final class RowBlock(val rows: Array[Long], val values: AnyRef, val check: RowCheck) extends Serializable
+private[bridge] final class RowBlock(val rows: Array[Long], val values: AnyRef, val check: RowCheck)
+    extends Serializable
 
 /** A row that no reader may accept. The order of the kinds is the order of the contract's checks. */
 private[bridge] final case class BadRow(row: Long, kind: Int, width: Int) {
@@ -42,7 +43,9 @@ private[bridge] final case class RowCheck(
 }
 
 private[bridge] object RowCheck {
-  val empty: RowCheck = RowCheck(0, 0, 0, 0.0, None)
+  private val empty = RowCheck(0, 0, 0, 0.0, None)
+
+  def sum(checks: Iterator[RowCheck]): RowCheck = checks.foldLeft(empty)(_ merge _)
 }
 
 /** Cuts a partition's rows into blocks, checking each row while it is in the processor's cache anyway. */

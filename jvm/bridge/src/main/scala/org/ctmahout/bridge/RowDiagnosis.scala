@@ -4,7 +4,7 @@ import java.util.BitSet
 
 import org.apache.spark.rdd.RDD
 
-/** Which row of a group is there twice or not at all: slower than the check that calls for it, and run only after it. */
+/** Which row of a group is there twice or not at all: slower than the check before it, and run only when that fails. */
 private[bridge] object RowDiagnosis {
   sealed trait Finding
   final case class Duplicate(row: Long) extends Finding
