@@ -1,0 +1,160 @@
+"""Measure the main job as a user runs it, and write docs/numbers.md: ``make bench``.
+
+The run of the pipeline that ctmahout began with: 301 slices of 512 x 512, k = 245, p = 15, q = 1, from DICOM to DICOM;
+and the same with all components. Phases are those of the run manifest; memory is the peak resident size of each process
+as the kernel counts it (VmHWM).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CTMAHOUT = Path(sys.executable).with_name("ctmahout")
+PHASES = ("read", "prepare", "dssvd", "reconstruct", "write", "report")
+
+
+@dataclass
+class Peaks:
+    """Peak resident memory by kind of process, in MiB, sampled while a process and its children live."""
+
+    python: int = 0
+    java: int = 0
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self, pid: int) -> None:
+        while not self._ended.wait(0.1):
+            for child in [pid, *_descendants(pid)]:
+                try:
+                    status = Path(f"/proc/{child}/status").read_text()
+                except OSError:
+                    continue
+                values = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+                if "VmHWM" not in values:
+                    continue
+                kind = "java" if values["Name"].strip() == "java" else "python"
+                setattr(self, kind, max(getattr(self, kind), int(values["VmHWM"].split()[0]) // 1024))
+
+    def stop(self) -> None:
+        self._ended.set()
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(c) for c in task.read_text().split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [child, *_descendants(child)]
+    return found
+
+
+def measured(*arguments: object) -> tuple[dict[str, object], float, Peaks]:
+    """Run a verb with --json; return its answer, wall seconds and peaks."""
+    start = time.perf_counter()
+    process = subprocess.Popen([CTMAHOUT, *map(str, arguments), "--json"], stdout=subprocess.PIPE, text=True)
+    peaks = Peaks()
+    watcher = threading.Thread(target=peaks.watch, args=(process.pid,))
+    watcher.start()
+    out, _ = process.communicate()
+    peaks.stop()
+    watcher.join()
+    if process.returncode:
+        sys.exit(f"{' '.join(map(str, arguments))} failed with exit code {process.returncode}")
+    return json.loads(out), time.perf_counter() - start, peaks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--slices", type=int, default=301)
+    parser.add_argument("-k", type=int, default=245)
+    parser.add_argument("--series", type=Path, help="this series, instead of a phantom")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where numbers.md and numbers.json go")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as folder:
+        series = options.series
+        if series is None:
+            print(f"Simulating {options.slices} slices of {options.size} x {options.size} ...", flush=True)
+            subprocess.run(
+                [
+                    CTMAHOUT,
+                    "phantom",
+                    f"{folder}/phantom",
+                    "--size",
+                    str(options.size),
+                    "--slices",
+                    str(options.slices),
+                ],
+                check=True,
+            )
+            series = Path(folder) / "phantom" / "noisy"
+        rows = []
+        for name, k in ((f"k = {options.k}", ["-k", options.k]), ("all components", [])):
+            out = Path(folder) / "out"
+            run_options = [*k, "-p", 15, "-q", 1]
+            print(f"Denoising, {name} ...", flush=True)
+            answer, seconds, peaks = measured("denoise", series, out, *run_options)
+            run = answer["run"]
+            rows.append(
+                {
+                    "run": name,
+                    "seconds": round(seconds, 1),
+                    "phases_s": {phase: round(run["phases_s"].get(phase, 0.0), 1) for phase in PHASES},
+                    "jvm_s": run["factors"]["timings_s"],
+                    "python_peak_mib": peaks.python,
+                    "jvm_peak_mib": peaks.java,
+                    "orthogonality_v": run["factors"]["groups"][0]["orthogonality_v"],
+                    "shape": run["source"]["shape"],
+                    "writer": run["factors"]["writer"],
+                }
+            )
+            shutil.rmtree(out)
+    report = markdown(rows)
+    options.out.mkdir(exist_ok=True)
+    (options.out / "numbers.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (options.out / "numbers.md").write_text(report)
+    print(report)
+
+
+def markdown(rows: list[dict[str, object]]) -> str:
+    z, y, x = rows[0]["shape"]
+    writer = rows[0]["writer"]
+    cores = len(os.sched_getaffinity(0))
+    machine = f"{cores} cores, {platform.machine()}, Python {platform.python_version()}, Java {writer['java']}"
+    lines = [
+        "# Numbers",
+        "",
+        "Written by `make bench`; run it to get those of your machine.",
+        "",
+        f"`ctmahout denoise`, DICOM to DICOM with report, {z} slices of {y} x {x}, p = 15, q = 1,",
+        f"on Spark {writer['spark']} ({machine}).",
+        "Seconds of wall time, Spark's start included; peak resident memory of each process.",
+        "",
+        "| | all | " + " | ".join(PHASES) + " | Python MiB | JVM MiB | \\|V'V - I\\| |",
+        "|---" * (len(PHASES) + 5) + "|",
+    ]
+    for row in rows:
+        phases = " | ".join(f"{row['phases_s'][phase]}" for phase in PHASES)
+        lines.append(
+            f"| {row['run']} | {row['seconds']} | {phases} | {row['python_peak_mib']} | {row['jvm_peak_mib']} "
+            f"| {row['orthogonality_v']:.0e} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
