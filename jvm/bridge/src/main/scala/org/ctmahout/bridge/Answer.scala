@@ -35,7 +35,8 @@ private[bridge] object Answer {
     json.put("application_id", sc.applicationId)
     json.put("partitions", results.map(_.cached.blocks.getNumPartitions).max)
     val warnings = json.putArray("warnings")
-    results.flatMap(_.factors.warnings).distinct.foreach(warnings.add)
+    for (r <- results; warning <- r.factors.warnings)
+      warnings.add(if (results.size > 1) s"Group ${r.group.group}: $warning" else warning)
     Json.mapper.writeValueAsString(json)
   }
 

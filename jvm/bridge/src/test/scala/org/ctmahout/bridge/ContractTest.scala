@@ -68,6 +68,7 @@ class ContractTest {
     val before = json(new File(committed, Manifest.Name))
     assertEquals(before.get("request"), now.get("request"))
     assertEquals(before.get("input_sha256"), now.get("input_sha256"))
+    assertEquals(before.get("warnings"), now.get("warnings"))
     for (part <- Seq("s", "v", "u")) {
       val (a, b) = (TestMatrix.part(committed.toPath, part), TestMatrix.part(out, part))
       assertEquals(a.keySet, b.keySet)
