@@ -15,7 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-__all__ = ["Progress", "each", "first_line", "open_dataset", "tick_of"]
+__all__ = ["Progress", "each", "first_line", "open_dataset", "quiet", "tick_of"]
 
 Progress = Callable[[str, int, int], None]
 """Called in the caller's thread with a phase, what is done and what there is."""
@@ -55,7 +55,7 @@ def each(
     # More threads than cores hide slow disks; each holds one slice.
     threads = workers or min(8, (os.cpu_count() or 1) + 1)
     results = []
-    with _quiet(), ThreadPoolExecutor(threads, thread_name_prefix="ctmahout-dicom") as pool:
+    with quiet(), ThreadPoolExecutor(threads, thread_name_prefix="ctmahout-dicom") as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
             for done, future in enumerate(futures, 1):
@@ -76,7 +76,7 @@ def tick_of(progress: Progress | None, phase: str) -> Callable[[int, int], None]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence pydicom's warnings, which quote values of patients.
 
     `warnings.catch_warnings` alone is no good where threads enter and leave it in any order: the last one out would

@@ -14,7 +14,7 @@ from pydicom.filereader import read_file_meta_info
 from ..staging import refuse_existing, refuse_overlap, staged
 from ..volume import Volume
 from .derive import Derivation, derive, facts_of
-from .files import Progress, each, tick_of
+from .files import Progress, each, quiet, tick_of
 from .headers import SliceHeader, SourceSeries
 from .pixels import load, stored_values
 from .uids import IMPLEMENTATION_CLASS_UID
@@ -92,7 +92,8 @@ def write_series(
     out = Path(out)
     refuse_overlap(out, source.root)
     refuse_existing(out.absolute(), overwrite=overwrite, ours=is_ours)
-    facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
+    with quiet():
+        facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
     masks: list[Mask] = [None] * len(source.slices) if volume.padding is None else list(volume.padding)
     formats = [h.pixels for h in source.slices]
     widen = any(map(_overflows, volume.hu, formats, masks)) or any(f.bits_allocated == 8 for f in formats)
