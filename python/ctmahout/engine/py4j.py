@@ -191,10 +191,8 @@ class _OwnSession:
         from pyspark import SparkContext
 
         if self.session is not None:
-            with warnings.catch_warnings(), suppress(Exception):  # of a JVM that died
-                warnings.simplefilter("ignore")
-                self.session.stop()
-            self.session = None
+            session, self.session = self.session, None
+            _stop(session)
         if self._gateway is not None:
             gateway, self._gateway = self._gateway, None
             SparkContext._gateway = None
@@ -203,6 +201,23 @@ class _OwnSession:
                 gateway.shutdown()
             _end(gateway.proc)
         self._log.close()
+
+
+def _stop(session: Any) -> None:
+    """Stop a session, also one whose JVM died: then PySpark's stop raises half way, and would find itself running."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    context = session.sparkContext
+    with warnings.catch_warnings(), suppress(Exception):
+        warnings.simplefilter("ignore")
+        session.stop()
+    if getattr(context, "_accumulatorServer", None) is not None:
+        context._accumulatorServer.shutdown()
+        context._accumulatorServer = None
+    SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
+    SparkSession._activeSession = None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

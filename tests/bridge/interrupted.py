@@ -1,0 +1,42 @@
+"""Is interrupted while a long request runs, and sends another one through the same door: DOOR INPUT OUTPUT."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ctmahout.engine import Request, connect, spark_builder
+
+door_name, source, output = sys.argv[1:]
+target = Path(output, "long")
+
+
+def interrupt() -> None:
+    """Send SIGINT as soon as the run writes beside its target."""
+    while not list(target.parent.glob("long.partial-*")):
+        time.sleep(0.1)
+    time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+session = spark_builder("local[2]").getOrCreate() if door_name == "user" else None
+told = {}
+with connect("py4j" if session else door_name, session=session, **({} if session else {"master": "local[2]"})) as door:
+    threading.Thread(target=interrupt, daemon=True).start()
+    start = time.monotonic()
+    try:
+        door.run(Request(source, str(target), q=2))
+        told["raised"] = "none"
+    except KeyboardInterrupt:
+        told["raised"] = "KeyboardInterrupt"
+    told["seconds"] = time.monotonic() - start
+    told["left"] = [path.name for path in target.parent.iterdir()]
+    told["next"] = door.run(Request(source, str(Path(output, "next")), groups=(0,)))["groups"][0]["group"]
+    told["handler"] = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if session:
+    told["session"] = session.range(5).count()
+    session.stop()
+sys.stdout.write(json.dumps(told) + "\n")
