@@ -201,7 +201,7 @@ def phantom(
     config: Config, as_json: bool, out: Path, size: int, slices: int, dose: float, extent_mm: float | None
 ) -> None:
     """Write a synthetic low-dose chest CT to OUT/noisy, and its noise-free twin to OUT/clean."""
-    from ..phantom import write_phantom
+    from ..simulation import write_phantom
 
     with progress_bar() as progress:
         folders = write_phantom(
