@@ -152,8 +152,10 @@ def _judge(
             raise InputError("CTM_MULTIFRAME_UNSUPPORTED", file=file, sop_class=name, frames=frames)
         if "TransferSyntaxUID" not in ds.file_meta:
             raise InputError("CTM_UID_MISSING", file=file, attribute="TransferSyntaxUID")
-        _check_whole(ds, file, status, stream)
-        return header_of(ds, file, status, headless=headless)
+        _check_image(ds, file, stream)
+        header = header_of(ds, file, status, headless=headless)
+        _check_length(header, status.st_size - stream.tell())
+        return header
     except CtmahoutError as e:
         return _Problem(uid, e)
     except Exception as e:
@@ -200,26 +202,28 @@ def _not_a_slice(ds: FileDataset) -> str | None:
     return None
 
 
-def _check_whole(ds: FileDataset, file: Path, status: os.stat_result, stream: BinaryIO) -> None:
-    """Refuse a file that ends before its pixels do: pydicom reads as far as it gets, without a word.
+def _check_image(ds: FileDataset, file: Path, stream: BinaryIO) -> None:
+    """Refuse a file that ends before its pixels begin: pydicom reads as far as it gets, without a word."""
+    whole = "Rows" in ds and "Columns" in ds
+    if whole and ds.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
+        # Reading stopped before the pixels: the next element is theirs, or there is none.
+        whole = stream.read(4) in (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")
+    if not whole:
+        problem = "it holds no image, or ends within its header"
+        raise InputError("CTM_INPUT_UNREADABLE", file=file, problem=problem)
 
-    Compressed pixels are found incomplete when they are decoded.
-    """
-    syntax = UID(text_of(ds.file_meta, "TransferSyntaxUID"))
-    if "Rows" not in ds or "Columns" not in ds:
-        raise InputError("CTM_INPUT_UNREADABLE", file=file, problem="it holds no image, or ends within its header")
-    if syntax == DeflatedExplicitVRLittleEndian:
+
+def _check_length(header: SliceHeader, given: int) -> None:
+    """Refuse a file that ends within its pixels. Compressed ones are found incomplete when they are decoded."""
+    syntax = UID(header.transfer_syntax)
+    if syntax not in AllTransferSyntaxes or syntax.is_compressed or syntax.is_deflated:
         return
-    # Reading stopped before the pixels: the next element is theirs, or there is none.
-    if stream.read(4) not in (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10"):
-        raise InputError("CTM_INPUT_UNREADABLE", file=file, problem="it holds no pixel data, or ends within its header")
-    if syntax in AllTransferSyntaxes and not syntax.is_compressed:
-        head = 4 if syntax.is_implicit_VR else 8
-        given = status.st_size - stream.tell() - head
-        expected = int(ds.Rows) * int(ds.Columns) * int(ds.get("BitsAllocated") or 0) // 8
-        if given < expected:
-            problem = f"it ends after {max(given, 0)} of {expected} bytes of pixel data"
-            raise InputError("CTM_PIXELS_UNREADABLE", file=file, problem=problem)
+    pixels = header.pixels
+    given -= 4 if syntax.is_implicit_VR else 8
+    expected = pixels.rows * pixels.columns * pixels.bits_allocated // 8
+    if given < expected:
+        problem = f"the file ends after {max(given, 0)} of {expected} bytes"
+        raise InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
 
 
 def _damaged(file: Path, e: Exception) -> InputError:
