@@ -13,7 +13,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import correct_ambiguous_vr, write_dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ..errors import ConfigError
 from .find import CT_IMAGE
@@ -76,7 +76,7 @@ class SeriesFacts:
         In the source's time zone if both are known.
     references : RawDataElement or None
         ReferencedSeriesSequence, encoded once: as data sets it would be n items in each of n slices. None if the
-        source has no identifiers.
+        source has no valid identifiers.
     """
 
     series_uid: str
@@ -94,7 +94,8 @@ def facts_of(slices: Sequence[SliceHeader], derivation: Derivation, when: dateti
     first = slices[0]
     identity = [first.study_uid, first.series_uid, *(h.sop_uid for h in slices)]
     options = (derivation.image_type_value2, derivation.series_suffix, str(derivation.series_number_offset))
-    known = bool(first.series_uid) and all(h.has_sop_uid for h in slices)
+    # An invalid identifier, as some de-identify, would make the reference invalid, too.
+    known = UID(first.series_uid).is_valid and all(h.has_sop_uid and UID(h.sop_uid).is_valid for h in slices)
     return SeriesFacts(
         series_uid=made_uid("series", *identity, derivation.key, *options),
         frame_of_reference_uid=made_uid("frame of reference", *identity),

@@ -77,7 +77,6 @@ def write_synthetic(
         ds.InstanceNumber = z + 1
         _place(ds, volume, z)
         set_times(ds, when)
-        ds.StudyDate, ds.StudyTime = ds.SeriesDate, ds.SeriesTime
         equipment = contributing_equipment(software_version, when, "Simulation of a CT scan")
         equipment.ManufacturerModelName = "ctmahout phantom"  # not what denoised series carry
         ds.ContributingEquipmentSequence = [equipment]
@@ -112,6 +111,8 @@ def _identify(ds: Dataset, study_key: str, series_uid: str, z: int) -> None:
     ds.QualityControlImage, ds.BurnedInAnnotation = "YES", "NO"
     ds.DerivationDescription = "Simulated by ctmahout; no scanner and no patient was involved."
     for keyword in (
+        "StudyDate",  # nor time: series of one study are written one after the other
+        "StudyTime",
         "PatientBirthDate",
         "PatientSex",
         "AccessionNumber",

@@ -103,7 +103,7 @@ def write_series(
     if any(h.denoised for h in source.slices):
         warnings.append("The source was already denoised by ctmahout.")
     if facts.references is None:
-        warnings.append("The source has no identifiers of its own; what is written does not refer to it.")
+        warnings.append("The source has no valid identifiers; what is written does not refer to it.")
 
     def write(z: int) -> int:
         header = source.slices[z]
