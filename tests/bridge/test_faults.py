@@ -68,12 +68,22 @@ with connect("py4j", master="local[1]") as door:    # and this process can go on
     assert run.stdout.split() == ["CTM_ENGINE_FAILED", "1"], run.stderr
 
 
-def test_too_little_memory_is_said_so(tmp_path):
-    m = tmp_path / "m"
-    write_matrix(m, [np.ones((5000, 5000), np.float32)], units="1", centring="none", layout={})
-    with connect("submit", master="local[1]", driver_memory="480m") as door, pytest.raises(CtmahoutError) as caught:
-        door.run(Request(str(m), str(tmp_path / "f")))
-    assert caught.value.code == "CTM_ENGINE_MEMORY", caught.value
+@pytest.mark.parametrize("engine", ["py4j", "jpype", "submit"])
+def test_too_little_memory_is_said_so(tmp_path, engine):
+    write_matrix(tmp_path / "m", [np.ones((5000, 5000), np.float32)], units="1", centring="none", layout={})
+    script = """
+import sys
+from ctmahout.engine import Request, connect
+from ctmahout.errors import CtmahoutError
+with connect(sys.argv[1], master="local[1]", driver_memory="480m") as door:
+    try:
+        door.run(Request(sys.argv[2], sys.argv[3]))
+    except CtmahoutError as e:
+        sys.stdout.write(e.code)
+"""
+    args = [engine, str(tmp_path / "m"), str(tmp_path / "f")]
+    run = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, timeout=200)
+    assert run.stdout == "CTM_ENGINE_MEMORY", run.stderr[-3000:]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 

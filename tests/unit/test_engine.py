@@ -269,6 +269,8 @@ def test_a_call_gives_results_and_errors_back():
         ("exit code 1", "ERROR\n[CTM_OUTPUT_EXISTS] /x exists already.\n", "CTM_OUTPUT_EXISTS"),
         ("java.lang.OutOfMemoryError: Java heap space", "", "CTM_ENGINE_MEMORY"),
         ("gone", "java.lang.OutOfMemoryError: Java heap space", "CTM_ENGINE_MEMORY"),
+        ("[CTM_INTERRUPTED] Interrupted.", "java.lang.OutOfMemoryError: Java heap space", "CTM_ENGINE_MEMORY"),
+        ("[CTM_INTERRUPTED] Interrupted.", "", "CTM_INTERRUPTED"),
         ("java.lang.NoSuchMethodError: scala.Foo", "", "CTM_ENGINE_FAILED"),
         ("", "", "CTM_ENGINE_FAILED"),
         ("[CTM_NO_SUCH_CODE] text", "", "CTM_ENGINE_FAILED"),

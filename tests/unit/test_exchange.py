@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -324,6 +325,21 @@ def test_a_promise_of_many_rows_gets_no_memory(tmp_path):
     assert code_of(read_matrix, tmp_path / "m") == "CTM_EXCHANGE_ROW_MISSING"
     edit(tmp_path / "m", groups=[group | {"columns": 1 << 30}])
     assert code_of(read_matrix, tmp_path / "m") == "CTM_EXCHANGE_WIDTH"
+
+
+def test_more_files_than_a_process_may_open(tmp_path):
+    write_matrix(tmp_path / "m", [matrix(1500, 2)], **ABOUT)
+    whole = tmp_path / "m" / "part-00000.parquet"
+    table = pq.read_table(whole)
+    whole.unlink()
+    for row in range(1500):
+        pq.write_table(table.slice(row, 1), tmp_path / "m" / f"part-{row:05d}.parquet", store_schema=False)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        np.testing.assert_array_equal(read_matrix(tmp_path / "m"), matrix(1500, 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_the_smallest_wrong_row_is_named(tmp_path):

@@ -73,7 +73,8 @@ def shaped(error: BaseException | str, *, engine: str, log: str = "") -> Ctmahou
         return error
     text = error if isinstance(error, str) else _text(error)
     found = from_text(text) or from_text(log)
-    if found is not None:
+    # Spark ends a JVM that is out of memory, and on its way out that takes its runs for interrupted.
+    if found is not None and not (found.code == "CTM_INTERRUPTED" and "OutOfMemoryError" in text + log):
         return found
     if "OutOfMemoryError" in text or "OutOfMemoryError" in log:
         line = next(line for line in f"{text}\n{log}".splitlines() if "OutOfMemoryError" in line)

@@ -81,6 +81,8 @@ def spark_settings(
     if local:
         # A laptop's name may resolve to an address that changes or is firewalled.
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+        # A task without memory ends its JVM, which here is the driver's, or even Python's own; let it fail instead.
+        settings["spark.executor.killOnFatalError.depth"] = "0"
     if driver_memory or local:
         settings["spark.driver.memory"] = driver_memory or default_driver_memory()
     if spark_line(spark.version) == "3.5":

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import from_text
+from ..errors import CtmahoutError
 from ..exchange import read_manifest
 from .calls import shaped
 from .jars import find_jar, find_spark
@@ -77,11 +77,11 @@ class SubmitDoor:
             return manifest
         return read_manifest(request.output, "factors").to_dict()
 
-    def _error(self, code: int, log: str) -> Exception:
+    def _error(self, code: int, log: str) -> CtmahoutError:
         # The driver's last word begins a line; what tasks threw stands in the middle of Spark's own lines.
         for line in reversed(log.splitlines()):
-            if line.startswith("[CTM_") and (found := from_text(line)):
-                return found
+            if line.startswith("[CTM_"):
+                return shaped(line, engine=self.name, log=log)
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         return shaped(f"spark-submit ended with {how}", engine=self.name, log=log)
 

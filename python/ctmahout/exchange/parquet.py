@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -232,12 +233,12 @@ def read_parts(path: Path, folder: Path, group: int, expected: Expected, dtype: 
     -------
     ndarray of shape (rows, columns)
     """
-    files = _opened_all(folder, dtype)
-    held = sum(file.parquet.metadata.num_rows for file in files)
+    files = _checked_footers(folder, dtype)
+    held = sum(files.values())
     collected = _Collected()
     failures: list[_Failure] = []
-    for file in files:
-        for groups, rows, lengths, flat in _row_groups(file, group):
+    for file, count in files.items():
+        for groups, rows, lengths, flat in _row_groups(file, count, group):
             mine = groups == group
             if not mine.all():
                 rows, lengths, flat = rows[mine], lengths[mine], flat[np.repeat(mine, lengths)]
@@ -297,20 +298,13 @@ def _collect(
     return None
 
 
-class _File:
-    """An open Parquet file with its name."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.parquet = pq.ParquetFile(path, page_checksum_verification=True)
-
-
-def _opened_all(folder: Path, dtype: str) -> list[_File]:
-    files: list[_File] = []
+def _checked_footers(folder: Path, dtype: str) -> dict[Path, int]:
+    """Return the part files and the rows that their footers promise, once all have the right schema."""
+    files: dict[Path, int] = {}
     problems: list[ExchangeError] = []
     for path in sorted(folder.glob("part-*.parquet")):
         try:
-            files.append(_opened(path, dtype))
+            files[path] = _check_footer(path, dtype)
         except ExchangeError as e:
             problems.append(e)
     if problems:  # schema before content, then the first file
@@ -318,10 +312,10 @@ def _opened_all(folder: Path, dtype: str) -> list[_File]:
     return files
 
 
-def _opened(path: Path, dtype: str) -> _File:
-    with _Damaged(path):
-        file = _File(path)
-        schema = file.parquet.schema_arrow
+def _check_footer(path: Path, dtype: str) -> int:
+    with _Damaged(path), pq.ParquetFile(path) as parquet:
+        schema = parquet.schema_arrow
+        count = int(parquet.metadata.num_rows)
     element = pa.float32() if dtype == "float32" else pa.float64()
     for name, kind, expected in (
         ("group", pa.int32(), "INT32 not null"),
@@ -337,7 +331,7 @@ def _opened(path: Path, dtype: str) -> _File:
         if given.nullable or not fits:
             problem = f"column {name} is {given.type}{'' if given.nullable else ' not null'}, expected {expected}"
             raise ExchangeError("CTM_EXCHANGE_SCHEMA", path=path, problem=problem)
-    return file
+    return count
 
 
 def _is_list_of(kind: Any, element: Any) -> bool:
@@ -346,30 +340,37 @@ def _is_list_of(kind: Any, element: Any) -> bool:
 
 
 def _row_groups(
-    file: _File, group: int
+    path: Path, promised: int, group: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     """Yield group numbers, row numbers, lengths and all values of one row group after the other."""
-    metadata = file.parquet.metadata
     count = 0
-    for index in range(metadata.num_row_groups):
-        with _Damaged(file.path):
-            # Not by the statistics: asking pyarrow 26 for those of a damaged footer aborts the process.
-            groups = file.parquet.read_row_group(index, columns=["group"]).column(0).to_numpy()
-            count += groups.size
-            if not (groups == group).any():
-                continue
-            table = file.parquet.read_row_group(index, columns=["row", "values"])
-            rows, values = (table.column(name).combine_chunks() for name in ("row", "values"))
-            if pa.types.is_fixed_size_list(values.type):
-                values = values.cast(pa.list_(values.type.value_field))
-            lengths = np.diff(values.offsets.to_numpy()).astype(np.int64)
-            found = groups, rows.to_numpy(), lengths, values.flatten().to_numpy()
-            if not groups.size == rows.to_numpy().size == lengths.size:
-                raise ValueError("its columns differ in length")
-        yield found
-    if count != metadata.num_rows:
-        with _Damaged(file.path):
-            raise ValueError(f"it holds {count} rows, its footer says {metadata.num_rows}")
+    # One file is open at a time: a large matrix has more of them than a process may have.
+    with ExitStack() as stack:
+        with _Damaged(path):
+            parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
+        for index in range(parquet.metadata.num_row_groups):
+            with _Damaged(path):
+                # Not by the statistics: asking pyarrow 26 for those of a damaged footer aborts the process.
+                groups = parquet.read_row_group(index, columns=["group"]).column(0).to_numpy()
+                count += groups.size
+                if not (groups == group).any():
+                    continue
+                found = groups, *_columns(parquet.read_row_group(index, columns=["row", "values"]), groups.size)
+            yield found
+    if count != promised:
+        with _Damaged(path):
+            raise ValueError(f"it holds {count} rows, its footer says {promised}")
+
+
+def _columns(table: pa.Table, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
+    """Return row numbers, lengths and all values of a table that should have `count` rows."""
+    rows, values = (table.column(name).combine_chunks() for name in ("row", "values"))
+    if pa.types.is_fixed_size_list(values.type):
+        values = values.cast(pa.list_(values.type.value_field))
+    lengths = np.diff(values.offsets.to_numpy()).astype(np.int64)
+    if not count == len(rows) == lengths.size:
+        raise ValueError("its columns differ in length")
+    return rows.to_numpy(), lengths, values.flatten().to_numpy()
 
 
 class _Damaged:
