@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .quality import tissues
+from .quality import NOISY, tissues
 
 __all__ = ["matrix_noise_sd", "noise_sd", "noise_sd_by_tissue"]
 
@@ -49,7 +49,7 @@ def noise_sd(hu: NDArray[np.float32], padding: NDArray[np.bool_] | None = None) 
     padding : ndarray of shape (z, y, x), bool, optional
         Voxels to leave out.
     """
-    masks = {name: mask if padding is None else mask & ~padding for name, mask in tissues(hu).items()}
+    masks = {name: mask if padding is None else mask & ~padding for name, mask in tissues(hu, smoothing=NOISY).items()}
     found = noise_sd_by_tissue(hu, {name: masks[name] for name in ("soft", "body")})
     return found["soft"] or found["body"] or 0.0
 
@@ -70,8 +70,16 @@ def matrix_noise_sd(hu: NDArray[np.float32], padding: NDArray[np.bool_] | None =
     noise = _differences(hu)
     usable = np.ones(hu.shape, np.bool_) if padding is None else ~padding
     inner = _inner(usable, noise.shape[0])
-    variances = [sd**2 for z, image in enumerate(noise) if (sd := _local_quiet(image, inner[z])) is not None]
-    return float(np.sqrt(np.mean(variances))) if variances else 0.0
+    # Vessels in the lung differ from slice to slice by far more than noise does, and there is little noise in air: so
+    # nothing is taken to be noisier than soft tissue.
+    soft = _quiet(noise, _inner(tissues(hu, smoothing=NOISY)["soft"] & usable, noise.shape[0]), _QUANTILE)
+    most = np.inf if soft is None else soft**2
+    total, weight = 0.0, 0.0
+    for image, inside in zip(noise, inner, strict=True):
+        variance, share = _variances(image, inside)
+        total += float(np.sum(np.minimum(_quieter(variance, share > 0), most) * share))
+        weight += float(np.sum(share))
+    return float(np.sqrt(total / weight)) if weight else 0.0
 
 
 def _differences(hu: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,11 +134,10 @@ def _quiet(noise: NDArray[np.float32], mask: NDArray[np.bool_], quantile: float)
     return float(np.sqrt(np.quantile(all_found, quantile))) if all_found.size else None
 
 
-def _local_quiet(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> float | None:
-    """Return the RMS noise of one slice, each region taken to be as noisy as the quieter ones around it."""
-    variance, share = _variances(image, mask)
-    usable = share > 0
+def _quieter(variance: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the variance of each region, taken to be that of the quieter ones around it; 0 where none is usable."""
     if not usable.any():
-        return None
-    quieter = ndimage.percentile_filter(np.where(usable, variance, variance[usable].max()), 30, size=3, mode="nearest")
-    return float(np.sqrt(np.sum((quieter * share)[usable]) / np.sum(share[usable])))
+        return np.zeros_like(variance)
+    filled = np.where(usable, variance, variance[usable].max())
+    quieter: NDArray[np.float64] = ndimage.percentile_filter(filled, 30, size=3, mode="nearest")
+    return quieter

@@ -12,7 +12,10 @@ from scipy import ndimage
 
 from .volume import Volume
 
-__all__ = ["Scores", "compare", "tissues"]
+__all__ = ["NOISY", "Scores", "compare", "tissues"]
+
+# Smoothing in pixels with which `tissues` finds its way in a noisy volume.
+NOISY = 2.0
 
 # Ranges in HU; PSNR and SSIM need a data range, and these two are what CT denoising is usually scored with.
 _RANGE = 2000.0
@@ -50,13 +53,16 @@ class Scores:
         return dataclasses.asdict(self)
 
 
-def tissues(hu: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
+def tissues(hu: NDArray[np.float32], *, smoothing: float = 0.0) -> dict[str, NDArray[np.bool_]]:
     """Return masks of the body and of tissues in it.
 
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
         As free of noise as there is.
+    smoothing : float
+        SD in pixels of a Gaussian over slices, for a noisy volume: masks drawn by noisy values would choose voxels by
+        their noise, whose mean then is not that of the tissue.
 
     Returns
     -------
@@ -64,6 +70,8 @@ def tissues(hu: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
         body: in each slice the largest region above -400 HU, holes filled; everything if there is none. lung, soft,
         bone: voxels of the body by HU.
     """
+    if smoothing:
+        hu = ndimage.gaussian_filter(hu, (0, smoothing, smoothing))
     body = np.zeros(hu.shape, np.bool_)
     for z, image in enumerate(hu):
         labels, count = ndimage.label(ndimage.binary_opening(image > -400, iterations=2))

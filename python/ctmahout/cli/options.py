@@ -84,6 +84,7 @@ def configured(*names: str) -> Callable[[Any], Any]:
         )(wrapped)
         for name in reversed(names):
             wrapped = _option(name)(wrapped)
-        return wrapped
+        decorated: Callable[..., Any] = wrapped
+        return decorated
 
     return decorate

@@ -56,7 +56,7 @@ def make_phantom(
         Rows and columns of a slice.
     slices : int
     dose : float
-        Share of a full dose of 220,000 photons per ray, at 512 pixels and slices of 1 mm.
+        Share of a full dose, which is 220,000 photons for each ray, whatever the size of pixels and slices.
     seed : int
         The same seed gives the same bits.
     extent_mm : float, optional
@@ -77,8 +77,7 @@ def make_phantom(
     fine = fov_mm / (2 * size)
     across = (np.arange(2 * size) - size + 0.5) * fine
     along = (np.arange(2 * slices) - slices + 0.5) * spacing / 2
-    # Rays are as wide as a detector and as thick as a slice.
-    photons = PHOTONS * dose * (512 / size) ** 2 * spacing
+    photons = PHOTONS * dose
     noisy, clean = np.empty(shape, np.float32), np.empty(shape, np.float32)
     for start in range(0, slices, _BATCH):
         end = min(slices, start + _BATCH)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -183,7 +184,7 @@ def _ribs() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.array(cortex), np.array(marrow)
 
 
-def draw(anatomy: Anatomy, xs: NDArray[np.float64], ys: NDArray[np.float64], zs: NDArray[np.float64]) -> Grid:
+def draw(anatomy: Anatomy, xs: NDArray[np.floating], ys: NDArray[np.floating], zs: NDArray[np.floating]) -> Grid:
     """Draw the phantom without texture.
 
     Parameters
@@ -201,7 +202,7 @@ def draw(anatomy: Anatomy, xs: NDArray[np.float64], ys: NDArray[np.float64], zs:
     def ellipsoid(centre: ArrayLike, radii: ArrayLike, hu: float, turn: float = 0.0, soft: float = edge) -> None:
         _ellipsoid(v, xs, ys, zs, np.asarray(centre, float), np.asarray(radii, float), turn, hu, soft)
 
-    def tubes(segments: ArrayLike, hu: float) -> None:
+    def tubes(segments: Any, hu: float) -> None:
         _tubes(v, xs, ys, zs, np.asarray(segments, float), hu, edge)
 
     # Later bodies lie in earlier ones and replace them. The table is a row of rods in a shallow bow.
@@ -257,7 +258,8 @@ def texture(rng: np.random.Generator, shape: tuple[int, ...], spacing_mm: tuple[
         square += (f**2).reshape([-1 if a == axis else 1 for a in range(3)])
     amplitude = (square + (1 / 60.0) ** 2) ** (-slope / 4) * np.exp(-square)
     field = fft.irfftn(fft.rfftn(rng.standard_normal(shape, np.float32)) * amplitude, shape)
-    return (field / field.std()).astype(np.float32)
+    unit: Grid = (field / field.std()).astype(np.float32)
+    return unit
 
 
 def add_texture(v: Grid, soft: Grid, lung: Grid) -> None:

@@ -17,7 +17,7 @@ __all__ = ["MU_WATER", "Scanner"]
 
 MU_WATER = 0.0192  # 1/mm, near 70 keV
 SOURCE_TO_ISOCENTRE = 541.0  # mm
-# Photons for a ray through the centre of the bowtie at full dose, for 512 pixels and slices of 1 mm.
+# Photons sent along a ray through the centre of the bowtie at full dose.
 PHOTONS = 2.2e5
 ELECTRONIC_NOISE = 4.0  # photons
 # Tube-current modulation: the current grows with this share of the exponent of the thickest path.
@@ -117,7 +117,8 @@ class Scanner:
         h[0] = 1 / (8 * self.step**2)
         f = np.abs(np.fft.fftfreq(m)) * 2  # 1 is the detector's Nyquist frequency
         window = 0.5 + 0.5 * np.cos(np.pi * np.clip(f / 0.95, 0, 1))
-        return (np.fft.fft(h).real * window * self.step)[: m // 2 + 1].astype(np.float32)
+        response: NDArray[np.float32] = (np.fft.fft(h).real * window * self.step)[: m // 2 + 1].astype(np.float32)
+        return response
 
     def project(self, hu: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return line integrals of shape (view, detector, z) of a volume of shape (z, n, n), HU."""
@@ -132,7 +133,8 @@ class Scanner:
         sent = photons * np.exp(MODULATION * (central - 5.0)) * self._bowtie[None, :, None]
         counts = rng.poisson(sent * np.exp(-integrals.astype(np.float64))).astype(np.float64)
         counts += rng.normal(0, ELECTRONIC_NOISE, integrals.shape)
-        return -np.log(np.maximum(counts, 0.8) / sent).astype(np.float32)
+        measured: NDArray[np.float32] = -np.log(np.maximum(counts, 0.8) / sent).astype(np.float32)
+        return measured
 
     def reconstruct(self, integrals: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return images of shape (z, size, size), float32, HU."""
