@@ -80,12 +80,10 @@ lint: $(SPARK4)/ready ## Check style, types and the direction of imports
 	$(SPARK4)/bin/ruff format --check .
 	$(SPARK4)/bin/mypy
 	PYTHONPATH=python $(SPARK4)/bin/lint-imports --no-cache
-	./sbt scalafmtCheckAll scalafmtSbtCheck
 
-format: $(SPARK4)/ready ## Format all sources
+format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff check --fix .
 	$(SPARK4)/bin/ruff format .
-	./sbt scalafmtAll scalafmtSbt
 
 bench: $(SPARK4)/ready ## Measure the pipeline and write docs/numbers.md
 	$(SPARK4)/bin/python bench/pipeline.py

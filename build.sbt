@@ -111,7 +111,11 @@ lazy val bridge = (project in file("jvm/bridge"))
   .settings(ours)
   .settings(
     name := "bridge",
-    libraryDependencies ++= Seq(spark("core").value, spark("sql").value),
+    libraryDependencies ++= Seq(
+      spark("core").value,
+      spark("sql").value,
+      "dev.ludovic.netlib" % "blas" % netlibVersion % Provided
+    ),
     Compile / resourceGenerators += Def.task {
       val out = (Compile / resourceManaged).value / "org" / "ctmahout" / "contract" / "errors.json"
       IO.copyFile((ThisBuild / baseDirectory).value / "contract" / "v1" / "errors.json", out)

@@ -1,3 +1,2 @@
 addSbtPlugin("com.eed3si9n"       % "sbt-assembly"          % "2.3.1")
 addSbtPlugin("com.github.sbt.junit" % "sbt-jupiter-interface" % "0.15.1")
-addSbtPlugin("org.scalameta"      % "sbt-scalafmt"          % "2.5.5")
