@@ -174,6 +174,44 @@ def test_6_a_broken_codestream(slices, tmp_path):
     assert np.array_equal(volume.hu, rest.hu[[0, 2, 3]])
 
 
+@pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR", "CT1_RLE"])
+def test_37_compressed_pixels_that_are_cut_off(ct_data, tmp_path, name):
+    # gdcm and openjpeg fill up what is missing, without a word.
+    data = (ct_data / "wg04" / name).read_bytes()
+    for share in (0.3, 0.9):
+        kept = int(len(data) * share)
+        for rest in (b"", bytes(len(data) - kept)):
+            (tmp_path / name).write_bytes(data[:kept] + rest)
+            error = refused(tmp_path / name)
+            assert error.code in ("CTM_PIXELS_UNREADABLE", "CTM_INPUT_UNREADABLE"), share
+
+
+@pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR", "CT1_RLE"])
+@pytest.mark.parametrize("edit", [put(Rows=256), put(Columns=1024), put(BitsAllocated=8, BitsStored=8, HighBit=7)])
+def test_37_compressed_pixels_that_the_header_does_not_describe(ct_data, tmp_path, name, edit):
+    # gdcm ends the process on some of these.
+    ds = quietly(pydicom.dcmread, ct_data / "wg04" / name)
+    quietly(edit, ds, 0)
+    quietly(ds.save_as, tmp_path / name)
+    assert refused(tmp_path / name).code == "CTM_PIXELS_UNREADABLE"
+
+
+def test_damage_that_shows_only_when_a_slice_is_written_again(slices, tmp_path):
+    def edit(ds, i):
+        tag = pydicom.tag.Tag("RequestAttributesSequence")
+        data = b"\x40\x00\x07\x00XX\x04\x00none"
+        item = b"\xfe\xff\x00\xe0" + len(data).to_bytes(4, "little") + data
+        ds[tag] = pydicom.dataelem.RawDataElement(tag, "SQ", len(item), item, 0, False, True)
+
+    slices.write(tmp_path / "in", edit, only=[1])
+    volume = read_series(tmp_path / "in")
+    with pytest.raises(CtmahoutError) as e:
+        write_series(volume, tmp_path / "out", derivation=DERIVATION)
+    assert e.value.code == "CTM_INPUT_UNREADABLE"
+    assert e.value.fields["file"].name == "slice-01.dcm"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("syntax", ["1.2.840.113619.5.2", "1.2.840.10008.1.2.4.110", "1.2.3.4"])
 def test_3_syntaxes_that_nothing_decodes(slices, tmp_path, syntax):
     slices.write(tmp_path / "in")

@@ -14,6 +14,7 @@ from pydicom.filewriter import correct_ambiguous_vr, write_dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import VR
 
 from ..errors import ConfigError
 from .find import CT_IMAGE
@@ -129,6 +130,8 @@ def _in_zone(when: datetime, utc_offset: str) -> datetime:
     return when.astimezone(timezone(-offset if sign == "-" else offset)) if offset < timedelta(days=1) else when
 
 
+_VRS = frozenset(VR)
+
 # Describe the source's pixels, its file or its storage, and would be untrue of ours.
 _UNTRUE = (
     "SmallestImagePixelValue",
@@ -214,11 +217,16 @@ def _make_explicit(ds: FileDataset) -> None:
 
 
 def _remove_private(ds: Dataset) -> None:
-    """Remove private and group length elements at every depth; what else there is stays undecoded, byte for byte."""
+    """Remove private, illegal and group length elements at every depth; the others stay undecoded, byte for byte."""
     for tag in list(ds.keys()):
-        if tag.is_private or tag.element == 0:
+        # Groups that files do not have (PS3.5 7.1, 7.5; PS3.7): they come of damage.
+        if tag.is_private or tag.element == 0 or tag.group < 8 or tag.group == 0xFFFE:
             del ds[tag]
-        elif ds.get_item(tag).VR in ("SQ", "UN", None) and ds[tag].VR == "SQ":
+            continue
+        vr = ds.get_item(tag).VR
+        if vr is not None and vr not in _VRS:
+            raise ValueError(f"unknown VR in {tag}")
+        if vr in ("SQ", "UN", None) and ds[tag].VR == "SQ":
             for item in ds[tag].value:
                 _remove_private(item)
 
@@ -282,8 +290,9 @@ def _reference(sop_uid: str) -> Dataset:
 def _say_how(ds: Dataset, header: SliceHeader, derivation: Derivation, facts: SeriesFacts) -> None:
     """Say what was done, by what, from which images."""
     before = str(ds.get("DerivationDescription") or "")
-    text = f"{before}; {derivation.description}" if before else derivation.description
-    ds.DerivationDescription = text if len(text) <= 1024 else derivation.description[:1024]  # VR ST
+    now = derivation.description.encode("ascii", "replace").decode()  # whatever the source's character set is
+    text = f"{before}; {now}" if before else now
+    ds.DerivationDescription = text if len(text) <= 1024 else now[:1024]  # VR ST
     # CID 7203 has no code for the removal of noise; this is its nearest.
     codes = list(ds.get("DerivationCodeSequence") or [])
     ds.DerivationCodeSequence = DicomSequence([*codes, _code("113087", "Smoothing")])

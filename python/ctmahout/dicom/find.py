@@ -14,6 +14,7 @@ from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
+from pydicom.valuerep import VR
 
 from ..errors import CtmahoutError, InputError
 from .files import each, open_dataset
@@ -28,6 +29,7 @@ _MULTIFRAME = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT",
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT",
 }
+_VRS = frozenset(VR)
 # A file named so is meant to be a slice: if it is none, a slice is lost.
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 
@@ -204,6 +206,11 @@ def _not_a_slice(ds: FileDataset) -> str | None:
 
 def _check_image(ds: FileDataset, file: Path, stream: BinaryIO) -> None:
     """Refuse a file that ends before its pixels begin: pydicom reads as far as it gets, without a word."""
+    # By the VR pydicom knows how to write an element back; damaged headers have others.
+    if any(
+        item.VR is not None and item.VR not in _VRS for item in map(ds.get_item, list(ds.keys())) if item is not None
+    ):
+        raise InputError("CTM_INPUT_UNREADABLE", file=file, problem="its header is damaged (unknown VR)")
     whole = "Rows" in ds and "Columns" in ds
     if whole and ds.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
         # Reading stopped before the pixels: the next element is theirs, or there is none.

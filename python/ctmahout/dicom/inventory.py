@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import CtmahoutError
 from .decoders import check_decoders
 from .doubts import Doubt, messages
-from .files import Progress, tick_of
+from .files import Progress, quiet, tick_of
 from .find import SeriesFiles, list_folder
 from .geometry import geometry_of, ordered
 
@@ -71,6 +71,7 @@ class SeriesList(list[SeriesInfo]):
         self.unreadable = unreadable
 
 
+@quiet()
 def find_series(
     path: str | Path, *, lenient: bool = False, workers: int | None = None, progress: Progress | None = None
 ) -> SeriesList:

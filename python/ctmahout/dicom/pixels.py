@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
+from pydicom.pixels import get_decoder
 
 from ..errors import CtmahoutError, InputError
+from .codestream import codestream_problem, preferred_plugin
 from .doubts import Doubt, settle
 from .files import each, first_line, open_dataset
 from .headers import SliceHeader
+from .values import text_of
 
 __all__ = ["load", "read_hu", "stored_values"]
 
@@ -22,16 +25,22 @@ def load(header: SliceHeader) -> FileDataset:
     Raises
     ------
     InputError
-        CTM_SOURCE_CHANGED: it is not the file that was listed.
+        CTM_SOURCE_CHANGED: it is not the file that was listed. CTM_PIXELS_UNREADABLE.
     """
     try:
         status = header.path.stat()
         if (status.st_size, status.st_mtime_ns) != (header.size, header.mtime_ns):
             raise InputError("CTM_SOURCE_CHANGED", file=header.path)
         ds = open_dataset(header.path, pixels=True, headless=header.headless)
+    except InputError:
+        raise
     except OSError as e:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path) from e
-    if (str(ds.get("SOPInstanceUID") or "")) != (header.sop_uid if header.has_sop_uid else ""):
+    except Exception as e:  # behind the header, damage of any kind
+        raise _unreadable(header, f"the file is damaged ({type(e).__name__})") from e
+    if "PixelData" not in ds:  # pydicom drops what it has when compressed pixels do not end
+        raise _unreadable(header, "they are cut off")
+    if text_of(ds, "SOPInstanceUID") != (header.sop_uid if header.has_sop_uid else ""):
         raise InputError("CTM_SOURCE_CHANGED", file=header.path)
     return ds
 
@@ -45,7 +54,14 @@ def stored_values(ds: FileDataset, header: SliceHeader) -> NDArray[np.int32]:
         CTM_PIXELS_UNREADABLE.
     """
     try:
+        if problem := codestream_problem(ds, header.pixels):
+            raise _unreadable(header, problem)
+        plugin = preferred_plugin(header.transfer_syntax)
+        if plugin and plugin in get_decoder(header.transfer_syntax).available_plugins:
+            ds.pixel_array_options(decoding_plugin=plugin)
         values = ds.pixel_array
+    except InputError:
+        raise
     except Exception as e:  # decoders raise what they like
         raise _unreadable(header, first_line(e)) from e
     expected = (header.pixels.rows, header.pixels.columns)

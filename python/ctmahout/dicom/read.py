@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..volume import Volume
 from .decoders import check_decoders
 from .doubts import messages, settle
-from .files import Progress, tick_of
+from .files import Progress, quiet, tick_of
 from .find import Listing, SeriesFiles, labels, list_folder
 from .geometry import gaps, geometry_of, ordered
 from .headers import SourceSeries
@@ -25,6 +25,7 @@ _log.addHandler(logging.NullHandler())
 _DAMAGED = ("CTM_INPUT_UNREADABLE", "CTM_PIXELS_UNREADABLE")
 
 
+@quiet()
 def read_series(
     path: str | Path,
     *,

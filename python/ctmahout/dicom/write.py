@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_file_meta_info
 
+from ..errors import InputError
 from ..staging import refuse_existing, refuse_overlap, staged
 from ..volume import Volume
 from .derive import Derivation, derive, facts_of
@@ -46,6 +47,7 @@ class Written:
     warnings: tuple[str, ...]
 
 
+@quiet()
 def write_series(
     volume: Volume,
     out: str | Path,
@@ -92,8 +94,7 @@ def write_series(
     out = Path(out)
     refuse_overlap(out, source.root)
     refuse_existing(out.absolute(), overwrite=overwrite, ours=is_ours)
-    with quiet():
-        facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
+    facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
     masks: list[Mask] = [None] * len(source.slices) if volume.padding is None else list(volume.padding)
     formats = [h.pixels for h in source.slices]
     widen = any(map(_overflows, volume.hu, formats, masks)) or any(f.bits_allocated == 8 for f in formats)
@@ -109,8 +110,13 @@ def write_series(
         header = source.slices[z]
         ds = load(header)
         clipped = _fill(ds, volume.hu[z], header, masks[z], widen=widen)
-        derive(ds, header, derivation, facts)
-        save(ds, partial / f"slice-{z + 1:04d}.dcm")
+        try:
+            derive(ds, header, derivation, facts)
+            save(ds, partial / f"slice-{z + 1:04d}.dcm")
+        except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as e:
+            # What pydicom reads lazily shows its damage only now. Its text may quote a patient's data.
+            problem = f"its header is damaged ({type(e).__name__})"
+            raise InputError("CTM_INPUT_UNREADABLE", file=header.path, problem=problem) from e
         return clipped
 
     with staged(out, overwrite=overwrite, ours=is_ours) as partial:
