@@ -346,6 +346,10 @@ def test_35_one_series_uid_of_two_studies_or_patients(slices, tmp_path):
         accepted(folder, shown, lenient=True)
 
 
+def test_slices_of_two_kernels_are_told(slices, tmp_path):
+    accepted(slices.write(tmp_path / "in", put(ConvolutionKernel="B40f"), only=[0]), "ConvolutionKernel differs")
+
+
 def test_22_reformats_are_told(slices, tmp_path):
     folder = slices.write(tmp_path / "in", put(ImageType=["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]))
     accepted(folder, "itself a derived image")

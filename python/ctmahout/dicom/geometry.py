@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,9 @@ def _check_alike(headers: Sequence[SliceHeader]) -> None:
         [h.orientation for h in headers],
         lambda a, b: float(np.abs(np.subtract(a, b)).max()) <= _SAME_DIRECTION,
     )
-    _refuse_other(headers, "Rows and Columns", [(h.pixels.rows, h.pixels.columns) for h in headers], np.array_equal)
+    _refuse_other(
+        headers, "Rows and Columns", [(h.pixels.rows, h.pixels.columns) for h in headers], lambda a, b: a == b
+    )
     _refuse_other(
         headers,
         "PixelSpacing",
@@ -63,15 +65,17 @@ def _check_alike(headers: Sequence[SliceHeader]) -> None:
 
 
 def _refuse_other(
-    headers: Sequence[SliceHeader], attribute: str, values: list[tuple[float, ...]], same: object
+    headers: Sequence[SliceHeader],
+    attribute: str,
+    values: Sequence[tuple[float, ...]],
+    same: Callable[[tuple[float, ...], tuple[float, ...]], bool],
 ) -> None:
     """Refuse the first slice that differs from what most slices have."""
     usual = max(dict.fromkeys(values), key=values.count)
-    for header, given in zip(headers, values, strict=True):
-        if not same(given, usual):  # type: ignore[operator]
-            raise InputError(
-                "CTM_SERIES_MIXED", file=header.path, attribute=attribute, given=_joined(given), expected=_joined(usual)
-            )
+    for header, value in zip(headers, values, strict=True):
+        if not same(value, usual):
+            given, expected = _joined(value), _joined(usual)
+            raise InputError("CTM_SERIES_MIXED", file=header.path, attribute=attribute, given=given, expected=expected)
 
 
 def _joined(values: Sequence[float]) -> str:
@@ -155,6 +159,8 @@ def _identities(order: Sequence[SliceHeader]) -> list[Doubt]:
         doubts.append("FrameOfReferenceUID is absent; one is made for what is written.")
     if len(frames - {""}) > 1:
         doubts.append("FrameOfReferenceUID differs between slices; each keeps its own.")
+    if len({h.kernel for h in order}) > 1:
+        doubts.append("ConvolutionKernel differs between slices, and noise with it.")
     if len({(h.pixels.bits_stored, h.pixels.signed) for h in order}) > 1:
         doubts.append("BitsStored or PixelRepresentation differs between slices; each is kept in its own.")
     return doubts
