@@ -181,7 +181,7 @@ def _bad(key: str, value: object, expected: str) -> ConfigError:
 
 def _from_file(file: Path) -> dict[str, object]:
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values: dict[str, object] = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise ConfigError("CTM_CONFIG_FILE", path=file, problem=e) from None
     for key in values:

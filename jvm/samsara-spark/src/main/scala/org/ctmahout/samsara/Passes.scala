@@ -12,10 +12,11 @@ private[samsara] object Passes {
   /** More than this many bytes of partial sums are added up on the cluster before they come to the driver. */
   private val DriverBytes = 128L << 20
 
-  def map[S, R](in: Blocks[S], f: BlockMapFunc[S, R]): Blocks[R] =
-    in.map { block =>
-      val (keys, m) = f(block)
-      (keys, Products.block(m): Matrix)
+  /** @param keep whether blocks of `in` must stay as they are: Mahout's functions may change the one they get */
+  def map[S, R](in: Blocks[S], f: BlockMapFunc[S, R], keep: Boolean): Blocks[R] =
+    in.map { case (keys, m) =>
+      val (newKeys, result) = f((keys, if (keep) Products.block(m).clone() else m))
+      (newKeys, Products.block(result): Matrix)
     }
 
   def timesRight[K](in: Blocks[K], right: Broadcast[DenseBlock]): Blocks[K] =
@@ -42,6 +43,23 @@ private[samsara] object Passes {
       Iterator(cross.sum)
     }
     new DenseBlock(n, w, sum(parts.mapPartitionsWithIndex((index, sums) => sums.map((index, _))), n * w))
+  }
+
+  /** A'x for a vector whose entries belong to the rows with these numbers as keys. */
+  def crossVector[K](a: Blocks[K], x: Broadcast[Array[Double]], n: Int): DenseBlock = {
+    val parts = a.mapPartitionsWithIndex { (index, blocks) =>
+      val cross = new Products.Cross(n, 1)
+      blocks.foreach { case (keys, m) =>
+        val entries = keys.map {
+          case number: Int => x.value(number)
+          case number: Long => x.value(Math.toIntExact(number))
+          case other => throw new UnsupportedOperationException(s"A'x of rows with keys like $other, which are no numbers")
+        }
+        cross.add(Products.block(m), new DenseBlock(keys.length, 1, entries))
+      }
+      Iterator((index, cross.sum))
+    }
+    new DenseBlock(n, 1, sum(parts, n))
   }
 
   /** Sums over all rows: `f(row values, sums)` adds one row. */

@@ -86,7 +86,7 @@ final class DistributedRows[K: ClassTag] private[samsara] (
   }
 
   override def dfsWrite(path: String): Unit = SparkEngine.unsupported("dfsWrite")
-  override def uncache(): this.type = { rows.base.unpersist(blocking = false); this }
+  override def uncache(): this.type = { samsara.release(rows.base); this }
   override def newRowCardinality(n: Int): CheckpointedDrm[K] =
     new DistributedRows[K](samsara, rows, n.toLong, ncol, cacheHint)
 }

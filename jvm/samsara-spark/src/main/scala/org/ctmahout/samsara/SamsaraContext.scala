@@ -47,6 +47,14 @@ final class SamsaraContext(val sparkContext: SparkContext) extends DistributedCo
     rdd.persist(level)
   }
 
+  /** Gives back one of the stored, if it is one: what the caller has cached is the caller's. */
+  private[samsara] def release(rdd: RDD[_]): Unit = synchronized {
+    if (stored.exists(_ eq rdd)) {
+      stored -= rdd
+      rdd.unpersist(blocking = false)
+    }
+  }
+
   private[samsara] def send(m: DenseBlock): Broadcast[DenseBlock] = send[DenseBlock](m.whole)
 
   private[samsara] def send[T: ClassTag](value: T): Broadcast[T] = synchronized {

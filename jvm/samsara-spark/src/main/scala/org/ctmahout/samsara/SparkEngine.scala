@@ -52,7 +52,8 @@ object SparkEngine extends DistributedEngine {
       case d: DriverRows => as(Near(() => d.matrix))
       case OpAtA(a) => as(gram(here(plan.context), eval(a), a.ncol))
       case OpAtB(a, b) => as(cross(here(plan.context), eval(a), eval(b), a.ncol, b.ncol))
-      case OpAtx(a, x) => as(cross(here(plan.context), eval(a), onDriver(column(x)), a.ncol, 1))
+      case OpAtx(a, x) => as(timesVector(here(plan.context), eval(a), column(x), a.ncol))
+      case OpAx(OpAtAnyKey(a), x) => as(timesVector(here(plan.context), eval(a), column(x), a.ncol))
       case OpAx(a, x) => timesRight(eval(a).asInstanceOf[Value[K]], () => column(x))
       case OpTimesRightMatrix(a, right) => timesRight(eval(a).asInstanceOf[Value[K]], () => Products.dense(right))
       case OpABt(a, OpAt(b)) => timesRight(eval(a).asInstanceOf[Value[K]], near(eval(b), plan))
@@ -71,8 +72,6 @@ object SparkEngine extends DistributedEngine {
       case other => unsupported(other.getClass.getSimpleName)
     }
   }
-
-  private def onDriver(m: => DenseBlock): Value[Int] = Near(() => m)
 
   private def column(x: Vector): DenseBlock = new DenseBlock(x.size, 1, Array.tabulate(x.size)(x.getQuick))
 
@@ -114,12 +113,18 @@ object SparkEngine extends DistributedEngine {
     case _ => unsupported("A'B of a distributed matrix and one on the driver")
   }
 
+  /** A'x: x is as tall as A, its entries belong to the rows of these numbers. */
+  private def timesVector[K](context: SamsaraContext, a: Value[K], x: DenseBlock, n: Int): Value[Int] = a match {
+    case Near(_) => cross(context, a, Near[Int](() => x), n, 1)
+    case Far(rows) => Near(() => Passes.crossVector(rows.made(context), context.send(x.data), n))
+  }
+
   private def mapBlock[S, R](op: OpMapBlock[S, R]): Value[R] = {
     val context = here(op.context)
     eval(op.A) match {
       case Near(matrix) =>
         Near { () =>
-          val m = matrix()
+          val m = matrix().clone() // the function may change what it gets
           Products.dense(op.bmf((Array.range(0, m.rowSize).asInstanceOf[Array[S]], m))._2)
         }
       case Far(rows) =>
@@ -128,7 +133,8 @@ object SparkEngine extends DistributedEngine {
             Far(Orthonormal(context, rows.asInstanceOf[RowBlocks[R]], t)) // dqrThin keeps the keys
           case None =>
             val tag = if (op.identicallyPartitioned) rows.tag else RowBlocks.newTag()
-            Far(new RowBlocks(Passes.map(rows.made(context), op.bmf), None, tag, isStored = false))
+            val stored = rows.isStored && rows.right.isEmpty
+            Far(new RowBlocks(Passes.map(rows.made(context), op.bmf, keep = stored), None, tag, isStored = false))
         }
     }
   }

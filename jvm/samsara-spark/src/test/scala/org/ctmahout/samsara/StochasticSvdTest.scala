@@ -119,8 +119,9 @@ class StochasticSvdTest {
 
   @Test def floatsAreKeptAsFloatsAndComputedAsDoubles(): Unit = {
     val a = gaussian(300, 12, 17).map(_.map(x => x.toFloat.toDouble))
-    val (floats, doubles) = (decompose(a, 12, floats = true), decompose(a, 12))
-    for (i <- doubles.s.indices) assertEquals(1.0, floats.s(i) / doubles.s(i), 1e-13)
+    val asFloats = decompose(a, 12, floats = true)
+    val doubles = decompose(a, 12)
+    for (i <- doubles.s.indices) assertEquals(1.0, asFloats.s(i) / doubles.s(i), 1e-13)
   }
 
   @Test def signsAreFixed(): Unit = {
