@@ -160,3 +160,31 @@ def test_a_storage_server_takes_every_slice(ct_data, tmp_path):
         ds = pydicom.dcmread(file)
         assert np.array_equal(pydicom.dcmread(received.pop(ds.SOPInstanceUID)).pixel_array, ds.pixel_array)
     assert not received
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        ["dcmcjpeg", "+e1"],
+        ["dcmcjpeg", "+el"],
+        ["dcmcjpls"],
+        ["dcmcrle"],
+        ["dcmconv", "+tb"],
+        ["dcmconv", "+ti"],
+        ["gdcmconv", "--jpeg"],
+        ["gdcmconv", "--jpegls"],
+        ["gdcmconv", "--j2k"],
+        ["gdcmconv", "--rle"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("name", ["chest_pair_sharp_B70f/1-12.dcm", "fodicom_zoo/GH1308.dcm"])
+def test_what_others_encode_is_read_as_what_it_was(ct_data, tmp_path, name, encode):
+    # 12 bits unsigned and 16 bits signed; dcmtk codes 12 bits as 16.
+    subprocess.run([*encode, ct_data / name, tmp_path / "in.dcm"], check=True, capture_output=True)
+    assert pydicom.dcmread(tmp_path / "in.dcm").file_meta.TransferSyntaxUID != "1.2.840.10008.1.2.1"
+    truth = read_series(ct_data / name)
+    volume = read_series(tmp_path / "in.dcm")
+    assert np.array_equal(volume.hu, truth.hu)
+    assert (volume.padding is None) == (truth.padding is None)
+    assert volume.padding is None or np.array_equal(volume.padding, truth.padding)

@@ -9,6 +9,7 @@ import pytest
 from dicom_slices import DERIVATION, PATIENT, Slices, put, quietly, raw, text
 
 from ctmahout.dicom import decoders, find_series, read_series, write_series
+from ctmahout.dicom.files import each
 from ctmahout.errors import CtmahoutError
 
 
@@ -273,13 +274,37 @@ def test_16_rescale_type(slices, tmp_path):
     accepted(tmp_path / "in", "Houndsfield")
 
 
-def test_17_bits_above_bits_stored_are_not_read(slices, tmp_path):
-    def edit(ds, i):
-        pixels = np.frombuffer(ds.PixelData, "<u2") | 0xF000
-        ds.PixelData = pixels.tobytes()
+@pytest.mark.parametrize("signed", [False, True])
+def test_17_bits_above_bits_stored(slices, tmp_path, signed):
+    def stored(high_bits):
+        def edit(ds, i):
+            pixels = np.frombuffer(ds.PixelData, "<u2").copy()
+            pixels[40:60] |= 0x800
+            pixels |= high_bits(pixels)
+            ds.PixelData = pixels.tobytes()
+            ds.PixelRepresentation = int(signed)
 
-    sound = read_series(slices.write(tmp_path / "sound"))
-    assert np.array_equal(read_series(slices.write(tmp_path / "in", edit)).hu, sound.hu)
+        return edit
+
+    def overlay(ds, i):
+        stored(lambda p: p << 12)(ds, i)
+        for element, vr, value in ((0x10, "US", 16), (0x11, "US", 16), (0x100, "US", 16), (0x102, "US", 12)):
+            ds.add_new(0x60000000 + element, vr, value)
+
+    zero = accepted(slices.write(tmp_path / "zero", stored(lambda p: np.uint16(0))))
+    assert (zero.hu.min() < -1024) == signed
+    if signed:
+        sign = accepted(slices.write(tmp_path / "sign", stored(lambda p: (p >> 11) * np.uint16(0xF000))))
+        assert np.array_equal(sign.hu, zero.hu)
+    assert np.array_equal(accepted(slices.write(tmp_path / "overlay", overlay), "An overlay").hu, zero.hu)
+    write_series(read_series(tmp_path / "overlay"), tmp_path / "out", derivation=DERIVATION)
+    assert np.array_equal(read_series(tmp_path / "out").hu, zero.hu)
+    assert 0x60000010 not in pydicom.dcmread(tmp_path / "out" / "slice-0001.dcm")
+    # Without an overlay nothing says whether these bits are rubbish or BitsStored is wrong.
+    slices.write(tmp_path / "rubbish", stored(lambda p: p << 12))
+    error = refused(tmp_path / "rubbish")
+    assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "BitsStored")
+    assert np.array_equal(accepted(tmp_path / "rubbish", "BitsStored is 12", lenient=True).hu, zero.hu)
 
 
 def test_18_bits_stored_varies(slices, tmp_path):
@@ -592,3 +617,63 @@ def test_progress_is_told_in_order(slices, tmp_path):
     volume = read_series(tmp_path / "in", progress=lambda *a: told.append(a), workers=3)
     write_series(volume, tmp_path / "out", derivation=DERIVATION, progress=lambda *a: told.append(a))
     assert told == [(phase, i, 4) for phase in ("find", "read", "write") for i in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_37_a_codestream_cut_off_within_a_whole_file(ct_data, tmp_path, name, share):
+    ds = quietly(pydicom.dcmread, ct_data / "wg04" / name)
+    frame = pydicom.encaps.get_frame(ds.PixelData, 0, number_of_frames=1)
+    ds.PixelData = pydicom.encaps.encapsulate([frame[: int(len(frame) * share)]])
+    quietly(ds.save_as, tmp_path / name)
+    error = refused(tmp_path / name)
+    assert error.code == "CTM_PIXELS_UNREADABLE"
+    assert "cut off" in error.message
+
+
+@pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR", "CT1_RLE"])
+def test_17_a_codestream_with_more_bits_than_the_header_says(ct_data, tmp_path, name):
+    ds = quietly(pydicom.dcmread, ct_data / "wg04" / name)
+    quietly(put(BitsStored=12, HighBit=11), ds, 0)
+    quietly(ds.save_as, tmp_path / name)
+    # Its values, -2000 to 2278, need 13 bits: cut to 12 they would be others.
+    error = refused(tmp_path / name)
+    assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "BitsStored")
+
+
+def test_37_short_files_are_told_from_their_headers(slices, tmp_path):
+    slices.write(tmp_path / "in")
+    cut(bytes_off=1)(tmp_path / "in" / "slice-02.dcm")
+    (series,) = find_series(tmp_path / "in")
+    assert any("ends after 511 of 512 bytes" in doubt for doubt in series.doubts)
+
+
+def test_10_padding_of_unsigned_pixels_that_was_written_as_signed(slices, tmp_path):
+    def edit(ds, i):
+        pixels = np.full((16, 16), 1024, "<u2")
+        pixels[:, :3] = 63536
+        ds.PixelData = pixels.tobytes()
+        ds.BitsStored, ds.HighBit = 16, 15
+        ds.add_new("PixelPaddingValue", "SS", -2000)
+
+    volume = accepted(slices.write(tmp_path / "in", edit), "PixelPaddingValue stands for 62512 HU")
+    assert volume.padding[:, :, :3].all()
+    assert not volume.padding[:, :, 3:].any()
+    write_series(volume, tmp_path / "out", derivation=DERIVATION)
+    ds = pydicom.dcmread(tmp_path / "out" / "slice-0001.dcm")
+    assert (ds.PixelPaddingValue, ds["PixelPaddingValue"].VR) == (63536, "US")
+
+
+def test_the_first_error_ends_the_work():
+    begun = []
+
+    def work(i):
+        begun.append(i)
+        if i == 1:
+            raise RuntimeError("one")
+        return i
+
+    with pytest.raises(RuntimeError, match="one"):
+        each(work, range(100_000), workers=2)
+    assert len(begun) < 100_000
+    assert each(lambda i: i * i, range(5), workers=3) == [0, 1, 4, 9, 16]

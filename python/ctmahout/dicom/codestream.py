@@ -13,7 +13,7 @@ from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTr
 
 from .values import PixelFormat
 
-__all__ = ["codestream_problem", "preferred_plugin"]
+__all__ = ["codestream_problem", "jpeg_precision", "preferred_plugin"]
 
 # EOI of JPEG and JPEG-LS, EOC of JPEG 2000: the last marker of each.
 _END = b"\xff\xd9"
@@ -26,6 +26,14 @@ def preferred_plugin(syntax: str) -> str:
     if syntax in JPEGLSTransferSyntaxes:
         return "pyjpegls"
     return "pylibjpeg" if syntax in JPEG2000TransferSyntaxes else ""
+
+
+def jpeg_precision(ds: FileDataset) -> int | None:
+    """Return how many bits a JPEG image has, or None for another: dcmtk codes all 16 bits, whatever BitsStored is."""
+    if ds.file_meta.TransferSyntaxUID not in JPEGTransferSyntaxes:
+        return None
+    found = _jpeg_format(get_frame(ds.PixelData, 0, number_of_frames=1))
+    return found[0] if found else None
 
 
 def codestream_problem(ds: FileDataset, pixels: PixelFormat) -> str | None:

@@ -54,6 +54,8 @@ class SliceHeader:
         How stored values become HU.
     lossy : bool
         The pixels were compressed with loss at some time.
+    has_overlay_in_pixels : bool
+        An overlay lies in unused bits of the pixels (retired, but found).
     denoised : bool
         The slice was written by ctmahout.
     utc_offset : str
@@ -80,6 +82,7 @@ class SliceHeader:
     kernel: str
     pixels: PixelFormat
     lossy: bool
+    has_overlay_in_pixels: bool
     denoised: bool
     utc_offset: str
     doubts: tuple[Doubt, ...]
@@ -129,6 +132,10 @@ def header_of(ds: FileDataset, path: Path, stat: os.stat_result, *, headless: bo
     pixels, found = pixel_format(ds, path)
     doubts += found
     doubts += _said_of_itself(ds)
+    groups = {tag.group for tag in ds.keys() if 0x6000 <= tag.group <= 0x60FF}  # noqa: SIM118 - these are tags
+    overlay = any((group, 0x3000) not in ds for group in groups)
+    if overlay:
+        doubts.append("An overlay in unused bits of the pixels is not kept.")
     syntax = str(ds.file_meta.TransferSyntaxUID)
     lossy = text_of(ds, "LossyImageCompression") == "01" or syntax in _LOSSY_ALWAYS
     if lossy:
@@ -155,6 +162,7 @@ def header_of(ds: FileDataset, path: Path, stat: os.stat_result, *, headless: bo
         kernel=text_of(ds, "ConvolutionKernel"),
         pixels=pixels,
         lossy=lossy,
+        has_overlay_in_pixels=overlay,
         denoised=is_denoised(ds),
         utc_offset=text_of(ds, "TimezoneOffsetFromUTC"),
         doubts=tuple(doubts),
@@ -201,9 +209,6 @@ def _said_of_itself(ds: FileDataset) -> list[Doubt]:
         doubts.append("ImageType is absent or incomplete in the source; it is complete in what is written.")
     if text_of(ds, "BurnedInAnnotation") == "YES":
         doubts.append("BurnedInAnnotation is YES: text in the pixels is denoised like anatomy.")
-    groups = {tag.group for tag in ds.keys() if 0x6000 <= tag.group <= 0x60FF}  # noqa: SIM118 - these are tags
-    if any((group, 0x3000) not in ds for group in groups):
-        doubts.append("An overlay in unused bits of the pixels is not kept.")
     return doubts
 
 

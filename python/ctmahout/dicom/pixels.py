@@ -10,8 +10,8 @@ from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
 
 from ..errors import CtmahoutError, InputError
-from .codestream import codestream_problem, preferred_plugin
-from .doubts import Doubt, settle
+from .codestream import codestream_problem, jpeg_precision, preferred_plugin
+from .doubts import Doubt, messages, settle
 from .files import each, first_line, open_dataset
 from .headers import SliceHeader
 from .values import text_of
@@ -45,8 +45,15 @@ def load(header: SliceHeader) -> FileDataset:
     return ds
 
 
-def stored_values(ds: FileDataset, header: SliceHeader) -> NDArray[np.int32]:
-    """Return the stored pixel values, ndarray of shape (rows, columns), int32.
+def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.int32], bool]:
+    """Return the stored pixel values, and whether the bits above BitsStored hold something else.
+
+    Returns
+    -------
+    values : ndarray of shape (rows, columns), int32
+        Of the bits that are stored; what the others are is not defined (PS3.5 8.1.1).
+    others : bool
+        The others are neither all zero nor all the sign: an overlay, or BitsStored is wrong.
 
     Raises
     ------
@@ -57,26 +64,46 @@ def stored_values(ds: FileDataset, header: SliceHeader) -> NDArray[np.int32]:
         if problem := codestream_problem(ds, header.pixels):
             raise _unreadable(header, problem)
         plugin = preferred_plugin(header.transfer_syntax)
-        if plugin and plugin in get_decoder(header.transfer_syntax).available_plugins:
-            ds.pixel_array_options(decoding_plugin=plugin)
-        values = ds.pixel_array
+        if plugin and plugin not in get_decoder(header.transfer_syntax).available_plugins:
+            plugin = ""
+        options = {"decoding_plugin": plugin, "correct_unused_bits": False}
+        if (bits := jpeg_precision(ds)) is not None and bits > header.pixels.bits_stored:
+            options["bits_stored"] = bits  # else gdcm clears the bits above
+        ds.pixel_array_options(**options)
+        whole = ds.pixel_array
     except InputError:
         raise
     except Exception as e:  # decoders raise what they like
         raise _unreadable(header, first_line(e)) from e
     expected = (header.pixels.rows, header.pixels.columns)
-    if values.shape != expected:
-        raise _unreadable(header, f"they have shape {values.shape}, the header says {expected}")
+    if whole.shape != expected:
+        raise _unreadable(header, f"they have shape {whole.shape}, the header says {expected}")
+    whole = np.asarray(whole, dtype=np.int32)
     low, high = header.pixels.stored_range
-    least, most = int(values.min()), int(values.max())
-    if least < low or most > high:
-        # The codestream disagrees with the header on bits or sign: no telling which of the two is right.
-        raise _unreadable(header, f"values {least} to {most} do not fit {header.pixels.bits_stored} bits")
-    return np.asarray(values, dtype=np.int32)
+    if low <= whole.min() and whole.max() <= high:
+        return whole, False
+    mask = (1 << header.pixels.bits_stored) - 1
+    values = whole & mask
+    unused = whole & ~mask & 0xFFFF
+    if header.pixels.signed:
+        sign = (mask + 1) >> 1
+        values = (values ^ sign) - sign
+    # Were they all the sign, all values would have been in range.
+    return values, bool(unused.any())
 
 
 def _unreadable(header: SliceHeader, problem: str) -> InputError:
     return InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
+
+
+def _other_bits(header: SliceHeader) -> InputError:
+    return InputError(
+        "CTM_ATTRIBUTE_INVALID",
+        file=header.path,
+        attribute="BitsStored",
+        given=f"{header.pixels.bits_stored}, and the bits above hold something, too",
+        expected="bits above that are zero or the sign",
+    )
 
 
 def read_hu(
@@ -85,7 +112,7 @@ def read_hu(
     lenient: bool,
     workers: int | None,
     tick: Callable[[int, int], None] | None,
-) -> tuple[list[SliceHeader], NDArray[np.float32], NDArray[np.bool_] | None, list[Doubt], list[CtmahoutError]]:
+) -> tuple[list[SliceHeader], NDArray[np.float32], NDArray[np.bool_] | None, list[str], list[CtmahoutError]]:
     """Read the pixels of all slices.
 
     Returns
@@ -95,7 +122,7 @@ def read_hu(
     hu : ndarray of shape (z, y, x), float32, HU
         Each slice by its own RescaleSlope and RescaleIntercept (PS3.3 C.11.1.1.2).
     padding : ndarray of shape (z, y, x), bool, or None
-    doubts : list of Doubt
+    doubts : list of str
     broken : list of CtmahoutError
         Slices left out.
 
@@ -108,15 +135,21 @@ def read_hu(
     hu = np.empty(shape, np.float32)
     padding = np.zeros(shape, np.bool_)
 
+    told: list[Doubt] = []
+
     def read(z: int) -> bool | CtmahoutError:
         """Fill slice z; tell whether it has a border that PixelPaddingValue does not tell, or why it has no pixels."""
         header = order[z]
         try:
-            stored = stored_values(load(header), header)
+            stored, others = stored_values(load(header), header)
         except InputError as e:
             if lenient and e.code == "CTM_PIXELS_UNREADABLE":
                 return e
             raise
+        if others and not header.has_overlay_in_pixels:
+            error = _other_bits(header)
+            settle([error], lenient=lenient)
+            told.append(error)
         hu[z] = header.pixels.to_hu(stored)
         declared = header.pixels.declared_padding(stored)
         border = header.pixels.border(stored)
@@ -125,7 +158,7 @@ def read_hu(
 
     found = each(read, range(len(order)), workers=workers, tick=tick)
     errors = [e for e in found if isinstance(e, CtmahoutError)]
-    doubts: list[Doubt] = []
+    doubts = messages([[doubt] for doubt in told])
     kept = [z for z, e in enumerate(found) if not isinstance(e, CtmahoutError)]
     if not kept:
         settle(errors, lenient=False)

@@ -151,7 +151,7 @@ def _overflows(hu: NDArray[np.float32], pixels: PixelFormat, mask: Mask) -> bool
 def _fill(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: Mask, *, widen: bool) -> int:
     """Put new pixels into the dataset; return how many were clipped."""
     restore = mask is not None and bool(mask.any())
-    before = stored_values(ds, header) if restore else None
+    before = stored_values(ds, header)[0] if restore else None
     bits = 16 if widen else header.pixels.bits_stored
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
     signed = header.pixels.signed
