@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .errors import Interrupted as Interrupted
     from .errors import OutputError as OutputError
     from .exchange import Factors as Factors
-    from .pipeline import Denoised as Denoised
+    from .outcome import Denoised as Denoised
     from .pipeline import denoise as denoise
     from .pipeline import dssvd as dssvd
     from .pipeline import factorise as factorise
@@ -39,7 +39,7 @@ _HOME = {
     "ConfigError": "errors",
     "CtmahoutError": "errors",
     "CtmahoutWarning": "errors",
-    "Denoised": "pipeline",
+    "Denoised": "outcome",
     "EngineError": "errors",
     "ExchangeError": "errors",
     "Factors": "exchange",

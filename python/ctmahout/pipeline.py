@@ -6,14 +6,9 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +23,7 @@ from .errors import ConfigError, InputError
 from .exchange import Factors, read_factors, read_manifest, write_matrix
 from .matrix import SlicesLayout
 from .noise import matrix_noise_sd
+from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, is_run, run_manifest, timestamp
 from .rank import Choice, Strength, choose_rank
 from .report import report_numbers, write_report
 from .staging import refuse_overlap, staged
@@ -43,58 +39,6 @@ __all__ = [
     "prepare",
     "reconstruct",
 ]
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, what is done and what there is; a total of 0 means that it is not known."""
-
-RUN = "run.json"
-
-
-@dataclass(frozen=True)
-class DenoisedSeries:
-    """One series written.
-
-    Attributes
-    ----------
-    strength : str
-        As asked for.
-    path : Path
-        Folder of the DICOM files.
-    rank : int
-        Components with a weight above 0.
-    energy : float
-        Share of the matrix's squared norm that was kept.
-    clipped : int
-        Voxels that did not fit the stored range.
-    """
-
-    strength: str
-    path: Path
-    rank: int
-    energy: float
-    clipped: int
-
-
-@dataclass(frozen=True)
-class Denoised:
-    """What `denoise` and `reconstruct` give back.
-
-    Attributes
-    ----------
-    path : Path
-        The output folder.
-    series : tuple of DenoisedSeries
-        One for each strength.
-    report : Path or None
-        The HTML report.
-    run : dict
-        The run manifest, as in ``run.json``.
-    """
-
-    path: Path
-    series: tuple[DenoisedSeries, ...]
-    report: Path | None
-    run: dict[str, Any] = field(repr=False)
 
 
 def denoise(
@@ -131,8 +75,8 @@ def denoise(
     source, output = Path(source), Path(output)
     refuse_overlap(output, source)
     strengths = _strengths(config)
-    timer = _Timer(progress)
-    with staged(output, overwrite=config.overwrite, ours=_is_run) as partial:
+    timer = Timer(progress)
+    with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
         work = Path(config.work) if config.work else partial / "work"
         with timer.phase("read"):
             volume = _read(source, config, progress)
@@ -143,7 +87,7 @@ def denoise(
         result = _reconstruct(volume, work / "matrix", work / "factors", partial, config, strengths, timer)
         if not config.work:
             shutil.rmtree(work, ignore_errors=True)
-    return _moved(result, output)
+    return result.moved(output)
 
 
 def prepare(
@@ -221,12 +165,12 @@ def reconstruct(
     source, output = Path(source), Path(output)
     refuse_overlap(output, source)
     strengths = _strengths(config)
-    timer = _Timer(progress)
-    with staged(output, overwrite=config.overwrite, ours=_is_run) as partial:
+    timer = Timer(progress)
+    with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
         with timer.phase("read"):
             volume = _read(source, config, progress)
         result = _reconstruct(volume, Path(matrix), Path(factors), partial, config, strengths, timer)
-    return _moved(result, output)
+    return result.moved(output)
 
 
 def dssvd(
@@ -342,14 +286,14 @@ def _reconstruct(
     output: Path,
     config: Config,
     strengths: list[tuple[str, Strength]],
-    timer: _Timer,
+    timer: Timer,
 ) -> Denoised:
     made = read_manifest(matrix, "matrix")
     if made.layout.get("series_sha256") != volume.fingerprint():
         raise InputError("CTM_SERIES_MISMATCH", path="What was given")
     found = read_factors(factors)
     layout = SlicesLayout.of(volume)
-    when = _timestamp(config)
+    when = timestamp(config)
     after: dict[str, Volume] = {}
     choices: dict[str, Choice] = {}
     series = []
@@ -372,7 +316,17 @@ def _reconstruct(
         warnings += [f"{text}: {w}" for w in (*choice.warnings, *written.warnings)]
     with timer.phase("report"):
         numbers = report_numbers(volume, after)
-        run = _run(config, volume, found, series, numbers, warnings, timer, when)
+        run = run_manifest(
+            config,
+            volume,
+            found,
+            series,
+            numbers=numbers,
+            warnings=warnings,
+            phases_s=timer.seconds(),
+            when=when,
+            sha256=made.layout["series_sha256"],
+        )
         report = None
         if config.report:
             report = write_report(
@@ -421,51 +375,6 @@ def _write(
     )
 
 
-def _run(
-    config: Config,
-    volume: Volume,
-    found: Factors,
-    series: list[DenoisedSeries],
-    numbers: Mapping[str, Any],
-    warnings: list[str],
-    timer: _Timer,
-    when: datetime,
-) -> dict[str, Any]:
-    """Return the run manifest. Nothing in it names a patient or a study."""
-    hidden = {"series", "work", "jar"}  # may hold a UID or a path
-    manifest = found.manifest.to_dict()
-    return {
-        "kind": "run",
-        "ctmahout": __version__,
-        "timestamp": when.isoformat(),
-        "config": {key: value for key, value in config.to_dict().items() if key not in hidden},
-        "source": {
-            "sha256": volume.fingerprint(),
-            "shape": list(volume.shape),
-            "spacing_mm": [volume.geometry.spacing_mm, *volume.geometry.pixel_spacing_mm],
-        },
-        "series": [
-            {
-                "strength": s.strength,
-                "folder": s.path.name,
-                "rank": s.rank,
-                "energy": s.energy,
-                "clipped_voxels": s.clipped,
-            }
-            for s in series
-        ],
-        "factors": {
-            key: manifest[key] for key in ("groups", "request", "writer", "timings_s", "warnings") if key in manifest
-        },
-        "numbers": numbers,
-        "phases_s": timer.seconds(),
-        "python_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        // (1 if sys.platform == "linux" else 1024)
-        // 1024,
-        "warnings": warnings,
-    }
-
-
 # ------------------------------------------------------------------------------------------------------ small pieces
 
 
@@ -488,54 +397,3 @@ def _strengths(config: Config) -> list[tuple[str, Strength]]:
             expected="strengths that differ",
         )
     return parsed
-
-
-def _timestamp(config: Config) -> datetime:
-    if config.timestamp is None:
-        return datetime.now().astimezone().replace(microsecond=0)
-    try:
-        when = datetime.fromisoformat(config.timestamp)
-    except ValueError:
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="timestamp",
-            value=repr(config.timestamp),
-            expected="a time such as 2026-01-31T12:00:00",
-        ) from None
-    return when if when.tzinfo else when.astimezone()
-
-
-def _is_run(path: Path) -> bool:
-    try:
-        kind = json.loads((path / RUN).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(kind == "run")
-
-
-def _moved(result: Denoised, output: Path) -> Denoised:
-    """Return the result as it stands after the staged folder was renamed to `output`."""
-    series = tuple(DenoisedSeries(s.strength, output / s.path.name, s.rank, s.energy, s.clipped) for s in result.series)
-    return Denoised(output, series, output / result.report.name if result.report else None, result.run)
-
-
-class _Timer:
-    """Wall seconds by phase; tells the caller's progress where a phase begins and ends."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.progress = progress
-        self._seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        if self.progress:
-            self.progress(name, 0, 0)
-        start = time.perf_counter()
-        yield
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
-        if self.progress:
-            self.progress(name, 1, 1)
-
-    def seconds(self) -> dict[str, float]:
-        return {name: round(value, 3) for name, value in self._seconds.items()}
