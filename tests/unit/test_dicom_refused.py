@@ -350,6 +350,7 @@ def test_19_20_36_43_what_is_no_slice_is_left_out_and_counted(slices, tmp_path, 
     ("attribute", "edit"),
     [
         ("ImageOrientationPatient", put(ImageOrientationPatient=[1, 0, 0, 0, 0, -1])),
+        ("ImageOrientationPatient", put(ImageOrientationPatient=[1, 0, 0, 0, 0.99985, 0.01745])),  # one degree
         ("Rows and Columns", put(Rows=8)),
         ("PixelSpacing", put(PixelSpacing=[0.7, 0.7])),
     ],
