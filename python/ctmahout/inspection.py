@@ -89,10 +89,12 @@ def inspect_path(path: Path, config: Config) -> Found:
     if is_exchange(path):
         return Found(manifest=read_manifest(path))
     series = find_series(path, lenient=config.lenient)
-    if not series:
-        raise InputError("CTM_INPUT_NO_CT", path=path, found="other files only")
+    others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
+    if not series and not series.unreadable:
+        raise InputError("CTM_INPUT_NO_CT", path=path, found=others)
     needs = tuple(_need(s, config) for s in series)
-    notes = [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
+    notes = [*series.unreadable, *([f"No CT slices: {others}."] if others else [])]
+    notes += [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
     notes += [f"[{s.number}] {_advice(s, n)}" for s, n in zip(series, needs, strict=True) if s.slices > 1]
     return Found(series=tuple(series), needs=needs, notes=tuple(notes))
 

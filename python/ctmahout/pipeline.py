@@ -73,8 +73,8 @@ def denoise(
     """
     config = _options(config, options)
     source, output = Path(source), Path(output)
-    refuse_overlap(output, source)
     strengths = _strengths(config)
+    refuse_overlap(output, source)
     timer = Timer(progress)
     with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
         work = Path(config.work) if config.work else partial / "work"
@@ -163,8 +163,8 @@ def reconstruct(
     """
     config = _options(config, options)
     source, output = Path(source), Path(output)
-    refuse_overlap(output, source)
     strengths = _strengths(config)
+    refuse_overlap(output, source)
     timer = Timer(progress)
     with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
         with timer.phase("read"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError
@@ -35,6 +35,7 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
     path = Path(path).absolute()
     refuse_existing(path, overwrite=overwrite, ours=ours)
     partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
+    missing = [folder for folder in path.parents if not folder.exists()]
     try:
         try:
             partial.mkdir(parents=True)
@@ -46,6 +47,9 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
             raise OutputError("CTM_OUTPUT_UNWRITABLE", path=path, problem=e.strerror or e) from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # they are not empty after a run that ended well
+            for folder in missing:
+                folder.rmdir()
 
 
 def refuse_existing(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:

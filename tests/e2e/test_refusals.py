@@ -43,8 +43,10 @@ def test_folder_that_does_not_exist(tmp_path):
 
 def test_not_dicom(tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "notes.dcm").write_text("not an image")
+    (tmp_path / "in" / "notes.txt").write_text("not an image")
     refused("denoise", tmp_path / "in", tmp_path / "out", code="CTM_INPUT_NO_CT", exit_code=3)
+    (tmp_path / "in" / "slice.dcm").write_text("meant to be an image")
+    refused("denoise", tmp_path / "in", tmp_path / "out", code="CTM_INPUT_UNREADABLE", exit_code=3)
 
 
 def test_two_series(ct_data, series, tmp_path):

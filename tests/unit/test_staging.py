@@ -24,7 +24,7 @@ def test_the_output_appears_whole(tmp_path):
 
 @pytest.mark.parametrize("stop", [RuntimeError("bug"), KeyboardInterrupt(), SystemExit(1)])
 def test_nothing_is_left_when_the_work_stops(tmp_path, stop):
-    with pytest.raises(type(stop)), staged(tmp_path / "out", overwrite=False, ours=ours) as partial:
+    with pytest.raises(type(stop)), staged(tmp_path / "deep" / "er" / "out", overwrite=False, ours=ours) as partial:
         (partial / "half").write_text("1")
         raise stop
     assert entries(tmp_path) == []

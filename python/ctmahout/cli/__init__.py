@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -16,6 +17,8 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 2 usage, 3 input, 4 exchange, 5 engine, 6 output, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # What libraries log of an error is told as an error of ours; py4j logs tracebacks through the root logger.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         with terminable():
             code = ctmahout.main(arguments, prog_name="ctmahout", standalone_mode=False)

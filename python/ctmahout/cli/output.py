@@ -41,6 +41,7 @@ def report_error(error: CtmahoutError, *, as_json: bool) -> None:
 
 
 _PHASES: Mapping[str, str] = {
+    "find": "Looking at the files",
     "read": "Reading the series",
     "prepare": "Writing the matrix",
     "dssvd": "Decomposing",
