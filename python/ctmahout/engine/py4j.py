@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import tempfile
-import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -145,34 +143,42 @@ class _OwnSession:
         found = find_jar(jar, spark=spark)
         settings = spark_settings(spark, found, master=master, driver_memory=driver_memory, conf=conf)
         try:
-            from pyspark import SparkConf, SparkContext
-            from pyspark.sql import SparkSession
+            import pyspark.sql  # noqa: F401
         except ImportError as e:
             raise EngineError("CTM_SPARK_MISSING", problem=e) from e
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the session
         self._gateway: Any = None
+        self._cancelled = False
         self.session: Any = None
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        handler = signal.getsignal(signal.SIGINT) if in_main_thread else None
         try:
-            # A JVM that an earlier session left is PySpark's only one; it is used as it is, and left running.
-            if SparkContext._gateway is None:
-                self._gateway = self._launch(SparkConf(loadDefaults=False).setAll(list(settings.items())))
-                SparkContext._ensure_initialized(gateway=self._gateway)
-            builder = SparkSession.builder
-            for key, value in settings.items():
-                builder = builder.config(key, value)
-            self.session = builder.getOrCreate()
+            # In the main thread PySpark would take SIGINT for itself, and then Ctrl-C breaks into an answer of the JVM.
+            call(lambda: self._start(settings), self._cancel)
         except BaseException as e:
             log = self.log()
             self.close()
             if isinstance(e, Exception):
                 raise shaped(e, engine="py4j", log=log) from e
             raise
-        finally:
-            if handler is not None:
-                # PySpark's handler outlives its context, and then raises AttributeError where Ctrl-C is meant.
-                signal.signal(signal.SIGINT, handler)
+
+    def _start(self, settings: Mapping[str, str]) -> None:
+        from pyspark import SparkConf, SparkContext
+        from pyspark.sql import SparkSession
+
+        # A JVM that an earlier session left is PySpark's only one; it is used as it is, and left running.
+        if SparkContext._gateway is None:
+            self._gateway = self._launch(SparkConf(loadDefaults=False).setAll(list(settings.items())))
+            SparkContext._ensure_initialized(gateway=self._gateway)
+        if self._cancelled:
+            return
+        builder = SparkSession.builder
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        self.session = builder.getOrCreate()
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        if self._gateway is not None:
+            self._gateway.proc.kill()
 
     def _launch(self, conf: Any) -> Any:
         from pyspark.java_gateway import launch_gateway
