@@ -39,7 +39,7 @@ private[bridge] object Decomposition {
       }
       (b.rows, matrix)
     }
-    val samsara = new SamsaraContext(blocks.sparkContext)
+    val samsara = new ClusterContext(blocks.sparkContext)
     try {
       val svd = StochasticSvd(samsara.drm[Long](blocks, group.rows, columns), k, p, q, seed)
       val v = Array.tabulate(columns, svd.rank)((i, j) => svd.v.getQuick(i, j))
@@ -53,7 +53,7 @@ private[bridge] object Decomposition {
 
   private def tall(lazily: DrmLike[Long], rank: Int): TallFactor = {
     val u = lazily.checkpoint(CacheHint.NONE)
-    val rows = u.asInstanceOf[DistributedRows[Long]].blocks.flatMap { case (numbers, matrix) =>
+    val rows = u.asInstanceOf[DistributedRows[Long]].rdd.flatMap { case (numbers, matrix) =>
       val block = Products.block(matrix)
       numbers.indices.iterator.map { i =>
         val values = new Array[Double](rank)

@@ -10,8 +10,9 @@ import org.apache.mahout.math.flavor.MatrixFlavor
  */
 sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) extends AbstractMatrix(m, n) {
 
-  /** Copies `count` rows from `from` on into an array, row-major, as doubles. */
-  def copyRows(from: Int, count: Int, into: Array[Double]): Unit
+  /** Copies `count` rows from `from` on into an array as doubles, `width` apart there. */
+  def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit
+  final def copyRows(from: Int, count: Int, into: Array[Double]): Unit = copyRows(from, count, into, columns)
 
   protected def window(row: Int, rows: Int, column: Int, columns: Int): Block
 
@@ -21,6 +22,9 @@ sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) ex
     copyRows(0, rows, all)
     all
   }
+
+  /** Whether each row has so much room in the array, whatever may stand behind the row itself. */
+  private[samsara] def isPaddedTo(width: Int): Boolean = stride == width && offset % math.max(1, width) == 0
 
   protected def isWhole(length: Int): Boolean = offset == 0 && stride == columns && length == rows * columns
 
@@ -58,8 +62,8 @@ final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, str
   override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value
   override protected def window(r: Int, rs: Int, c: Int, cs: Int): Block =
     new DenseBlock(rs, cs, data, offset + r * stride + c, stride)
-  override def copyRows(from: Int, count: Int, into: Array[Double]): Unit =
-    for (i <- 0 until count) System.arraycopy(data, offset + (from + i) * stride, into, i * columns, columns)
+  override def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit =
+    for (i <- 0 until count) System.arraycopy(data, offset + (from + i) * stride, into, i * width, columns)
 
   /** This matrix with an array of its own size. */
   def whole: DenseBlock = if (isWhole(data.length)) this else new DenseBlock(rows, columns, toArray)
@@ -79,11 +83,11 @@ final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stri
   override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value.toFloat
   override protected def window(r: Int, rs: Int, c: Int, cs: Int): Block =
     new FloatBlock(rs, cs, data, offset + r * stride + c, stride)
-  override def copyRows(from: Int, count: Int, into: Array[Double]): Unit = {
+  override def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit = {
     var i = 0
     while (i < count) {
       val source = offset + (from + i) * stride
-      val target = i * columns
+      val target = i * width
       var j = 0
       while (j < columns) { into(target + j) = data(source + j).toDouble; j += 1 }
       i += 1

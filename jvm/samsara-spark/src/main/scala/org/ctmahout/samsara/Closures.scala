@@ -6,7 +6,6 @@ import scala.reflect.ClassTag
 
 import org.apache.mahout.math.{DenseVector, Vector}
 import org.apache.mahout.math.drm.{BCast, BlockMapFunc}
-import org.apache.spark.broadcast.Broadcast
 
 /**
  * The block function of Mahout's dqrThin, which solves Q L' = Y for Q row by row, in every block anew.
@@ -44,8 +43,8 @@ private[samsara] object Elementwise {
 }
 
 /** Mahout's vectors are not Java-serialisable; their values are. */
-private[samsara] final class VectorBroadcast(values: Broadcast[Array[Double]]) extends BCast[Vector] with Serializable {
+private[samsara] final class VectorBroadcast(values: BCast[Array[Double]]) extends BCast[Vector] with Serializable {
   @transient private lazy val vector: Vector = new DenseVector(values.value, true)
   override def value: Vector = vector
-  override def close(): Unit = values.unpersist()
+  override def close(): Unit = values.close()
 }

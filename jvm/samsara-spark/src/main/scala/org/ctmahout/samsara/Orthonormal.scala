@@ -18,7 +18,7 @@ private[samsara] object Orthonormal {
   private val GoodEnough = 1e-13
 
   /** Y T is computed with an error like eps cond(T): beyond this it is stored before it is corrected. */
-  private val Symbolic = 100.0
+  private val Symbolic = 1000.0
 
   /** Beyond this condition of Y its weakest directions have lost more than rounding. */
   private val Lossy = 1e6
@@ -64,7 +64,7 @@ private[samsara] object Orthonormal {
   /** Y T made orthonormal, where T = R^-1 is as Mahout's dqrThin has it. */
   def apply[K](context: SamsaraContext, y: RowBlocks[K], t: DenseBlock): RowBlocks[K] = {
     val n = t.columnSize
-    val condition = conditionOf(scaled(Passes.gram(y.made(context), n)))
+    val condition = conditionOf(scaled(y.gram(context, n)))
     if (Eps * condition * condition <= GoodEnough) y.times(t)
     else if (condition <= Symbolic) corrected(context, y.times(t), n, condition)
     else {
@@ -80,13 +80,13 @@ private[samsara] object Orthonormal {
   private def better[K](context: SamsaraContext, y: RowBlocks[K], n: Int): Option[RowBlocks[K]] =
     y.product.map { case (a, w) =>
       val basis = a.times(JacobiSvd(w).u)
-      val gram = positiveDefinite(Passes.gram(basis.made(context), n))
+      val gram = positiveDefinite(basis.gram(context, n))
       basis.times(Products.dense(chol(gram).solveRight(DenseBlock.identity(n))))
     }
 
   @annotation.tailrec
   private def corrected[K](context: SamsaraContext, q: RowBlocks[K], n: Int, condition: Double, round: Int = 1): RowBlocks[K] = {
-    val gram = Passes.gram(q.made(context), n)
+    val gram = q.gram(context, n)
     if (distance(gram) <= GoodEnough || round > 5) q
     else {
       val (vectors, values) = eigen(gram)

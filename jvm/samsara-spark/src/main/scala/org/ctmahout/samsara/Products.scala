@@ -1,66 +1,81 @@
 package org.ctmahout.samsara
 
-import dev.ludovic.netlib.blas.{BLAS, JavaBLAS}
 import org.apache.mahout.math._
 import org.apache.mahout.math.flavor.TraversingStructureEnum
 import org.apache.mahout.math.scalabindings.MMul
 
 /** Dense products of blocks. Storage may be float; arithmetic is always double. */
 object Products {
+  private def gemm: Gemm = Gemm.instance
 
-  /** Rows widened from float at a time: 256 rows of 300 columns stay in the second-level cache. */
-  private val TileRows = 256
+  /** What multiplies here, for instance "vector kernel". */
+  def blasName: String = gemm.name
 
-  // The Java BLAS that Spark carries uses the vector module where that is there, and plain loops where it is not.
-  private lazy val blas: BLAS = JavaBLAS.getInstance
-
-  /** What multiplies here, for instance "VectorBLAS". */
-  def blasName: String = blas.getClass.getSimpleName
-
-  /** a b, for a small b. */
+  /** a b, for a small b. Its rows lie as far apart as the next product wants them. */
   def times(a: Block, b: DenseBlock): DenseBlock = {
     require(a.columnSize == b.rowSize, s"${a.columnSize} columns times ${b.rowSize} rows")
-    val n = b.columnSize
-    val c = new DenseBlock(a.rowSize, n)
-    tiles(a) { (from, rows, data, offset, stride) =>
-      gemm("N", "N", rows, n, a.columnSize, data, offset, stride, b.data, b.offset, b.stride, 0.0, c.data, from * n, n)
-    }
-    c
+    val (k, n) = (a.columnSize, b.columnSize)
+    val width = gemm.stride(n)
+    val right = strided(b, 0, k, width)
+    val c = new Array[Double](Math.multiplyExact(a.rowSize, width))
+    for (tile <- Tile.of(a))
+      gemm.multiplyAdd(tile.rows, n, k, tile.data, tile.at, tile.stride, 1, right, 0, c, tile.from * width, false)
+    new DenseBlock(a.rowSize, n, c, 0, width)
   }
 
   /** A running sum of a'b over blocks of the same rows. */
   final class Cross(k: Int, n: Int) {
-    val sum = new Array[Double](Math.multiplyExact(k, n))
+    private val width = gemm.stride(n)
+    private val padded = new Array[Double](Math.multiplyExact(k, width))
 
     def add(a: Block, b: DenseBlock): Unit = {
       require(a.rowSize == b.rowSize && a.columnSize == k && b.columnSize == n, "blocks of other shapes than declared")
-      tiles(a) { (from, rows, data, offset, stride) =>
-        val start = b.offset + from * b.stride
-        gemm("T", "N", k, n, rows, data, offset, stride, b.data, start, b.stride, 1.0, sum, 0, n)
+      for (tile <- Tile.of(a)) {
+        val (right, at) =
+          if (b.isPaddedTo(width)) (b.data, b.offset + tile.from * width) else (strided(b, tile.from, tile.rows, width), 0)
+        gemm.multiplyAdd(k, n, tile.rows, tile.data, tile.at, 1, tile.stride, right, at, padded, 0, false)
       }
+    }
+
+    /** k x n, row-major. */
+    def sum: Array[Double] = compact(padded, k, n, width)
+  }
+
+  /** A running sum of a'a: half the work of [[Cross]]. */
+  final class Gram(n: Int) {
+    private val width = gemm.stride(n)
+    private val padded = new Array[Double](Math.multiplyExact(n, width))
+
+    def add(a: Block): Unit = {
+      require(a.columnSize == n, "a block of another width than declared")
+      for (tile <- Tile.strided(a, width))
+        gemm.multiplyAdd(n, n, tile.rows, tile.data, tile.at, 1, width, tile.data, tile.at, padded, 0, true)
+    }
+
+    /** n x n, row-major, symmetric to the last bit. */
+    def sum: Array[Double] = {
+      val all = compact(padded, n, n, width)
+      for (i <- 0 until n; j <- 0 until i) all(i * n + j) = all(j * n + i)
+      all
     }
   }
 
-  /** Hands `a` over in parts: whole if it is of doubles, else some rows at a time. */
-  private def tiles(a: Block)(use: (Int, Int, Array[Double], Int, Int) => Unit): Unit = a match {
-    case d: DenseBlock => if (d.rowSize > 0) use(0, d.rowSize, d.data, d.offset, d.stride)
-    case f: FloatBlock =>
-      val tile = new Array[Double](math.min(TileRows, f.rowSize) * f.columnSize)
-      for (from <- 0 until f.rowSize by TileRows) {
-        val rows = math.min(TileRows, f.rowSize - from)
-        f.copyRows(from, rows, tile)
-        use(from, rows, tile, 0, f.columnSize)
-      }
-  }
+  private def compact(padded: Array[Double], rows: Int, columns: Int, width: Int): Array[Double] =
+    if (width == columns) padded
+    else {
+      val all = new Array[Double](rows * columns)
+      for (i <- 0 until rows) System.arraycopy(padded, i * width, all, i * columns, columns)
+      all
+    }
 
-  /** c (m x n) = op(a) op(b) + beta c, row-major: BLAS is column-major, so it is asked for c' = op(b)' op(a)'. */
-  private def gemm(
-      opA: String, opB: String, m: Int, n: Int, k: Int,
-      a: Array[Double], aOffset: Int, aStride: Int,
-      b: Array[Double], bOffset: Int, bStride: Int,
-      beta: Double, c: Array[Double], cOffset: Int, cStride: Int): Unit =
-    if (m > 0 && n > 0)
-      blas.dgemm(opB, opA, n, m, k, 1.0, b, bOffset, math.max(1, bStride), a, aOffset, math.max(1, aStride), beta, c, cOffset, cStride)
+  /** Some rows of b, `width` apart; b's own array if that is what it is. */
+  private def strided(b: DenseBlock, from: Int, rows: Int, width: Int): Array[Double] =
+    if (from == 0 && b.offset == 0 && b.isPaddedTo(width)) b.data
+    else {
+      val all = new Array[Double](rows * width)
+      b.copyRows(from, rows, all, width)
+      all
+    }
 
   /** Any matrix of Mahout's as a block; the same object if it is one. */
   def block(m: Matrix): Block = m match {
@@ -99,6 +114,40 @@ object Products {
       }
       into.fold[Matrix](product)(_.assign(product))
     }
+  }
+}
+
+/** Some rows of a block as doubles: row `i` of it stands at `at + i * stride`. */
+private final case class Tile(from: Int, rows: Int, data: Array[Double], at: Int, stride: Int)
+
+private object Tile {
+
+  /** As many rows as stay in the second-level cache, if that is not too few to be worth the sums' own traffic. */
+  def rows(a: Block): Int = math.min(a.rowSize, math.max(128, math.min(256, (1 << 17) / math.max(1, a.columnSize))))
+
+  /** All of a, in place where it is of doubles. A tile lasts until the next. */
+  def of(a: Block): Iterator[Tile] = a match {
+    case d: DenseBlock => cuts(a).map { case (from, count) => Tile(from, count, d.data, d.offset + from * d.stride, d.stride) }
+    case _ => copies(a, a.columnSize)
+  }
+
+  /** All of a, with rows just so far apart. */
+  def strided(a: Block, stride: Int): Iterator[Tile] = a match {
+    case d: DenseBlock if d.isPaddedTo(stride) => of(d)
+    case _ => copies(a, stride)
+  }
+
+  private def copies(a: Block, stride: Int): Iterator[Tile] = {
+    lazy val copy = new Array[Double](rows(a) * stride)
+    cuts(a).map { case (from, count) =>
+      a.copyRows(from, count, copy, stride)
+      Tile(from, count, copy, 0, stride)
+    }
+  }
+
+  private def cuts(a: Block): Iterator[(Int, Int)] = {
+    val height = math.max(1, rows(a))
+    Iterator.range(0, a.rowSize, height).map(from => (from, math.min(height, a.rowSize - from)))
   }
 }
 

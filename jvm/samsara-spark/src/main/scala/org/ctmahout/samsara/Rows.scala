@@ -22,7 +22,7 @@ import org.apache.spark.storage.StorageLevel
  *   the product of which `base` is the stored result
  */
 private[samsara] final class RowBlocks[K](
-    val base: RDD[(Array[K], Matrix)],
+    val base: Blocks[K],
     val right: Option[DenseBlock],
     val tag: Long,
     val isStored: Boolean,
@@ -42,8 +42,16 @@ private[samsara] final class RowBlocks[K](
     new RowBlocks(context.store(made(context), level), None, tag, isStored = true, origin = Some(this))
 
   /** The rows as such, the factor multiplied in. */
-  def made(context: SamsaraContext): RDD[(Array[K], Matrix)] =
-    right.fold(base)(r => Passes.timesRight(base, context.send(r)))
+  def made(context: SamsaraContext): Blocks[K] =
+    right.fold(base)(r => Passes.timesRight(base, context.send(r.whole)))
+
+  private var knownGram: Option[DenseBlock] = None
+
+  /** The Gram matrix of n columns; one pass, however often it is asked for. Not to be changed. */
+  def gram(context: SamsaraContext, n: Int): DenseBlock = {
+    if (knownGram.isEmpty) knownGram = Some(Passes.gram(made(context), n))
+    knownGram.get
+  }
 }
 
 private[samsara] object RowBlocks {
@@ -60,8 +68,13 @@ final class DistributedRows[K: ClassTag] private[samsara] (
     override val cacheHint: CacheHint)
     extends CheckpointedDrm[K] {
 
+  private[samsara] def blocks: Blocks[K] = rows.made(samsara)
+
   /** The blocks, for whoever goes on with Spark from here. They end with the context. */
-  def blocks: RDD[(Array[K], Matrix)] = rows.made(samsara)
+  def rdd: RDD[(Array[K], Matrix)] = blocks match {
+    case cluster: SparkBlocks[K] => cluster.rdd
+    case _ => SparkEngine.unsupported("an RDD of a matrix in one process")
+  }
 
   override def partitioningTag: Long = rows.tag
   override def canHaveMissingRows: Boolean = false
@@ -73,7 +86,7 @@ final class DistributedRows[K: ClassTag] private[samsara] (
   override def collect: Matrix = {
     val all = new DenseBlock(Math.toIntExact(nrow), ncol)
     var next = 0
-    for ((keys, block) <- blocks.map { case (k, b) => (k, Products.dense(b).whole) }.collect(); i <- keys.indices) {
+    for ((keys, m) <- blocks.collect(); block = Products.dense(m).whole; i <- keys.indices) {
       val row = keys(i) match {
         case number: Int => number
         case number: Long => Math.toIntExact(number)

@@ -10,27 +10,42 @@ import org.apache.spark.broadcast.Broadcast
 import org.apache.spark.rdd.RDD
 import org.apache.spark.storage.StorageLevel
 
+/** Where the rows of Mahout's matrices are. `close` gives back all that the computations have stored there. */
+sealed abstract class SamsaraContext extends DistributedContext {
+  override val engine: DistributedEngine = SparkEngine
+
+  /** What multiplies blocks on this JVM. */
+  def blasName: String = Products.blasName
+
+  private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K]
+
+  /** Gives back one of the stored, if it is one: what the caller has cached is the caller's. */
+  private[samsara] def release(blocks: Blocks[_]): Unit
+
+  private[samsara] def send[T: ClassTag](value: T): BCast[T]
+
+  private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K]
+
+  private[samsara] def drmOf[K: ClassTag](blocks: Blocks[K], rows: Long, columns: Int): CheckpointedDrm[K] =
+    new DistributedRows[K](this, new RowBlocks(blocks, None, RowBlocks.newTag(), isStored = true), rows, columns, CacheHint.NONE)
+}
+
 /**
  * A Spark session as Mahout sees it. Works on any SparkContext, with its default serializer, and changes nothing of it.
  *
  * {{{
- * val samsara = new SamsaraContext(sc)
+ * val samsara = new ClusterContext(sc)
  * try {
  *   val a = samsara.drm(blocks, rows, columns)
  *   val svd = StochasticSvd(a, k = 50, p = 15, q = 1, seed = 0)
  * } finally samsara.close()
  * }}}
  *
- * `close` gives back all that the computations have stored in the session; results that live on the cluster end with it.
+ * Results that live on the cluster end with the context.
  */
-final class SamsaraContext(val sparkContext: SparkContext) extends DistributedContext {
-  override val engine: DistributedEngine = SparkEngine
-
+final class ClusterContext(val sparkContext: SparkContext) extends SamsaraContext {
   private val stored = ArrayBuffer.empty[RDD[_]]
   private val sent = ArrayBuffer.empty[Broadcast[_]]
-
-  /** What multiplies blocks on this JVM. */
-  def blasName: String = Products.blasName
 
   /**
    * A matrix of Mahout's from blocks of rows.
@@ -40,28 +55,31 @@ final class SamsaraContext(val sparkContext: SparkContext) extends DistributedCo
    *   are. Each key once. Cached by the caller, if it is read more than once.
    */
   def drm[K: ClassTag](blocks: RDD[(Array[K], Matrix)], rows: Long, columns: Int): CheckpointedDrm[K] =
-    new DistributedRows[K](this, new RowBlocks(blocks, None, RowBlocks.newTag(), isStored = true), rows, columns, CacheHint.NONE)
+    drmOf(new SparkBlocks(blocks), rows, columns)
 
-  private[samsara] def store[T](rdd: RDD[T], level: StorageLevel): RDD[T] = synchronized {
-    stored += rdd
-    rdd.persist(level)
+  override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = synchronized {
+    stored += rddOf(blocks).persist(level)
+    blocks
   }
 
-  /** Gives back one of the stored, if it is one: what the caller has cached is the caller's. */
-  private[samsara] def release(rdd: RDD[_]): Unit = synchronized {
+  override private[samsara] def release(blocks: Blocks[_]): Unit = synchronized {
+    val rdd = rddOf(blocks)
     if (stored.exists(_ eq rdd)) {
       stored -= rdd
       rdd.unpersist(blocking = false)
     }
   }
 
-  private[samsara] def send(m: DenseBlock): Broadcast[DenseBlock] = send[DenseBlock](m.whole)
+  private def rddOf(blocks: Blocks[_]): RDD[_] = blocks.asInstanceOf[SparkBlocks[_]].rdd
 
-  private[samsara] def send[T: ClassTag](value: T): Broadcast[T] = synchronized {
+  override private[samsara] def send[T: ClassTag](value: T): BCast[T] = synchronized {
     val b = sparkContext.broadcast(value)
     sent += b
-    b
+    new SparkBroadcast(b)
   }
+
+  override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] =
+    new SparkBlocks(sparkContext.parallelize(pieces, parts))
 
   override def close(): Unit = synchronized {
     stored.foreach(_.unpersist(blocking = false))
@@ -71,7 +89,29 @@ final class SamsaraContext(val sparkContext: SparkContext) extends DistributedCo
   }
 }
 
-private[samsara] final class SparkBroadcast[T](value0: Broadcast[T]) extends BCast[T] with Serializable {
-  override def value: T = value0.value
-  override def close(): Unit = value0.unpersist()
+/** This process alone: the same algebra, without Spark, for a matrix that fits in a task of it. */
+final class ProcessContext extends SamsaraContext {
+
+  /** A matrix of Mahout's from blocks of rows in this process. */
+  def drm[K: ClassTag](blocks: Seq[(Array[K], Matrix)], rows: Long, columns: Int): CheckpointedDrm[K] =
+    drmOf(distribute(blocks, 1), rows, columns)
+
+  override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = {
+    lazy val kept = blocks.collect() // when it is first used, as on a cluster
+    new LocalBlocks(() => kept.iterator)
+  }
+  override private[samsara] def release(blocks: Blocks[_]): Unit = ()
+  override private[samsara] def send[T: ClassTag](value: T): BCast[T] = new LocalValue(value)
+  override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] =
+    new LocalBlocks(() => pieces.iterator)
+  override def close(): Unit = ()
+}
+
+private[samsara] final class SparkBroadcast[T](sent: Broadcast[T]) extends BCast[T] with Serializable {
+  override def value: T = sent.value
+  override def close(): Unit = sent.unpersist()
+}
+
+private[samsara] final class LocalValue[T](override val value: T) extends BCast[T] {
+  override def close(): Unit = ()
 }

@@ -88,11 +88,11 @@ object SparkEngine extends DistributedEngine {
   private def gram[K](context: SamsaraContext, a: Value[K], n: Int): Value[Int] = a match {
     case Near(matrix) =>
       Near { () =>
-        val (m, cross) = (matrix(), new Products.Cross(n, n))
-        cross.add(m, m)
-        Orthonormal.positiveSemidefinite(new DenseBlock(n, n, cross.sum))
+        val gram = new Products.Gram(n)
+        gram.add(matrix())
+        Orthonormal.positiveSemidefinite(new DenseBlock(n, n, gram.sum))
       }
-    case Far(rows) => Near(() => Orthonormal.positiveDefinite(Passes.gram(rows.made(context), n)))
+    case Far(rows) => Near(() => Orthonormal.positiveDefinite(rows.gram(context, n)))
   }
 
   private def cross[A, B](context: SamsaraContext, a: Value[A], b: Value[B], n: Int, w: Int): Value[Int] = (a, b) match {
@@ -162,7 +162,7 @@ object SparkEngine extends DistributedEngine {
   // ------------------------------------------------------------------------------------------------ matrices from here
 
   override def drmBroadcast(m: Matrix)(implicit dc: DistributedContext): BCast[Matrix] =
-    new SparkBroadcast[Matrix](here(dc).send[Matrix](Products.dense(m).whole))
+    here(dc).send[Matrix](Products.dense(m).whole)
   override def drmBroadcast(v: Vector)(implicit dc: DistributedContext): BCast[Vector] =
     new VectorBroadcast(here(dc).send(Array.tabulate(v.size)(v.getQuick)))
 
@@ -174,7 +174,7 @@ object SparkEngine extends DistributedEngine {
       all.copyRows(from, to - from, piece.data)
       (Array.range(from, to), piece: Matrix)
     }
-    here(dc).drm(here(dc).sparkContext.parallelize(pieces, parts), all.rowSize.toLong, all.columnSize)
+    here(dc).drmOf(here(dc).distribute(pieces, parts), all.rowSize.toLong, all.columnSize)
   }
 
   // ------------------------------------------------------------------------------------------------------ not here yet

@@ -25,10 +25,10 @@ final case class StochasticSvd[K](s: Array[Double], v: DenseBlock, u: DrmLike[K]
 
   /** The largest entry of |V'V - I|. */
   def orthogonality: Double = {
-    val cross = new Products.Cross(rank, rank)
-    cross.add(v, v)
-    val errors = for (i <- 0 until rank; j <- 0 until rank)
-      yield math.abs(cross.sum(i * rank + j) - (if (i == j) 1.0 else 0.0))
+    val gram = new Products.Gram(rank)
+    gram.add(v)
+    val sum = gram.sum
+    val errors = for (i <- 0 until rank; j <- 0 until rank) yield math.abs(sum(i * rank + j) - (if (i == j) 1.0 else 0.0))
     if (errors.isEmpty) 0.0 else errors.max
   }
 }

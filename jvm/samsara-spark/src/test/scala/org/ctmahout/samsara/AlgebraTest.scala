@@ -18,7 +18,7 @@ class AlgebraTest {
   private val a = gaussian(120, 7, seed = 1)
   private val n = 7
 
-  private def withA[T](body: (SamsaraContext, CheckpointedDrm[Long]) => T): T = withContext { context =>
+  private def withA[T](body: (ClusterContext, CheckpointedDrm[Long]) => T): T = withContext { context =>
     val rdd = blocks(a, parts = 3).cache()
     try body(context, context.drm(rdd, a.length.toLong, n))
     finally rdd.unpersist(blocking = true)

@@ -14,9 +14,9 @@ object Local {
     sc
   }
 
-  def withContext[T](body: SamsaraContext => T): T = {
+  def withContext[T](body: ClusterContext => T): T = {
     val before = sc.getPersistentRDDs.keySet
-    val context = new SamsaraContext(sc)
+    val context = new ClusterContext(sc)
     try body(context)
     finally {
       context.close()
