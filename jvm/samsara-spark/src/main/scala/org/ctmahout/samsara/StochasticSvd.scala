@@ -3,72 +3,49 @@ package org.ctmahout.samsara
 import scala.reflect.ClassTag
 
 import org.apache.mahout.common.RandomUtils
-import org.apache.mahout.math.Matrix
-import org.apache.mahout.math.decompositions.DSSVD
+import org.apache.mahout.math.Vector
+import org.apache.mahout.math.decompositions.{DSPCA, DSSVD}
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 
 /**
- * A ~ U diag(s) V'.
+ * Mahout's dssvd and dspca with a seed, and their results made accurate for any matrix.
  *
- * @param s
- *   singular values, descending, of the rank found
- * @param v
- *   n x rank, orthonormal columns; in each the entry of largest magnitude is positive
- * @param u
- *   m x rank, on the cluster, computed when it is used
- * @param warnings
- *   what the caller should know
+ * Both take s and V from the eigenvalues of B B', which squares the condition. From their result B'Uhat = V diag(s) comes
+ * back to rounding, though; the singular value decomposition Z S W' of that narrow matrix by Jacobi rotations is accurate
+ * for small values too. Then V = Z, s = S, U = U W.
  */
-final case class StochasticSvd[K](s: Array[Double], v: DenseBlock, u: DrmLike[K], warnings: Seq[String]) {
-  def rank: Int = s.length
-
-  /** The largest entry of |V'V - I|. */
-  def orthogonality: Double = {
-    val gram = new Products.Gram(rank)
-    gram.add(v)
-    val sum = gram.sum
-    val errors = for (i <- 0 until rank; j <- 0 until rank) yield math.abs(sum(i * rank + j) - (if (i == j) 1.0 else 0.0))
-    if (errors.isEmpty) 0.0 else errors.max
-  }
-}
-
 object StochasticSvd {
-  private val Eps = math.ulp(1.0)
 
   /**
-   * Mahout's dssvd with a seed, and its result made accurate for any matrix.
+   * The leading k components of A, by Mahout's dssvd.
    *
-   * dssvd takes s and V from the eigenvalues of B B', which squares the condition. From its result B'Uhat = V diag(s) comes
-   * back to rounding, though; the singular value decomposition Z S W' of that narrow matrix by Jacobi rotations is accurate
-   * for small values too. Then V = Z, s = S, U = U W.
-   *
+   * @param p
+   *   columns of the random projection beyond k; with k + p >= n the result is exact at q = 0
+   * @param q
+   *   power iterations
    * @throws IllegalArgumentException
    *   k is not in 1 .. min(m, n)
    */
-  def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): StochasticSvd[K] = {
-    require(k >= 1 && k <= math.min(a.nrow, a.ncol.toLong), s"k = $k for a matrix of ${a.nrow} x ${a.ncol}")
-    RandomUtils.seedNext(seed)
-    val (u, v, s) = DSSVD.dssvd(a, k, p, q, CacheHint.MEMORY_AND_DISK)
-    val bu = Products.dense(v.collect)
-    for (i <- 0 until bu.rowSize; j <- 0 until k) bu.setQuick(i, j, bu.getQuick(i, j) * s.getQuick(j))
-    val exact = JacobiSvd(bu)
-    val tiny = a.ncol * Eps * exact.s.headOption.getOrElse(0.0)
-    val rank = exact.s.count(_ > tiny)
-    val signs = (0 until rank).map(j => signOfLargest(exact.u, j))
-    def signed(m: Matrix): DenseBlock = {
-      val out = new DenseBlock(m.rowSize, rank)
-      for (i <- 0 until m.rowSize; j <- 0 until rank) out.setQuick(i, j, m.getQuick(i, j) * signs(j))
-      out
-    }
-    val warnings =
-      if (rank < k) Seq(s"The matrix has only $rank of the $k components asked for: the others are zero to rounding.") else Nil
-    StochasticSvd(exact.s.take(rank), signed(exact.u), u %*% signed(exact.v), warnings)
-  }
+  def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
+    accurate(a, k, seed)(DSSVD.dssvd(a, k, p, q, CacheHint.MEMORY_AND_DISK))
 
-  /** The sign of the entry of largest magnitude, the first if there are several. */
-  private def signOfLargest(m: DenseBlock, column: Int): Double = {
-    val largest = (0 until m.rowSize).maxBy(i => math.abs(m.getQuick(i, column)))
-    if (m.getQuick(largest, column) < 0) -1.0 else 1.0
+  /** The same of A less the mean of each column, by Mahout's dspca: A is not changed, and not copied. */
+  def centred[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
+    accurate(a, k, seed)(DSPCA.dspca(a, k, p, q, CacheHint.MEMORY_AND_DISK))
+
+  private def accurate[K](a: CheckpointedDrm[K], k: Int, seed: Long)(
+      decompose: => (DrmLike[K], DrmLike[Int], Vector)): Svd[K] = {
+    Svd.checkRank(k, a.nrow, a.ncol)
+    RandomUtils.seedNext(seed)
+    val (u, v, s) = decompose
+    val exact = JacobiSvd(Svd.scaled(v.collect, Array.tabulate(k)(s.getQuick)))
+    val rank = Svd.rankOf(exact.s, k, a.ncol)
+    val signs = Svd.signs(exact.u, rank)
+    new Svd(
+      exact.s.take(rank),
+      Svd.scaled(exact.u, signs),
+      Svd.warnings(rank, k),
+      u %*% Svd.scaled(exact.v, signs))
   }
 }

@@ -1,0 +1,37 @@
+package org.ctmahout.samsara
+
+import scala.reflect.ClassTag
+
+import org.apache.mahout.math.drm._
+import org.apache.mahout.math.drm.RLikeDrmOps._
+import org.apache.mahout.math.scalabindings.eigen
+
+/**
+ * The singular value decomposition of a narrow matrix from A'A, in one pass over A.
+ *
+ * A singular value s(i) comes out with a relative error like eps (s(0) / s(i))^2. Where that is not good enough, the
+ * stochastic algorithm does it with a square projection, which is exact too and takes two passes and more.
+ */
+object ExactSvd {
+
+  /** The ratio of singular values up to which their squares in A'A keep nine digits. */
+  private val Reliable = 1e3
+
+  /**
+   * The leading k components of A.
+   *
+   * @throws IllegalArgumentException
+   *   k is not in 1 .. min(m, n)
+   */
+  def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
+    Svd.checkRank(k, a.nrow, a.ncol)
+    val (vectors, values) = eigen((a.t %*% a).collect) // descending
+    val s = Array.tabulate(k)(i => math.sqrt(math.max(0.0, values.getQuick(i))))
+    if (s(0) == 0.0 || s(0) > Reliable * s(k - 1)) StochasticSvd(a, k, p = a.ncol - k, q = 0, seed)
+    else {
+      val signs = Svd.signs(vectors, k)
+      val v = Svd.scaled(vectors, signs)
+      new Svd(s, v, Nil, a %*% Svd.scaled(v, s.map(1 / _)))
+    }
+  }
+}

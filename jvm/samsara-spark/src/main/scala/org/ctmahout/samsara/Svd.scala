@@ -1,0 +1,64 @@
+package org.ctmahout.samsara
+
+import org.apache.mahout.math.Matrix
+import org.apache.mahout.math.drm.DrmLike
+
+/**
+ * A ~ U diag(s) V'.
+ *
+ * @param s
+ *   singular values, descending, of the rank found
+ * @param v
+ *   n x rank, orthonormal columns; in each the entry of largest magnitude is positive
+ * @param warnings
+ *   what the caller should know
+ */
+final class Svd[K] private[samsara] (
+    val s: Array[Double],
+    val v: DenseBlock,
+    val warnings: Seq[String],
+    makeU: => DrmLike[K]) {
+
+  /** m x rank, computed when it is used. */
+  lazy val u: DrmLike[K] = makeU
+
+  def rank: Int = s.length
+
+  /** The largest entry of |V'V - I|. */
+  def orthogonality: Double = {
+    val gram = new Products.Gram(rank)
+    gram.add(v)
+    val sum = gram.sum
+    val errors = for (i <- 0 until rank; j <- 0 until rank) yield math.abs(sum(i * rank + j) - (if (i == j) 1.0 else 0.0))
+    if (errors.isEmpty) 0.0 else errors.max
+  }
+}
+
+private[samsara] object Svd {
+  private val Eps = math.ulp(1.0)
+
+  def checkRank(k: Int, rows: Long, columns: Int): Unit =
+    require(k >= 1 && k <= math.min(rows, columns.toLong), s"k = $k for a matrix of $rows x $columns")
+
+  /** How many of the first k singular values are more than rounding, for a matrix with so many columns. */
+  def rankOf(s: Array[Double], k: Int, columns: Int): Int = {
+    val tiny = columns * Eps * s.headOption.getOrElse(0.0)
+    s.take(k).count(_ > tiny)
+  }
+
+  def warnings(rank: Int, k: Int): Seq[String] =
+    if (rank < k) Seq(s"The matrix has only $rank of the $k components asked for: the others are zero to rounding.") else Nil
+
+  /** +1 or -1 for each of the first columns: what makes the entry of largest magnitude positive, the first of several. */
+  def signs(m: Matrix, columns: Int): Array[Double] = Array.tabulate(columns) { j =>
+    val largest = (0 until m.rowSize).maxBy(i => math.abs(m.getQuick(i, j)))
+    if (m.getQuick(largest, j) < 0) -1.0 else 1.0
+  }
+
+  /** The first columns, each times its factor. */
+  def scaled(m: Matrix, factors: Array[Double]): DenseBlock = {
+    val out = new DenseBlock(m.rowSize, factors.length)
+    for (i <- 0 until m.rowSize; j <- factors.indices) out.setQuick(i, j, m.getQuick(i, j) * factors(j))
+    out
+  }
+}
