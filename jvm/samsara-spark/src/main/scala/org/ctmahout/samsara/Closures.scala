@@ -8,28 +8,52 @@ import org.apache.mahout.math.{DenseVector, Vector}
 import org.apache.mahout.math.drm.{BCast, BlockMapFunc}
 
 /**
- * The block function of Mahout's dqrThin, which solves Q L' = Y for Q row by row, in every block anew.
- *
- * It multiplies each row by one and the same matrix T = (L')^-1. So T is what the function makes of the identity, and the
- * engine can carry it as a factor. A function that is not recognised is run as it is, with the same result, more slowly.
+ * The block functions of Mahout's that multiply each row by one and the same small matrix, which the engine can carry along
+ * as a factor. A function that is not recognised is run as it is, with the same result, more slowly.
  */
-private[samsara] object TriangularSolve {
-  private val Owner = "org/apache/mahout/math/decompositions/DQR$"
-  private val Method = "dqrThin"
+private[samsara] object Closures {
+  sealed trait Meaning
 
-  def of[S, R](f: BlockMapFunc[S, R], keys: ClassTag[S], n: Int): Option[DenseBlock] =
-    if (isDqrThin(f)) Some(Products.dense(f((keys.newArray(0), DenseBlock.identity(n)))._2)) else None
+  /** dqrThin's Q = Y R^-1, solved row by row. */
+  case object TriangularSolve extends Meaning
+
+  /** dssvd's Y = A Omega. */
+  case object Sketch extends Meaning
+  case object Unknown extends Meaning
+
+  private val Known = Map(
+    ("org/apache/mahout/math/decompositions/DQR$", "dqrThin") -> TriangularSolve,
+    ("org/apache/mahout/math/decompositions/DSSVD$", "dssvd") -> Sketch)
 
   /** Scala closures are Java lambdas; what one serialises to names the method that holds its body. */
-  private def isDqrThin(f: AnyRef): Boolean =
+  def meaning(f: AnyRef): Meaning =
     try {
       val method = f.getClass.getDeclaredMethod("writeReplace")
       method.setAccessible(true)
       method.invoke(f) match {
-        case lambda: SerializedLambda => lambda.getImplClass == Owner && lambda.getImplMethodName.contains(Method)
-        case _ => false
+        case lambda: SerializedLambda =>
+          Known
+            .collectFirst { case ((owner, name), m) if lambda.getImplClass == owner && lambda.getImplMethodName.contains(name) => m }
+            .getOrElse(Unknown)
+        case _ => Unknown
       }
-    } catch { case _: ReflectiveOperationException | _: RuntimeException => false }
+    } catch { case _: ReflectiveOperationException | _: RuntimeException => Unknown }
+
+  /** The matrix that a function multiplies rows of n columns by: what it makes of the identity. */
+  def factor[S, R](f: BlockMapFunc[S, R], keys: ClassTag[S], n: Int): DenseBlock = {
+    // In pieces, because the identity of some thousands of columns is large.
+    val pieces = (0 until n by Piece).map { from =>
+      val rows = new DenseBlock(math.min(Piece, n - from), n)
+      for (i <- 0 until rows.rowSize) rows.setQuick(i, from + i, 1.0)
+      Products.dense(f((keys.newArray(rows.rowSize), rows))._2)
+    }
+    val all = new DenseBlock(n, pieces.head.columnSize)
+    for ((piece, p) <- pieces.zipWithIndex; rows = piece.toArray)
+      System.arraycopy(rows, 0, all.data, p * Piece * all.columnSize, rows.length)
+    all
+  }
+
+  private val Piece = 256
 }
 
 /** A function of one value, applied to each of a block. */

@@ -10,6 +10,8 @@ private[samsara] final case class JacobiSvd(u: DenseBlock, s: Array[Double], v: 
  * SIAM J. Matrix Anal. Appl. 13), which bidiagonalisation does not do. Nearly orthogonal columns need one or two sweeps.
  */
 private[samsara] object JacobiSvd {
+  import GramSchmidt.dot
+
   private val Sweeps = 40
 
   def apply(a: DenseBlock): JacobiSvd = {
@@ -56,12 +58,5 @@ private[samsara] object JacobiSvd {
       y(i) = sine * xi + cosine * y(i)
       i += 1
     }
-  }
-
-  private def dot(x: Array[Double], y: Array[Double]): Double = {
-    var sum = 0.0
-    var i = 0
-    while (i < x.length) { sum += x(i) * y(i); i += 1 }
-    sum
   }
 }

@@ -24,6 +24,16 @@ private[samsara] object Passes {
       gram.sum
     })
 
+  /** (A Z)'(A Z) and A'(A Z) for n columns of A and r of Z: A Z is there for a moment only, some rows at a time. */
+  def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int): (DenseBlock, DenseBlock) = {
+    val sums = in.sum((r + n) * r) { blocks =>
+      val sketch = new Products.Sketch(z.value)
+      blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
+      sketch.sums
+    }
+    (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums.drop(r * r)))
+  }
+
   /** A'B for matrices whose blocks have the same rows. */
   def cross[K, L](a: Blocks[K], b: Blocks[L], n: Int, w: Int): DenseBlock =
     new DenseBlock(n, w, a.sumWith(b, n * w) { (x, y) =>

@@ -53,11 +53,44 @@ object Products {
     }
 
     /** n x n, row-major, symmetric to the last bit. */
-    def sum: Array[Double] = {
-      val all = compact(padded, n, n, width)
-      for (i <- 0 until n; j <- 0 until i) all(i * n + j) = all(j * n + i)
-      all
+    def sum: Array[Double] = symmetric(compact(padded, n, n, width), n)
+  }
+
+  /** Running sums of (a z)'(a z) and of a'(a z), made while some rows of a z are in the cache. */
+  final class Sketch(z: DenseBlock) {
+    private val (n, r) = (z.rowSize, z.columnSize)
+    private val width = gemm.stride(r)
+    private val right = strided(z, 0, n, width)
+    private val gram = new Array[Double](r * width)
+    private val cross = new Array[Double](Math.multiplyExact(n, width))
+    private var az = Array.empty[Double]
+
+    def add(a: Block): Unit = {
+      require(a.columnSize == n, "a block of another width than declared")
+      for (tile <- Tile.of(a)) {
+        if (az.length < tile.rows * width) az = new Array[Double](tile.rows * width)
+        else java.util.Arrays.fill(az, 0, tile.rows * width, 0.0)
+        gemm.multiplyAdd(tile.rows, r, n, tile.data, tile.at, tile.stride, 1, right, 0, az, 0, false)
+        gemm.multiplyAdd(r, r, tile.rows, az, 0, 1, width, az, 0, gram, 0, true)
+        gemm.multiplyAdd(n, r, tile.rows, tile.data, tile.at, 1, tile.stride, az, 0, cross, 0, false)
+      }
     }
+
+    /** The r x r and the n x r sums, one behind the other, row-major. */
+    def sums: Array[Double] = symmetric(compact(gram, r, r, width), r) ++ compact(cross, n, r, width)
+  }
+
+  /** a'b, for matrices on the driver. */
+  def transposedTimes(a: DenseBlock, b: DenseBlock): DenseBlock = {
+    val cross = new Cross(a.columnSize, b.columnSize)
+    cross.add(a, b)
+    new DenseBlock(a.columnSize, b.columnSize, cross.sum)
+  }
+
+  /** Fills what is below the diagonal from what is above. */
+  private def symmetric(upper: Array[Double], n: Int): Array[Double] = {
+    for (i <- 0 until n; j <- 0 until i) upper(i * n + j) = upper(j * n + i)
+    upper
   }
 
   private def compact(padded: Array[Double], rows: Int, columns: Int, width: Int): Array[Double] =
@@ -105,11 +138,7 @@ object Products {
     if (sparse(a) || sparse(b)) MMul(a, b, into)
     else {
       val product = a match {
-        case t: TransposedMatrixView =>
-          val (left, right) = (block(Matrices.transposedView(t)), dense(b))
-          val cross = new Cross(a.rowSize, b.columnSize)
-          cross.add(left, right)
-          new DenseBlock(a.rowSize, b.columnSize, cross.sum)
+        case t: TransposedMatrixView => transposedTimes(dense(Matrices.transposedView(t)), dense(b))
         case _ => times(block(a), dense(b))
       }
       into.fold[Matrix](product)(_.assign(product))

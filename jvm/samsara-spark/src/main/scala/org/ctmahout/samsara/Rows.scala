@@ -11,46 +11,80 @@ import org.apache.spark.rdd.RDD
 import org.apache.spark.storage.StorageLevel
 
 /**
- * Blocks of rows on the cluster, times a small matrix that has not been multiplied in yet: Y T is never made if all that
- * is asked of it is A'(Y T) = (A'Y) T or (Y T) W = Y (T W).
+ * Blocks of rows on the cluster, times a small matrix that has not been multiplied in yet: A W is never made if all that is
+ * asked of it is A'(A W) or (A W) T = A (W T).
  *
  * @param tag
  *   two of one tag have the same keys in the same order in the same partitions, so they can be zipped
  * @param isStored
  *   whether `base` can be read again without computing it again
- * @param origin
- *   the product of which `base` is the stored result
+ * @param known
+ *   of which orthonormal basis these rows are a multiple, and which, if it is known
+ * @param level
+ *   how the rows are to be kept once they are made
  */
 private[samsara] final class RowBlocks[K](
     val base: Blocks[K],
     val right: Option[DenseBlock],
     val tag: Long,
     val isStored: Boolean,
-    origin: Option[RowBlocks[K]] = None) {
+    known: Option[(Basis[K], DenseBlock)] = None,
+    level: Option[StorageLevel] = None) {
 
   def times(m: DenseBlock): RowBlocks[K] =
-    new RowBlocks(base, Some(right.fold(m)(Products.times(_, m))), tag, isStored)
+    new RowBlocks(
+      base,
+      Some(right.fold(m)(Products.times(_, m))),
+      tag,
+      isStored,
+      known.map { case (basis, t) => (basis, Products.times(t, m)) })
 
-  /** The product A W that these rows are, as (A, W), if A can be read again. */
-  def product: Option[(RowBlocks[K], DenseBlock)] =
-    origin.getOrElse(this) match {
-      case p if p.isStored => p.right.map(w => (new RowBlocks(p.base, None, p.tag, isStored = true), w))
-      case _ => None
-    }
+  def knownAs(basis: Basis[K], multiple: DenseBlock): RowBlocks[K] =
+    new RowBlocks(base, right, tag, isStored, Some((basis, multiple)), level)
 
+  /** The same, kept when they are made. */
+  def kept(level: StorageLevel): RowBlocks[K] = new RowBlocks(base, right, tag, isStored, known, Some(level))
+
+  /** The rows as such, stored. */
   def stored(context: SamsaraContext, level: StorageLevel): RowBlocks[K] =
-    new RowBlocks(context.store(made(context), level), None, tag, isStored = true, origin = Some(this))
+    new RowBlocks(context.store(made(context), level), None, tag, isStored = true)
+
+  private var lastMade: Option[Blocks[K]] = None
 
   /** The rows as such, the factor multiplied in. */
-  def made(context: SamsaraContext): Blocks[K] =
-    right.fold(base)(r => Passes.timesRight(base, context.send(r.whole)))
+  def made(context: SamsaraContext): Blocks[K] = lastMade.getOrElse {
+    val rows = known match {
+      case Some((basis, t)) if basis.isWeak => basis.stored.times(t).made(context)
+      case _ => right.fold(base)(r => Passes.timesRight(base, context.send(r.whole)))
+    }
+    for (l <- level) lastMade = Some(context.store(rows, l))
+    lastMade.getOrElse(rows)
+  }
 
-  private var knownGram: Option[DenseBlock] = None
+  private var knownBasis: Option[Basis[K]] = None
 
-  /** The Gram matrix of n columns; one pass, however often it is asked for. Not to be changed. */
-  def gram(context: SamsaraContext, n: Int): DenseBlock = {
-    if (knownGram.isEmpty) knownGram = Some(Passes.gram(made(context), n))
-    knownGram.get
+  /** An orthonormal basis of n columns. */
+  def basis(context: SamsaraContext, n: Int): Basis[K] = {
+    if (knownBasis.isEmpty)
+      knownBasis = Some(new Basis(context, plain, right.getOrElse(DenseBlock.identity(n))))
+    knownBasis.get
+  }
+
+  private def plain: RowBlocks[K] = new RowBlocks(base, None, tag, isStored)
+
+  /** The Gram matrix of n columns. Where they are a product of stored rows, what else a basis needs comes with it. */
+  def gram(context: SamsaraContext, n: Int): DenseBlock =
+    if (isStored && right.nonEmpty && known.isEmpty) basis(context, n).gram else Passes.gram(made(context), n)
+
+  /** A' times these rows, where A has n columns and the same rows, and these have w. */
+  def crossed(context: SamsaraContext, a: RowBlocks[_], n: Int, w: Int): DenseBlock = known match {
+    case Some((basis, t)) if basis.isOf(a) => Products.times(basis.cross, t)
+    case Some((basis, t)) if basis.isWeak =>
+      Passes.cross(a.made(context), made(context), n, w)
+    case _ =>
+      // A'(Y T) = (A'Y) T: the factor is multiplied in once, on the driver.
+      val c = Passes.cross(a.made(context), base, n, right.fold(w)(_.rowSize))
+      right.fold(c)(Products.times(c, _))
   }
 }
 

@@ -35,9 +35,13 @@ object SparkEngine extends DistributedEngine {
     eval(plan) match {
       case Near(matrix) => new DriverRows(context, matrix(), plan.nrow, plan.ncol, hint).asInstanceOf[CheckpointedDrm[K]]
       case Far(rows) =>
-        // A product no narrower than the stored blocks it comes from is cheaper to make again than to store.
-        val cheap = rows.isStored && rows.right.forall(r => r.columnSize >= r.rowSize)
-        val kept = if (hint == CacheHint.NONE || cheap) rows else rows.stored(context, level(hint))
+        val isProduct = rows.isStored && rows.right.nonEmpty
+        val kept =
+          if (hint == CacheHint.NONE || rows.isStored && rows.right.isEmpty) rows
+          else if (isProduct) {
+            // It may never have to be made; and one no narrower than its source is cheaper to make again than to keep.
+            if (rows.right.exists(r => r.columnSize >= r.rowSize)) rows else rows.kept(level(hint))
+          } else rows.stored(context, level(hint))
         new DistributedRows[K](context, kept, plan.nrow, plan.ncol, hint)
     }
   }
@@ -90,9 +94,9 @@ object SparkEngine extends DistributedEngine {
       Near { () =>
         val gram = new Products.Gram(n)
         gram.add(matrix())
-        Orthonormal.positiveSemidefinite(new DenseBlock(n, n, gram.sum))
+        GramMatrix.positiveSemidefinite(new DenseBlock(n, n, gram.sum))
       }
-    case Far(rows) => Near(() => Orthonormal.positiveDefinite(rows.gram(context, n)))
+    case Far(rows) => Near(() => GramMatrix.positiveDefinite(rows.gram(context, n)))
   }
 
   private def cross[A, B](context: SamsaraContext, a: Value[A], b: Value[B], n: Int, w: Int): Value[Int] = (a, b) match {
@@ -104,12 +108,7 @@ object SparkEngine extends DistributedEngine {
       }
     case (Far(x), Far(y)) =>
       if (x.tag != y.tag) unsupported("A'B of two matrices that are partitioned differently")
-      // A'(Y T) = (A'Y) T: the factor is multiplied in once, on the driver.
-      Near { () =>
-        val width = y.right.fold(w)(_.rowSize)
-        val c = Passes.cross(x.made(context), y.base, n, width)
-        y.right.fold(c)(Products.times(c, _))
-      }
+      Near(() => y.crossed(context, x, n, w))
     case _ => unsupported("A'B of a distributed matrix and one on the driver")
   }
 
@@ -128,10 +127,12 @@ object SparkEngine extends DistributedEngine {
           Products.dense(op.bmf((Array.range(0, m.rowSize).asInstanceOf[Array[S]], m))._2)
         }
       case Far(rows) =>
-        TriangularSolve.of(op.bmf, op.A.keyClassTag, op.A.ncol) match {
-          case Some(t) =>
-            Far(Orthonormal(context, rows.asInstanceOf[RowBlocks[R]], t)) // dqrThin keeps the keys
-          case None =>
+        Closures.meaning(op.bmf) match {
+          case Closures.TriangularSolve =>
+            Far(rows.basis(context, op.A.ncol).rows.asInstanceOf[RowBlocks[R]]) // dqrThin keeps the keys
+          case Closures.Sketch if rows.isStored =>
+            Far(rows.times(Closures.factor(op.bmf, op.A.keyClassTag, op.A.ncol)).asInstanceOf[RowBlocks[R]])
+          case _ =>
             val tag = if (op.identicallyPartitioned) rows.tag else RowBlocks.newTag()
             val stored = rows.isStored && rows.right.isEmpty
             Far(new RowBlocks(Passes.map(rows.made(context), op.bmf, keep = stored), None, tag, isStored = false))

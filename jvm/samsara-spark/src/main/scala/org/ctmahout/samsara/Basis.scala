@@ -1,0 +1,137 @@
+package org.ctmahout.samsara
+
+import org.apache.spark.storage.StorageLevel
+
+/**
+ * An orthonormal basis Q of the columns of a tall Y = A W, made without storing anything as tall as A: Q = A F, where F has
+ * the shape of W. One pass over A gives (A Z)'(A Z) and A'(A Z), for a Z with orthonormal columns that span those of W; the
+ * rest is done on the driver. So a power iteration Y = A B', Q = qr(Y), B' = A'Q is one pass.
+ *
+ * Cholesky QR on such a Gram matrix loses digits like the square of its condition, once its columns are scaled. Where that is
+ * too much, Z is turned into its eigenvectors and the pass is repeated: then the columns of A Z are nearly orthogonal, each of
+ * a length of its own, and lose nothing. Directions that Y does not have become zero columns of Q.
+ *
+ * @param a
+ *   A, as it is stored
+ * @param w
+ *   n x r
+ */
+private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], w: DenseBlock) {
+  import Basis._
+
+  private val n = w.rowSize
+  private val r = w.columnSize
+
+  private val sketch: Sketch = refined(GramSchmidt.longestFirst(w), 1)
+
+  /** W = Z X. */
+  private lazy val coordinates: DenseBlock = Products.transposedTimes(sketch.z, w)
+
+  /** Y'Y. */
+  def gram: DenseBlock = Products.transposedTimes(coordinates, Products.times(sketch.gram, coordinates))
+
+  /** Turns the basis A Z R^-1 so that Y = Q times an upper triangular matrix, which is what a QR decomposition is. */
+  private lazy val turn: DenseBlock = GramSchmidt.inOrder(Products.times(sketch.factor, coordinates))
+
+  private lazy val graded: RowBlocks[K] = a.times(Products.times(sketch.z, sketch.inverse))
+
+  /** Q = A F. */
+  lazy val rows: RowBlocks[K] = graded.times(turn).knownAs(this, DenseBlock.identity(r))
+
+  /** A'Q. */
+  lazy val cross: DenseBlock = Products.times(Products.times(sketch.cross, sketch.inverse), turn)
+
+  def isOf(that: RowBlocks[_]): Boolean = that.right.isEmpty && (that.base eq a.base)
+
+  /** Whether A F, computed row by row, has lost more than rounding. */
+  def isWeak: Boolean = sketch.spread > Symbolic
+
+  /**
+   * Q stored and corrected by its own Gram matrix until it is orthonormal: for who needs its rows, where those of A F are not
+   * good enough. Weak directions are corrected by the stronger ones, and not the other way round. Q is the stored matrix times
+   * a small one.
+   */
+  lazy val stored: RowBlocks[K] = {
+    def corrected(q: RowBlocks[K], round: Int): RowBlocks[K] = {
+      val gram = Passes.gram(q.made(context), r)
+      if (GramMatrix.distance(gram) <= Orthonormal || round > MostRounds) q
+      else {
+        for (j <- 0 until r if gram.getQuick(j, j) == 0.0) gram.setQuick(j, j, 1.0)
+        Cholesky(gram).fold(q)(factor => corrected(q.times(Cholesky.inverse(factor)), round + 1))
+      }
+    }
+    corrected(graded.stored(context, StorageLevel.MEMORY_AND_DISK), 1).times(turn)
+  }
+
+  @annotation.tailrec
+  private def refined(z: DenseBlock, round: Int): Sketch = {
+    val found = Sketch(z, Passes.sketch(a.made(context), context.send(z.whole), n, r))
+    if (found.isGood || round > MostRounds) found
+    else refined(GramSchmidt.longestFirst(Products.times(z, GramMatrix.eigenvectors(found.gram))), round + 1)
+  }
+}
+
+private[samsara] object Basis {
+  private val Eps = math.ulp(1.0)
+
+  /** Columns as far from orthonormal as this need no correction. */
+  private val Orthonormal = 1e-13
+
+  /** Longest to shortest direction of A Z, beyond which A F loses more than rounding in its weakest. */
+  private val Symbolic = 1e3
+
+  /** Condition of A Z with its columns scaled, beyond which its Gram matrix says too little. */
+  private val Scaled = 1e3
+
+  private val MostRounds = 5
+
+  /** The Gram matrix of A Z and A'A Z, and the inverse factor that makes A Z orthonormal. */
+  private final case class Sketch(z: DenseBlock, gram: DenseBlock, cross: DenseBlock) {
+    private val r = gram.rowSize
+    private val lengths = Array.tabulate(r)(j => math.sqrt(gram.getQuick(j, j)))
+    private val longest = if (r == 0) 0.0 else lengths.max
+
+    /** Directions longer than the rounding of the pass, the longest first. */
+    private val real = (0 until r).filter(j => lengths(j) > 4 * z.rowSize * Eps * longest).sortBy(j => -lengths(j))
+
+    /** Those of them that are independent, and the Cholesky factor of their Gram matrix, columns scaled to length one. */
+    private val (live, scaled) = Iterator.iterate(real)(_.init).map(some => (some, Cholesky(scaledGram(some)))).collectFirst {
+      case (some, Some(factor)) => (some, factor)
+    }.get // of none at the latest
+
+    private def scaledGram(some: Seq[Int]): DenseBlock = {
+      val g = new DenseBlock(some.size, some.size)
+      for (i <- some.indices; j <- some.indices)
+        g.setQuick(i, j, gram.getQuick(some(i), some(j)) / (lengths(some(i)) * lengths(some(j))))
+      g
+    }
+    private val scaledInverse = Cholesky.inverse(scaled)
+
+    /** In the Frobenius norm, scaled so that it is 1 at best: not too small, and less than r times too large. */
+    private val condition = if (live.isEmpty) 1.0 else norm(scaled) * norm(scaledInverse) / live.size
+
+    val isGood: Boolean = live.size == real.size && condition <= Scaled
+
+    def spread: Double = if (live.isEmpty) 1.0 else longest / lengths(live.last) * condition
+
+    /** R with A Z = Q R, but for directions that A Z does not have. */
+    lazy val factor: DenseBlock = {
+      val all = new DenseBlock(r, r)
+      for (i <- live.indices; j <- live.indices) all.setQuick(i, live(j), scaled.getQuick(i, j) * lengths(live(j)))
+      all
+    }
+
+    /** R^-1: makes of A Z an orthonormal Q, strong directions first, with zero columns at the end for those that are not there. */
+    lazy val inverse: DenseBlock = {
+      val all = new DenseBlock(r, r)
+      for (i <- live.indices; j <- live.indices) all.setQuick(live(i), j, scaledInverse.getQuick(i, j) / lengths(live(i)))
+      all
+    }
+
+    private def norm(m: DenseBlock) = math.sqrt(m.toArray.map(x => x * x).sum)
+  }
+
+  private object Sketch {
+    def apply(z: DenseBlock, sums: (DenseBlock, DenseBlock)): Sketch = new Sketch(z, sums._1, sums._2)
+  }
+}

@@ -1,0 +1,70 @@
+package org.ctmahout.samsara
+
+/** G = R'R for a Gram matrix on the driver, R upper triangular. */
+private[samsara] object Cholesky {
+
+  /** Mahout's Cholesky takes 1e-10 of the largest entry of a column for zero; twice that is safe from its rounding. */
+  private val MahoutsZero = 2e-10
+
+  /** R, or None where G is not positive definite in floating point. */
+  def apply(gram: DenseBlock): Option[DenseBlock] = factor(gram, zero = 0.0, rounding = 0.0)
+
+  /** Whether Mahout's decomposition of G, which rounds otherwise, will call it positive definite too. */
+  def isFineForMahout(gram: DenseBlock): Boolean =
+    factor(gram, MahoutsZero, rounding = 4 * gram.rowSize * math.ulp(1.0)).isDefined
+
+  /** R^-1 for an upper triangular R with a diagonal of no zeros. */
+  def inverse(r: DenseBlock): DenseBlock = {
+    val n = r.rowSize
+    val (from, to) = (r.whole.data, new Array[Double](n * n))
+    var i = n - 1
+    while (i >= 0) {
+      // Row i of R R^-1 = I, solved for row i of R^-1; the rows below are known.
+      to(i * n + i) = 1.0
+      var l = i + 1
+      while (l < n) {
+        addScaled(to, i * n, l * n, -from(i * n + l), l, n)
+        l += 1
+      }
+      val pivot = from(i * n + i)
+      var j = i
+      while (j < n) { to(i * n + j) /= pivot; j += 1 }
+      i -= 1
+    }
+    new DenseBlock(n, n, to)
+  }
+
+  /** None where a pivot is not more than these shares, of the largest entry of its column and of its own diagonal element. */
+  private def factor(gram: DenseBlock, zero: Double, rounding: Double): Option[DenseBlock] = {
+    val n = gram.rowSize
+    val r = gram.toArray
+    var k = 0
+    var isPositive = true
+    while (k < n && isPositive) {
+      val pivot = r(k * n + k)
+      var largest = 0.0
+      var j = k
+      while (j < n) { largest = math.max(largest, math.abs(r(k * n + j))); j += 1 }
+      if (!(pivot > zero * largest && pivot > rounding * gram.getQuick(k, k))) isPositive = false
+      else {
+        val root = math.sqrt(pivot)
+        j = k
+        while (j < n) { r(k * n + j) /= root; j += 1 }
+        var i = k + 1
+        while (i < n) {
+          addScaled(r, i * n, k * n, -r(k * n + i), i, n)
+          java.util.Arrays.fill(r, i * n, i * n + i, 0.0)
+          i += 1
+        }
+      }
+      k += 1
+    }
+    if (isPositive) Some(new DenseBlock(n, n, r)) else None
+  }
+
+  /** Adds a multiple of one row to another, from a column on. */
+  private def addScaled(a: Array[Double], to: Int, from: Int, factor: Double, column: Int, n: Int): Unit = {
+    var j = column
+    while (j < n) { a(to + j) += factor * a(from + j); j += 1 }
+  }
+}

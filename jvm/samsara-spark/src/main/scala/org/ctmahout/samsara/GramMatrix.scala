@@ -1,0 +1,52 @@
+package org.ctmahout.samsara
+
+import org.apache.mahout.math.scalabindings.eigen
+
+/** What the engine does with the Gram matrix A'A of a tall matrix, on the driver. */
+private[samsara] object GramMatrix {
+  private val Eps = math.ulp(1.0)
+
+  /**
+   * A Gram matrix that Mahout's Cholesky decomposition accepts: this one, if it is positive definite beyond rounding. Else
+   * each diagonal element grows by a share, as small as will do: step one of shifted Cholesky QR (Fukaya, Kannan,
+   * Nakatsukasa, Yamamoto, Yanagisawa 2020, SIAM J. Sci. Comput. 42). A zero column gets a 1 that multiplies only zeros.
+   */
+  def positiveDefinite(gram: DenseBlock): DenseBlock = {
+    val n = gram.rowSize
+    def shifted(share: Double): DenseBlock = {
+      val g = new DenseBlock(n, n, gram.toArray)
+      for (i <- 0 until n) {
+        val d = gram.getQuick(i, i)
+        g.setQuick(i, i, if (d > 0) d * (1 + share) else 1.0)
+      }
+      g
+    }
+    (Iterator.single(0.0) ++ Iterator.iterate(10.0 * n * Eps)(_ * 10).takeWhile(_ < 1e-3))
+      .map(shifted)
+      .find(Cholesky.isFineForMahout)
+      .getOrElse(throw new ArithmeticException("the Gram matrix is not positive definite: the matrix has values that are not finite"))
+  }
+
+  /** Adds to the diagonal what rounding may have taken: no eigenvalue is negative then, and no 1 / sqrt is infinite. */
+  def positiveSemidefinite(gram: DenseBlock): DenseBlock = {
+    val n = gram.rowSize
+    val trace = (0 until n).map(i => gram.getQuick(i, i)).sum
+    val shift = if (trace > 0) 10 * n * Eps * trace else java.lang.Double.MIN_NORMAL
+    for (i <- 0 until n) gram.setQuick(i, i, gram.getQuick(i, i) + shift)
+    gram
+  }
+
+  /** How far from orthonormal columns with this Gram matrix are; zero columns do not count. */
+  def distance(gram: DenseBlock): Double = {
+    val n = gram.rowSize
+    var largest = 0.0
+    for (i <- 0 until n; j <- 0 until n) {
+      val g = gram.getQuick(i, j)
+      largest = math.max(largest, math.abs(if (i == j && g != 0.0) g - 1 else g))
+    }
+    largest
+  }
+
+  /** Eigenvectors, those of the largest eigenvalues first. */
+  def eigenvectors(gram: DenseBlock): DenseBlock = Products.dense(eigen(gram)._1)
+}
