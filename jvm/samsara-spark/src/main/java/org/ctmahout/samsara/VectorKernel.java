@@ -14,8 +14,8 @@ final class VectorKernel {
   private static final VectorSpecies<Double> SPECIES = DoubleVector.SPECIES_PREFERRED;
   private static final int LANES = SPECIES.length();
 
-  /** Terms summed in one go: so many rows of three vectors of B stay in the first-level cache. */
-  private static final int DEPTH = 128;
+  /** Terms summed in one go: so many rows of three vectors of B, and a line of A for each, stay in the first-level cache. */
+  private static final int DEPTH = 64;
 
   private VectorKernel() {}
 
@@ -42,7 +42,8 @@ final class VectorKernel {
       int bk = bAt + k * bRow;
       // All rows for one panel of B before the next: the panel stays in the first-level cache.
       for (int j = 0; j < columns; ) {
-        int vectors = Math.min(3, (columns - j) / LANES);
+        int left = (columns - j) / LANES;
+        int vectors = left == 4 ? 2 : Math.min(3, left); // two by two costs less than three and one
         int last = fromDiagonal ? Math.min(rows, j + vectors * LANES) : rows;
         int i = 0;
         for (; i + 4 <= last; i += 4) {
