@@ -102,7 +102,13 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
     name := "samsara-spark",
     // The vector kernel needs an incubator module, which --release hides and -Werror would not let pass.
     javacOptions := Seq("--add-modules", "jdk.incubator.vector", "-source", "17", "-target", "17", "-nowarn"),
-    libraryDependencies ++= Seq(spark("core").value, "dev.ludovic.netlib" % "blas" % netlibVersion % Provided)
+    libraryDependencies ++= Seq(spark("core").value, "dev.ludovic.netlib" % "blas" % netlibVersion % Provided),
+    // Executors in processes of their own look for a Spark here; its classes come with the tests' own class path.
+    Test / envVars ++= {
+      val home = target.value / "spark-home"
+      IO.createDirectory(home / "jars")
+      Map("SPARK_HOME" -> home.getPath, "SPARK_SCALA_VERSION" -> scalaBinaryVersion.value)
+    }
   )
 
 // The door: request in, manifest out, Parquet on both ends.
