@@ -96,7 +96,12 @@ object SparkEngine extends DistributedEngine {
         gram.add(matrix())
         GramMatrix.positiveSemidefinite(new DenseBlock(n, n, gram.sum))
       }
-    case Far(rows) => Near(() => GramMatrix.positiveDefinite(rows.gram(context, n)))
+    case Far(rows) =>
+      Near { () =>
+        val gram = rows.gram(context, n)
+        // Of a product it is dqrThin that asks, and dssvd has it refuse what is no basis; ours is one in any case.
+        if (rows.right.nonEmpty) GramMatrix.positiveDefinite(gram) else gram
+      }
   }
 
   private def cross[A, B](context: SamsaraContext, a: Value[A], b: Value[B], n: Int, w: Int): Value[Int] = (a, b) match {
