@@ -54,7 +54,7 @@ private[samsara] final class RowBlocks[K](
   /** The rows as such, the factor multiplied in. */
   def made(context: SamsaraContext): Blocks[K] = lastMade.getOrElse {
     val rows = known match {
-      case Some((basis, t)) if basis.isWeak => basis.stored.times(t).made(context)
+      case Some((basis, t)) if basis.isWeak => basis.corrected.times(t).made(context)
       case _ => right.fold(base)(r => Passes.timesRight(base, context.send(r.whole)))
     }
     for (l <- level) lastMade = Some(context.store(rows, l))
@@ -137,6 +137,9 @@ final class DistributedRows[K: ClassTag] private[samsara] (
     }
     all
   }
+
+  /** This matrix, which is not changed, less one and the same row, whenever it is used. */
+  private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] = samsara.drmOf(Passes.less(blocks, row), nrow, ncol)
 
   override def dfsWrite(path: String): Unit = SparkEngine.unsupported("dfsWrite")
   override def uncache(): this.type = { samsara.release(rows.base); this }
