@@ -104,6 +104,9 @@ final class DistributedRows[K: ClassTag] private[samsara] (
 
   private[samsara] def blocks: Blocks[K] = rows.made(samsara)
 
+  /** As an operand: with rows that are zero where there were none. */
+  private[samsara] lazy val value: Far[K] = Far(rows, nrow, ncol, keyClassTag)
+
   /** The blocks, for whoever goes on with Spark from here. They end with the context. */
   def rdd: RDD[(Array[K], Matrix)] = blocks match {
     case cluster: SparkBlocks[K] => cluster.rdd
@@ -116,18 +119,13 @@ final class DistributedRows[K: ClassTag] private[samsara] (
   override def keyClassTag: ClassTag[K] = implicitly[ClassTag[K]]
   override def checkpoint(hint: CacheHint): CheckpointedDrm[K] = this
 
-  /** All of it on the driver: by row number if the keys are numbers, else in the order of the partitions. */
+  /** All of it on the driver: by row number if the keys are numbers, else in the order of the partitions, with labels. */
   override def collect: Matrix = {
-    val all = new DenseBlock(Math.toIntExact(nrow), ncol)
-    var next = 0
-    for ((keys, m) <- blocks.collect(); block = Products.dense(m).whole; i <- keys.indices) {
-      val row = keys(i) match {
-        case number: Int => number
-        case number: Long => Math.toIntExact(number)
-        case _ => next
-      }
-      System.arraycopy(block.data, i * ncol, all.data, row * ncol, ncol)
-      next += 1
+    val (all, labels) = Passes.gathered(blocks, nrow, ncol)
+    if (labels.nonEmpty) {
+      val bindings = new java.util.HashMap[String, Integer]
+      for ((label, row) <- labels) bindings.put(label.toString, row)
+      all.setRowLabelBindings(bindings)
     }
     all
   }

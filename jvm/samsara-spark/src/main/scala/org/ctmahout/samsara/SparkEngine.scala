@@ -5,7 +5,6 @@ import scala.reflect.ClassTag
 import org.apache.mahout.math.{DenseVector, Matrix, Vector}
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.CacheHint.CacheHint
-import org.apache.mahout.math.drm.logical._
 import org.apache.mahout.math.indexeddataset.{BiDictionary, IndexedDataset, Schema}
 import org.apache.spark.storage.StorageLevel
 
@@ -25,16 +24,12 @@ object SparkEngine extends DistributedEngine {
     case other => throw new IllegalArgumentException(s"a ${other.getClass.getName} is not a context of this engine")
   }
 
-  /** What a plan comes to: rows on the cluster, or a matrix on the driver that is computed when it is needed. */
-  private sealed trait Value[K]
-  private final case class Far[K](rows: RowBlocks[K]) extends Value[K]
-  private final case class Near[K](matrix: () => DenseBlock) extends Value[K]
-
   override def toPhysical[K: ClassTag](plan: DrmLike[K], hint: CacheHint): CheckpointedDrm[K] = {
     val context = here(plan.context)
-    eval(plan) match {
-      case Near(matrix) => new DriverRows(context, matrix(), plan.nrow, plan.ncol, hint).asInstanceOf[CheckpointedDrm[K]]
-      case Far(rows) =>
+    new Plans(context).value(plan) match {
+      case near: Near =>
+        new DriverRows(context, near.matrix, plan.nrow, plan.ncol, hint).asInstanceOf[CheckpointedDrm[K]]
+      case Far(rows, _, _, _) =>
         val isProduct = rows.isStored && rows.right.nonEmpty
         val kept =
           if (hint == CacheHint.NONE || rows.isStored && rows.right.isEmpty) rows
@@ -48,101 +43,6 @@ object SparkEngine extends DistributedEngine {
 
   /** Mahout's hints are named like Spark's levels. */
   private def level(hint: CacheHint): StorageLevel = StorageLevel.fromString(hint.toString)
-
-  private def eval[K](plan: DrmLike[K]): Value[K] = {
-    def as(value: Value[Int]): Value[K] = value.asInstanceOf[Value[K]] // A'... and driver matrices are keyed by number
-    plan match {
-      case d: DistributedRows[K @unchecked] => Far(d.rows)
-      case d: DriverRows => as(Near(() => d.matrix))
-      case OpAtA(a) => as(gram(here(plan.context), eval(a), a.ncol))
-      case OpAtB(a, b) => as(cross(here(plan.context), eval(a), eval(b), a.ncol, b.ncol))
-      case OpAtx(a, x) => as(timesVector(here(plan.context), eval(a), column(x), a.ncol))
-      case OpAx(OpAtAnyKey(a), x) => as(timesVector(here(plan.context), eval(a), column(x), a.ncol))
-      case OpAx(a, x) => timesRight(eval(a).asInstanceOf[Value[K]], () => column(x))
-      case OpTimesRightMatrix(a, right) => timesRight(eval(a).asInstanceOf[Value[K]], () => Products.dense(right))
-      case OpABt(a, OpAt(b)) => timesRight(eval(a).asInstanceOf[Value[K]], near(eval(b), plan))
-      case OpABt(a, b) =>
-        val right = near(eval(b), plan)
-        timesRight(eval(a).asInstanceOf[Value[K]], () => Products.transposed(right()))
-      case OpAB(a, b) => timesRight(eval(a).asInstanceOf[Value[K]], near(eval(b), plan))
-      case OpAt(a) =>
-        val matrix = near(eval(a), plan)
-        as(Near(() => Products.transposed(matrix())))
-      case op: OpMapBlock[_, _] => mapBlock(op.asInstanceOf[OpMapBlock[Any, K]])
-      case OpAewUnaryFunc(a, f, _) => elementwise(a, f, plan)
-      case OpAewUnaryFuncFusion(a, ops) =>
-        val fs = ops.map(_.f)
-        elementwise(a, x => fs.foldLeft(x)((y, f) => f(y)), plan)
-      case other => unsupported(other.getClass.getSimpleName)
-    }
-  }
-
-  private def column(x: Vector): DenseBlock = new DenseBlock(x.size, 1, Array.tabulate(x.size)(x.getQuick))
-
-  private def near(value: Value[_], plan: DrmLike[_]): () => DenseBlock = value match {
-    case Near(matrix) => matrix
-    case Far(_) => unsupported(s"${plan.getClass.getSimpleName} of two distributed matrices")
-  }
-
-  private def timesRight[K](a: Value[K], right: () => DenseBlock): Value[K] = a match {
-    case Far(rows) => Far(rows.times(right()))
-    case Near(matrix) => Near(() => Products.times(matrix(), right()))
-  }
-
-  private def gram[K](context: SamsaraContext, a: Value[K], n: Int): Value[Int] = a match {
-    case Near(matrix) =>
-      Near { () =>
-        val gram = new Products.Gram(n)
-        gram.add(matrix())
-        GramMatrix.positiveSemidefinite(new DenseBlock(n, n, gram.sum))
-      }
-    case Far(rows) => Near(() => GramMatrix.positiveDefinite(rows.gram(context, n)))
-  }
-
-  private def cross[A, B](context: SamsaraContext, a: Value[A], b: Value[B], n: Int, w: Int): Value[Int] = (a, b) match {
-    case (Near(x), Near(y)) =>
-      Near { () =>
-        val cross = new Products.Cross(n, w)
-        cross.add(x(), y())
-        new DenseBlock(n, w, cross.sum)
-      }
-    case (Far(x), Far(y)) =>
-      if (x.tag != y.tag) unsupported("A'B of two matrices that are partitioned differently")
-      Near(() => y.crossed(context, x, n, w))
-    case _ => unsupported("A'B of a distributed matrix and one on the driver")
-  }
-
-  /** A'x: x is as tall as A, its entries belong to the rows of these numbers. */
-  private def timesVector[K](context: SamsaraContext, a: Value[K], x: DenseBlock, n: Int): Value[Int] = a match {
-    case Near(_) => cross(context, a, Near[Int](() => x), n, 1)
-    case Far(rows) => Near(() => Passes.crossVector(rows.made(context), context.send(x.data), n))
-  }
-
-  private def mapBlock[S, R](op: OpMapBlock[S, R]): Value[R] = {
-    val context = here(op.context)
-    eval(op.A) match {
-      case Near(matrix) =>
-        Near { () =>
-          val m = matrix().clone() // the function may change what it gets
-          Products.dense(op.bmf((Array.range(0, m.rowSize).asInstanceOf[Array[S]], m))._2)
-        }
-      case Far(rows) =>
-        Closures.meaning(op.bmf) match {
-          case Closures.TriangularSolve =>
-            Far(rows.basis(context, op.A.ncol).rows.asInstanceOf[RowBlocks[R]]) // dqrThin keeps the keys
-          case Closures.Sketch if rows.isStored =>
-            Far(rows.times(Closures.factor(op.bmf, op.A.keyClassTag, op.A.ncol)).asInstanceOf[RowBlocks[R]])
-          case _ =>
-            val tag = if (op.identicallyPartitioned) rows.tag else RowBlocks.newTag()
-            val stored = rows.isStored && rows.right.isEmpty
-            Far(new RowBlocks(Passes.map(rows.made(context), op.bmf, keep = stored), None, tag, isStored = false))
-        }
-    }
-  }
-
-  private def elementwise[K](a: DrmLike[_], f: Double => Double, plan: DrmLike[K]): Value[K] =
-    mapBlock(
-      new OpMapBlock[K, K](a.asInstanceOf[DrmLike[K]], Elementwise(f), identicallyPartitioned = true)(plan.keyClassTag))
 
   // ------------------------------------------------------------------------------------------------- sums over columns
 
@@ -168,14 +68,7 @@ object SparkEngine extends DistributedEngine {
     new VectorBroadcast(here(dc).send(Array.tabulate(v.size)(v.getQuick)))
 
   override def drmParallelizeWithRowIndices(m: Matrix, parts: Int)(implicit dc: DistributedContext): CheckpointedDrm[Int] = {
-    val all = Products.dense(m)
-    val cuts = (0 to parts).map(i => (i.toLong * all.rowSize / parts).toInt)
-    val pieces = cuts.zip(cuts.tail).map { case (from, to) =>
-      val piece = new DenseBlock(to - from, all.columnSize)
-      all.copyRows(from, to - from, piece.data)
-      (Array.range(from, to), piece: Matrix)
-    }
-    here(dc).drmOf(here(dc).distribute(pieces, parts), all.rowSize.toLong, all.columnSize)
+    here(dc).drmOf(here(dc).distributed(m, parts), m.rowSize.toLong, m.columnSize)
   }
 
   // ------------------------------------------------------------------------------------------------------ not here yet

@@ -119,14 +119,6 @@ class AlgebraTest {
     }
   }
 
-  @Test def whatIsNotThereSaysSo(): Unit = withA { (context, drm) =>
-    implicit val here: DistributedContext = context
-    val e = assertThrows(classOf[UnsupportedOperationException], () => { drmSampleRows(drm, 0.5); () })
-    assertTrue(e.getMessage.contains("drmSampleRows"))
-    assertThrows(classOf[UnsupportedOperationException], () => { drm.dfsWrite("/nowhere"); () })
-    assertThrows(classOf[UnsupportedOperationException], () => { drm.rbind(drm).collect; () })
-  }
-
   @Test def whatTheCallerHasCachedStaysCached(): Unit = withContext { context =>
     val rdd = blocks(a, parts = 2).cache()
     rdd.count()
