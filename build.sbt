@@ -102,7 +102,11 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
     name := "samsara-spark",
     // The vector kernel needs an incubator module, which --release hides and -Werror would not let pass.
     javacOptions := Seq("--add-modules", "jdk.incubator.vector", "-source", "17", "-target", "17", "-nowarn"),
-    libraryDependencies ++= Seq(spark("core").value, "dev.ludovic.netlib" % "blas" % netlibVersion % Provided)
+    libraryDependencies ++= Seq(
+      spark("core").value,
+      spark("sql").value,
+      "dev.ludovic.netlib" % "blas" % netlibVersion % Provided
+    )
   )
 
 // The door: request in, manifest out, Parquet on both ends.

@@ -3,7 +3,7 @@ package org.ctmahout.samsara
 import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
-import org.apache.mahout.math.drm.{BCast, BlockMapFunc}
+import org.apache.mahout.math.drm.{BCast, BlockMapFunc, BlockMapFunc2, BlockReduceFunc}
 
 /** One pass over blocks of rows each. What runs in tasks holds on to no context. */
 private[samsara] object Passes {
@@ -105,6 +105,23 @@ private[samsara] object Passes {
       next += to.length
     }
     (all, labels.result())
+  }
+
+  /** Where each key is, as Mahout's matrices have it. */
+  def bindings(labels: Seq[(Any, Int)]): java.util.Map[String, Integer] = {
+    val all = new java.util.HashMap[String, Integer]
+    for ((label, row) <- labels) all.put(label.toString, row)
+    all
+  }
+
+  /** What `reduce` makes of what `f` makes of each block with rows: in the order of the blocks, partition by partition. */
+  def reduced[K](in: Blocks[K], f: BlockMapFunc2[K], reduce: BlockReduceFunc): Matrix = {
+    val parts = in.fold[Option[Matrix]](
+      _.filter(_._1.nonEmpty)
+        .map { case (keys, block) => f((keys, Products.block(block).clone())) }
+        .reduceLeftOption(reduce)
+        .map(Products.dense))
+    parts.flatten.reduceLeftOption(reduce).getOrElse(throw new IllegalArgumentException("a matrix without rows cannot be reduced"))
   }
 
   /** Sums over all rows of what `f` makes of each value. */

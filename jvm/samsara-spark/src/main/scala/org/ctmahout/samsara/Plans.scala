@@ -117,7 +117,7 @@ private[samsara] final class Plans(context: SamsaraContext) {
   }
 
   /** More or fewer partitions: at least or just so many; or as many as there are cores, if neither is said. */
-  private def partitioned[K](a: Value[K], min: Int, exact: Int): Value[K] = a match {
+  def partitioned[K](a: Value[K], min: Int, exact: Int): Value[K] = a match {
     case near: Near => near.asInstanceOf[Value[K]]
     case Far(rows, m, n, keys) =>
       val now = rows.made(context)

@@ -46,8 +46,11 @@ sealed abstract class SamsaraContext extends DistributedContext {
   private[samsara] def distributed(m: Matrix, parts: Int): Blocks[Int] =
     distributed[Int](m, parts, (from, count) => Array.range(from, from + count))
 
-  private[samsara] def drmOf[K: ClassTag](blocks: Blocks[K], rows: Long, columns: Int): CheckpointedDrm[K] =
-    new DistributedRows[K](this, new RowBlocks(blocks, None, RowBlocks.newTag(), isStored = true), rows, columns, CacheHint.NONE)
+  private[samsara] def drmOf[K: ClassTag](
+      blocks: Blocks[K], rows: Long, columns: Int, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = {
+    val base = new RowBlocks(blocks, None, RowBlocks.newTag(), isStored = true)
+    new DistributedRows[K](this, base, rows, columns, CacheHint.NONE, canHaveMissingRows)
+  }
 }
 
 /**
@@ -76,10 +79,16 @@ final class ClusterContext(val sparkContext: SparkContext, override private[sams
    *
    * @param blocks
    *   keys and rows, as many of one as of the other in each block: [[DenseBlock]] or [[FloatBlock]] are used as they
-   *   are. Each key once. Cached by the caller, if it is read more than once.
+   *   are, all others of Mahout's turned into such one at a time in each pass. Each key once. Cached by the caller, if it is
+   *   read more than once.
+   * @param canHaveMissingRows
+   *   whether rows that are zero may be left out; keys must be numbers then. Takes a pass over the keys
    */
-  def drm[K: ClassTag](blocks: RDD[(Array[K], Matrix)], rows: Long, columns: Int): CheckpointedDrm[K] =
-    drmOf(new SparkBlocks(blocks), rows, columns)
+  def drm[K: ClassTag](
+      blocks: RDD[(Array[K], Matrix)], rows: Long, columns: Int, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = {
+    if (canHaveMissingRows) Keys.requireNumbers(implicitly[ClassTag[K]], "a matrix with missing rows")
+    drmOf(new SparkBlocks(blocks), rows, columns, canHaveMissingRows)
+  }
 
   override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = synchronized {
     stored += rddOf(blocks).persist(level)

@@ -24,21 +24,20 @@ object SparkEngine extends DistributedEngine {
     case other => throw new IllegalArgumentException(s"a ${other.getClass.getName} is not a context of this engine")
   }
 
-  override def toPhysical[K: ClassTag](plan: DrmLike[K], hint: CacheHint): CheckpointedDrm[K] = {
-    val context = here(plan.context)
-    new Plans(context).value(plan) match {
-      case near: Near =>
-        new DriverRows(context, near.matrix, plan.nrow, plan.ncol, hint).asInstanceOf[CheckpointedDrm[K]]
-      case Far(rows, _, _, _) =>
-        val isProduct = rows.isStored && rows.right.nonEmpty
-        val kept =
-          if (hint == CacheHint.NONE || rows.isStored && rows.right.isEmpty) rows
-          else if (isProduct) {
-            // It may never have to be made; and one no narrower than its source is cheaper to make again than to keep.
-            if (rows.right.exists(r => r.columnSize >= r.rowSize)) rows else rows.kept(level(hint))
-          } else rows.stored(context, level(hint))
-        new DistributedRows[K](context, kept, plan.nrow, plan.ncol, hint)
-    }
+  override def toPhysical[K: ClassTag](plan: DrmLike[K], hint: CacheHint): CheckpointedDrm[K] =
+    physical(here(plan.context), new Plans(here(plan.context)).value(plan), hint)
+
+  private def physical[K: ClassTag](context: SamsaraContext, value: Value[K], hint: CacheHint): CheckpointedDrm[K] = value match {
+    case near: Near => new DriverRows(context, near.matrix, near.m, near.n, hint).asInstanceOf[CheckpointedDrm[K]]
+    case Far(rows, m, n, _) =>
+      val isProduct = rows.isStored && rows.right.nonEmpty
+      val kept =
+        if (hint == CacheHint.NONE || rows.isStored && rows.right.isEmpty) rows
+        else if (isProduct) {
+          // It may never have to be made; and one no narrower than its source is cheaper to make again than to keep.
+          if (rows.right.exists(r => r.columnSize >= r.rowSize)) rows else rows.kept(level(hint))
+        } else rows.stored(context, level(hint))
+      new DistributedRows[K](context, kept, m, n, hint, canHaveMissingRows = false)
   }
 
   /** Mahout's hints are named like Spark's levels. */
@@ -52,7 +51,7 @@ object SparkEngine extends DistributedEngine {
       val sums = new Array[Double](d.ncol)
       Passes.addColumns(d.matrix, f, sums)
       new DenseVector(sums, true)
-    case other => unsupported(s"sums over a ${other.getClass.getSimpleName}")
+    case other => foreign(other)
   }
   override def colSums[K](drm: CheckpointedDrm[K]): Vector = columnSums(drm, identity)
   override def colMeans[K](drm: CheckpointedDrm[K]): Vector = colSums(drm).divide(drm.nrow.toDouble)
@@ -71,26 +70,68 @@ object SparkEngine extends DistributedEngine {
     here(dc).drmOf(here(dc).distributed(m, parts), m.rowSize.toLong, m.columnSize)
   }
 
-  // ------------------------------------------------------------------------------------------------------ not here yet
+  override def drmParallelizeWithRowLabels(m: Matrix, parts: Int)(implicit dc: DistributedContext): CheckpointedDrm[String] = {
+    val labels = new Array[String](m.rowSize)
+    for (bindings <- Option(m.getRowLabelBindings); e <- bindings.entrySet.toArray(Array.empty[java.util.Map.Entry[String, Integer]]))
+      labels(e.getValue) = e.getKey
+    require(!labels.contains(null), s"row ${labels.indexOf(null)} has no label: setRowLabelBindings gives some")
+    val rows = here(dc).distributed[String](m, parts, (from, count) => labels.slice(from, from + count))
+    here(dc).drmOf(rows, m.rowSize.toLong, m.columnSize)
+  }
 
-  override def allreduceBlock[K](drm: CheckpointedDrm[K], bmf: BlockMapFunc2[K], rf: BlockReduceFunc): Matrix =
-    unsupported("allreduceBlock")
-  override def drmDfsRead(path: String, parMin: Int)(implicit dc: DistributedContext): CheckpointedDrm[_] =
-    unsupported("drmDfsRead")
-  override def drmParallelizeWithRowLabels(m: Matrix, parts: Int)(implicit dc: DistributedContext): CheckpointedDrm[String] =
-    unsupported("drmParallelizeWithRowLabels")
   override def drmParallelizeEmpty(nrow: Int, ncol: Int, parts: Int)(implicit dc: DistributedContext): CheckpointedDrm[Int] =
-    unsupported("drmParallelizeEmpty")
+    empty[Int](nrow.toLong, ncol, parts)
   override def drmParallelizeEmptyLong(nrow: Long, ncol: Int, parts: Int)(implicit
-      dc: DistributedContext): CheckpointedDrm[Long] = unsupported("drmParallelizeEmptyLong")
+      dc: DistributedContext): CheckpointedDrm[Long] = empty[Long](nrow, ncol, parts)
+
+  /** Zeros, made when they are asked for, some rows at a time. */
+  private def empty[K](rows: Long, columns: Int, parts: Int)(implicit dc: DistributedContext, keys: ClassTag[K]): CheckpointedDrm[K] = {
+    def first(part: Int) = (BigInt(rows) * part / parts).toLong
+    here(dc).drmOf(here(dc).made(parts)(part => Numbering.zeros(first(part), first(part + 1), columns, keys)), rows, columns)
+  }
+
+  // --------------------------------------------------------------------------------------------------- other than algebra
+
+  override def allreduceBlock[K](drm: CheckpointedDrm[K], bmf: BlockMapFunc2[K], rf: BlockReduceFunc): Matrix = drm match {
+    case d: DistributedRows[K @unchecked] => Passes.reduced(d.value.rows.made(d.samsara), bmf, rf)
+    case d: DriverRows =>
+      require(d.nrow > 0, "a matrix without rows cannot be reduced")
+      bmf((Array.range(0, d.matrix.rowSize).asInstanceOf[Array[K]], d.collect))
+    case other => foreign(other)
+  }
+
+  /** Numbers in the order of the partitions; and, if it is asked for, a column with the number that each key has got. */
   override def drm2IntKeyed[K](drm: DrmLike[K], computeMap: Boolean): (DrmLike[Int], Option[DrmLike[K]]) =
-    unsupported("drm2IntKeyed")
-  override def drmSampleRows[K](drm: DrmLike[K], fraction: Double, replacement: Boolean): DrmLike[K] =
-    unsupported("drmSampleRows")
-  override def drmSampleKRows[K](drm: DrmLike[K], samples: Int, replacement: Boolean): Matrix =
-    unsupported("drmSampleKRows")
+    if (drm.keyClassTag == ClassTag.Int) (drm.asInstanceOf[DrmLike[Int]], None)
+    else {
+      implicit val keys: ClassTag[K] = drm.keyClassTag
+      val context = here(drm.context)
+      val far = new Joins(context).far(valueOf(drm))
+      val rows = far.rows.made(context)
+      val map = if (computeMap) Some(context.drmOf(Numbering.column(rows), far.m, 1)) else None
+      (context.drmOf(Numbering(rows, ClassTag.Int)._1, far.m, far.n), map)
+    }
+
+  override def drmSampleRows[K](drm: DrmLike[K], fraction: Double, replacement: Boolean): DrmLike[K] = {
+    val context = here(drm.context)
+    physical(context, new Sampling(context).rows(valueOf(drm), fraction, replacement), CacheHint.NONE)(drm.keyClassTag)
+  }
+  override def drmSampleKRows[K](drm: DrmLike[K], samples: Int, replacement: Boolean): Matrix = {
+    val (rows, keys) = new Sampling(here(drm.context)).rows(valueOf(drm), samples, replacement)
+    if (!Keys.areNumbers(drm.keyClassTag)) rows.setRowLabelBindings(Passes.bindings(keys.zipWithIndex))
+    rows
+  }
+
+  override def drmDfsRead(path: String, parMin: Int)(implicit dc: DistributedContext): CheckpointedDrm[_] =
+    MatrixFiles.read(here(dc), path, parMin)
+
   override def indexedDatasetDFSRead(source: String, schema: Schema, rowIds: Option[BiDictionary])(implicit
       dc: DistributedContext): IndexedDataset = unsupported("indexedDatasetDFSRead")
   override def indexedDatasetDFSReadElements(source: String, schema: Schema, rowIds: Option[BiDictionary])(implicit
       dc: DistributedContext): IndexedDataset = unsupported("indexedDatasetDFSReadElements")
+
+  private def valueOf[K](drm: DrmLike[K]): Value[K] = new Plans(here(drm.context)).value(drm.checkpoint(CacheHint.NONE))
+
+  private def foreign(drm: CheckpointedDrm[_]): Nothing =
+    throw new IllegalArgumentException(s"a ${drm.getClass.getName} is not a matrix of this engine")
 }
