@@ -97,8 +97,9 @@ class AlgebraTest {
     val hidden: BlockMapFunc[Long, Long] = block => solve(block)
     val generic = drm.mapBlock()(hidden).checkpoint().asInstanceOf[DistributedRows[Long]]
     assertTrue(generic.rows.right.isEmpty)
-    check(Array.tabulate(a.length, n)((i, j) => recognised.collect.getQuick(i, j)), generic.collect, 1e-11)
-    check(a, recognised.collect.times(r), 1e-11)
+    val solved = recognised.collect
+    check(Array.tabulate(a.length, n)(solved.getQuick(_, _)), generic.collect, 1e-11)
+    check(a, solved.times(r), 1e-11)
     assertEquals(context.sparkContext, sc)
   }
 
