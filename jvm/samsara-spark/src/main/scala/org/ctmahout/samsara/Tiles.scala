@@ -33,7 +33,7 @@ private[samsara] object Tiles {
     val cuts = new Cuts(n, Height.of(w))
     val pieces = both.send { (part, blocks) =>
       val all = blocks.toArray // gone through once for each tile
-      for (tile <- cuts.all if all.nonEmpty) yield {
+      for (tile <- cuts.all if all.nonEmpty || part == 0) yield { // zeros, for a matrix without rows
         val cross = new Products.Cross(cuts.rows(tile), w)
         for ((_, block) <- all) cross.add(columnsOf(block, a0 + cuts.from(tile), cuts.rows(tile)), columnsOf(block, b0, w))
         (Place(tile, 0, part, 0), Piece(null, null, new DenseBlock(cuts.rows(tile), w, cross.sum)))
@@ -44,7 +44,6 @@ private[samsara] object Tiles {
       for ((_, piece) <- pieces; i <- sum.indices) sum(i) += piece.values.data(i)
       Iterator.single((cuts.keys(tile), new DenseBlock(cuts.rows(tile), w, sum)))
     }
-    // A tile that no partition has anything for is of rows that are zero: of a matrix without rows.
     Far.computed(tiles, n.toLong, w, ClassTag.Int)
   }
 

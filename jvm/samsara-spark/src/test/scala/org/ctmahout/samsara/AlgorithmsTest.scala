@@ -110,14 +110,15 @@ class AlgorithmsTest {
   }
 
   @Test def asFactorMakesAColumnOfEachLevel(): Unit = withHere { implicit here =>
-    // Mahout counts levels in a merge of blocks: rows of one block alone are never merged. A block for each row does it.
+    // Mahout looks for the highest level where it merges blocks: there must be two.
     val factors = Array(Array(3.0, 2, 1, 2), Array(0.0, 0, 0, 0), Array(1.0, 1, 1, 1))
-    val drm = drmParallelize(new DenseMatrix(factors), 3)
+    val drm = drmParallelize(new DenseMatrix(factors), 2)
     val model = new AsFactor().fit(drm)
     assertEquals(Seq(0.0, 3.0, 5.0, 6.0), Seq.tabulate(4)(model.factorMap.get))
     val found = rows(model.transform(drm(1 until 3, ::)).collect)
     assertEquals(Seq(0, 3, 5, 6), found(0).indices.filter(found(0)(_) == 1.0))
     assertEquals(Seq(1, 4, 6, 7), found(1).indices.filter(found(1)(_) == 1.0))
+    assertThrows(classOf[Exception], () => { model.invTransform(model.transform(drm)).collect; () }) // as docs/samsara.md says
   }
 
   @Test def canopiesOfOneBlockAreThoseInCore(): Unit = withHere { implicit here =>
