@@ -24,10 +24,11 @@ class AlgebraPropertyTest {
     x.zip(y).map { case (p, q) => p.zip(q).map { case (a, b) => f(a, b) } }
 
   /** One case: matrices, and where and how they are kept. */
-  private final class Case[K: ClassTag](r: Random, sc: ClusterContext, key: Int => K, kind: String) {
-    implicit val context: DistributedContext = sc
+  private final class Case[K: ClassTag](r: Random, samsara: SamsaraContext, key: Int => K, kind: String) {
+    implicit val context: DistributedContext = samsara
     val (m, n, w) = (1 + r.nextInt(30), 1 + r.nextInt(7), 1 + r.nextInt(5))
-    val what = s"$kind keys, $m x $n and $w, ${sc.driverEntries} entries on the driver"
+    val what =
+      s"$kind keys, $m x $n and $w, ${samsara.getClass.getSimpleName}, ${samsara.driverEntries} entries on the driver"
 
     def random(m: Int, n: Int): Rows = Array.fill(m, n)(if (r.nextInt(3) == 0) 0.0 else r.nextInt(19) / 4.0 - 2)
     val (a, b, c) = (random(m, n), random(m, n), random(m, w))
@@ -38,7 +39,12 @@ class AlgebraPropertyTest {
       val (height, parts, storage, columns) = (1 + r.nextInt(9), 1 + r.nextInt(5), r.nextInt(4), x.head.length)
       val order = r.shuffle(x.indices.toList).grouped(height).toSeq
       val keyed = order.map(rows => (rows.map(key).toArray, rows.map(x(_)).toArray))
-      sc.drm(AlgebraPropertyTest.blocks(Local.sc.parallelize(keyed, parts), storage, columns), x.length.toLong, columns)
+      def stored(rows: (Array[L], Rows)) = AlgebraPropertyTest.block(rows, storage, columns)
+      samsara match {
+        case cluster: ClusterContext =>
+          cluster.drm(AlgebraPropertyTest.blocks(sc.parallelize(keyed, parts), storage, columns), x.length.toLong, columns)
+        case process: ProcessContext => process.drm(keyed.map(stored), x.length.toLong, columns)
+      }
     }
 
     def gather(drm: DrmLike[_]): Rows = {
@@ -50,7 +56,11 @@ class AlgebraPropertyTest {
     }
 
     def check(operator: String, expected: Rows, found: => DrmLike[_]): Unit = {
-      val rows = try gather(found) catch { case e: Exception => throw new AssertionError(s"$operator, $what: $e", e) }
+      val rows =
+        try gather(found)
+        catch { case e: Exception => throw new AssertionError(s"$operator, $what: $e", e) }
+      if (r.nextInt(4) == 0)
+        for ((x, y) <- rows.zip(gather(found))) assertArrayEquals(x, y, s"bits of $operator the second time, $what")
       assertEquals(expected.length, rows.length, s"rows of $operator, $what")
       for (i <- expected.indices) assertArrayEquals(expected(i), rows(i), 1e-10, s"row $i of $operator, $what")
     }
@@ -81,9 +91,8 @@ class AlgebraPropertyTest {
       check("A cbind C", a.zip(c).map { case (x, y) => x ++ y }, da cbind dc)
       check("A cbind 1", a.map(_ :+ 1.0), da cbind 1.0)
       check("1 cbind A", a.map(1.0 +: _), 1.0 cbind da)
-      check("A W", times(a, t(c).map(_.take(n)).take(1).map(row => row.padTo(n, 1.0)).transpose), {
-        da %*% inCore(t(c).map(_.take(n)).take(1).map(row => row.padTo(n, 1.0)).transpose)
-      })
+      val small = random(n, w)
+      check("A W", times(a, small), da %*% inCore(small))
       val x = random(1, n).head
       check("A x", times(a, x.map(Array(_))), da %*% new DenseVector(x))
       val wide = random(n, m)
@@ -105,7 +114,8 @@ class AlgebraPropertyTest {
         column.map(x => (x - mean) * (x - mean)).sum / m
       }, dcolMeanVars(da)._2)
       val squares = da.allreduceBlock({ case (_, block: Matrix) => block.transpose().times(block) })
-      for (i <- 0 until n; j <- 0 until n) assertEquals(times(t(a), a)(i)(j), squares.getQuick(i, j), 1e-10, s"allreduceBlock, $what")
+      for ((row, i) <- times(t(a), a).zipWithIndex; j <- row.indices)
+        assertEquals(row(j), squares.getQuick(i, j), 1e-10, s"allreduceBlock, $what")
     }
 
     def numbers(): Unit = {
@@ -130,7 +140,8 @@ class AlgebraPropertyTest {
       check("2 (A rbind B) + 1", (a ++ b).map(_.map(_ * 2 + 1)), stacked * 2.0 + 1.0)
       check("rowSums", a.map(_.sum), drm.rowSums())
       check("rowMeans", a.map(_.sum / n), drm.rowMeans())
-      check("dsqDist", Array.tabulate(m, m)((i, j) => a(i).zip(a(j)).map { case (x, y) => (x - y) * (x - y) }.sum), dsqDist(drm))
+      val distances = Array.tabulate(m, m)((i, j) => a(i).zip(a(j)).map { case (x, y) => (x - y) * (x - y) }.sum)
+      check("dsqDist", distances, dsqDist(drm))
       val gram = (drm.t %*% drm).checkpoint()
       check("driver + driver", times(t(a), a).map(_.map(_ * 3)), gram + (gram * 2.0))
       check("driver cbind driver", times(t(a), a).map(row => row ++ row), gram cbind (gram + 0.0))
@@ -141,26 +152,30 @@ class AlgebraPropertyTest {
     }
   }
 
-  private def run(cases: Int)(body: (Random, ClusterContext) => Unit): Unit = {
+  private def run(cases: Int)(body: (Random, SamsaraContext) => Unit): Unit = {
     val seed = Option(System.getProperty("samsara.seed")).fold(System.nanoTime())(_.toLong)
     for (i <- 0 until cases) {
       val r = new Random(seed + i)
-      val context = new ClusterContext(sc, driverEntries = if (r.nextBoolean()) 1L << 26 else 12L)
+      val context = r.nextInt(5) match {
+        case 0 => new ProcessContext
+        case 1 | 2 => new ClusterContext(sc)
+        case _ => new ClusterContext(sc, driverEntries = 12)
+      }
       try body(r, context)
       catch { case e: Throwable => throw new AssertionError(s"-Dsamsara.seed=${seed + i}: ${e.getMessage}", e) }
       finally context.close()
     }
   }
 
-  @Test def labels(): Unit = run(2)((r, context) => new Case[String](r, context, i => s"r$i", "String").anyKeys())
+  @Test def labels(): Unit = run(3)((r, context) => new Case[String](r, context, i => s"r$i", "String").anyKeys())
 
-  @Test def longs(): Unit = run(2) { (r, context) =>
+  @Test def longs(): Unit = run(3) { (r, context) =>
     val c = new Case[Long](r, context, i => i.toLong, "Long")
     c.anyKeys()
     c.numbers()
   }
 
-  @Test def ints(): Unit = run(3) { (r, context) =>
+  @Test def ints(): Unit = run(4) { (r, context) =>
     val c = new Case[Int](r, context, i => i, "Int")
     c.anyKeys()
     c.numbers()
@@ -173,17 +188,21 @@ object AlgebraPropertyTest {
 
   /** Made in tasks: Mahout's sparse matrices cannot be sent. */
   def blocks[K](rows: RDD[(Array[K], Array[Array[Double]])], storage: Int, columns: Int): RDD[(Array[K], Matrix)] =
-    rows.map { case (keys, values) =>
-      val m: Matrix = storage match {
-        case 0 => new DenseBlock(values.length, columns, values.flatten)
-        case 1 => new FloatBlock(values.length, columns, values.flatten.map(_.toFloat))
-        case kind => sparse(values, kind - 2)
-      }
-      (keys, m)
+    rows.map(block(_, storage, columns))
+
+  def block[K](rows: (Array[K], Array[Array[Double]]), storage: Int, columns: Int): (Array[K], Matrix) = {
+    val (keys, values) = rows
+    val m = storage match {
+      case 0 => new DenseBlock(values.length, columns, values.flatten)
+      case 1 => new FloatBlock(values.length, columns, values.flatten.map(_.toFloat))
+      case kind => sparse(values, kind - 2)
     }
+    (keys, m)
+  }
 
   def sparse(values: Array[Array[Double]], kind: Int): Matrix = {
-    val m = if (kind == 0) new SparseRowMatrix(values.length, values.head.length) else new SparseMatrix(values.length, values.head.length)
+    val (rows, columns) = (values.length, values.head.length)
+    val m = if (kind == 0) new SparseRowMatrix(rows, columns) else new SparseMatrix(rows, columns)
     for (i <- values.indices; j <- values(i).indices if values(i)(j) != 0) m.set(i, j, values(i)(j))
     m
   }
