@@ -31,6 +31,12 @@ ThisBuild / pomIncludeRepository := (_ => false)
 val terms = Compile / packageBin / mappings ++=
   Seq("LICENSE", "NOTICE").map(name => (ThisBuild / baseDirectory).value / name -> s"META-INF/$name")
 
+// The same version again, while it is being worked on.
+val overwriting = Seq(
+  publishLocalConfiguration := publishLocalConfiguration.value.withOverwrite(true),
+  publishM2Configuration := publishM2Configuration.value.withOverwrite(true)
+)
+
 lazy val root = (project in file("."))
   .aggregate(mahoutCore, samsaraSpark, bridge)
   .settings(publish / skip := true, crossScalaVersions := Nil)
@@ -61,6 +67,7 @@ lazy val Upstream = config("upstream").hide
 // Apache Mahout's core, compiled from the sources artifact that Apache publishes; docs/adr/0001.
 lazy val mahoutCore = (project in file("jvm/mahout-core"))
   .configs(Upstream)
+  .settings(overwriting)
   .settings(
     name := "mahout-core",
     description := "Apache Mahout 14.1's core (in-core and distributed algebra, decompositions), compiled for Scala 2.12 and 2.13 from the sources that Apache publishes",
@@ -112,7 +119,7 @@ mahoutCore / mahoutSources := {
 // Mahout's distributed engine for today's Spark; usable without the rest.
 lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
   .dependsOn(mahoutCore)
-  .settings(ours)
+  .settings(ours, overwriting)
   .settings(
     name := "samsara-spark",
     description := "Apache Mahout's distributed linear algebra on Apache Spark 3.5 and 4",

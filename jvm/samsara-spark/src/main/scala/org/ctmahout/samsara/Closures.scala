@@ -78,7 +78,10 @@ private[samsara] object Elementwise {
     out
   }
 
-  /** Functions one after the other, the last of the list first, as Mahout composes them; zeros stay where a function spares them. */
+  /**
+   * Functions one after the other, the last of the list first, as Mahout composes them; zeros stay where a function spares
+   * them.
+   */
   def composed(ops: List[OpAewUnaryFunc[_]]): Double => Double = {
     val functions = ops.reverse.map(op => (op.f, op.evalZeros)).toArray // no plan, which would not travel
     x => functions.foldLeft(x) { case (y, (f, evalZeros)) => if (evalZeros || y != 0.0) f(y) else y }

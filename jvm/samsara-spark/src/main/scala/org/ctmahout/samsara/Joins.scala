@@ -60,7 +60,9 @@ private[samsara] final class Joins(context: SamsaraContext) {
   /** A matrix of the driver's, sent out. */
   def far[K](a: Value[K]): Far[K] = a match {
     case rows: Far[K @unchecked] => rows
-    case near: Near => Far.computed(context.distributed(near.matrix, context.parallelism), near.m, near.n, near.keys).asInstanceOf[Far[K]]
+    case near: Near =>
+      val sent = context.distributed(near.matrix, context.parallelism)
+      Far.computed(sent, near.m, near.n, near.keys).asInstanceOf[Far[K]]
   }
 
   /** A over B. Numbers of B's rows go on where A's end. */

@@ -13,13 +13,16 @@ private[samsara] object Keys {
   /** @throws UnsupportedOperationException rows with these keys have no numbers */
   def requireNumbers(keys: ClassTag[_], what: String): Unit =
     if (!areNumbers(keys))
-      SparkEngine.unsupported(s"$what, because rows with ${keys.runtimeClass.getSimpleName} keys have no numbers (drm2IntKeyed gives them some),")
+      SparkEngine.unsupported(
+        s"$what, because rows with ${keys.runtimeClass.getSimpleName} keys have no numbers (drm2IntKeyed gives them some),")
 
   /** @throws IllegalArgumentException a key that is no number of a row in a matrix of so many */
   def numbers(keys: Array[_], rows: Long): Array[Int] = {
     def checked(n: Long): Int =
       if (n >= 0 && n < rows) Math.toIntExact(n)
-      else throw new IllegalArgumentException(s"a row has the key $n, and the matrix only $rows rows: the keys of rows are numbers from 0 on")
+      else
+        throw new IllegalArgumentException(
+          s"a row has the key $n, and the matrix only $rows rows: the keys of rows are numbers from 0 on")
     keys match {
       case ints: Array[Int] => ints.map(n => checked(n.toLong))
       case longs: Array[Long] => longs.map(checked)

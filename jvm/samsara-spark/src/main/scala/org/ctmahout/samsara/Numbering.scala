@@ -74,6 +74,7 @@ private[samsara] object Numbering {
 
   private def runsOf(numbers: Array[Long]): Iterator[(Long, Long)] = {
     val starts = numbers.indices.filter(i => i == 0 || numbers(i) != numbers(i - 1) + 1)
-    starts.iterator.zip(starts.iterator.drop(1) ++ Iterator(numbers.length)).map { case (a, b) => (numbers(a), numbers(b - 1) + 1) }
+    val ends = starts.drop(1) :+ numbers.length
+    starts.iterator.zip(ends.iterator).map { case (from, until) => (numbers(from), numbers(until - 1) + 1) }
   }
 }

@@ -23,7 +23,8 @@ private[samsara] object Passes {
       val (newKeys, result) = f((block._1, Products.block(block._2).clone()))
       if (result.columnSize != n || newKeys.length != result.rowSize)
         throw new IllegalArgumentException(
-          s"a block function has made ${newKeys.length} keys and ${result.rowSize} x ${result.columnSize} values; $n columns are declared")
+          s"a block function has made ${newKeys.length} keys and ${result.rowSize} x ${result.columnSize} values; " +
+            s"$n columns are declared")
       (newKeys, Products.block(result))
     }
 
@@ -86,7 +87,7 @@ private[samsara] object Passes {
       cross.sum
     })
 
-  /** All rows: by number if the keys are numbers, else in the order of the partitions; and where each key is, but for Int keys. */
+  /** All rows, by number or else in the order of the partitions; and where each key is, but for Int keys. */
   def gathered[K](in: Blocks[K], m: Long, n: Int): (DenseBlock, Seq[(Any, Int)]) = {
     val all = new DenseBlock(Math.toIntExact(m), n)
     val labels = Seq.newBuilder[(Any, Int)]
@@ -121,7 +122,8 @@ private[samsara] object Passes {
         .map { case (keys, block) => f((keys, Products.block(block).clone())) }
         .reduceLeftOption(reduce)
         .map(Products.dense))
-    parts.flatten.reduceLeftOption(reduce).getOrElse(throw new IllegalArgumentException("a matrix without rows cannot be reduced"))
+    val all = parts.flatten.reduceLeftOption(reduce)
+    all.getOrElse(throw new IllegalArgumentException("a matrix without rows cannot be reduced"))
   }
 
   /** Sums over all rows of what `f` makes of each value. */

@@ -71,16 +71,15 @@ private[samsara] final class Plans(context: SamsaraContext) {
   private def mapBlock[S, R](op: OpMapBlock[S, R]): Value[R] = value(op.A) match {
     case near: Near =>
       Near(op.nrow, op.ncol) {
-        val all = Passes.mapped((Array.range(0, near.m.toInt).asInstanceOf[Array[S]], near.matrix), op.bmf, op.ncol, op.keyClassTag)
-        Products.dense(all._2)
+        val all = (Array.range(0, near.m.toInt).asInstanceOf[Array[S]], near.matrix: Matrix)
+        Products.dense(Passes.mapped(all, op.bmf, op.ncol, op.keyClassTag)._2)
       }.asInstanceOf[Value[R]]
     case a: Far[S @unchecked] =>
+      // dqrThin and dssvd keep the keys.
+      def rows(made: RowBlocks[S]) = Far(made.asInstanceOf[RowBlocks[R]], op.nrow, op.ncol, op.keyClassTag)
       Closures.meaning(op.bmf) match {
-        case Closures.TriangularSolve =>
-          Far(a.rows.basis(context, a.n).rows.asInstanceOf[RowBlocks[R]], op.nrow, op.ncol, op.keyClassTag) // dqrThin keeps the keys
-        case Closures.Sketch if a.rows.isStored =>
-          val factor = Closures.factor(op.bmf, a.keys, a.n)
-          Far(a.rows.times(factor).asInstanceOf[RowBlocks[R]], op.nrow, op.ncol, op.keyClassTag)
+        case Closures.TriangularSolve => rows(a.rows.basis(context, a.n).rows)
+        case Closures.Sketch if a.rows.isStored => rows(a.rows.times(Closures.factor(op.bmf, a.keys, a.n)))
         case _ =>
           val tag = if (op.identicallyPartitioned) a.rows.tag else RowBlocks.newTag()
           Far.computed(Passes.map(a.rows.made(context), op.bmf, op.ncol, op.keyClassTag), tag, op.nrow, op.ncol, op.keyClassTag)

@@ -50,7 +50,7 @@ private[samsara] object RowText {
   }
 
   private def key(literal: String): Any =
-    if (literal.length > 1 && literal.startsWith("\"") && literal.endsWith("\"")) unescaped(literal.substring(1, literal.length - 1))
+    if (literal.length > 1 && literal.startsWith("\"") && literal.endsWith("\"")) unescaped(literal.drop(1).dropRight(1))
     else if (literal.endsWith("L")) literal.dropRight(1).toLong
     else literal.toInt
 

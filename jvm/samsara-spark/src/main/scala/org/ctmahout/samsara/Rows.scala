@@ -193,6 +193,7 @@ final class DriverRows private[samsara] (
    */
   override def newRowCardinality(n: Int): CheckpointedDrm[Int] = {
     require(n >= nrow, s"$n rows for a matrix that has $nrow")
-    new DriverRows(samsara, new DenseBlock(n, ncol, java.util.Arrays.copyOf(matrix.toArray, Math.multiplyExact(n, ncol))), n.toLong, ncol, cacheHint)
+    val taller = java.util.Arrays.copyOf(matrix.toArray, Math.multiplyExact(n, ncol))
+    new DriverRows(samsara, new DenseBlock(n, ncol, taller), n.toLong, ncol, cacheHint)
   }
 }

@@ -29,7 +29,9 @@ private[samsara] final class Sampling(context: SamsaraContext) {
     val drawn = far.rows.made(context).mapParts[K] { (_, blocks) =>
       for {
         (keys, block) <- blocks
-        which = keys.indices.flatMap(i => Iterator.fill(times(uniform(seed, Keys.identity(keys, i)), fraction, replacement))(i)).toArray
+        which = keys.indices.toArray.flatMap { i =>
+          Array.fill(times(uniform(seed, Keys.identity(keys, i)), fraction, replacement))(i)
+        }
         if which.nonEmpty
       } yield (Keys.pick(keys, which), Joins.rowsOf(Products.dense(block), which))
     }
@@ -73,9 +75,15 @@ private object Sampling {
 
   private def first(blocks: Iterator[(Array[_], Matrix)], count: Int, seed: Long): Array[Drawn] =
     blocks.foldLeft(Array.empty[Drawn]) { case (best, (keys, block)) =>
-      val ranked = keys.indices.map(i => ((hash(seed, Keys.identity(keys, i)), Keys.identity(keys, i).toString), i)).sortBy(_._1).take(count)
+      val ranks = keys.indices.map { i =>
+        val key = Keys.identity(keys, i)
+        ((hash(seed, key), key.toString), i)
+      }
+      val ranked = ranks.sortBy(_._1).take(count)
       val rows = Joins.rowsOf(Products.dense(block), ranked.map(_._2).toArray)
-      val drawn = ranked.zipWithIndex.map { case ((rank, i), at) => Drawn(rank, keys(i), rows.data.slice(at * rows.columnSize, (at + 1) * rows.columnSize)) }
+      val drawn = ranked.zipWithIndex.map { case ((rank, i), at) =>
+        Drawn(rank, keys(i), rows.data.slice(at * rows.columnSize, (at + 1) * rows.columnSize))
+      }
       (best ++ drawn).sortBy(_.rank).take(count)
     }
 
@@ -83,7 +91,9 @@ private object Sampling {
   private def hash(seed: Long, key: Any): Long = {
     val number = key match {
       case n: Long => n
-      case label => (MurmurHash3.stringHash(label.toString, 1).toLong << 32) ^ (MurmurHash3.stringHash(label.toString, 2) & 0xffffffffL)
+      case label =>
+        val text = label.toString
+        (MurmurHash3.stringHash(text, 1).toLong << 32) ^ (MurmurHash3.stringHash(text, 2) & 0xffffffffL)
     }
     mixed(mixed(seed) ^ mixed(number + 0x9e3779b97f4a7c15L))
   }

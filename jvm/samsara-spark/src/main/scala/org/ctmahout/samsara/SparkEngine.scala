@@ -72,8 +72,7 @@ object SparkEngine extends DistributedEngine {
 
   override def drmParallelizeWithRowLabels(m: Matrix, parts: Int)(implicit dc: DistributedContext): CheckpointedDrm[String] = {
     val labels = new Array[String](m.rowSize)
-    for (bindings <- Option(m.getRowLabelBindings); e <- bindings.entrySet.toArray(Array.empty[java.util.Map.Entry[String, Integer]]))
-      labels(e.getValue) = e.getKey
+    for (bindings <- Option(m.getRowLabelBindings)) bindings.forEach((label, row) => labels(row) = label)
     require(!labels.contains(null), s"row ${labels.indexOf(null)} has no label: setRowLabelBindings gives some")
     val rows = here(dc).distributed[String](m, parts, (from, count) => labels.slice(from, from + count))
     here(dc).drmOf(rows, m.rowSize.toLong, m.columnSize)
@@ -85,7 +84,8 @@ object SparkEngine extends DistributedEngine {
       dc: DistributedContext): CheckpointedDrm[Long] = empty[Long](nrow, ncol, parts)
 
   /** Zeros, made when they are asked for, some rows at a time. */
-  private def empty[K](rows: Long, columns: Int, parts: Int)(implicit dc: DistributedContext, keys: ClassTag[K]): CheckpointedDrm[K] = {
+  private def empty[K](rows: Long, columns: Int, parts: Int)(implicit
+      dc: DistributedContext, keys: ClassTag[K]): CheckpointedDrm[K] = {
     def first(part: Int) = (BigInt(rows) * part / parts).toLong
     here(dc).drmOf(here(dc).made(parts)(part => Numbering.zeros(first(part), first(part + 1), columns, keys)), rows, columns)
   }

@@ -84,7 +84,7 @@ private[samsara] object Tiles {
         ((some, rows), to) <- Alignment.cut((keys, block), height).zipWithIndex
       } yield (Place(first + to, 0, part, index), Piece(some, null, Products.dense(rows)))
     }
-    pieces.assembled[K](parts, parts)((_, pieces) => pieces.map { case (_, piece) => (piece.keys.asInstanceOf[Array[K]], piece.values) })
+    pieces.assembled[K](parts, parts)((_, pieces) => blocksOf(pieces))
   }
 
   /** All blocks in each of so many partitions, numbers as keys. */
@@ -93,9 +93,11 @@ private[samsara] object Tiles {
       for (((keys, block), index) <- blocks.zipWithIndex; to <- Iterator.range(0, parts))
         yield (Place(to, 0, part, index), Piece(Keys.numbers(keys, p), null, Products.dense(block)))
     }
-    copies.assembled[Int](parts, parts)((_, pieces) =>
-      pieces.map { case (_, piece) => (piece.keys.asInstanceOf[Array[Int]], piece.values) })
+    copies.assembled[Int](parts, parts)((_, pieces) => blocksOf(pieces))
   }
+
+  private def blocksOf[K](pieces: Iterator[(Place, Piece)]): Iterator[(Array[K], Matrix)] =
+    pieces.map { case (_, piece) => (piece.keys.asInstanceOf[Array[K]], piece.values) }
 
   /** Puts the columns of a piece where they belong. */
   private def put(piece: Piece, rows: DenseBlock): Unit =

@@ -167,15 +167,15 @@ class AlgebraPropertyTest {
     }
   }
 
-  @Test def labels(): Unit = run(3)((r, context) => new Case[String](r, context, i => s"r$i", "String").anyKeys())
+  @Test def labels(): Unit = run(2)((r, context) => new Case[String](r, context, i => s"r$i", "String").anyKeys())
 
-  @Test def longs(): Unit = run(3) { (r, context) =>
+  @Test def longs(): Unit = run(2) { (r, context) =>
     val c = new Case[Long](r, context, i => i.toLong, "Long")
     c.anyKeys()
     c.numbers()
   }
 
-  @Test def ints(): Unit = run(4) { (r, context) =>
+  @Test def ints(): Unit = run(3) { (r, context) =>
     val c = new Case[Int](r, context, i => i, "Int")
     c.anyKeys()
     c.numbers()

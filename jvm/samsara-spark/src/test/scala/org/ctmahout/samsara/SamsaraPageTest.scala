@@ -10,8 +10,7 @@ import org.junit.jupiter.api.Test
 class SamsaraPageTest {
   private def find(name: String): String = {
     val folders = Iterator.iterate(Path.of("").toAbsolutePath)(_.getParent).takeWhile(_ != null)
-    val file = folders.map(_.resolve(name)).find(f => Files.exists(f)).getOrElse(fail(s"$name is nowhere above ${Path.of("").toAbsolutePath}"))
-    Files.readString(file)
+    Files.readString(folders.map(_.resolve(name)).find(f => Files.exists(f)).get)
   }
   private lazy val page = find("docs/samsara.md")
 
