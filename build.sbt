@@ -134,7 +134,13 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
       spark("core").value,
       spark("sql").value,
       "dev.ludovic.netlib" % "blas" % netlibVersion % Provided
-    )
+    ),
+    // Executors in processes of their own look for a Spark here; its classes come with the tests' own class path.
+    Test / envVars ++= {
+      val home = target.value / "spark-home"
+      IO.createDirectory(home / "jars")
+      Map("SPARK_HOME" -> home.getPath, "SPARK_SCALA_VERSION" -> scalaBinaryVersion.value)
+    }
   )
 
 // The door: request in, manifest out, Parquet on both ends.

@@ -18,10 +18,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ENGINES", "Config", "nearest"]
+__all__ = ["ALGORITHMS", "ENGINES", "Config", "nearest"]
 
 ENGINES = ("py4j", "jpype", "submit", "numpy")
 METHODS = ("slices",)
+ALGORITHMS = ("dssvd", "exact", "dspca")
 
 
 def option(
@@ -57,9 +58,14 @@ class Config:
         "How much is taken out: auto, rank:N, energy:0.99 or drop:10%. Give it several times for several series.",
         metavar="STRENGTH",
     )
+    algorithm: str = option(
+        "dssvd",
+        "dssvd: stochastic; exact: from A'A in one pass, for some hundred columns; dspca: dssvd less the column means.",
+        choices=ALGORITHMS,
+    )
     k: int | None = option(None, "Components to compute; all if not given.", least=1, short="-k")
-    p: int = option(15, "Oversampling: extra columns of the random projection.", least=0, short="-p")
-    q: int = option(1, "Power iterations.", least=0, short="-q")
+    p: int = option(15, "Oversampling: extra columns of the random projection; not for exact.", least=0, short="-p")
+    q: int = option(1, "Power iterations; not for exact.", least=0, short="-q")
     seed: int = option(0, "Seed of the random projection.", least=0)
 
     # Where the decomposition runs

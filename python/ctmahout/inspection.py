@@ -15,6 +15,9 @@ from .exchange import Manifest, is_exchange, read_manifest
 
 __all__ = ["Found", "inspect_path"]
 
+# Columns up to which the eigenvectors of A'A on the driver cost little beside the pass over A.
+_NARROW = 500
+
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 
 
@@ -50,7 +53,7 @@ class Found:
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         if self.manifest is not None:
-            return {"manifest": self.manifest.to_dict()}
+            return {"manifest": self.manifest.to_dict(), "notes": list(self.notes)}
         pairs = zip(self.series, self.needs, strict=True)
         return {"series": [asdict(s) | {"needs": asdict(n)} for s, n in pairs], "notes": list(self.notes)}
 
@@ -87,7 +90,8 @@ def inspect_path(path: Path, config: Config) -> Found:
         The directory's manifest is not valid.
     """
     if is_exchange(path):
-        return Found(manifest=read_manifest(path))
+        manifest = read_manifest(path)
+        return Found(manifest=manifest, notes=_of_exchange(manifest, config))
     series = find_series(path, lenient=config.lenient)
     others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
     if not series and not series.unreadable:
@@ -95,7 +99,9 @@ def inspect_path(path: Path, config: Config) -> Found:
     needs = tuple(_need(s, config) for s in series)
     notes = [*series.unreadable, *([f"No CT slices: {others}."] if others else [])]
     notes += [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
-    notes += [f"[{s.number}] {_advice(s, n)}" for s, n in zip(series, needs, strict=True) if s.slices > 1]
+    for s, n in zip(series, needs, strict=True):
+        if s.slices > 1:
+            notes += [f"[{s.number}] {_advice(n)}", f"[{s.number}] {_algorithm(n.matrix_columns, config)}"]
     return Found(series=tuple(series), needs=needs, notes=tuple(notes))
 
 
@@ -115,11 +121,39 @@ def _need(series: SeriesInfo, config: Config) -> Need:
     )
 
 
-def _advice(series: SeriesInfo, need: Need) -> str:
+def _advice(need: Need) -> str:
     cores = os.cpu_count() or 1
     if need.jvm_mib < 16_000:
         return f"Fits one machine: Spark in one process ({cores} cores here) is the quickest way, no cluster is needed."
     return "Large for one machine: give --driver-memory, or use --engine submit with a cluster."
+
+
+def _algorithm(columns: int, config: Config) -> str:
+    """Say which algorithm suits a matrix with so many columns, by what each multiplies for a row of A."""
+    k = min(columns, config.k or columns)
+    r = min(columns, k + config.p)
+    of_exact = columns * (columns + 1) // 2
+    of_dssvd = 2 * columns * r * (config.q + 1)
+    if columns > _NARROW:
+        text = f"--algorithm dssvd suits: {columns} columns are many for exact, whose A'A is decomposed on the driver."
+        return text if config.k else text + " Give -k: computing all components of so many columns is slow."
+    if of_exact > of_dssvd:
+        return (
+            f"--algorithm dssvd suits: k + p = {r} is much less than the {columns} columns, "
+            f"which makes it about {of_exact / of_dssvd:.1f} times less work than exact."
+        )
+    passes = config.q + 1
+    return (
+        f"--algorithm exact suits {columns} columns: one pass, and about {of_dssvd / of_exact:.1f} times less work "
+        f"than dssvd, the default, with k + p = {r} and {passes} pass{'es' if passes > 1 else ''}."
+    )
+
+
+def _of_exchange(manifest: Manifest, config: Config) -> tuple[str, ...]:
+    if manifest.kind == "matrix":
+        return (_algorithm(manifest.groups[0].columns, config),)
+    of = "the matrix less the means of its columns" if manifest.centring == "columns" else "the matrix"
+    return (f"Factors of {of}, by {manifest.request.get('algorithm', 'dssvd')}.",)
 
 
 def _exchange_table(manifest: Manifest) -> Table:

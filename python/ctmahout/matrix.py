@@ -92,10 +92,13 @@ class SlicesLayout:
             block[volume.padding.reshape(z, -1)[:, pixels]] = 0.0
         return block.astype(np.float32)
 
-    def reconstruct(self, volume: Volume, v: NDArray[np.float64], weights: NDArray[np.float64]) -> Volume:
+    def reconstruct(
+        self, volume: Volume, v: NDArray[np.float64], weights: NDArray[np.float64], *, centred: bool = False
+    ) -> Volume:
         """Return the volume whose matrix is A V diag(weights) V', the rank reduced A.
 
-        Since U diag(s) V' = A V V', the tall factor U is never needed. Padding stays as it is.
+        Since U diag(s) V' = A V V', the tall factor U is never needed. Factors of A - 1 mu' give
+        1 mu' + (A - 1 mu') V diag(weights) V'. Padding stays as it is.
 
         Parameters
         ----------
@@ -104,18 +107,31 @@ class SlicesLayout:
         v : ndarray of shape (n, k), float64
         weights : ndarray of shape (k,), float64
             What is kept of each component: 1 all, 0 nothing.
+        centred : bool
+            Whether `v` is of A less the means mu of its columns.
         """
         z = self.columns
         projector = (v * weights) @ v.T
+        # What the projector would take of the mean is added back: mu - P mu. The slices' means are off A already, so
+        # mu is their rounding; but V is of the matrix that was written, whatever its means are.
+        mean = self._column_means(volume) if centred else np.zeros(z)
+        offset = self.means_hu + mean - projector @ mean
         out = np.array(volume.hu)
         flat = out.reshape(z, -1)
         for start in range(0, self.rows, _BLOCK):
             pixels = self.pixels[start : start + _BLOCK]
             a = self._centred(volume, pixels).astype(np.float64)
-            flat[:, pixels] = projector @ a + self.means_hu[:, None]
+            flat[:, pixels] = projector @ a + offset[:, None]
         if volume.padding is not None:
             out[volume.padding] = volume.hu[volume.padding]
         return volume.with_hu(out)
+
+    def _column_means(self, volume: Volume) -> NDArray[np.float64]:
+        """Return the means of A's columns."""
+        sums = np.zeros(self.columns)
+        for _, block in self.blocks(volume):
+            sums += block.sum(axis=0, dtype=np.float64)
+        return sums / self.rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the manifest keeps of the layout; the pixels follow from the series."""

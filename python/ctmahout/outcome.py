@@ -119,8 +119,11 @@ def run_manifest(
             for s in series
         ],
         "factors": {
-            key: manifest[key] for key in ("groups", "request", "writer", "timings_s", "warnings") if key in manifest
-        },
+            key: manifest[key]
+            for key in ("groups", "centring", "request", "writer", "timings_s", "warnings")
+            if key in manifest
+        }
+        | {"algorithm": found.algorithm},
         "numbers": dict(numbers),
         "phases_s": dict(phases_s),
         "python_peak_mib": _peak_mib(),

@@ -123,6 +123,7 @@ def factorise(
     request = Request(
         input=str(Path(matrix).absolute()),
         output=str(Path(factors).absolute()),
+        algorithm=config.algorithm,
         k=config.k,
         p=config.p,
         q=config.q,
@@ -154,7 +155,7 @@ def reconstruct(
 ) -> Denoised:
     """Write the denoised series from the series, its matrix directory and the factors: step three.
 
-    Parameters are those of `denoise`; k, p, q and the seed are the factors' own.
+    Parameters are those of `denoise`; algorithm, k, p, q and the seed are the factors' own.
 
     Raises
     ------
@@ -179,6 +180,7 @@ def dssvd(
     p: int = 15,
     q: int = 1,
     *,
+    algorithm: str = "dssvd",
     seed: int = 0,
     u: bool = False,
     engine: str = "py4j",
@@ -186,6 +188,8 @@ def dssvd(
     **options: Any,
 ) -> Factors:
     """Decompose a tall matrix with Mahout's distributed stochastic SVD: A is about U diag(s) V'.
+
+    Factors of "dspca" are of A - 1 mu': then A is about 1 mu' + U diag(s) V', with mu = A.mean(axis=0).
 
     Parameters
     ----------
@@ -197,6 +201,9 @@ def dssvd(
         Oversampling: the random projection has k + p columns (at most n).
     q : int
         Power iterations.
+    algorithm : str
+        "dssvd"; "exact": from A'A in one pass over A, for a few hundred columns at most, p and q count for nothing;
+        "dspca": the factors of A - 1 mu', where mu holds the means of the columns.
     seed : int
         Seed of the random projection.
     u : bool
@@ -217,7 +224,7 @@ def dssvd(
     Raises
     ------
     ConfigError
-        CTM_RANK_RANGE: k above n.
+        CTM_RANK_RANGE: k above n. CTM_REQUEST_INVALID: no such algorithm.
     ExchangeError, EngineError
 
     Notes
@@ -237,6 +244,7 @@ def dssvd(
         request = Request(
             input=str(source),
             output=str(target),
+            algorithm=algorithm,
             k=k,
             p=p,
             q=q,
@@ -308,7 +316,7 @@ def _reconstruct(
                 squared_norm=found.squared_norm,
                 noise_sd=float(made.layout["noise_sd_hu"]),
             )
-            after[text] = layout.reconstruct(volume, found.v, choice.weights)
+            after[text] = layout.reconstruct(volume, found.v, choice.weights, centred=found.centred)
             choices[text] = choice
         with timer.phase("write"):
             written = _write(after[text], output / strength.label, text, choice, found, config, when, timer.progress)
@@ -356,15 +364,28 @@ def _write(
 ) -> Written:
     request = found.manifest.request
     writer = found.manifest.writer
-    parameters = f"k={request['k'] or found.columns} p={request['p']} q={request['q']} seed={request['seed']}"
+    # Only what the numbers depend on: it goes into the identifiers.
+    names = ("seed",) if found.algorithm == "exact" else ("p", "q", "seed")
+    parameters = " ".join([f"k={request['k'] or found.columns}", *(f"{name}={request[name]}" for name in names)])
     maths = (
-        f"Apache Mahout {writer['mahout']} dssvd on Apache Spark" if "mahout" in writer else "numpy reference of dssvd"
+        f"Apache Mahout {writer['mahout']} {found.algorithm} on Apache Spark"
+        if "mahout" in writer
+        else f"numpy reference of {found.algorithm}"
     )
     derivation = Derivation(
         description=f"Denoised by ctmahout {__version__}: method {config.method}, strength {text} "
         f"({choice.rank} of {found.rank} components kept); {maths}, {parameters}.",
         # Of the engines only the family counts: every door to Mahout gives the same answer.
-        key=json.dumps([__version__, config.method, text, parameters, "mahout" if "mahout" in writer else "numpy"]),
+        key=json.dumps(
+            [
+                __version__,
+                config.method,
+                text,
+                found.algorithm,
+                parameters,
+                "mahout" if "mahout" in writer else "numpy",
+            ]
+        ),
         series_suffix=config.series_suffix,
         image_type_value2=config.image_type,
         series_number_offset=config.series_number_offset,

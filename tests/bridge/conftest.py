@@ -64,6 +64,7 @@ def matrices(tmp_path_factory):
         "zero": np.zeros((40, 3), np.float32),
         "column": random.standard_normal((50, 1)).astype(np.float32),
         "square": random.standard_normal((9, 9)),
+        "shifted": (made(np.geomspace(90, 4, 10), 1500, 10) + random.uniform(-50, 50, 10)).astype(np.float32),
     }
     for name, A in arrays.items():
         write_matrix(folder / name, [A], dtype=A.dtype.name, units="1", centring="none", layout={})

@@ -16,6 +16,11 @@ CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"
 BAD = json.loads((CONTRACT / "bad" / "index.json").read_text())
 DOORS = ["py4j", "user", "jpype", "submit", "numpy"]
 KINDS = ["double", "deficient", "zero", "column", "square"]
+# As in through_a_door.py.
+ALGORITHMS = ["exact-shifted", "dspca-shifted"]
+MORE = ["dssvd-shifted"] + [
+    f"{a}-{kind}" for a in ("exact", "dspca") for kind in ("double", "deficient", "zero", "column")
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +38,16 @@ def through(python, matrices, tmp_path_factory):
 
 
 def check(found, A):
-    """Check what holds for every decomposition."""
+    """Check what holds for every decomposition; A less its column means for dspca."""
     r = found.rank
     assert (found.s.shape, found.v.shape, found.u.shape) == ((r,), (A.shape[1], r), (A.shape[0], r))
-    assert found.u.dtype == A.dtype
+    assert found.u.dtype == found.manifest.dtype
     np.testing.assert_allclose(found.v.T @ found.v, np.eye(r), atol=1e-10)
-    np.testing.assert_allclose(found.u.T @ found.u, np.eye(r), atol=1e-10 if A.dtype == np.float64 else 1e-5)
+    np.testing.assert_allclose(found.u.T @ found.u, np.eye(r), atol=1e-10 if found.u.dtype == np.float64 else 1e-5)
     if r:
         assert (found.v[np.argmax(np.abs(found.v), axis=0), np.arange(r)] > 0).all()
     assert found.squared_norm == pytest.approx(np.linalg.norm(A.astype(np.float64)) ** 2, rel=1e-12)
+    assert found.centred == (found.algorithm == "dspca")
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -77,6 +83,33 @@ def test_hard_matrices(through, matrices, door, kind):
     np.testing.assert_allclose((found.u * found.s) @ found.v.T, A, atol=1e-6 * max(exact[0], 1))
 
 
+@pytest.mark.parametrize("name", [*ALGORITHMS, *MORE])
+@pytest.mark.parametrize("door", DOORS)
+def test_every_algorithm_is_numpys_svd_through_every_door(through, matrices, door, name):
+    if door == "submit" and name in MORE:
+        return  # each of its requests is an application of its own
+    algorithm, kind = name.split("-")
+    A = matrices[1][kind].astype(np.float64)
+    A -= A.mean(axis=0) if algorithm == "dspca" else 0.0
+    told, folder = through(door)
+    found = read_factors(folder / name)
+    check(found, A)
+    assert (found.algorithm, told[name]["request"]["algorithm"]) == (algorithm, algorithm)
+    assert told[name] == found.manifest.to_dict()
+    U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    rank = int(np.count_nonzero(s > 1e-12 * max(s[0], 1e-300)))
+    assert (found.rank, bool(found.warnings)) == (rank, rank < len(s))
+    strong = s[:rank] > 1e-8 * s[0]
+    np.testing.assert_allclose(found.s[strong], s[:rank][strong], rtol=1e-9 if kind != "double" else 1e-6)
+    if kind == "shifted":
+        np.testing.assert_allclose(np.abs(np.sum(found.v * Vt.T, axis=0)), 1, atol=1e-9)
+        np.testing.assert_allclose(np.abs(np.sum(found.u * U, axis=0)), 1, atol=1e-5)
+    np.testing.assert_allclose((found.u * found.s) @ found.v.T, A, atol=1e-6 * max(s[0], 1))
+    entry = told[name]["groups"][0]
+    assert entry["residual"] < 1e-6
+    assert entry["orthogonality_v"] < 1e-10
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_manifests_are_the_contracts(through, door):
     validator = Draft202012Validator(json.loads((CONTRACT / "manifest.schema.json").read_text()))
@@ -94,7 +127,8 @@ def test_the_same_fault_has_the_same_code_through_every_door(through, door):
     told, _ = through(door)
     assert told["bad"] == {name: BAD[name] for name in told["bad"]}
     assert told["refused"] == {code: code for code in told["refused"]}
-    wanted = ["plain-2"] if door == "submit" else [*KINDS, "plain-1", "plain-2", "plain-7"]
+    wanted = ["plain-2"] if door == "submit" else [*KINDS, *MORE, "plain-1", "plain-2", "plain-7"]
+    wanted += ALGORITHMS
     assert told["left"] == sorted(wanted)  # nothing partial, nothing of refused requests
 
 

@@ -6,7 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,40 +109,48 @@ def test_a_session_without_the_jar(python):
 # ---------------------------------------------------------------------------------------------------- a real cluster
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A standalone master and a worker with 2 cores, from the installed pyspark."""
+@contextmanager
+def standalone(folder, *workers):
+    """A standalone master from the installed pyspark, and a worker for each host and its cores: URL and processes."""
     spark = find_spark()
-    folder = tmp_path_factory.mktemp("cluster")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"spark://127.0.0.1:{port}"
     java = [str(find_java().path), "-cp", str(spark.home / "jars" / "*"), "-Xmx512m"]
-    common = ["--host", "127.0.0.1", "--webui-port", "0"]
     module = "org.apache.spark.deploy"
-    commands = [
-        [*java, f"{module}.master.Master", *common, "--port", str(port)],
-        [*java, f"{module}.worker.Worker", *common, "--cores", "2", "--memory", "2g", "--work-dir", str(folder), url],
+    commands = [("127.0.0.1", [f"{module}.master.Master", "--port", str(port)])]
+    commands += [
+        (host, [f"{module}.worker.Worker", "--cores", str(cores), "--memory", "2g", "--work-dir", str(folder), url])
+        for host, cores in workers
     ]
-    environment = {
-        **os.environ,
-        "SPARK_HOME": str(spark.home),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_SCALA_VERSION": spark.scala,
-    }
     processes = []
     try:
-        for number, command in enumerate(commands):
+        for number, (host, (name, *arguments)) in enumerate(commands):
+            environment = {
+                **os.environ,
+                "SPARK_HOME": str(spark.home),
+                "SPARK_LOCAL_IP": host,
+                "SPARK_SCALA_VERSION": spark.scala,
+            }
+            command = [*java, name, "--host", host, "--webui-port", "0", *arguments]
             log = (folder / f"{number}.log").open("wb")
             processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True))
             log.close()
             wait_for(folder / f"{number}.log", "Successfully registered" if number else "I have been elected leader")
-        yield url
+        yield url, processes
     finally:
         for process in reversed(processes):
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A master and a worker with 2 cores."""
+    with standalone(tmp_path_factory.mktemp("cluster"), ("127.0.0.1", 2)) as (url, _):
+        yield url
 
 
 def wait_for(log, text):
@@ -177,3 +188,129 @@ def test_a_session_on_a_cluster_with_the_jar_in_some_places(python, cluster, wha
     assert told["code"] == ("CTM_JAR_INVISIBLE" if where else "none")
     assert where in told.get("message", "")
     assert told["alive"] == 3
+
+
+# Speculation copies a task to another host only, and 127.0.0.2 is one.
+PAIR = [("127.0.0.1", 1), ("127.0.0.2", 1)]
+
+
+def through_submit(url, source, target, disturb=None, **conf):
+    """Decompose by spark-submit, and meanwhile `disturb`; give the events of what became of executors and tasks."""
+    events = target.with_suffix(".events")
+    events.mkdir()
+    disturbed = []
+
+    def later():
+        # The first jobs read the rows and keep them; then the power iterations begin, a job each.
+        deadline = time.monotonic() + 90
+        while len(lines(events, "SparkListenerJobEnd")) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        disturb()
+        disturbed.append(bool(list(target.parent.glob(f"{target.name}.partial-*"))))
+
+    thread = threading.Thread(target=later if disturb else lambda: disturbed.append(True))
+    thread.start()
+    settings = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.executor.memory": "512m",
+        "spark.executor.cores": "1",
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": events.as_uri(),
+        "spark.eventLog.compress": "false",
+    }
+    with connect("submit", master=url, conf=settings | conf) as door:
+        door.run(Request(str(source), str(target), k=20, p=30, q=12, partitions=9, want=("s", "v", "u")))
+    thread.join()
+    assert disturbed == [True], "the run was over before it was disturbed"
+    return lines(events, "SparkListenerExecutorRemoved"), lines(events, "SparkListenerTaskEnd")
+
+
+def lines(events, kind):
+    """Return the events of a kind from Spark's event log, also while it is being written."""
+    files = [path for path in events.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    found = [line for path in files for line in path.read_text(errors="replace").splitlines() if f'"{kind}"' in line]
+    return [json.loads(line) for line in found if line.endswith("}")]
+
+
+def check_same(one, other):
+    """Check that two factors directories hold the same bits."""
+    one, other = read_factors(one), read_factors(other)
+    for name in ("s", "v", "u"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert one.manifest.groups[0].checksums == other.manifest.groups[0].checksums
+
+
+@pytest.fixture(scope="module")
+def tall(tmp_path_factory):
+    """Too much for one task, and some seconds of work in twenty jobs."""
+    path = tmp_path_factory.mktemp("tall") / "m"
+    A = np.random.default_rng(3).standard_normal((90_000, 100), np.float32)
+    A *= np.geomspace(100, 1, 100, dtype=np.float32)
+    write_matrix(path, [A], units="1", centring="none", layout={})
+    return path
+
+
+def executors_of(worker):
+    """Return the processes that a worker has started."""
+    return [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if parent(p) == worker.pid]
+
+
+def parent(stat):
+    with suppress(OSError):
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    return None
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A cluster of two workers: its URL, and the second of them."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with standalone(folder, *PAIR) as (url, (_, _, worker)):
+        yield url, worker
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tall, tmp_path_factory):
+    """The factors that two workers give when nothing happens."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with standalone(folder, *PAIR) as (url, _):
+        _, tasks = through_submit(url, tall, folder / "f")
+    assert {task["Task Info"]["Host"] for task in tasks} == {host for host, _ in PAIR}
+    assert not any(task["Task Info"]["Failed"] or task["Task Info"]["Speculative"] for task in tasks)
+    return folder / "f"
+
+
+def test_tasks_that_are_done_twice_change_no_bit(pair, tall, undisturbed, tmp_path):
+    url, worker = pair
+
+    def stand_still():
+        for _ in range(3):
+            for number in executors_of(worker):
+                os.kill(number, signal.SIGSTOP)
+            time.sleep(1.5)
+            for number in executors_of(worker):
+                os.kill(number, signal.SIGCONT)
+            time.sleep(0.3)
+
+    speculation = {"interval": "50ms", "quantile": "0.3", "multiplier": "1.2"}
+    conf = {"spark.speculation": "true"} | {f"spark.speculation.{key}": value for key, value in speculation.items()}
+    _, tasks = through_submit(url, tall, tmp_path / "f", stand_still, **conf)
+    assert any(task["Task Info"]["Speculative"] for task in tasks)
+    check_same(tmp_path / "f", undisturbed)
+
+
+def test_a_worker_that_is_killed_in_mid_job_changes_no_bit(pair, tall, undisturbed, tmp_path):
+    url, worker = pair
+
+    def kill():
+        assert executors_of(worker)
+        os.killpg(worker.pid, signal.SIGKILL)
+
+    lost, tasks = through_submit(url, tall, tmp_path / "f", kill)
+    assert len(lost) >= 1
+    hosts = [task["Task Info"]["Host"] for task in tasks if not task["Task Info"]["Failed"]]
+    assert len(set(hosts)) == 2
+    assert set(hosts[-9:]) == {"127.0.0.1"}  # which did the other's work as well
+    check_same(tmp_path / "f", undisturbed)

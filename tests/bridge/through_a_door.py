@@ -11,6 +11,9 @@ from ctmahout.errors import CtmahoutError
 CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"
 # Every request of the submit door is an application of its own, with the start of a JVM: a few must do.
 A_FEW = ("flipped-bit", "version-2")
+# Beside dssvd, which all the others go by: what each algorithm is for, and where its short way is not good enough.
+ALGORITHMS = [(algorithm, "shifted") for algorithm in ("exact", "dspca")]
+HARD = [(algorithm, kind) for algorithm in ("exact", "dspca") for kind in ("double", "deficient", "zero", "column")]
 
 
 @contextmanager
@@ -71,6 +74,10 @@ def main(name, matrices, output, master="local[2]"):
                 continue
             made = Request(str(matrices / kind), str(output / kind), q=1, want=("s", "v", "u"))
             told[kind] = door.run(made)
+        for algorithm, kind in ALGORITHMS if name == "submit" else [("dssvd", "shifted"), *ALGORITHMS, *HARD]:
+            target = str(output / f"{algorithm}-{kind}")
+            made = Request(str(matrices / kind), target, algorithm=algorithm, want=("s", "v", "u"), partitions=3)
+            told[f"{algorithm}-{kind}"] = door.run(made)
         bad = A_FEW if name == "submit" else json.loads((CONTRACT / "bad" / "index.json").read_text())
         told["bad"] = {each: code_of(door, CONTRACT / "bad" / each, output / "bad") for each in bad}
         plain = matrices / "plain"

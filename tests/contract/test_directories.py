@@ -118,6 +118,28 @@ def test_what_the_numpy_door_writes_is_the_contracts(golden, tmp_path, want):
     assert (tmp_path / "f" / "u").exists() == ("u" in want)
 
 
+@pytest.mark.parametrize("algorithm", ["dssvd", "exact", "dspca"])
+def test_the_manifest_says_by_which_algorithm_and_of_what(golden, tmp_path, algorithm):
+    answer = connect("numpy").run(Request(str(golden), str(tmp_path / "f"), algorithm=algorithm, groups=(0,)))
+    schema("manifest").validate(answer)
+    assert answer["request"]["algorithm"] == algorithm
+    assert answer["centring"] == ("columns" if algorithm == "dspca" else "none")
+    found = read_factors(tmp_path / "f")
+    assert (found.algorithm, found.centred) == (algorithm, algorithm == "dspca")
+    A = MATRIX[:, :2].astype(np.float64)
+    A -= A.mean(axis=0) if algorithm == "dspca" else 0.0
+    assert found.squared_norm == pytest.approx(np.linalg.norm(A) ** 2, rel=1e-12)
+    np.testing.assert_allclose(found.s, np.linalg.svd(A, compute_uv=False), rtol=1e-12)
+    assert answer["groups"][0]["residual"] < 1e-7
+
+
+def test_factors_of_before_there_was_a_choice_are_of_dssvd():
+    for name in ("python-factors", "jvm-factors-float32"):
+        found = read_factors(CONTRACT / "golden" / name)
+        if "algorithm" not in found.manifest.request:
+            assert (found.algorithm, found.centred) == ("dssvd", False)
+
+
 def test_what_a_request_can_be_refused_for(golden, tmp_path):
     door, out = connect("numpy"), str(tmp_path / "f")
     assert code_of(door.run, Request(str(golden), out, groups=(0, 7))) == "CTM_EXCHANGE_GROUP_UNKNOWN"
@@ -133,10 +155,33 @@ def test_what_a_request_can_be_refused_for(golden, tmp_path):
 
 
 SOUND = {"input": "/in", "output": "/out"}
-VALUES = [None, True, "all", "text", "", -1, 0, 1, 20, 21, 1 << 60, 1.5, [], [0], [0, 0], ["s"], ["v"], ["s", "v", "x"]]
+VALUES = [
+    None,
+    True,
+    "all",
+    "dssvd",
+    "exact",
+    "dspca",
+    "svd",
+    "text",
+    "",
+    -1,
+    0,
+    1,
+    20,
+    21,
+    1 << 60,
+    1.5,
+    [],
+    [0],
+    [0, 0],
+    ["s"],
+    ["v"],
+    ["s", "v", "x"],
+]
 
 
-@pytest.mark.parametrize("key", ["groups", "k", "p", "q", "seed", "want", "partitions", "overwrite"])
+@pytest.mark.parametrize("key", ["groups", "algorithm", "k", "p", "q", "seed", "want", "partitions", "overwrite"])
 def test_a_request_is_refused_exactly_where_the_schema_refuses_it(key):
     """One text, two checks: the dataclass and the schema agree on every value that JSON can write both ways."""
     for value in VALUES:

@@ -42,6 +42,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(tmp_path):
         {"k": True},
         {"p": -1},
         {"engine": "mahout"},
+        {"algorithm": "svd"},
         {"strength": ()},
         {"lenient": 1},
         {"seed": 1.5},

@@ -139,6 +139,17 @@ def test_higher_minor_versions_and_unknown_fields_are_fine(tmp_path):
     assert read_manifest(tmp_path / "m").to_dict()["colour"] == "blue"
 
 
+@pytest.mark.parametrize("algorithm", [None, "dssvd", "exact", "dspca"])
+def test_factors_say_of_what_they_are(tmp_path, algorithm):
+    """A step of one's own passes the request on, and so says that its factors are of the centred matrix."""
+    request = {"want": ["s", "v"]} | ({} if algorithm is None else {"algorithm": algorithm})
+    about = {"input_sha256": "0" * 64, "engine": "numpy", "timings_s": {}, "dtype": "float64"}
+    made = write_factors(tmp_path / "f", [factors(u=False)], request=request, **about)
+    assert made.centring == ("columns" if algorithm == "dspca" else "none")
+    found = read_factors(tmp_path / "f")
+    assert (found.algorithm, found.centred) == (algorithm or "dssvd", algorithm == "dspca")
+
+
 def factors(group=0, m=40, n=7, r=3, u=True):
     A = matrix(m, n, np.float64, seed=group)
     U, s, Vt = np.linalg.svd(A, full_matrices=False)

@@ -72,6 +72,30 @@ def test_columns_have_zero_mean_and_padding_weighs_nothing(case):
         assert np.array_equal(matrix(SlicesLayout.of(volume(other, padding)), volume(other, padding)), a)
 
 
+@settings(deadline=None)
+@given(volumes, st.integers(0, 6))
+def test_centred_factors_give_back_the_mean_and_the_rank_reduced_rest(case, keep):
+    """By dspca A is about 1 mu' + (A - 1 mu') V V'; here mu is far from 0, as a step of somebody's own may leave it."""
+    hu, padding = case
+    v = volume(hu, padding)
+    try:
+        found = SlicesLayout.of(v)
+    except InputError:
+        return
+    layout = SlicesLayout(found.shape, found.pixels, found.means_hu - 500.0)
+    a = matrix(layout, v).astype(np.float64)
+    mu = a.mean(axis=0)
+    vt = np.linalg.svd(a - mu, full_matrices=False)[2]
+    weights = (np.arange(len(vt)) < keep).astype(float)
+    back = layout.reconstruct(v, vt.T, weights, centred=True)
+    expected = mu + (a - mu) @ (vt.T * weights) @ vt
+    stays = np.zeros(a.shape, bool) if padding is None else padding.reshape(len(hu), -1).T[layout.pixels]
+    found = back.hu.reshape(len(hu), -1).T[layout.pixels].astype(np.float64) - layout.means_hu
+    np.testing.assert_allclose(found[~stays], expected[~stays], atol=0.01)
+    if keep >= len(vt):
+        np.testing.assert_allclose(back.hu, hu, atol=0.01)
+
+
 def test_weights_of_zero_leave_the_mean_of_each_slice():
     hu = np.random.default_rng(0).normal(size=(3, 5, 7)).astype(np.float32)
     layout = SlicesLayout.of(volume(hu))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctmahout.errors import ConfigError
-from ctmahout.reference import dssvd
+from ctmahout.reference import decompose, dspca, dssvd, exact
 
 
 def with_singular_values(s, m, n, seed=0):
@@ -108,12 +108,104 @@ def test_degenerate_matrices(A, rank, q):
     np.testing.assert_allclose((found.u * found.s) @ found.v.T, A, atol=1e-6 * max(1, np.abs(A).max()))
 
 
+# ---------------------------------------------------------------------------------------------------- exact and dspca
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [1, 7, 20])
+def test_exact_is_exact(dtype, k):
+    A = np.random.default_rng(3).standard_normal((500, 20)).astype(dtype)
+    found = exact(A, k)
+    check(A, found, k)
+    U, s, Vt = np.linalg.svd(A.astype(np.float64), full_matrices=False)
+    np.testing.assert_allclose(found.s, s[:k], rtol=1e-13)
+    np.testing.assert_allclose(np.abs(np.sum(found.v * Vt[:k].T, axis=0)), 1, atol=1e-12)
+    np.testing.assert_allclose(np.abs(np.sum(found.u * U[:, :k], axis=0)), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("least", [0.9, 1.01e-3, 0.99e-3, 1e-8, 1e-14])
+def test_exact_keeps_the_digits_that_squares_lose(least):
+    """To 1e-3 by A'A, beyond by a square projection; U is orthonormal to rounding on both sides of the border."""
+    s = np.geomspace(1, least, 30)
+    A = with_singular_values(s, 2000, 30)
+    found = exact(A)
+    check(A, found, 30)
+    told = s[: found.s.size] > 1e-8
+    assert told.sum() == np.count_nonzero(s > 1e-8)
+    np.testing.assert_allclose(found.s[told], s[: found.s.size][told], rtol=1e-6 if least < 1e-4 else 1e-9)
+
+
+def test_exact_needs_no_more_digits_than_the_components_asked_for():
+    """Below the k asked for the spectrum may fall to nothing: that is not a reason to do it in another way."""
+    A = with_singular_values(np.array([3.0, 2.0, 1.0, 1e-9]), 300, 4)
+    found = exact(A, 3)
+    check(A, found, 3)
+    np.testing.assert_allclose(found.s, [3, 2, 1], rtol=1e-13)
+
+
+def centred(A):
+    return A.astype(np.float64) - A.mean(axis=0, dtype=np.float64)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("q", [0, 1, 2])
+@pytest.mark.parametrize("mean", [0.0, 3.0, -1e5])
+def test_dspca_is_the_svd_of_the_centred_matrix(dtype, q, mean):
+    A = (np.random.default_rng(3).standard_normal((500, 20)) + mean).astype(dtype)
+    kept = A.copy()
+    found = dspca(A, q=q)
+    C = centred(A)
+    tolerance = 1e-12 * max(1.0, abs(mean))
+    np.testing.assert_allclose(found.s, np.linalg.svd(C, compute_uv=False), rtol=tolerance)
+    np.testing.assert_allclose(found.v.T @ found.v, np.eye(20), atol=1e-12)
+    np.testing.assert_allclose(found.u.T @ found.u, np.eye(20), atol=1e-12 if dtype == np.float64 else 1e-5)
+    assert found.squared_norm == pytest.approx(np.linalg.norm(C) ** 2, rel=tolerance)
+    np.testing.assert_allclose((found.u * found.s) @ found.v.T, C, atol=1e-5 if dtype == np.float32 else 1e-9)
+    np.testing.assert_array_equal(A, kept)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1024.0, 1e-300, 1e300, 1 / 3])
+def test_dspca_finds_nothing_in_constant_columns(value):
+    """What is left of a mean that has no exact sum is no direction."""
+    found = dspca(np.full((1000, 4), value))
+    assert found.s.size == 0
+    assert found.warnings
+    A = np.full((1000, 4), value if abs(value) < 1e10 else 0.1)
+    A[:, 1] += np.random.default_rng(0).standard_normal(1000)
+    assert dspca(A).s.size == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(n=st.integers(1, 8), extra=st.integers(0, 30), seed=st.integers(0, 2**32), data=st.data())
+@pytest.mark.parametrize("algorithm", ["dssvd", "exact", "dspca"])
+def test_every_algorithm_on_any_shape(algorithm, n, extra, seed, data):
+    k = data.draw(st.integers(1, n))
+    A = np.random.default_rng(seed).standard_normal((n + extra, n)) + 0.5
+    found = decompose(algorithm, A, k, 20, 1, seed)
+    C = centred(A) if algorithm == "dspca" else A
+    s = np.linalg.svd(C, compute_uv=False)
+    rank = min(k, int(np.count_nonzero(s > 1e-12 * max(s[0], 1))))
+    assert (found.s.size, bool(found.warnings)) == (rank, rank < k)
+    np.testing.assert_allclose(found.s, s[:rank], rtol=1e-8)
+    np.testing.assert_allclose(found.u.T @ found.u, np.eye(rank), atol=1e-12)
+    np.testing.assert_allclose(C @ found.v, found.u * found.s, atol=1e-8 * max(1.0, s[0]))
+
+
+@pytest.mark.parametrize("algorithm", ["dssvd", "exact", "dspca"])
+@pytest.mark.parametrize("k", [0, 7])
+def test_every_algorithm_refuses_k_out_of_range(algorithm, k):
+    with pytest.raises(ConfigError, match="CTM_RANK_RANGE"):
+        decompose(algorithm, np.ones((9, 6)), k)
+
+
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-30, 1e30, 1e150, 1e300])
 def test_extreme_scales_do_not_change_the_digits(scale):
     A = np.random.default_rng(0).standard_normal((200, 9))
     found = dssvd(A * scale, k=4, q=3)
     with np.errstate(over="ignore", under="ignore"):
         np.testing.assert_allclose(found.s / scale, dssvd(A, k=4, q=3).s, rtol=1e-10)
+        np.testing.assert_allclose(exact(A * scale).s / scale, exact(A).s, rtol=1e-10)
+        np.testing.assert_allclose(dspca(A * scale).s / scale, dspca(A).s, rtol=1e-10)
 
 
 def test_columns_of_very_different_size():

@@ -61,7 +61,7 @@ def report(path, before, strengths=("auto",)):
         "config": {"method": "slices"},
         "source": {"shape": list(before.shape)},
         "phases_s": {"read": 1.0},
-        "factors": {"writer": {"name": "ctmahout"}},
+        "factors": {"writer": {"name": "ctmahout"}, "algorithm": "dspca"},
     }
     write_report(
         path,
@@ -86,6 +86,7 @@ def test_it_is_whole_works_offline_and_shows_every_picture(tmp_path, strengths):
     assert all(link.startswith("data:image/") for link in found.links)
     assert not re.search(r"https?://", text)
     assert "not for diagnosis" in text
+    assert "<td>dspca</td>" in text
     assert "&lt;b&gt;mind" in text
     for window in ("W1500 L-600", "W400 L40", "W1800 L400"):
         assert window in text

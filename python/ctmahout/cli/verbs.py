@@ -15,7 +15,7 @@ from .output import print_json, print_table, progress_bar
 __all__ = ["ctmahout"]
 
 _READ = ("series", "lenient", "workers")
-_DECOMPOSE = ("k", "p", "q", "seed", "engine", "master", "partitions", "driver_memory", "jar")
+_DECOMPOSE = ("algorithm", "k", "p", "q", "seed", "engine", "master", "partitions", "driver_memory", "jar")
 _WRITE = ("strength", "report", "timestamp", "image_type", "series_suffix", "series_number_offset")
 
 
@@ -66,16 +66,18 @@ def prepare(config: Config, as_json: bool, **paths: Path) -> None:
 @configured(*_DECOMPOSE, "overwrite")
 @json_option
 def dssvd(config: Config, as_json: bool, matrix: Path, factors: Path) -> None:
-    """Step two: decompose the directory MATRIX with Mahout's dssvd; FACTORS gets s and V."""
+    """Step two: decompose the directory MATRIX with Mahout; FACTORS gets s and V."""
     from ..pipeline import factorise
 
     manifest = factorise(matrix, factors, config)
     if as_json:
         print_json(manifest)
         return
+    algorithm = manifest["request"].get("algorithm", "dssvd")
+    centred = " less the column means" if manifest.get("centring") == "columns" else ""
     for group in manifest["groups"]:
         click.echo(
-            f"{factors}: {group['rank']} components of {group['rows']} x {group['columns']}, "
+            f"{factors}: {group['rank']} components of {group['rows']} x {group['columns']}{centred} by {algorithm}, "
             f"relative residual {group['residual']:.3g}, |V'V - I| {group['orthogonality_v']:.1g}"
         )
     for warning in manifest.get("warnings", ()):

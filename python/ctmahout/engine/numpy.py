@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrix, write_factors
 from ..exchange.manifest import pick
-from ..reference import dssvd
+from ..reference import decompose
 from ..staging import refuse_existing, refuse_overlap
 from .request import Request
 
@@ -67,7 +67,8 @@ def _decomposed(
         start = time.perf_counter()
         A = read_matrix(source, group)
         read = time.perf_counter()
-        found = dssvd(A, request.k, request.p, request.q, request.seed, want_u="u" in request.want, group=group)
+        parameters = (request.k, request.p, request.q, request.seed)
+        found = decompose(request.algorithm, A, *parameters, want_u="u" in request.want, group=group)
         timings["read"] += read - start
         timings["dssvd"] += time.perf_counter() - read
         yield Svd(

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..config import ALGORITHMS
 from ..errors import ConfigError
 
 __all__ = ["Request"]
@@ -27,6 +28,8 @@ class Request:
         Absolute paths or URIs of a matrix directory and of the factors directory to write.
     groups : tuple of int or None
         Groups of the matrix directory; None: all.
+    algorithm : str
+        "dssvd"; "exact": from A'A in one pass, p and q count for nothing; "dspca": dssvd of A less its column means.
     k : int or None
         Components to compute; None: as many as there are columns.
     p : int
@@ -51,6 +54,7 @@ class Request:
     input: str
     output: str
     groups: tuple[int, ...] | None = None
+    algorithm: str = "dssvd"
     k: int | None = None
     p: int = 15
     q: int = 1
@@ -71,6 +75,8 @@ class Request:
                 _integer("a group", group, 0, (1 << 31) - 1)
             if not self.groups or len(set(self.groups)) < len(self.groups):
                 raise _expected("groups", list(self.groups), "each group once, and one at least")
+        if self.algorithm not in ALGORITHMS:
+            raise _expected("algorithm", self.algorithm, "one of " + ", ".join(ALGORITHMS))
         if self.k is not None:
             _integer("k", self.k, 1, (1 << 63) - 1)
         _integer("p", self.p, 0, (1 << 31) - 1)
@@ -98,7 +104,14 @@ class Request:
     def parameters(self) -> dict[str, Any]:
         """Return the part that the numbers depend on, for the manifest of the factors."""
         want = ["s", "v", "u"] if "u" in self.want else ["s", "v"]
-        return {"k": self.k, "p": self.p, "q": self.q, "seed": self.seed, "want": want}
+        return {
+            "algorithm": self.algorithm,
+            "k": self.k,
+            "p": self.p,
+            "q": self.q,
+            "seed": self.seed,
+            "want": want,
+        }
 
 
 def _expected(key: str, value: object, expected: str) -> ConfigError:

@@ -74,6 +74,16 @@ class Factors(Svd):
 
     manifest: Manifest = field(repr=False)
 
+    @property
+    def algorithm(self) -> str:
+        """What made them: "dssvd", "exact" or "dspca"; the first, where a manifest does not say."""
+        return str(self.manifest.request.get("algorithm", "dssvd"))
+
+    @property
+    def centred(self) -> bool:
+        """Whether they are of A less the mean of each of its columns."""
+        return self.manifest.centring == "columns"
+
 
 def write_factors(
     path: str | Path,
@@ -96,7 +106,7 @@ def write_factors(
     dtype : str
         Element type of the matrix, in which U is stored.
     request : mapping
-        k, p, q, seed and want.
+        algorithm, k, p, q, seed and want. By "dspca" the factors are of the matrix less its column means.
     input_sha256 : str
         ``sha256`` of the matrix's manifest.
     engine : str
@@ -130,6 +140,7 @@ def write_factors(
                 "exchange_version": VERSION,
                 "dtype": dtype,
                 "groups": entries,
+                "centring": "columns" if request.get("algorithm") == "dspca" else "none",
                 "request": dict(request),
                 "input_sha256": input_sha256,
                 "writer": {"name": "ctmahout", "version": __version__, "engine": engine},

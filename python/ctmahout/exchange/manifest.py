@@ -66,11 +66,12 @@ class Manifest:
         In ascending order.
     units : str or None
     centring : str or None
-        "none" or "columns".
+        "none" or "columns": of a matrix, what its writer took off; of factors, whether they are of the matrix less the
+        mean of each column.
     layout : dict
         What inverts the matrix into a volume.
     request : dict
-        Of factors: k, p, q, seed, want.
+        Of factors: algorithm, k, p, q, seed, want.
     input_sha256 : str or None
         Of factors: of the manifest file of the matrix.
     writer : dict

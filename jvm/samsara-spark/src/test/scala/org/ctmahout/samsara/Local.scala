@@ -8,9 +8,27 @@ import org.apache.spark.rdd.RDD
 
 /** One local Spark for the suites of this JVM, with its default serializer, as a user's session would be. */
 object Local {
-  lazy val sc: SparkContext = {
-    val sc = new SparkContext(new SparkConf().setMaster("local[2]").setAppName("samsara-spark tests"))
+  private var running: Option[SparkContext] = None
+
+  /** Started when it is first used, and again after a suite had one of its own. */
+  def sc: SparkContext = synchronized {
+    running.filterNot(_.isStopped).getOrElse(started("local[2]"))
+  }
+
+  /** A Spark of another kind, instead of the one that runs: a JVM has one at a time. */
+  def withSpark[T](master: String, settings: (String, String)*)(body: SparkContext => T): T = synchronized {
+    running.foreach(_.stop())
+    val sc = started(master, settings: _*)
+    try body(sc)
+    finally sc.stop()
+  }
+
+  private def started(master: String, settings: (String, String)*): SparkContext = {
+    val conf = new SparkConf().setMaster(master).setAppName("samsara-spark tests")
+    for ((key, value) <- settings) conf.set(key, value)
+    val sc = new SparkContext(conf)
     sc.setLogLevel("ERROR")
+    running = Some(sc)
     sc
   }
 
