@@ -5,26 +5,29 @@ import org.apache.spark.SparkContext
 /** The manifest of a factors directory, which is also what the caller gets (contract/v1/manifest.schema.json). */
 private[bridge] object Answer {
 
+  /** @param s the checksums of the singular values of each group */
   def text(
       request: Request,
       input: MatrixManifest,
       results: Seq[GroupResult],
-      checksums: Map[Int, Map[String, String]],
+      s: Map[Int, String],
+      partitions: Int,
       seconds: Seq[(String, Double)],
       sc: SparkContext): String = {
     val json = Json.newObject()
     json.put("kind", "factors").put("exchange_version", Manifest.Version).put("dtype", input.dtype.name)
+    json.put("centring", if (request.algorithm.isCentred) "columns" else "none")
     val groups = json.putArray("groups")
     results.foreach { r =>
       val g = r.group
       val one = groups.addObject().put("group", g.group).put("rows", g.rows).put("columns", g.columns)
-      one.put("rank", r.factors.s.length)
-      val sums = one.putObject("checksums")
-      checksums(g.group).foreach { case (part, sum) => sums.put(part, sum) }
-      one.put("squared_norm", r.cached.squaredNorm)
-      one.put("residual", residual(r.cached.squaredNorm, r.factors.s))
-      one.put("orthogonality_v", r.factors.orthogonalityV)
-      r.u.foreach(u => one.put("orthogonality_u", u.orthogonality))
+      one.put("rank", r.s.length)
+      val sums = one.putObject("checksums").put("s", s(g.group))
+      for (part <- Seq("v", "u"); sum <- r.checksums.get(part)) sums.put(part, sum)
+      one.put("squared_norm", r.squaredNorm)
+      one.put("residual", residual(r.squaredNorm, r.s))
+      one.put("orthogonality_v", r.orthogonalityV)
+      r.orthogonalityU.foreach(u => one.put("orthogonality_u", u))
     }
     json.set[com.fasterxml.jackson.databind.JsonNode]("request", request.parameters)
     json.put("input_sha256", input.sha256)
@@ -33,9 +36,9 @@ private[bridge] object Answer {
     val timings = json.putObject("timings_s")
     seconds.foreach { case (phase, s) => timings.put(phase, math.rint(s * 1000) / 1000) }
     json.put("application_id", sc.applicationId)
-    json.put("partitions", results.map(_.cached.blocks.getNumPartitions).max)
+    json.put("partitions", partitions)
     val warnings = json.putArray("warnings")
-    for (r <- results; warning <- r.factors.warnings)
+    for (r <- results; warning <- r.warnings)
       warnings.add(if (results.size > 1) s"Group ${r.group.group}: $warning" else warning)
     Json.mapper.writeValueAsString(json)
   }

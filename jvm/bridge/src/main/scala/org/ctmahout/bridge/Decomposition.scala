@@ -3,70 +3,60 @@ package org.ctmahout.bridge
 import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
-import org.apache.spark.rdd.RDD
 import org.ctmahout.samsara._
 
-/**
- * A is about U diag(s) V'. U is on the cluster, computed when it is used, until `release`.
- *
- * @param v
- *   one array of rank values for each column of A
- */
-private[bridge] final class Factors(
-    val s: Array[Double],
-    val v: Array[Array[Double]],
-    val orthogonalityV: Double,
-    val warnings: Seq[String],
-    makeU: => TallFactor,
-    val release: () => Unit) {
-  lazy val u: TallFactor = makeU
-}
-
-/** U: number and values of each row, and the largest entry of |U'U - I|. */
-private[bridge] final case class TallFactor(rows: RDD[(Long, Array[Double])], orthogonality: Double)
-
-/** Mahout's decomposition of a group: the one file of the bridge that knows Mahout. */
+/** Mahout's decomposition of a group, on a cluster or in a task: the one file of the bridge that knows Mahout's algebra. */
 private[bridge] object Decomposition {
 
-  def of(cached: CachedGroup, k: Int, p: Int, q: Int, seed: Long): Factors = {
-    val group = cached.group
-    val columns = group.columns
-    val blocks = cached.blocks.map { b =>
-      // Wrapped, not copied: the store keeps the arrays, and the engine computes on them where they are.
-      val matrix: Matrix = b.values match {
-        case floats: Array[Float] => new FloatBlock(b.rows.length, columns, floats)
-        case doubles => new DenseBlock(b.rows.length, columns, doubles.asInstanceOf[Array[Double]])
-      }
-      (b.rows, matrix)
+  /** Rows of a group as the engine wants them: wrapped, not copied. */
+  def block(b: RowBlock, columns: Int): (Array[Long], Matrix) = {
+    val matrix: Matrix = b.values match {
+      case floats: Array[Float] => new FloatBlock(b.rows.length, columns, floats)
+      case doubles => new DenseBlock(b.rows.length, columns, doubles.asInstanceOf[Array[Double]])
     }
-    val samsara = new ClusterContext(blocks.sparkContext)
-    try {
-      val svd = StochasticSvd(samsara.drm[Long](blocks, group.rows, columns), k, p, q, seed)
-      val v = Array.tabulate(columns, svd.rank)((i, j) => svd.v.getQuick(i, j))
-      new Factors(svd.s, v, svd.orthogonality, svd.warnings, tall(svd.u, svd.rank), () => samsara.close())
-    } catch {
-      case e: Throwable =>
-        samsara.close()
-        throw e
+    (b.rows, matrix)
+  }
+
+  def of(a: CheckpointedDrm[Long], request: Request): Svd[Long] = {
+    val k = request.k.fold(a.ncol)(_.toInt)
+    request.algorithm match {
+      case Algorithm.Dssvd => StochasticSvd(a, k, request.p, request.q, request.seed)
+      case Algorithm.Exact => ExactSvd(a, k, request.seed)
+      case Algorithm.Dspca => StochasticSvd.centred(a, k, request.p, request.q, request.seed)
     }
   }
 
-  private def tall(lazily: DrmLike[Long], rank: Int): TallFactor = {
-    val u = lazily.checkpoint(CacheHint.NONE)
-    val rows = u.asInstanceOf[DistributedRows[Long]].rdd.flatMap { case (numbers, matrix) =>
-      val block = Products.block(matrix)
-      numbers.indices.iterator.map { i =>
-        val values = new Array[Double](rank)
-        block.copyRows(i, 1, values)
-        (numbers(i), values)
-      }
+  /** |A|^2 of the matrix that was decomposed: of A, or of A less the means of its columns. */
+  def squaredNorm(a: CheckpointedDrm[Long], ofA: Double, request: Request): Double =
+    if (request.algorithm.isCentred) {
+      val means = a.colMeans()
+      math.max(0.0, ofA - a.nrow * means.dot(means))
+    } else ofA
+
+  /** One array of rank values for each column of A. */
+  def v(svd: Svd[Long]): Array[Array[Double]] = Array.tabulate(svd.v.rowSize, svd.rank)((i, j) => svd.v.getQuick(i, j))
+
+  def u(svd: Svd[Long], hint: CacheHint.CacheHint): DistributedRows[Long] =
+    svd.u.checkpoint(hint).asInstanceOf[DistributedRows[Long]]
+
+  /** Number and values of each row of a block. */
+  def rows(keyed: (Array[Long], Matrix)): Iterator[(Long, Array[Double])] = {
+    val (numbers, matrix) = keyed
+    val block = Products.block(matrix)
+    numbers.indices.iterator.map { i =>
+      val values = new Array[Double](block.columnSize)
+      block.copyRows(i, 1, values)
+      (numbers(i), values)
     }
-    TallFactor(rows, if (rank == 0) 0.0 else distanceToIdentity((u.t %*% u).collect))
   }
 
-  private def distanceToIdentity(gram: Matrix): Double = {
-    val errors = for (i <- 0 until gram.rowSize; j <- 0 until gram.columnSize)
-      yield math.abs(gram.getQuick(i, j) - (if (i == j) 1.0 else 0.0))
-    errors.max
-  }
+  /** The largest entry of |U'U - I|. */
+  def orthogonality(u: DrmLike[Long]): Double =
+    if (u.ncol == 0) 0.0
+    else {
+      val gram = (u.t %*% u).collect
+      val errors = for (i <- 0 until gram.rowSize; j <- 0 until gram.columnSize)
+        yield math.abs(gram.getQuick(i, j) - (if (i == j) 1.0 else 0.0))
+      errors.max
+    }
 }

@@ -18,10 +18,10 @@ private[bridge] final case class CachedGroup(group: MatrixGroup, blocks: RDD[Row
  * @param session
  *   a session of our own, since settings of SQL decide how Parquet is read (see [[ReadingSession]])
  */
-private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem, manifest: MatrixManifest) {
+private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem, val manifest: MatrixManifest) {
   import ExchangeReader._
 
-  private val path = Manifest.shown(manifest.path)
+  val path: String = Manifest.shown(manifest.path)
 
   private lazy val files = {
     val found = PartFiles.list(fs, manifest.path)
@@ -40,7 +40,7 @@ private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem
     try {
       val checks = readingFrom(path)(blocks.mapPartitions(b => Iterator(RowCheck.sum(b.map(_.check)))).collect())
       val check = RowCheck.sum(checks.iterator)
-      verify(group, check, blocks)
+      GroupCheck.refusal(path, group, check)(RowDiagnosis.of(blocks.map(_.rows), group.rows)).foreach(r => throw r.error)
       CachedGroup(group, blocks, check.squaredNorm)
     } catch {
       case e: Throwable =>
@@ -49,47 +49,20 @@ private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem
     }
   }
 
-  private def blocksOf[T](group: MatrixGroup, partitions: Int, values: Values[T]): RDD[RowBlock] = {
-    val rows = this.rows(group, partitions)
-    val parts = if (rows.getNumPartitions > partitions) rows.coalesce(partitions) else rows
-    parts.mapPartitions(new RowBlocks(_, group, values))
-  }
+  private def blocksOf[T](group: MatrixGroup, partitions: Int, values: Values[T]): RDD[RowBlock] =
+    rows(Seq(group), partitions).mapPartitions(new RowBlocks(_, group, values))
 
-  /** The rows of a group: number, values. */
-  private def rows(group: MatrixGroup, partitions: Int): RDD[InternalRow] =
+  /** Rows of groups as they are, unchecked: group, number, values. There may be some of other groups among them. */
+  def rows(groups: Seq[MatrixGroup], partitions: Int): RDD[InternalRow] =
     if (files.isEmpty) session.sparkContext.emptyRDD
     else {
       ReadingSession.splitInto(session, partitions, files.map(_.getLen).sum)
       val paths = files.map(_.getPath.toString)
       val frame = session.read.options(ReadOptions).schema(schema(manifest.dtype)).parquet(paths: _*)
-      SparkRows.of(frame.where(frame("group") === group.group).select("row", "values"))
+      val numbers = groups.map(_.group)
+      val rows = SparkRows.of(frame.where(frame("group").between(numbers.min, numbers.max)))
+      if (rows.getNumPartitions > partitions) rows.coalesce(partitions) else rows
     }
-
-  private def verify(group: MatrixGroup, check: RowCheck, blocks: RDD[RowBlock]): Unit = {
-    // Every one of these errors begins with where it is.
-    def error(code: String, fields: (String, Any)*) =
-      Errors(code, Seq("path" -> path, "group" -> group.group) ++ fields: _*)
-    check.bad.foreach {
-      case BadRow(row, BadRow.Width, width) =>
-        throw error("CTM_EXCHANGE_WIDTH", "row" -> row, "given" -> width, "expected" -> group.columns)
-      case BadRow(row, BadRow.NotFinite, _) =>
-        throw error("CTM_EXCHANGE_NOT_FINITE", "row" -> row)
-      case BadRow(row, _, _) =>
-        throw error("CTM_EXCHANGE_ROW_RANGE", "row" -> row, "last" -> (group.rows - 1))
-    }
-    // Two sums tell that each row is there once; only when they do not agree is it worth finding out which is not.
-    if (check.count != group.rows || check.rowNumbers != Checksum.ofRowNumbers(group.rows)) {
-      RowDiagnosis.of(blocks.map(_.rows), group.rows) match {
-        case RowDiagnosis.Duplicate(row) =>
-          throw error("CTM_EXCHANGE_ROW_DUPLICATE", "row" -> row)
-        case RowDiagnosis.Missing(row, count) =>
-          throw error("CTM_EXCHANGE_ROW_MISSING", "row" -> row, "given" -> count, "expected" -> group.rows)
-      }
-    }
-    val checksum = Checksum.hex(check.checksum)
-    if (checksum != group.checksum)
-      throw error("CTM_EXCHANGE_CHECKSUM", "given" -> checksum, "expected" -> group.checksum)
-  }
 }
 
 private[bridge] object ExchangeReader {

@@ -2,6 +2,7 @@ package org.ctmahout.bridge
 
 import java.io.FileNotFoundException
 
+import scala.collection.mutable
 import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.Path
@@ -10,70 +11,61 @@ import org.apache.spark.rdd.RDD
 import org.apache.spark.util.SerializableConfiguration
 
 /** Writes s, V and U of the groups of a request, each part with its checksum. */
-private[bridge] final class ExchangeWriter(output: OutputDirectory) {
+private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype, wantU: Boolean) {
   import ExchangeWriter._
 
-  /** A small part, by the driver as one file: the rows of each group in order. Returns the checksum of each group. */
-  def small(part: String, groups: Seq[(Int, Array[Array[Double]])]): Map[Int, String] = output.writing {
-    val path = new Path(directory(part), "part-00000.parquet")
-    using(new FactorFile(path, Dtype.Float64, output.conf)) { file =>
-      for ((group, rows) <- groups; (values, row) <- rows.zipWithIndex) file.write(group, row.toLong, values)
-      groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
+  private val parts = Seq(S, V) ++ (if (wantU) Seq(U) else Nil)
+  private val heardOf = mutable.Set.empty[String]
+
+  /** What tasks write their files by. */
+  val tasks = new TaskWriter(output.partial.toString, output.shown, dtype, new SerializableConfiguration(output.conf))
+
+  /** Makes the directories of the parts: tasks never do, since one that is late would bring a removed one back. */
+  def prepare(): Unit = output.writing(parts.foreach(part => output.make(directory(part))))
+
+  /** The singular values of all groups, in one file. Returns the checksum of each group. */
+  def singularValues(groups: Seq[(Int, Array[Double])]): Map[Int, String] =
+    small(S, "part-00000.parquet", groups.map { case (group, s) => group -> Array(s) })
+
+  /** V of one group, by the driver. Returns its checksum. */
+  def narrow(group: Int, v: Array[Array[Double]]): String =
+    small(V, f"part-$group%05d.parquet", Seq(group -> v))(group)
+
+  private def small(part: String, name: String, groups: Seq[(Int, Array[Array[Double]])]): Map[Int, String] =
+    output.writing {
+      heardOf += s"$part/$name"
+      using(tasks.open(part, name)) { file =>
+        for ((group, rows) <- groups; (values, row) <- rows.zipWithIndex) file.write(group, row.toLong, values)
+        groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
+      }
     }
-  }
 
   /** U of one group, by the executors, a file for each partition that has rows. Returns its checksum. */
-  def tall(group: Int, rows: RDD[(Long, Array[Double])], dtype: Dtype): String = {
-    val u = directory("u")
-    val task = new TallTask(u.toString, output.shown, group, dtype, new SerializableConfiguration(output.conf))
-    output.writing(output.make(u))
-    val written = rows.mapPartitions(it => task.write(it, TaskContext.get()).iterator).collect()
-    val names = written.map(_._1).toSet
-    def isLost(file: Path) = file.getName.startsWith(prefix(group)) && !names(file.getName)
-    output.writing(output.files(u).filter(isLost).foreach(output.delete))
+  def tall(group: Int, rows: RDD[(Long, Array[Double])]): String = {
+    val writer = tasks
+    val written = rows.mapPartitions(it => writer.tall(group, it, TaskContext.get()).iterator).collect()
+    heardOf ++= written.map(_._1)
     Checksum.hex(written.map(_._2).sum)
+  }
+
+  /** Files that tasks have written, and told of. */
+  def keep(files: Iterable[String]): Unit = heardOf ++= files
+
+  /** Removes what tasks have left that failed, or were overtaken by another attempt. */
+  def tidy(): Unit = output.writing {
+    for (part <- parts; file <- output.files(directory(part)) if !heardOf(s"$part/${file.getName}")) output.delete(file)
   }
 
   private def directory(part: String) = new Path(output.partial, part)
 }
 
 private[bridge] object ExchangeWriter {
-  private def prefix(group: Int) = f"part-$group%05d-"
-
-  private final class TallTask(
-      directory: String,
-      output: String,
-      group: Int,
-      dtype: Dtype,
-      conf: SerializableConfiguration)
-      extends Serializable {
-
-    def write(rows: Iterator[(Long, Array[Double])], context: TaskContext): Option[(String, Long)] =
-      if (rows.isEmpty) None
-      else {
-        // The attempt is in the name: of two attempts at a partition the driver keeps the one that it hears of.
-        val name = f"${prefix(group)}${context.partitionId()}%05d-${context.taskAttemptId()}.parquet"
-        val file = writing(open(name))
-        using(file) { _ =>
-          // A cancelled task must stop here: it would write into a directory that is being removed.
-          val whileWanted = new InterruptibleIterator(context, rows)
-          whileWanted.foreach { case (row, values) => writing(file.write(group, row, values)) }
-        }
-        Some((name, file.checksum(group)))
-      }
-
-    private def open(name: String): FactorFile = {
-      val parent = new Path(directory)
-      // Creating a file makes its parents, so a straggler would bring a removed directory back.
-      if (!parent.getFileSystem(conf.value).exists(parent)) throw new FileNotFoundException(s"$directory was removed")
-      new FactorFile(new Path(parent, name), dtype, conf.value)
-    }
-
-    private def writing[T](body: => T): T = OutputDirectory.writing(output)(body)
-  }
+  val S = "s"
+  val V = "v"
+  val U = "u"
 
   /** Closes the file whatever happens, and lets the first failure be the one that is heard. */
-  private def using[T](file: FactorFile)(body: FactorFile => T): T = {
+  private[bridge] def using[T](file: FactorFile)(body: FactorFile => T): T = {
     val result =
       try body(file)
       catch {
@@ -85,4 +77,35 @@ private[bridge] object ExchangeWriter {
     file.close()
     result
   }
+}
+
+/** Writes files of a factors directory, in tasks too. */
+private[bridge] final class TaskWriter(directory: String, output: String, dtype: Dtype, conf: SerializableConfiguration)
+    extends Serializable {
+  import ExchangeWriter._
+
+  /** A file of V is of doubles, one of U of what the matrix is of. */
+  def open(part: String, name: String): FactorFile = {
+    val parent = new Path(directory, part)
+    // Creating a file makes its parents, so a straggler would bring a removed directory back.
+    if (!parent.getFileSystem(conf.value).exists(parent)) throw new FileNotFoundException(s"$parent was removed")
+    new FactorFile(new Path(parent, name), if (part == U) dtype else Dtype.Float64, conf.value)
+  }
+
+  /** U of a partition: the file, if there are rows, and its checksum. */
+  def tall(group: Int, rows: Iterator[(Long, Array[Double])], context: TaskContext): Option[(String, Long)] =
+    if (rows.isEmpty) None
+    else {
+      // The attempt is in the name: of two attempts at a partition the driver keeps the one that it hears of.
+      val name = f"part-$group%05d-${context.partitionId()}%05d-${context.taskAttemptId()}.parquet"
+      val file = writing(open(U, name))
+      using(file) { _ =>
+        // A cancelled task must stop here: it would write into a directory that is being removed.
+        val whileWanted = new InterruptibleIterator(context, rows)
+        whileWanted.foreach { case (row, values) => writing(file.write(group, row, values)) }
+      }
+      Some((s"$U/$name", file.checksum(group)))
+    }
+
+  def writing[T](body: => T): T = OutputDirectory.writing(output)(body)
 }

@@ -5,12 +5,15 @@ import java.io.IOException
 import scala.collection.mutable
 
 import org.apache.hadoop.fs.{FileSystem, Path}
+import org.apache.mahout.math.drm.CacheHint
 import org.apache.spark.sql.SparkSession
+import org.ctmahout.samsara.ClusterContext
 
 /** One request, from matrix directory to factors directory. */
 private[bridge] final class Job(session: SparkSession, request: Request, run: Run) {
   private val sc = session.sparkContext
   private val hadoop = ReadingSession.hadoop(session)
+  private var partitions = 1
   private val seconds = mutable.LinkedHashMap("read" -> 0.0, "decompose" -> 0.0, "write" -> 0.0)
 
   /** Does it, and returns the manifest of the factors directory. */
@@ -23,14 +26,20 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     val output = new OutputDirectory(target, request.overwrite, hadoop)
     output.checkFree()
     val reader = new ExchangeReader(session, fs, manifest)
-    val writer = new ExchangeWriter(output)
+    val writer = new ExchangeWriter(output, manifest.dtype, request.wantU)
     try {
       output.create()
-      // Several groups wait for each other: each of them keeps the whole cluster busy, if it is large enough to matter.
-      val results = groups.map(decompose(_, reader, writer, manifest.dtype))
-      val checksums = timed("write")(writeSmall(results, writer))
+      writer.prepare()
+      val (small, large) = groups.partition(GroupTasks.fit(session))
+      // The large ones wait for each other: each of them keeps the whole cluster busy.
+      val results = (inTasks(small, large, reader, writer) ++ large.map(onCluster(_, reader, writer))).sortBy(_.group.group)
+      val s = timed("write") {
+        val checksums = writer.singularValues(results.map(r => r.group.group -> r.s))
+        writer.tidy()
+        checksums
+      }
       run.checkCancelled()
-      val answer = Answer.text(request, manifest, results, checksums, seconds.toSeq, sc)
+      val answer = Answer.text(request, manifest, results, s, partitions, seconds.toSeq, sc)
       output.commit(answer)
       answer
     } catch {
@@ -40,40 +49,60 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     }
   }
 
-  private def decompose(
-      group: MatrixGroup,
+  /** Groups that fit in a task, all in one Spark job. */
+  private def inTasks(
+      small: Seq[MatrixGroup],
+      large: Seq[MatrixGroup],
       reader: ExchangeReader,
-      writer: ExchangeWriter,
-      dtype: Dtype): GroupResult = {
+      writer: ExchangeWriter): Seq[GroupResult] =
+    if (small.isEmpty) Nil
+    else {
+      run.checkCancelled()
+      val automatically = math.min(automatic(reader.manifest.bytes(small)), small.size)
+      val rows = timed("read")(reader.rows(small, request.partitions.getOrElse(automatically)))
+      partitions = rows.getNumPartitions
+      val tasks =
+        new GroupTasks(reader.path, small.map(g => g.group -> g).toMap, reader.manifest.dtype, request, writer.tasks)
+      val outcomes = timed("decompose")(ExchangeReader.readingFrom(reader.path)(tasks.outcomes(rows)))
+      val known = outcomes.map(_.fold(_.group, _.group.group)).toSet
+      val empty = small.filterNot(g => known(g.group)).flatMap(GroupCheck.empty(reader.path, _))
+      (outcomes.flatMap(_.left.toOption) ++ empty).sortBy(_.group).headOption.foreach { refusal =>
+        // Of several groups that are wrong the first is named, however it would have been decomposed.
+        large.filter(_.group < refusal.group).foreach(g => read(g, reader).blocks.unpersist())
+        throw refusal.error
+      }
+      val results = outcomes.flatMap(_.toOption)
+      writer.keep(results.flatMap(_.files))
+      results
+    }
+
+  /** A group that takes a cluster, or all cores of this machine. */
+  private def onCluster(group: MatrixGroup, reader: ExchangeReader, writer: ExchangeWriter): GroupResult = {
     run.checkCancelled()
-    val bytes = group.rows * group.columns * dtype.bytes
-    val cached = timed("read")(reader.read(group, request.partitions.getOrElse(automatic(bytes))))
+    val cached = timed("read")(read(group, reader))
+    val samsara = new ClusterContext(sc)
     try {
       run.checkCancelled()
-      val k = request.k.fold(group.columns)(_.toInt)
-      val factors = timed("decompose")(Decomposition.of(cached, k, request.p, request.q, request.seed))
+      partitions = math.max(partitions, cached.blocks.getNumPartitions)
+      val a = samsara.drm[Long](cached.blocks.map(Decomposition.block(_, group.columns)), group.rows, group.columns)
+      val svd = timed("decompose")(Decomposition.of(a, request))
       run.checkCancelled()
-      try {
-        val u = if (request.wantU) Some(writeTall(group.group, factors, writer, dtype)) else None
-        GroupResult(cached, factors, u)
-      } finally factors.release()
-    } finally cached.blocks.unpersist()
+      val u = if (request.wantU) Some(Decomposition.u(svd, CacheHint.NONE)) else None
+      val orthogonalityU = timed("decompose")(u.map(Decomposition.orthogonality))
+      val checksums = timed("write") {
+        Map(ExchangeWriter.V -> writer.narrow(group.group, Decomposition.v(svd))) ++
+          u.map(u => ExchangeWriter.U -> writer.tall(group.group, u.rdd.flatMap(Decomposition.rows)))
+      }
+      val squaredNorm = timed("decompose")(Decomposition.squaredNorm(a, cached.squaredNorm, request))
+      GroupResult(group, svd.s, squaredNorm, svd.orthogonality, orthogonalityU, checksums, svd.warnings)
+    } finally {
+      samsara.close()
+      cached.blocks.unpersist()
+    }
   }
 
-  private def writeTall(group: Int, factors: Factors, writer: ExchangeWriter, dtype: Dtype): WrittenTall = {
-    val u = timed("decompose")(factors.u)
-    WrittenTall(u.orthogonality, timed("write")(writer.tall(group, u.rows, dtype)))
-  }
-
-  /** Returns the checksums of each group by part. */
-  private def writeSmall(results: Seq[GroupResult], writer: ExchangeWriter): Map[Int, Map[String, String]] = {
-    val s = writer.small("s", results.map(r => r.group.group -> Array(r.factors.s)))
-    val v = writer.small("v", results.map(r => r.group.group -> r.factors.v))
-    results.map { r =>
-      val g = r.group.group
-      g -> (Map("s" -> s(g), "v" -> v(g)) ++ r.u.map("u" -> _.checksum))
-    }.toMap
-  }
+  private def read(group: MatrixGroup, reader: ExchangeReader): CachedGroup =
+    reader.read(group, request.partitions.getOrElse(automatic(reader.manifest.bytes(Seq(group)))))
 
   /** The groups asked for, if all of them can be decomposed. */
   private def wanted(manifest: MatrixManifest): Seq[MatrixGroup] = {
@@ -124,9 +153,24 @@ private[bridge] object Job {
   private val MostPartitions = 100000L
 }
 
-/** A decomposed group, its U written if it was wanted. */
-private[bridge] final case class GroupResult(cached: CachedGroup, factors: Factors, u: Option[WrittenTall]) {
-  def group: MatrixGroup = cached.group
-}
-
-private[bridge] final case class WrittenTall(orthogonality: Double, checksum: String)
+/**
+ * A decomposed group, its V written, and its U if it was wanted.
+ *
+ * @param squaredNorm
+ *   |A|^2 of what was decomposed
+ * @param orthogonalityV
+ *   the largest entry of |V'V - I|
+ * @param checksums
+ *   of V and U, by part
+ * @param files
+ *   that tasks have written it to
+ */
+private[bridge] final case class GroupResult(
+    group: MatrixGroup,
+    s: Array[Double],
+    squaredNorm: Double,
+    orthogonalityV: Double,
+    orthogonalityU: Option[Double],
+    checksums: Map[String, String],
+    warnings: Seq[String],
+    files: Set[String] = Set.empty)

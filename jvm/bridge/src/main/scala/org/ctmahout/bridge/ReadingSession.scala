@@ -14,7 +14,8 @@ private[bridge] object ReadingSession {
   def beside[T](user: SparkSession)(body: SparkSession => T): T = {
     val session = user.newSession()
     // Credentials and endpoints of object stores are often set on the session, as plain Hadoop keys.
-    user.conf.getAll.foreach { case (key, value) => if (!key.startsWith("spark.")) session.conf.set(key, value) }
+    def isNotSparks(key: String) = !key.startsWith("spark.") || key.startsWith("spark.ctmahout.")
+    user.conf.getAll.foreach { case (key, value) => if (isNotSparks(key)) session.conf.set(key, value) }
     Settings.foreach { case (key, value) => session.conf.set(key, value) }
     active(session)(body(session))
   }

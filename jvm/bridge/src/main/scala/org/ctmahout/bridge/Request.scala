@@ -10,6 +10,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode
  *   the groups asked for in ascending order, None for all of the directory
  * @param k
  *   singular values wanted, None for as many as there are columns
+ * @param algorithm
+ *   what decomposes; see [[Algorithm]]
  * @param p
  *   oversampling: columns of the random projection beyond k
  * @param q
@@ -19,6 +21,7 @@ final case class Request(
     input: String,
     output: String,
     groups: Option[Seq[Int]],
+    algorithm: Algorithm,
     k: Option[Long],
     p: Int,
     q: Int,
@@ -29,7 +32,7 @@ final case class Request(
 
   /** The part of the request that the numbers depend on, for the manifest. */
   def parameters: ObjectNode = {
-    val json = Json.newObject()
+    val json = Json.newObject().put("algorithm", algorithm.name)
     k.fold(json.putNull("k"))(json.put("k", _))
     json.put("p", p).put("q", q).put("seed", seed)
     val want = json.putArray("want").add("s").add("v")
@@ -40,7 +43,7 @@ final case class Request(
 
 object Request {
   private[bridge] val Keys =
-    Seq("input", "output", "groups", "k", "p", "q", "seed", "want", "partitions", "overwrite")
+    Seq("input", "output", "groups", "algorithm", "k", "p", "q", "seed", "want", "partitions", "overwrite")
   private val LargestSeed = (1L << 53) - 1
 
   def parse(text: String): Request = {
@@ -53,6 +56,7 @@ object Request {
       input = location(json, "input"),
       output = location(json, "output"),
       groups = groups(json),
+      algorithm = algorithm(json),
       k = optional(json, "k").map(integer(_, "k", 1, Long.MaxValue)),
       p = field(json, "p").fold(15)(integer(_, "p", 0, Int.MaxValue).toInt),
       q = field(json, "q").fold(1)(integer(_, "q", 0, 20).toInt),
@@ -95,6 +99,12 @@ object Request {
       if (listed.distinct.size < listed.size) throw expected(node, "groups", "each group once")
       Some(listed.sorted)
     case Some(node) => throw expected(node, "groups", "\"all\" or a list of group numbers")
+  }
+
+  private def algorithm(json: ObjectNode): Algorithm = field(json, "algorithm").fold[Algorithm](Algorithm.Dssvd) { node =>
+    Algorithm.all.find(_.name == node.asText).filter(_ => node.isTextual).getOrElse {
+      throw expected(node, "algorithm", Algorithm.all.map(a => s"\"${a.name}\"").mkString(" or "))
+    }
   }
 
   private def wantsU(json: ObjectNode): Boolean = field(json, "want").exists { node =>

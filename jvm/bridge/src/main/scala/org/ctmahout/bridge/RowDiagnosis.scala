@@ -10,6 +10,17 @@ private[bridge] object RowDiagnosis {
   final case class Duplicate(row: Long) extends Finding
   final case class Missing(row: Long, count: Long) extends Finding
 
+  /** The same of row numbers in this process. */
+  def of(numbers: Array[Long]): Finding = {
+    val sorted = numbers.sorted
+    sorted.indices.drop(1).find(i => sorted(i) == sorted(i - 1)) match {
+      case Some(i) => Duplicate(sorted(i))
+      case None =>
+        val gap = sorted.indices.find(i => sorted(i) != i)
+        Missing(gap.getOrElse(sorted.length).toLong, sorted.length.toLong)
+    }
+  }
+
   // A million rows in two bit sets of 128 kB: small enough for a task, few enough keys for the driver.
   private val Bits = 20
 

@@ -36,12 +36,12 @@ class CancelTest {
 
   @Test def leavesNothingWhereverItComes(): Unit = {
     TestMatrix.write(folder.resolve("matrix"), Seq(graded(30000, 60)), files = 4)
-    for (at <- Seq(1, 2, 3, 5)) {
+    for ((limit, at) <- Seq(("64m", 1), ("64m", 2), ("0", 1), ("0", 2), ("0", 3), ("0", 5))) withGroupsUpTo(limit) {
       cancelledAt(at) {
         val e = refused("CTM_INTERRUPTED")(Bridge.run(request))
         assertEquals(130, e.exitCode)
       }
-      assertEquals(Seq("matrix"), folder.toFile.list.toSeq.sorted, s"cancelled at job $at")
+      assertEquals(Seq("matrix"), folder.toFile.list.toSeq.sorted, s"cancelled at job $at with groups up to $limit in tasks")
       assertEquals(0, spark.sparkContext.getPersistentRDDs.size)
     }
     // The same command again.

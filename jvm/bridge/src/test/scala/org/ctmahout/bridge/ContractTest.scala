@@ -30,8 +30,10 @@ class ContractTest {
       tests.add(DynamicTest.dynamicTest(
         name,
         () => {
-          refused(index.get(name).textValue)(run(new File(bad, name)))
-          assertEquals(Nil, folder.toFile.list.toSeq)
+          bothWays { way =>
+            refused(index.get(name).textValue)(run(new File(bad, name)))
+            assertEquals(Nil, folder.toFile.list.toSeq, way)
+          }
         }))
     }
     assertTrue(tests.size >= 30)

@@ -61,7 +61,7 @@ class ExchangeReaderTest {
     assertEquals(6967, RowBlocks.height(301, Dtype.Float32))
     assertEquals(1, RowBlocks.height(10000000, Dtype.Float64))
     val group = MatrixGroup(0, 200000, 1, "")
-    val rows = Iterator.tabulate(200000)(i => InternalRow(i.toLong, ArrayData.toArrayData(Array(1.0f))))
+    val rows = Iterator.tabulate(200000)(i => InternalRow(0, i.toLong, ArrayData.toArrayData(Array(1.0f))))
     val blocks = new RowBlocks(rows, group, Values.Floats).toSeq
     assertEquals(Seq(65536, 65536, 65536, 3392), blocks.map(_.rows.length))
     assertEquals(200000.0, blocks.map(_.check.squaredNorm).sum)

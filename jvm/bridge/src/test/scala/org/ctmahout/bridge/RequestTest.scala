@@ -14,7 +14,7 @@ class RequestTest {
   }
 
   @Test def hasTheDefaultsOfTheSchema(): Unit = {
-    assertEquals(Request("/a", "/b", None, None, 15, 1, 0, wantU = false, None, overwrite = false), parse(""))
+    assertEquals(Request("/a", "/b", None, Algorithm.Dssvd, None, 15, 1, 0, wantU = false, None, overwrite = false), parse(""))
     val schema = json(new java.io.File(contract, "request.schema.json")).get("properties")
     assertEquals(schema.get("p").get("default").intValue, parse("").p)
     assertEquals(schema.get("q").get("default").intValue, parse("").q)
@@ -23,9 +23,9 @@ class RequestTest {
 
   @Test def readsEveryKey(): Unit = {
     val request = parse(""", "groups": [2, 0], "k": 3, "p": 0, "q": 20, "seed": 9007199254740991,
-      "want": ["u", "s", "v"], "partitions": 7, "overwrite": true""")
+      "algorithm": "exact", "want": ["u", "s", "v"], "partitions": 7, "overwrite": true""")
     val expected =
-      Request("/a", "/b", Some(Seq(0, 2)), Some(3), 0, 20, 9007199254740991L, wantU = true, Some(7), overwrite = true)
+      Request("/a", "/b", Some(Seq(0, 2)), Algorithm.Exact, Some(3), 0, 20, 9007199254740991L, wantU = true, Some(7), overwrite = true)
     assertEquals(expected, request)
   }
 
@@ -47,6 +47,7 @@ class RequestTest {
     refuses(""", "seed": 9007199254740992""", "seed")
     refuses(""", "seed": 1e400""", "seed")
     refuses(""", "partitions": 100001""", "partitions")
+    refuses(""", "algorithm": "svds" """, "algorithm is \"svds\", expected \"dssvd\" or \"exact\" or \"dspca\"")
     refuses(""", "groups": []""", "groups")
     refuses(""", "groups": [1, 1]""", "each group once")
     refuses(""", "groups": [-1]""", "a group is -1")
@@ -80,7 +81,7 @@ class RequestTest {
   }
 
   @Test def theManifestGetsWhatTheNumbersDependOn(): Unit = {
-    assertEquals("""{"k":null,"p":15,"q":1,"seed":0,"want":["s","v"]}""", parse("").parameters.toString)
+    assertEquals("""{"algorithm":"dssvd","k":null,"p":15,"q":1,"seed":0,"want":["s","v"]}""", parse("").parameters.toString)
     assertFalse(parse("").wantU)
   }
 }

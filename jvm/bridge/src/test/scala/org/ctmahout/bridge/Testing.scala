@@ -24,6 +24,19 @@ private[bridge] object Testing {
     session
   }
 
+  /** Groups decomposed in tasks, and each by the whole cluster: both must do all that is asked of either. */
+  def bothWays(body: String => Unit): Unit = {
+    body("in tasks")
+    withGroupsUpTo("0")(body("on the cluster"))
+  }
+
+  /** Decomposes groups of so many bytes, as doubles, in tasks, and larger ones on the cluster. */
+  def withGroupsUpTo[T](bytes: String)(body: => T): T = {
+    spark.conf.set(GroupTasks.Setting, bytes)
+    try body
+    finally spark.conf.unset(GroupTasks.Setting)
+  }
+
   /** contract/v1, found upwards from wherever the build tool runs the tests. */
   lazy val contract: File = Iterator
     .iterate(new File("").getAbsoluteFile)(_.getParentFile)
@@ -80,15 +93,31 @@ private[bridge] object TestMatrix {
 
   /** Returns the directory as the text of a request; the manifest says `rows`, whatever rows there are. */
   def writeRows(directory: File_, groups: Seq[Rows], rows: Seq[Long], dtype: Dtype = Dtype.Float32, files: Int = 2): String = {
+    val all = for ((group, g) <- groups.zipWithIndex; (row, i) <- group.zipWithIndex) yield (i % files, g, row)
+    writeFiles(directory, all, rows, dtype, files)
+  }
+
+  /** Rows of several groups, cut into files in the order that they have here. */
+  def writeInOrder(
+      directory: File_, all: Seq[(Int, (Long, Array[Double]))], rows: Seq[Long], dtype: Dtype, files: Int): String =
+    writeFiles(directory, all.zipWithIndex.map { case ((g, row), i) => (i * files / all.size, g, row) }, rows, dtype, files)
+
+  private def writeFiles(
+      directory: File_,
+      all: Seq[(Int, Int, (Long, Array[Double]))],
+      rows: Seq[Long],
+      dtype: Dtype,
+      files: Int): String = {
     Files.createDirectories(directory)
     directory.toFile.listFiles.foreach(file => Files.delete(file.toPath))
     val parts = Seq.tabulate(files)(i => new FactorFile(new Path(directory.resolve(f"part-$i%05d.parquet").toUri), dtype, conf))
-    for ((group, g) <- groups.zipWithIndex; ((number, values), i) <- group.zipWithIndex) parts(i % files).write(g, number, values)
+    for ((file, g, (number, values)) <- all) parts(file).write(g, number, values)
     parts.foreach(_.close())
+    val columns = all.head._3._2.length
     val json = Json.newObject().put("kind", "matrix").put("exchange_version", "1.0").put("dtype", dtype.name)
     val list = json.putArray("groups")
-    for ((group, g) <- groups.zipWithIndex)
-      list.addObject().put("group", g).put("rows", rows(g)).put("columns", group.head._2.length)
+    for (g <- rows.indices)
+      list.addObject().put("group", g).put("rows", rows(g)).put("columns", columns)
         .put("checksum", Checksum.hex(parts.map(_.checksum(g)).sum))
     json.putObject("writer").put("name", "test").put("version", "0")
     manifest(directory, json.toString)

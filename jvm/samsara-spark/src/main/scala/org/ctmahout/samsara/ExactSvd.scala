@@ -2,6 +2,7 @@ package org.ctmahout.samsara
 
 import scala.reflect.ClassTag
 
+import org.apache.mahout.math.decompositions.DQR
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.scalabindings.eigen
@@ -17,6 +18,9 @@ object ExactSvd {
   /** The ratio of singular values up to which their squares in A'A keep nine digits. */
   private val Reliable = 1e3
 
+  /** And up to which the columns of A V / s are orthogonal to thirteen digits as they are. */
+  private val Orthogonal = 30.0
+
   /**
    * The leading k components of A.
    *
@@ -31,7 +35,8 @@ object ExactSvd {
     else {
       val signs = Svd.signs(vectors, k)
       val v = Svd.scaled(vectors, signs)
-      new Svd(s, v, Nil, a %*% Svd.scaled(v, s.map(1 / _)))
+      def u = a %*% Svd.scaled(v, s.map(1 / _))
+      new Svd(s, v, Nil, if (s(0) <= Orthogonal * s(k - 1)) u else DQR.dqrThin(u)._1)
     }
   }
 }

@@ -25,7 +25,8 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
       case Far(rows, _, n, _) if isSmall(n.toLong, n) =>
         Near(n.toLong, n) {
           val sum = rows.gram(context, n)
-          if (isShifted) GramMatrix.positiveDefinite(sum) else sum
+          // Of a product it is dqrThin that asks, and dssvd has it refuse what is no basis; ours is one in any case.
+          if (isShifted && rows.right.nonEmpty) GramMatrix.positiveDefinite(sum) else sum
         }
       case Far(rows, _, n, _) => Tiles.cross(rows.made(context), 0, n, 0, n)
     }

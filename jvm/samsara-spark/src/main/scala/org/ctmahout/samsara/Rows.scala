@@ -128,6 +128,12 @@ final class DistributedRows[K: ClassTag] private[samsara] (
     case _ => SparkEngine.unsupported("an RDD of a matrix in one process")
   }
 
+  /** The blocks of a matrix in this process. */
+  def here: Iterator[(Array[K], Matrix)] = blocks match {
+    case local: LocalBlocks[K] => local.iterator
+    case _ => SparkEngine.unsupported("an iterator over a matrix on a cluster")
+  }
+
   override def partitioningTag: Long = rows.tag
   override val context: DistributedContext = samsara
   override def keyClassTag: ClassTag[K] = implicitly[ClassTag[K]]

@@ -28,11 +28,14 @@ object StochasticSvd {
    *   k is not in 1 .. min(m, n)
    */
   def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
-    accurate(a, k, seed)(DSSVD.dssvd(a, k, p, q, CacheHint.MEMORY_AND_DISK))
+    accurate(a, k, seed)(DSSVD.dssvd(a, k, p, useful(q, a, k, p), CacheHint.MEMORY_AND_DISK))
 
   /** The same of A less the mean of each column, by Mahout's dspca: A is not changed, and not copied. */
   def centred[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
-    accurate(a, k, seed)(DSPCA.dspca(a, k, p, q, CacheHint.MEMORY_AND_DISK))
+    accurate(a, k, seed)(DSPCA.dspca(a, k, p, useful(q, a, k, p), CacheHint.MEMORY_AND_DISK))
+
+  /** A projection on as many directions as there are columns loses nothing: power iterations would win nothing. */
+  private def useful(q: Int, a: DrmLike[_], k: Int, p: Int): Int = if (k + p.toLong >= a.ncol) 0 else q
 
   private def accurate[K](a: CheckpointedDrm[K], k: Int, seed: Long)(
       decompose: => (DrmLike[K], DrmLike[Int], Vector)): Svd[K] = {

@@ -40,9 +40,12 @@ private[samsara] object Svd {
   def checkRank(k: Int, rows: Long, columns: Int): Unit =
     require(k >= 1 && k <= math.min(rows, columns.toLong), s"k = $k for a matrix of $rows x $columns")
 
+  /** Singular values below have squares that are no longer normal numbers. */
+  private val Smallest = 1e-150
+
   /** How many of the first k singular values are more than rounding, for a matrix with so many columns. */
   def rankOf(s: Array[Double], k: Int, columns: Int): Int = {
-    val tiny = columns * Eps * s.headOption.getOrElse(0.0)
+    val tiny = math.max(Smallest, columns * Eps * s.headOption.getOrElse(0.0))
     s.take(k).count(_ > tiny)
   }
 

@@ -1,0 +1,24 @@
+package org.ctmahout.bridge
+
+/** What decomposes a matrix. */
+private[bridge] sealed abstract class Algorithm(val name: String) extends Serializable {
+
+  /** Whether the mean of each column is taken off before. */
+  def isCentred: Boolean = false
+}
+
+private[bridge] object Algorithm {
+
+  /** Mahout's randomised dssvd. */
+  case object Dssvd extends Algorithm("dssvd")
+
+  /** By A'A, for narrow matrices: k counts, p and q do not. */
+  case object Exact extends Algorithm("exact")
+
+  /** Mahout's dspca: dssvd of the matrix less the mean of each column. */
+  case object Dspca extends Algorithm("dspca") {
+    override def isCentred: Boolean = true
+  }
+
+  val all: Seq[Algorithm] = Seq(Dssvd, Exact, Dspca)
+}

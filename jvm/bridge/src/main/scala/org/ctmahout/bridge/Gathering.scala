@@ -1,0 +1,74 @@
+package org.ctmahout.bridge
+
+import scala.collection.mutable
+
+import org.apache.spark.sql.catalyst.InternalRow
+
+/** Puts the rows of a partition (group, number and values, in any order) together by group. */
+private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: Values[T]) {
+  import Gathering._
+
+  private final class Rows(val group: MatrixGroup) {
+    private val blocks = mutable.ArrayBuffer.empty[RowBlock]
+    private val height = RowBlocks.height(group.columns, values.dtype)
+    private val builder = new BlockBuilder(group, values, weights, math.min(Room, group.rows).toInt, height)
+    private var count = 0L
+
+    /** Whether there are as many rows now as the group has. */
+    def add(row: InternalRow): Boolean = {
+      builder.add(row.getLong(1), row.getArray(2))
+      count += 1
+      if (builder.isFull) blocks += builder.take()
+      count == group.rows
+    }
+
+    def taken(): Seq[RowBlock] = {
+      if (!builder.isEmpty) blocks += builder.take()
+      blocks.toSeq
+    }
+  }
+
+  private lazy val weights = Checksum.weights(groups.head._2.columns) // the groups of a directory have one width
+  private val rows = mutable.LinkedHashMap.empty[Int, Rows]
+  private var last: Option[Rows] = None
+  private var held = 0L
+
+  /** A group that has as many rows with this one as it should have, and is forgotten here. */
+  def add(row: InternalRow): Option[(MatrixGroup, Seq[RowBlock])] = of(row.getInt(0)).flatMap { mine =>
+    held += 1
+    if (mine.add(row)) {
+      forget(mine)
+      Some((mine.group, mine.taken()))
+    } else None
+  }
+
+  /** Rows mostly come group by group; those of groups that nobody asked for come to nothing. */
+  private def of(number: Int): Option[Rows] = {
+    if (!last.exists(_.group.group == number))
+      last = groups.get(number).map(group => rows.getOrElseUpdate(number, new Rows(group)))
+    last
+  }
+
+  private def forget(mine: Rows): Unit = {
+    rows -= mine.group.group
+    last = None
+    held -= mine.group.rows
+  }
+
+  /** Whether there is more in memory than a task may hold. */
+  def isHeavy: Boolean = held * weights.length * values.dtype.bytes > Bytes
+
+  /** All that is left, which is forgotten here. */
+  def drain(): Iterator[(Int, RowBlock)] = {
+    val left = rows.values.toSeq
+    rows.clear()
+    last = None
+    held = 0
+    left.iterator.flatMap(mine => mine.taken().map((mine.group.group, _)))
+  }
+}
+
+private[bridge] object Gathering {
+  private val Room = 256L
+  private val Bytes = 256L << 20
+}

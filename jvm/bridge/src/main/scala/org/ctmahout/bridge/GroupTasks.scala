@@ -1,0 +1,162 @@
+package org.ctmahout.bridge
+
+import scala.collection.mutable.ArrayBuffer
+
+import org.apache.mahout.math.drm.CacheHint
+import org.apache.spark.{InterruptibleIterator, Partitioner, TaskContext}
+import org.apache.spark.network.util.JavaUtils
+import org.apache.spark.rdd.RDD
+import org.apache.spark.sql.SparkSession
+import org.apache.spark.sql.catalyst.InternalRow
+import org.ctmahout.samsara.ProcessContext
+
+/**
+ * Decomposes the small groups of a directory, each whole inside a task, all of them in one Spark job.
+ *
+ * A group whose rows are all in one partition, as writers leave most of them, is decomposed where it is read. The rows of
+ * the others meet by a shuffle. So does word of those that are done: a row that is there twice is noticed wherever it is.
+ */
+private[bridge] final class GroupTasks(
+    path: String,
+    groups: Map[Int, MatrixGroup],
+    dtype: Dtype,
+    request: Request,
+    writer: TaskWriter)
+    extends Serializable {
+  import GroupTasks._
+
+  /**
+   * The outcome of each group that has rows at all.
+   *
+   * @param rows
+   *   group, number and values
+   */
+  def outcomes(rows: RDD[InternalRow]): Seq[Either[Refusal, GroupResult]] =
+    rows
+      .mapPartitionsWithIndex((index, it) => gather(it, index, TaskContext.get()))
+      // In one order, whichever task comes first: sums of floating point numbers depend on it.
+      .repartitionAndSortWithinPartitions(new ByGroup(math.max(1, math.min(groups.size, rows.getNumPartitions))))
+      .mapPartitions(it => decide(it, TaskContext.get()))
+      .collect()
+      .toSeq
+
+  private def gather(rows: Iterator[InternalRow], index: Int, context: TaskContext): Iterator[(Key, Part)] = {
+    val gathering = dtype match {
+      case Dtype.Float32 => new Gathering(groups, Values.Floats)
+      case Dtype.Float64 => new Gathering(groups, Values.Doubles)
+    }
+    def pieces = gathering.drain().map { case (group, block) => (group, Piece(block)) }
+    val parts: Iterator[(Int, Part)] = new InterruptibleIterator(context, rows).flatMap { row =>
+      gathering.add(row) match {
+        case Some((group, blocks)) if isWhole(group, blocks) =>
+          Iterator.single((group.group, Done(checkOf(blocks), decompose(group, blocks, context))))
+        case Some((group, blocks)) => blocks.iterator.map(block => (group.group, Piece(block)))
+        case None => if (gathering.isHeavy) pieces else Iterator.empty
+      }
+    }
+    (parts ++ pieces).zipWithIndex.map { case ((group, part), i) => ((group, index, i), part) }
+  }
+
+  /**
+   * V is written here and not where the first step has it: a task of the first step may run once more when others have
+   * already read what it told, and then each of its groups would be in two files.
+   */
+  private def decide(parts: Iterator[(Key, Part)], context: TaskContext): Iterator[Either[Refusal, GroupResult]] =
+    if (parts.isEmpty) Iterator.empty
+    else {
+      val name = s"part-task-${context.taskAttemptId()}.parquet"
+      val sorted = new InterruptibleIterator(context, parts).buffered
+      val outcomes = ArrayBuffer.empty[Either[Refusal, GroupResult]]
+      ExchangeWriter.using(writer.writing(writer.open(ExchangeWriter.V, name))) { file =>
+        while (sorted.hasNext) {
+          val group = groups(sorted.head._1._1)
+          val mine = ArrayBuffer.empty[Part]
+          while (sorted.hasNext && sorted.head._1._1 == group.group) mine += sorted.next()._2
+          outcomes += decided(group, mine.toSeq, context).map { factors =>
+            for ((values, row) <- factors.v.zipWithIndex) writer.writing(file.write(group.group, row.toLong, values))
+            factors.result(Checksum.hex(file.checksum(group.group)), s"${ExchangeWriter.V}/$name")
+          }
+        }
+      }
+      outcomes.iterator
+    }
+
+  private def decided(group: MatrixGroup, parts: Seq[Part], context: TaskContext): Either[Refusal, TaskFactors] = {
+    val blocks = parts.collect { case Piece(block) => block }
+    val done = parts.collectFirst { case done: Done => done.factors }
+    def numbers = blocks.flatMap(_.rows).toArray
+    def diagnosis = if (done.isEmpty) RowDiagnosis.of(numbers) else RowDiagnosis.Duplicate(numbers.min)
+    GroupCheck.refusal(path, group, RowCheck.sum(parts.iterator.map(_.check)))(diagnosis) match {
+      case Some(refusal) => Left(refusal)
+      case None => Right(done.getOrElse(decompose(group, blocks, context)))
+    }
+  }
+
+  private def decompose(group: MatrixGroup, blocks: Seq[RowBlock], context: TaskContext): TaskFactors = {
+    val samsara = new ProcessContext
+    val rows = blocks.filter(_.rows.nonEmpty).map(Decomposition.block(_, group.columns))
+    val a = samsara.drm[Long](rows, group.rows, group.columns)
+    val svd = Decomposition.of(a, request)
+    val u = if (request.wantU) Some(Decomposition.u(svd, CacheHint.MEMORY_ONLY)) else None
+    val written = u.flatMap(u => writer.tall(group.group, u.here.flatMap(Decomposition.rows), context))
+    TaskFactors(
+      Decomposition.v(svd),
+      GroupResult(
+        group,
+        svd.s,
+        Decomposition.squaredNorm(a, checkOf(blocks).squaredNorm, request),
+        svd.orthogonality,
+        u.map(Decomposition.orthogonality),
+        written.map { case (_, sum) => ExchangeWriter.U -> Checksum.hex(sum) }.toMap,
+        svd.warnings,
+        written.map(_._1).toSet))
+  }
+}
+
+private[bridge] object GroupTasks {
+
+  /** Group; partition and place in it, which order what belongs to a group. */
+  private type Key = (Int, Int, Int)
+
+  /** What one task tells another about a group. */
+  private sealed trait Part extends Serializable {
+    def check: RowCheck
+  }
+  private final case class Piece(block: RowBlock) extends Part {
+    override def check: RowCheck = block.check
+  }
+  private final case class Done(check: RowCheck, factors: TaskFactors) extends Part
+
+  /** What a task has made of a group: V, and the result but for it. */
+  private final case class TaskFactors(v: Array[Array[Double]], withoutV: GroupResult) {
+    def result(checksum: String, file: String): GroupResult = withoutV.copy(
+      checksums = withoutV.checksums + (ExchangeWriter.V -> checksum),
+      files = withoutV.files + file)
+  }
+
+  private final class ByGroup(override val numPartitions: Int) extends Partitioner {
+    override def getPartition(key: Any): Int = key.asInstanceOf[Key]._1 % numPartitions
+    override def equals(that: Any): Boolean = that match {
+      case other: ByGroup => other.numPartitions == numPartitions
+      case _ => false
+    }
+    override def hashCode: Int = numPartitions
+  }
+
+  /**
+   * The setting of the session that says how large a group may be, as doubles, to be decomposed in a task. By default a few
+   * of them at a time fit in an executor of a gigabyte, and one is done in a second: Spark's latency for a decomposition
+   * of its own would be a good part of that.
+   */
+  val Setting = "spark.ctmahout.groupInTask"
+  private val Default = "64m"
+
+  def fit(session: SparkSession): MatrixGroup => Boolean = {
+    val bytes = JavaUtils.byteStringAsBytes(session.conf.get(Setting, Default))
+    group => group.rows <= bytes / 8 / group.columns
+  }
+
+  private def checkOf(blocks: Seq[RowBlock]) = RowCheck.sum(blocks.iterator.map(_.check))
+
+  private def isWhole(group: MatrixGroup, blocks: Seq[RowBlock]) = GroupCheck.isWhole(group, checkOf(blocks))
+}
