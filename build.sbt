@@ -20,6 +20,23 @@ ThisBuild / version := {
 ThisBuild / scalaVersion := scala213
 ThisBuild / crossScalaVersions := Seq(scala212, scala213)
 
+// What is published: the engine, and Mahout's core beside it. The jar for spark-submit is the wheel's.
+ThisBuild / licenses := Seq("Apache-2.0" -> url("https://www.apache.org/licenses/LICENSE-2.0.txt"))
+ThisBuild / organizationName := "the ctmahout authors"
+ThisBuild / startYear := Some(2026)
+ThisBuild / versionScheme := Some("early-semver")
+ThisBuild / pomIncludeRepository := (_ => false)
+
+// Every jar says under what terms it may be used.
+val terms = Compile / packageBin / mappings ++=
+  Seq("LICENSE", "NOTICE").map(name => (ThisBuild / baseDirectory).value / name -> s"META-INF/$name")
+
+// The same version again, while it is being worked on.
+val overwriting = Seq(
+  publishLocalConfiguration := publishLocalConfiguration.value.withOverwrite(true),
+  publishM2Configuration := publishM2Configuration.value.withOverwrite(true)
+)
+
 lazy val root = (project in file("."))
   .aggregate(mahoutCore, samsaraSpark, bridge)
   .settings(publish / skip := true, crossScalaVersions := Nil)
@@ -50,19 +67,24 @@ lazy val Upstream = config("upstream").hide
 // Apache Mahout's core, compiled from the sources artifact that Apache publishes; docs/adr/0001.
 lazy val mahoutCore = (project in file("jvm/mahout-core"))
   .configs(Upstream)
+  .settings(overwriting)
   .settings(
     name := "mahout-core",
+    description := "Apache Mahout 14.1's core (in-core and distributed algebra, decompositions), compiled for Scala 2.12 and 2.13 from the sources that Apache publishes",
+    terms,
     ivyConfigurations += Upstream,
     libraryDependencies ++= Seq(
       "org.apache.mahout" % "mahout-core" % mahoutVersion % Upstream classifier "sources" intransitive (),
       spark("core").value,
-      "it.unimi.dsi" % "fastutil" % "8.5.16",
+      "it.unimi.dsi" % "fastutil-core" % "8.5.16",
       "com.google.guava" % "guava" % (if (scalaBinaryVersion.value == "2.12") "14.0.1" else "33.6.0-jre") % Provided
     ),
     scalacOptions ++= Seq("-language:postfixOps,implicitConversions,higherKinds,existentials", "-nowarn", "-release", "17"),
     javacOptions ++= Seq("-nowarn", "--release", "17"),
     Compile / sourceGenerators += Def.task(mahoutSources.value._1).taskValue,
     Compile / resourceGenerators += Def.task(mahoutSources.value._2).taskValue,
+    // So that they go to META-INF/mahout, and not to the top of the jar.
+    Compile / managedResourceDirectories += crossTarget.value / "resource_managed" / "mahout",
     Compile / doc / sources := Nil
   )
 
@@ -97,12 +119,22 @@ mahoutCore / mahoutSources := {
 // Mahout's distributed engine for today's Spark; usable without the rest.
 lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
   .dependsOn(mahoutCore)
-  .settings(ours)
+  .settings(ours, overwriting)
   .settings(
     name := "samsara-spark",
+    description := "Apache Mahout's distributed linear algebra on Apache Spark 3.5 and 4",
+    terms,
+    // Nobody else publishes what it depends on.
+    publish := publish.dependsOn(mahoutCore / publish).value,
+    publishLocal := publishLocal.dependsOn(mahoutCore / publishLocal).value,
+    publishM2 := publishM2.dependsOn(mahoutCore / publishM2).value,
     // The vector kernel needs an incubator module, which --release hides and -Werror would not let pass.
     javacOptions := Seq("--add-modules", "jdk.incubator.vector", "-source", "17", "-target", "17", "-nowarn"),
-    libraryDependencies ++= Seq(spark("core").value, "dev.ludovic.netlib" % "blas" % netlibVersion % Provided),
+    libraryDependencies ++= Seq(
+      spark("core").value,
+      spark("sql").value,
+      "dev.ludovic.netlib" % "blas" % netlibVersion % Provided
+    ),
     // Executors in processes of their own look for a Spark here; its classes come with the tests' own class path.
     Test / envVars ++= {
       val home = target.value / "spark-home"
@@ -117,6 +149,7 @@ lazy val bridge = (project in file("jvm/bridge"))
   .settings(ours)
   .settings(
     name := "bridge",
+    publish / skip := true,
     libraryDependencies ++= Seq(
       spark("core").value,
       spark("sql").value,

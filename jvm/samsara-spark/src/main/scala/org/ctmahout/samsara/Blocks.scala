@@ -1,5 +1,6 @@
 package org.ctmahout.samsara
 
+import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
 import org.apache.spark.rdd.RDD
@@ -16,6 +17,31 @@ private[samsara] sealed trait Blocks[K] {
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double]
 
   def collect(): Seq[(Array[K], Matrix)]
+
+  /** Number of partitions. */
+  def parts: Int
+
+  /** New blocks from each partition, which has the number given. */
+  def mapParts[R](f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Array[R], Matrix)]): Blocks[R]
+
+  /** Each block with the block of the same rows in `that`. */
+  def zip[L, R](that: Blocks[L])(f: ((Array[K], Matrix), (Array[L], Matrix)) => (Array[R], Matrix)): Blocks[R]
+
+  /** These partitions, then those of `that`. */
+  def ++(that: Blocks[K]): Blocks[K]
+
+  /** The same blocks in this many partitions or fewer, neighbours put together. Nothing is shuffled. */
+  def coalesced(parts: Int): Blocks[K]
+
+  /** What `f` makes of each partition, on the driver, in the order of the partitions. */
+  def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T]
+
+  /** What each partition has for others. */
+  def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange
+
+  /** The same from the partitions of one number of two matrices that have equally many. */
+  def sendWith[L](that: Blocks[L])(
+      f: (Int, Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Iterator[(Place, Piece)]): Exchange
 }
 
 private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) extends Blocks[K] {
@@ -28,15 +54,32 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
 
   override def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double] = {
-    val both = rdd.zipPartitions(that.asInstanceOf[SparkBlocks[L]].rdd)((x, y) => Iterator(f(x, y)))
+    val both = rdd.zipPartitions(rddOf(that))((x, y) => Iterator(f(x, y)))
     total(both.mapPartitionsWithIndex((index, sums) => sums.map((index, _))), size)
   }
 
   override def collect(): Seq[(Array[K], Matrix)] =
     rdd.map { case (keys, block) => (keys, Products.block(block): Matrix) }.collect().toSeq
+
+  override def parts: Int = rdd.getNumPartitions
+  override def mapParts[R](f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Array[R], Matrix)]): Blocks[R] =
+    new SparkBlocks(rdd.mapPartitionsWithIndex(f))
+  override def zip[L, R](that: Blocks[L])(f: ((Array[K], Matrix), (Array[L], Matrix)) => (Array[R], Matrix)): Blocks[R] =
+    new SparkBlocks(rdd.zipPartitions(rddOf(that))((x, y) => Alignment.zip(x, y).map { case (p, q) => f(p, q) }))
+  override def ++(that: Blocks[K]): Blocks[K] = new SparkBlocks(rdd.union(rddOf(that)))
+  override def coalesced(parts: Int): Blocks[K] = new SparkBlocks(rdd.coalesce(parts))
+  override def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T] =
+    rdd.mapPartitions(blocks => Iterator.single(f(blocks))).collect().toSeq
+  override def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange =
+    new SparkExchange(rdd.mapPartitionsWithIndex(f))
+  override def sendWith[L](that: Blocks[L])(
+      f: (Int, Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Iterator[(Place, Piece)]): Exchange =
+    new SparkExchange(
+      rdd.zipPartitions(rddOf(that))((x, y) => f(org.apache.spark.TaskContext.getPartitionId(), x, y)))
 }
 
 private object SparkBlocks {
+  private def rddOf[L](blocks: Blocks[L]): RDD[(Array[L], Matrix)] = blocks.asInstanceOf[SparkBlocks[L]].rdd
 
   /** More than this many bytes of partial sums are added up on the cluster before they come to the driver. */
   private val DriverBytes = 128L << 20
@@ -68,7 +111,25 @@ private[samsara] final class LocalBlocks[K](blocks: () => Iterator[(Array[K], Ma
   override def sum(size: Int)(f: Iterator[(Array[K], Matrix)] => Array[Double]): Array[Double] = f(blocks())
   override def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double] =
-    f(blocks(), that.asInstanceOf[LocalBlocks[L]].iterator)
+    f(blocks(), LocalBlocks.of(that))
   override def collect(): Seq[(Array[K], Matrix)] = blocks().toVector
+
+  override def parts: Int = 1
+  override def mapParts[R](f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Array[R], Matrix)]): Blocks[R] =
+    new LocalBlocks(() => f(0, blocks()))
+  override def zip[L, R](that: Blocks[L])(f: ((Array[K], Matrix), (Array[L], Matrix)) => (Array[R], Matrix)): Blocks[R] =
+    new LocalBlocks(() => Alignment.zip(blocks(), LocalBlocks.of(that)).map { case (p, q) => f(p, q) })
+  override def ++(that: Blocks[K]): Blocks[K] = new LocalBlocks(() => blocks() ++ LocalBlocks.of(that))
+  override def coalesced(parts: Int): Blocks[K] = this
+  override def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T] = Seq(f(blocks()))
+  override def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange =
+    new LocalExchange(() => f(0, blocks()))
+  override def sendWith[L](that: Blocks[L])(
+      f: (Int, Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Iterator[(Place, Piece)]): Exchange =
+    new LocalExchange(() => f(0, blocks(), LocalBlocks.of(that)))
   private[samsara] def iterator: Iterator[(Array[K], Matrix)] = blocks()
+}
+
+private object LocalBlocks {
+  def of[L](blocks: Blocks[L]): Iterator[(Array[L], Matrix)] = blocks.asInstanceOf[LocalBlocks[L]].iterator
 }

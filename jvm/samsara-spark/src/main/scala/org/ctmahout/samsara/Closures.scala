@@ -4,8 +4,9 @@ import java.lang.invoke.SerializedLambda
 
 import scala.reflect.ClassTag
 
-import org.apache.mahout.math.{DenseVector, Vector}
+import org.apache.mahout.math.{DenseVector, Matrix, Vector}
 import org.apache.mahout.math.drm.{BCast, BlockMapFunc}
+import org.apache.mahout.math.drm.logical.OpAewUnaryFunc
 
 /**
  * The block functions of Mahout's that multiply each row by one and the same small matrix, which the engine can carry along
@@ -19,11 +20,15 @@ private[samsara] object Closures {
 
   /** dssvd's Y = A Omega. */
   case object Sketch extends Meaning
+
+  /** What Mahout's optimiser puts on B of a rbind, anew each time it sees the plan. */
+  case object RowShift extends Meaning
   case object Unknown extends Meaning
 
   private val Known = Map(
     ("org/apache/mahout/math/decompositions/DQR$", "dqrThin") -> TriangularSolve,
-    ("org/apache/mahout/math/decompositions/DSSVD$", "dssvd") -> Sketch)
+    ("org/apache/mahout/math/decompositions/DSSVD$", "dssvd") -> Sketch,
+    ("org/apache/mahout/math/drm/DistributedEngine$", "pass1") -> RowShift)
 
   /** Scala closures are Java lambdas; what one serialises to names the method that holds its body. */
   def meaning(f: AnyRef): Meaning =
@@ -58,11 +63,39 @@ private[samsara] object Closures {
 
 /** A function of one value, applied to each of a block. */
 private[samsara] object Elementwise {
-  def apply[K](f: Double => Double): BlockMapFunc[K, K] = { case (keys, m) =>
+  def apply(m: Matrix, f: Double => Double): DenseBlock = {
     val out = new DenseBlock(m.rowSize, m.columnSize, Products.block(m).toArray)
     var i = 0
     while (i < out.data.length) { out.data(i) = f(out.data(i)); i += 1 }
-    (keys, out)
+    out
+  }
+
+  /** One by one of two of the same shape. */
+  def apply(a: DenseBlock, b: DenseBlock, f: (Double, Double) => Double): DenseBlock = {
+    val (out, other) = (new DenseBlock(a.rowSize, a.columnSize, a.toArray), b.toArray)
+    var i = 0
+    while (i < other.length) { out.data(i) = f(out.data(i), other(i)); i += 1 }
+    out
+  }
+
+  /**
+   * Functions one after the other, the last of the list first, as Mahout composes them; zeros stay where a function spares
+   * them.
+   */
+  def composed(ops: List[OpAewUnaryFunc[_]]): Double => Double = {
+    val functions = ops.reverse.map(op => (op.f, op.evalZeros)).toArray // no plan, which would not travel
+    x => functions.foldLeft(x) { case (y, (f, evalZeros)) => if (evalZeros || y != 0.0) f(y) else y }
+  }
+
+  /** Mahout's names of what stands between two matrices, or a matrix and a number. */
+  def operator(name: String): (Double, Double) => Double = name match {
+    case "+" => (x, y) => x + y
+    case "-" => (x, y) => x - y
+    case "*" => (x, y) => x * y
+    case "/" => (x, y) => x / y
+    case "-:" => (x, y) => y - x
+    case "/:" => (x, y) => y / x
+    case other => SparkEngine.unsupported(s"the operator $other")
   }
 }
 

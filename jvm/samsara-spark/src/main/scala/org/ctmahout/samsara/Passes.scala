@@ -1,20 +1,41 @@
 package org.ctmahout.samsara
 
+import scala.reflect.ClassTag
+
 import org.apache.mahout.math.Matrix
-import org.apache.mahout.math.drm.{BCast, BlockMapFunc}
+import org.apache.mahout.math.drm.{BCast, BlockMapFunc, BlockMapFunc2, BlockReduceFunc}
 
 /** One pass over blocks of rows each. What runs in tasks holds on to no context. */
 private[samsara] object Passes {
 
-  /** @param keep whether blocks of `in` must stay as they are: Mahout's functions may change the one they get */
-  def map[S, R](in: Blocks[S], f: BlockMapFunc[S, R], keep: Boolean): Blocks[R] =
-    in.map { case (keys, m) =>
-      val (newKeys, result) = f((keys, if (keep) Products.block(m).clone() else m))
-      (newKeys, Products.block(result): Matrix)
+  /**
+   * What a function of Mahout's makes of each block. It may change the one it gets: that is a copy.
+   *
+   * @param n
+   *   how many columns the function is said to make
+   */
+  def map[S, R](in: Blocks[S], f: BlockMapFunc[S, R], n: Int, keys: ClassTag[R]): Blocks[R] =
+    in.map(mapped(_, f, n, keys))
+
+  def mapped[S, R](block: (Array[S], Matrix), f: BlockMapFunc[S, R], n: Int, keys: ClassTag[R]): (Array[R], Matrix) =
+    if (block._1.isEmpty) (keys.newArray(0), new DenseBlock(0, n))
+    else {
+      val (newKeys, result) = f((block._1, Products.block(block._2).clone()))
+      if (result.columnSize != n || newKeys.length != result.rowSize)
+        throw new IllegalArgumentException(
+          s"a block function has made ${newKeys.length} keys and ${result.rowSize} x ${result.columnSize} values; " +
+            s"$n columns are declared")
+      (newKeys, Products.block(result))
     }
 
+  /** A W. A result that would be much larger than a block is cut. */
   def timesRight[K](in: Blocks[K], right: BCast[DenseBlock]): Blocks[K] =
-    in.map { case (keys, m) => (keys, Products.times(Products.block(m), right.value): Matrix) }
+    in.mapParts { (_, blocks) =>
+      val w = right.value
+      blocks.flatMap(Alignment.cut(_, 8 * Height.of(w.columnSize))).map { case (keys, m) =>
+        (keys, Products.times(Products.block(m), w): Matrix)
+      }
+    }
 
   /** The rows less one and the same row. */
   def less[K](in: Blocks[K], row: Array[Double]): Blocks[K] =
@@ -52,24 +73,72 @@ private[samsara] object Passes {
   def cross[K, L](a: Blocks[K], b: Blocks[L], n: Int, w: Int): DenseBlock =
     new DenseBlock(n, w, a.sumWith(b, n * w) { (x, y) =>
       val cross = new Products.Cross(n, w)
-      x.zip(y).foreach { case ((_, p), (_, q)) => cross.add(Products.block(p), Products.dense(q)) }
+      Alignment.zip(x, y).foreach { case ((_, p), (_, q)) => cross.add(Products.block(p), Products.dense(q)) }
       cross.sum
     })
 
-  /** A'x for a vector whose entries belong to the rows with these numbers as keys. */
-  def crossVector[K](a: Blocks[K], x: BCast[Array[Double]], n: Int): DenseBlock =
-    new DenseBlock(n, 1, a.sum(n) { blocks =>
-      val cross = new Products.Cross(n, 1)
-      blocks.foreach { case (keys, m) =>
-        val entries = keys.map {
-          case number: Int => x.value(number)
-          case number: Long => x.value(Math.toIntExact(number))
-          case other => throw new UnsupportedOperationException(s"A'x of rows with keys like $other, which are no numbers")
-        }
-        cross.add(Products.block(m), new DenseBlock(keys.length, 1, entries))
+  /** A'B for the two side by side, n and w columns. */
+  def crossWindows[K](both: Blocks[K], n: Int, w: Int): DenseBlock =
+    new DenseBlock(n, w, both.sum(n * w) { blocks =>
+      val cross = new Products.Cross(n, w)
+      for ((_, m) <- blocks) cross.add(Tiles.columnsOf(m, 0, n), Tiles.columnsOf(m, n, w))
+      cross.sum
+    })
+
+  /**
+   * A'B where one is on the driver, and keys are the numbers of its rows.
+   *
+   * @param isLeft
+   *   whether it is A
+   */
+  def crossDriver[K](in: Blocks[K], small: BCast[DenseBlock], n: Int, w: Int, isLeft: Boolean): DenseBlock =
+    new DenseBlock(n, w, in.sum(n * w) { blocks =>
+      val cross = new Products.Cross(n, w)
+      for ((keys, m) <- blocks) {
+        val rows = Joins.rowsOf(small.value, Keys.numbers(keys, small.value.rowSize.toLong))
+        if (isLeft) cross.add(rows, Products.dense(m)) else cross.add(Products.block(m), rows)
       }
       cross.sum
     })
+
+  /** All rows, by number or else in the order of the partitions; and where each key is, but for Int keys. */
+  def gathered[K](in: Blocks[K], m: Long, n: Int): (DenseBlock, Seq[(Any, Int)]) = {
+    val all = new DenseBlock(Math.toIntExact(m), n)
+    val labels = Seq.newBuilder[(Any, Int)]
+    var next = 0
+    for ((keys, block) <- in.collect(); rows = Products.dense(block)) {
+      val to = keys match {
+        case _: Array[Int] => Keys.numbers(keys, m)
+        case _: Array[Long] => Keys.numbers(keys, m)
+        case _ =>
+          if (next + keys.length > m)
+            throw new IllegalArgumentException(s"there are more rows than the $m that the matrix is said to have")
+          Array.range(next, next + keys.length)
+      }
+      if (!keys.isInstanceOf[Array[Int]]) labels ++= keys.toSeq.zip(to.toSeq)
+      for (i <- to.indices) System.arraycopy(rows.data, rows.offset + i * rows.stride, all.data, to(i) * n, n)
+      next += to.length
+    }
+    (all, labels.result())
+  }
+
+  /** Where each key is, as Mahout's matrices have it. */
+  def bindings(labels: Seq[(Any, Int)]): java.util.Map[String, Integer] = {
+    val all = new java.util.HashMap[String, Integer]
+    for ((label, row) <- labels) all.put(label.toString, row)
+    all
+  }
+
+  /** What `reduce` makes of what `f` makes of each block with rows: in the order of the blocks, partition by partition. */
+  def reduced[K](in: Blocks[K], f: BlockMapFunc2[K], reduce: BlockReduceFunc): Matrix = {
+    val parts = in.fold[Option[Matrix]](
+      _.filter(_._1.nonEmpty)
+        .map { case (keys, block) => f((keys, Products.block(block).clone())) }
+        .reduceLeftOption(reduce)
+        .map(Products.dense))
+    val all = parts.flatten.reduceLeftOption(reduce)
+    all.getOrElse(throw new IllegalArgumentException("a matrix without rows cannot be reduced"))
+  }
 
   /** Sums over all rows of what `f` makes of each value. */
   def columnSums[K](in: Blocks[K], n: Int)(f: Double => Double): Array[Double] =

@@ -5,7 +5,7 @@ import java.util.concurrent.atomic.AtomicLong
 import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
-import org.apache.mahout.math.drm.{CheckpointedDrm, DistributedContext}
+import org.apache.mahout.math.drm.{CacheHint, CheckpointedDrm, DistributedContext}
 import org.apache.mahout.math.drm.CacheHint.CacheHint
 import org.apache.spark.rdd.RDD
 import org.apache.spark.storage.StorageLevel
@@ -61,6 +61,13 @@ private[samsara] final class RowBlocks[K](
     lastMade.getOrElse(rows)
   }
 
+  /** Gives back what is stored of these rows; what they are a product of stays. */
+  def release(context: SamsaraContext): Unit = {
+    lastMade.foreach(context.release)
+    lastMade = None
+    if (right.isEmpty) context.release(base)
+  }
+
   private var knownBasis: Option[Basis[K]] = None
 
   /** An orthonormal basis of n columns. */
@@ -93,16 +100,27 @@ private[samsara] object RowBlocks {
   def newTag(): Long = tags.getAndIncrement()
 }
 
-/** A matrix whose rows are on the cluster. */
+/**
+ * A matrix whose rows are on the cluster.
+ *
+ * @param canHaveMissingRows
+ *   whether rows that are zero may be left out
+ */
 final class DistributedRows[K: ClassTag] private[samsara] (
     private[samsara] val samsara: SamsaraContext,
     private[samsara] val rows: RowBlocks[K],
     override val nrow: Long,
     override val ncol: Int,
-    override val cacheHint: CacheHint)
+    override val cacheHint: CacheHint,
+    override val canHaveMissingRows: Boolean)
     extends CheckpointedDrm[K] {
 
   private[samsara] def blocks: Blocks[K] = rows.made(samsara)
+
+  /** As an operand: with rows that are zero where there were none. */
+  private[samsara] lazy val value: Far[K] =
+    if (canHaveMissingRows) Far.computed(Numbering.completed(blocks, nrow, ncol, keyClassTag, samsara), nrow, ncol, keyClassTag)
+    else Far(rows, nrow, ncol, keyClassTag)
 
   /** The blocks, for whoever goes on with Spark from here. They end with the context. */
   def rdd: RDD[(Array[K], Matrix)] = blocks match {
@@ -117,34 +135,43 @@ final class DistributedRows[K: ClassTag] private[samsara] (
   }
 
   override def partitioningTag: Long = rows.tag
-  override def canHaveMissingRows: Boolean = false
   override val context: DistributedContext = samsara
   override def keyClassTag: ClassTag[K] = implicitly[ClassTag[K]]
-  override def checkpoint(hint: CacheHint): CheckpointedDrm[K] = this
-
-  /** All of it on the driver: by row number if the keys are numbers, else in the order of the partitions. */
-  override def collect: Matrix = {
-    val all = new DenseBlock(Math.toIntExact(nrow), ncol)
-    var next = 0
-    for ((keys, m) <- blocks.collect(); block = Products.dense(m).whole; i <- keys.indices) {
-      val row = keys(i) match {
-        case number: Int => number
-        case number: Long => Math.toIntExact(number)
-        case _ => next
-      }
-      System.arraycopy(block.data, i * ncol, all.data, row * ncol, ncol)
-      next += 1
+  override def checkpoint(hint: CacheHint): CheckpointedDrm[K] =
+    if (hint == CacheHint.NONE || rows.isStored) this
+    else {
+      if (checkpointed.isEmpty) checkpointed = Some(SparkEngine.toPhysical(this, hint))
+      checkpointed.get
     }
+  private var checkpointed: Option[CheckpointedDrm[K]] = None
+
+  /** All of it on the driver: by row number if the keys are numbers, else in the order of the partitions, with labels. */
+  override def collect: Matrix = {
+    val (all, labels) = Passes.gathered(blocks, nrow, ncol)
+    if (labels.nonEmpty) all.setRowLabelBindings(Passes.bindings(labels))
     all
   }
 
   /** This matrix, which is not changed, less one and the same row, whenever it is used. */
   private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] = samsara.drmOf(Passes.less(blocks, row), nrow, ncol)
 
-  override def dfsWrite(path: String): Unit = SparkEngine.unsupported("dfsWrite")
-  override def uncache(): this.type = { samsara.release(rows.base); this }
-  override def newRowCardinality(n: Int): CheckpointedDrm[K] =
-    new DistributedRows[K](samsara, rows, n.toLong, ncol, cacheHint)
+  /** See [[MatrixFiles]]. */
+  override def dfsWrite(path: String): Unit = MatrixFiles.write(samsara, value, path)
+  override def uncache(): this.type = { rows.release(samsara); this }
+
+  /**
+   * The same rows, and zeros up to `n`.
+   *
+   * @throws IllegalArgumentException
+   *   rows would have to be left out
+   * @throws UnsupportedOperationException
+   *   rows would have to be added that have no label
+   */
+  override def newRowCardinality(n: Int): CheckpointedDrm[K] = {
+    require(n >= nrow, s"$n rows for a matrix that has $nrow")
+    if (n > nrow) Keys.requireNumbers(keyClassTag, "rows of zeros")
+    new DistributedRows[K](samsara, rows, n.toLong, ncol, cacheHint, canHaveMissingRows || n > nrow)
+  }
 }
 
 /** A matrix small enough for the driver, its keys the row numbers. Computed when first asked for. */
@@ -164,8 +191,18 @@ final class DriverRows private[samsara] (
   override def keyClassTag: ClassTag[Int] = ClassTag.Int
   override def checkpoint(hint: CacheHint): CheckpointedDrm[Int] = this
   override def collect: Matrix = matrix.clone()
-  override def dfsWrite(path: String): Unit = SparkEngine.unsupported("dfsWrite")
+  override def dfsWrite(path: String): Unit = MatrixFiles.write(samsara, new Near(nrow, ncol, matrix), path)
   override def uncache(): this.type = this
-  override def newRowCardinality(n: Int): CheckpointedDrm[Int] =
-    new DriverRows(samsara, matrix, n.toLong, ncol, cacheHint)
+
+  /**
+   * The same rows, and zeros up to `n`.
+   *
+   * @throws IllegalArgumentException
+   *   rows would have to be left out
+   */
+  override def newRowCardinality(n: Int): CheckpointedDrm[Int] = {
+    require(n >= nrow, s"$n rows for a matrix that has $nrow")
+    val taller = java.util.Arrays.copyOf(matrix.toArray, Math.multiplyExact(n, ncol))
+    new DriverRows(samsara, new DenseBlock(n, ncol, taller), n.toLong, ncol, cacheHint)
+  }
 }

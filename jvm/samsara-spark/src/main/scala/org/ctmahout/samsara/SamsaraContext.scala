@@ -26,8 +26,31 @@ sealed abstract class SamsaraContext extends DistributedContext {
 
   private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K]
 
-  private[samsara] def drmOf[K: ClassTag](blocks: Blocks[K], rows: Long, columns: Int): CheckpointedDrm[K] =
-    new DistributedRows[K](this, new RowBlocks(blocks, None, RowBlocks.newTag(), isStored = true), rows, columns, CacheHint.NONE)
+  /** Blocks that each partition makes of its number. */
+  private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K]
+
+  /** What has more entries than this is never on the driver. */
+  private[samsara] def driverEntries: Long
+
+  /** As many partitions as there are for who does not say. */
+  private[samsara] def parallelism: Int
+
+  /** A matrix of the driver's in about equal pieces, in their order, keyed by `keys` of a first row and a number of rows. */
+  private[samsara] def distributed[K: ClassTag](m: Matrix, parts: Int, keys: (Int, Int) => Array[K]): Blocks[K] = {
+    val cuts = (0 to parts).map(i => (i.toLong * m.rowSize / parts).toInt)
+    val pieces = cuts.zip(cuts.tail).map { case (from, to) =>
+      (keys(from, to - from), Products.copy(m.viewPart(from, to - from, 0, m.columnSize)): Matrix)
+    }
+    distribute(pieces, parts)
+  }
+  private[samsara] def distributed(m: Matrix, parts: Int): Blocks[Int] =
+    distributed[Int](m, parts, (from, count) => Array.range(from, from + count))
+
+  private[samsara] def drmOf[K: ClassTag](
+      blocks: Blocks[K], rows: Long, columns: Int, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = {
+    val base = new RowBlocks(blocks, None, RowBlocks.newTag(), isStored = true)
+    new DistributedRows[K](this, base, rows, columns, CacheHint.NONE, canHaveMissingRows)
+  }
 }
 
 /**
@@ -42,8 +65,12 @@ sealed abstract class SamsaraContext extends DistributedContext {
  * }}}
  *
  * Results that live on the cluster end with the context.
+ *
+ * @param driverEntries
+ *   matrices with more entries than this stay on the cluster, even if they have as many rows as columns. 512 MB by default
  */
-final class ClusterContext(val sparkContext: SparkContext) extends SamsaraContext {
+final class ClusterContext(val sparkContext: SparkContext, override private[samsara] val driverEntries: Long = 1L << 26)
+    extends SamsaraContext {
   private val stored = ArrayBuffer.empty[RDD[_]]
   private val sent = ArrayBuffer.empty[Broadcast[_]]
 
@@ -52,10 +79,16 @@ final class ClusterContext(val sparkContext: SparkContext) extends SamsaraContex
    *
    * @param blocks
    *   keys and rows, as many of one as of the other in each block: [[DenseBlock]] or [[FloatBlock]] are used as they
-   *   are. Each key once. Cached by the caller, if it is read more than once.
+   *   are, all others of Mahout's turned into such one at a time in each pass. Each key once. Cached by the caller, if it is
+   *   read more than once.
+   * @param canHaveMissingRows
+   *   whether rows that are zero may be left out; keys must be numbers then. Takes a pass over the keys
    */
-  def drm[K: ClassTag](blocks: RDD[(Array[K], Matrix)], rows: Long, columns: Int): CheckpointedDrm[K] =
-    drmOf(new SparkBlocks(blocks), rows, columns)
+  def drm[K: ClassTag](
+      blocks: RDD[(Array[K], Matrix)], rows: Long, columns: Int, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = {
+    if (canHaveMissingRows) Keys.requireNumbers(implicitly[ClassTag[K]], "a matrix with missing rows")
+    drmOf(new SparkBlocks(blocks), rows, columns, canHaveMissingRows)
+  }
 
   override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = synchronized {
     stored += rddOf(blocks).persist(level)
@@ -81,6 +114,10 @@ final class ClusterContext(val sparkContext: SparkContext) extends SamsaraContex
   override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] =
     new SparkBlocks(sparkContext.parallelize(pieces, parts))
 
+  override private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
+    new SparkBlocks(sparkContext.parallelize(0 until parts, parts).flatMap(f))
+  override private[samsara] def parallelism: Int = sparkContext.defaultParallelism
+
   override def close(): Unit = synchronized {
     stored.foreach(_.unpersist(blocking = false))
     stored.clear()
@@ -104,6 +141,10 @@ final class ProcessContext extends SamsaraContext {
   override private[samsara] def send[T: ClassTag](value: T): BCast[T] = new LocalValue(value)
   override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] =
     new LocalBlocks(() => pieces.iterator)
+  override private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
+    new LocalBlocks(() => Iterator.range(0, parts).flatMap(f))
+  override private[samsara] def driverEntries: Long = Int.MaxValue.toLong
+  override private[samsara] def parallelism: Int = 1
   override def close(): Unit = ()
 }
 

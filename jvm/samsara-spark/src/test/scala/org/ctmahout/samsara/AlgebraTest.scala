@@ -97,8 +97,9 @@ class AlgebraTest {
     val hidden: BlockMapFunc[Long, Long] = block => solve(block)
     val generic = drm.mapBlock()(hidden).checkpoint().asInstanceOf[DistributedRows[Long]]
     assertTrue(generic.rows.right.isEmpty)
-    check(Array.tabulate(a.length, n)((i, j) => recognised.collect.getQuick(i, j)), generic.collect, 1e-11)
-    check(a, recognised.collect.times(r), 1e-11)
+    val solved = recognised.collect
+    check(Array.tabulate(a.length, n)(solved.getQuick(_, _)), generic.collect, 1e-11)
+    check(a, solved.times(r), 1e-11)
     assertEquals(context.sparkContext, sc)
   }
 
@@ -117,14 +118,6 @@ class AlgebraTest {
       val rebuilt = Array.tabulate(a.length, n)((i, j) => (0 until n).map(l => um.getQuick(i, l) * s.getQuick(l) * vm.getQuick(j, l)).sum)
       check(centred, new DenseMatrix(rebuilt), 1e-9)
     }
-  }
-
-  @Test def whatIsNotThereSaysSo(): Unit = withA { (context, drm) =>
-    implicit val here: DistributedContext = context
-    val e = assertThrows(classOf[UnsupportedOperationException], () => { drmSampleRows(drm, 0.5); () })
-    assertTrue(e.getMessage.contains("drmSampleRows"))
-    assertThrows(classOf[UnsupportedOperationException], () => { drm.dfsWrite("/nowhere"); () })
-    assertThrows(classOf[UnsupportedOperationException], () => { drm.rbind(drm).collect; () })
   }
 
   @Test def whatTheCallerHasCachedStaysCached(): Unit = withContext { context =>

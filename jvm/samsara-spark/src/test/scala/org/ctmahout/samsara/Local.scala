@@ -32,6 +32,13 @@ object Local {
     sc
   }
 
+  /** Without Spark's log of an error that is expected. */
+  def quietly[T](body: => T): T = {
+    sc.setLogLevel("OFF")
+    try body
+    finally sc.setLogLevel("ERROR")
+  }
+
   def withContext[T](body: ClusterContext => T): T = {
     val before = sc.getPersistentRDDs.keySet
     val context = new ClusterContext(sc)

@@ -1,0 +1,73 @@
+package org.ctmahout.samsara
+
+import scala.reflect.ClassTag
+
+/**
+ * Keys of rows. Int and Long are row numbers, from 0 on, and say where a row is; all others are labels.
+ *
+ * Arrays of keys come without their type here: they are handled as what they are.
+ */
+private[samsara] object Keys {
+  def areNumbers(keys: ClassTag[_]): Boolean = keys == ClassTag.Int || keys == ClassTag.Long
+
+  /** @throws UnsupportedOperationException rows with these keys have no numbers */
+  def requireNumbers(keys: ClassTag[_], what: String): Unit =
+    if (!areNumbers(keys))
+      SparkEngine.unsupported(
+        s"$what, because rows with ${keys.runtimeClass.getSimpleName} keys have no numbers (drm2IntKeyed gives them some),")
+
+  /** @throws IllegalArgumentException a key that is no number of a row in a matrix of so many */
+  def numbers(keys: Array[_], rows: Long): Array[Int] = {
+    def checked(n: Long): Int =
+      if (n >= 0 && n < rows) Math.toIntExact(n)
+      else
+        throw new IllegalArgumentException(
+          s"a row has the key $n, and the matrix only $rows rows: the keys of rows are numbers from 0 on")
+    keys match {
+      case ints: Array[Int] => ints.map(n => checked(n.toLong))
+      case longs: Array[Long] => longs.map(checked)
+      case other => other.map { case n: Number => checked(n.longValue) }.toArray
+    }
+  }
+
+  /** The numbers, for rows that are numbered. */
+  def longs(keys: Array[_]): Array[Long] = keys match {
+    case ints: Array[Int] => ints.map(_.toLong)
+    case longs: Array[Long] => longs
+    case other => other.map { case n: Number => n.longValue }.toArray
+  }
+
+  /** What is equal for keys of one row, in matrices keyed by Int and by Long too. */
+  def identity(keys: Array[_], i: Int): Any = keys match {
+    case ints: Array[Int] => ints(i).toLong
+    case longs: Array[Long] => longs(i)
+    case other => other(i)
+  }
+
+  def numbered[K](first: Long, count: Int, keys: ClassTag[K]): Array[K] =
+    (if (keys == ClassTag.Long) Array.tabulate(count)(first + _) else Array.tabulate(count)(i => Math.toIntExact(first + i)))
+      .asInstanceOf[Array[K]]
+
+  def shifted[K](keys: Array[K], by: Long): Array[K] = (keys match {
+    case ints: Array[Int] => ints.map(n => Math.toIntExact(n + by))
+    case longs: Array[Long] => longs.map(_ + by)
+    case labels => labels
+  }).asInstanceOf[Array[K]]
+
+  /** Some of them, in this order. */
+  def pick[K](keys: Array[K], which: Array[Int]): Array[K] = {
+    val picked = java.lang.reflect.Array.newInstance(keys.getClass.getComponentType, which.length)
+    for (i <- which.indices) java.lang.reflect.Array.set(picked, i, keys(which(i)))
+    picked.asInstanceOf[Array[K]]
+  }
+
+  def joined[K](pieces: Seq[Array[_]], keys: ClassTag[K]): Array[K] = {
+    val all = keys.newArray(pieces.map(_.length).sum)
+    var at = 0
+    for (piece <- pieces) {
+      for (i <- piece.indices) all(at + i) = piece(i).asInstanceOf[K]
+      at += piece.length
+    }
+    all
+  }
+}

@@ -1,0 +1,112 @@
+package org.ctmahout.samsara
+
+import org.apache.mahout.math.Matrix
+
+/**
+ * Products of matrices, wherever these are. While one factor and the result are small, nothing is shuffled: the small one goes
+ * to all. Results of more than the context's `driverEntries` stay on the cluster, and so do factors.
+ *
+ * Rows of a factor that are the columns of another are told by their numbers.
+ */
+private[samsara] final class Multiplication(context: SamsaraContext) {
+
+  /** A'A, n x n. */
+  def gram[K](a: Value[K]): Value[Int] = {
+    val isShifted = Decompositions.areCalling
+    a match {
+      case near: Near if isSmall(a.n.toLong, a.n) =>
+        Near(a.n.toLong, a.n) {
+          val gram = new Products.Gram(a.n)
+          gram.add(near.matrix)
+          val sum = new DenseBlock(a.n, a.n, gram.sum)
+          if (isShifted) GramMatrix.positiveSemidefinite(sum) else sum
+        }
+      case near: Near => gram(far(near))
+      case Far(rows, _, n, _) if isSmall(n.toLong, n) =>
+        Near(n.toLong, n) {
+          val sum = rows.gram(context, n)
+          // Of a product it is dqrThin that asks, and dssvd has it refuse what is no basis; ours is one in any case.
+          if (isShifted && rows.right.nonEmpty) GramMatrix.positiveDefinite(sum) else sum
+        }
+      case Far(rows, _, n, _) => Tiles.cross(rows.made(context), 0, n, 0, n)
+    }
+  }
+
+  /** A'B, n x w: rows of one key meet. */
+  def cross(a: Value[_], b: Value[_]): Value[Int] = {
+    val (n, w) = (a.n, b.n)
+    def small(sum: => DenseBlock) = Near(n.toLong, w)(sum)
+    (a, b) match {
+      case (x: Near, y: Near) if isSmall(n.toLong, w) => small(Products.transposedTimes(x.matrix, y.matrix))
+      case (x: Far[_], y: Near) if isSmall(n.toLong, w) =>
+        Keys.requireNumbers(x.keys, "A'B with B on the driver")
+        small(Passes.crossDriver(x.rows.made(context), context.send(y.matrix.whole), n, w, isLeft = false))
+      case (x: Near, y: Far[_]) if isSmall(n.toLong, w) =>
+        Keys.requireNumbers(y.keys, "A'B with A on the driver")
+        small(Passes.crossDriver(y.rows.made(context), context.send(x.matrix.whole), n, w, isLeft = true))
+      case (x: Far[_], y: Far[_]) if x.rows.tag == y.rows.tag && isSmall(n.toLong, w) =>
+        small(y.rows.crossed(context, x.rows, n, w))
+      case _ =>
+        val both = new Joins(context).sideBySide(far(a), far(b)).rows.made(context)
+        if (isSmall(n.toLong, w)) small(Passes.crossWindows(both, n, w)) else Tiles.cross(both, 0, n, n, w)
+    }
+  }
+
+  /** A B, where the numbers of B's rows are A's columns. */
+  def times[K](a: Value[K], b: Value[_]): Value[K] = (a, b) match {
+    case (_, right: Near) => timesRight(a, right.matrix)
+    case (left: Near, right: Far[_]) => cross(transposed(left), right).asInstanceOf[Value[K]]
+    case (left: Far[K @unchecked], right: Far[_]) =>
+      Keys.requireNumbers(right.keys, "A B with such a B")
+      if (isSmall(right.m, right.n)) timesRight(left, collected(right)) else Tiles.pairs(context, left, transposedFar(right))
+  }
+
+  /** A B', where the numbers of B's rows become columns. */
+  def timesTransposed[K](a: Value[K], b: Value[_]): Value[K] = (a, b) match {
+    case (_, right: Near) => timesRight(a, Products.transposed(right.matrix))
+    case (left: Near, right: Far[_]) =>
+      transposed(timesRight(right.asInstanceOf[Value[Any]], Products.transposed(left.matrix))).asInstanceOf[Value[K]]
+    case (left: Far[K @unchecked], right: Far[_]) =>
+      Keys.requireNumbers(right.keys, "A B' with such a B")
+      if (isSmall(right.m, right.n)) timesRight(left, Products.transposed(collected(right)))
+      else Tiles.pairs(context, left, right)
+  }
+
+  /** A', whose columns are the numbers of A's rows. */
+  def transposed(a: Value[_]): Value[Int] = a match {
+    case near: Near => Near(near.n.toLong, Math.toIntExact(near.m))(Products.transposed(near.matrix))
+    case rows: Far[_] if isSmall(rows.m, rows.n) =>
+      Keys.requireNumbers(rows.keys, "A'")
+      Near(rows.n.toLong, rows.m.toInt)(Products.transposed(collected(rows)))
+    case rows: Far[_] => transposedFar(rows)
+  }
+
+  private def transposedFar(a: Far[_]): Far[Int] = {
+    Keys.requireNumbers(a.keys, "A'")
+    Tiles.transposed(a.rows.made(context), Math.toIntExact(a.m), a.n)
+  }
+
+  private def timesRight[K](a: Value[K], right: => DenseBlock): Value[K] = a match {
+    case near: Near =>
+      lazy val factor = right
+      val p = factor.columnSize
+      if (isSmall(near.m, p)) Near(near.m, p)(Products.times(near.matrix, factor)).asInstanceOf[Value[K]]
+      else timesRight(far(near), factor).asInstanceOf[Value[K]]
+    case Far(rows, m, _, keys) =>
+      val factor = right
+      Far(rows.times(factor), m, factor.columnSize, keys)
+  }
+
+  private def collected(a: Far[_]): DenseBlock = Passes.gathered(a.rows.made(context), a.m, a.n)._1
+
+  private def far[K](a: Value[K]): Far[K] = new Joins(context).far(a)
+
+  private def isSmall(rows: Long, columns: Int): Boolean = rows.toDouble * columns <= context.driverEntries.toDouble
+}
+
+/** Whether it is Mahout's decompositions that ask. They need Gram matrices that are positive definite in spite of rounding. */
+private[samsara] object Decompositions {
+  private val Package = "org.apache.mahout.math.decompositions."
+
+  def areCalling: Boolean = StackWalker.getInstance.walk[Boolean](_.anyMatch(_.getClassName.startsWith(Package)))
+}

@@ -1,0 +1,119 @@
+package org.ctmahout.samsara
+
+import java.util.Random
+
+import scala.util.hashing.MurmurHash3
+
+import org.apache.mahout.common.RandomUtils
+import org.apache.mahout.math.Matrix
+
+/**
+ * Random rows. Whether a row is drawn depends on a seed and on its key, not on where the row is: the same rows are drawn
+ * however a matrix is partitioned. The seed is the next number of Mahout's `RandomUtils`, which `RandomUtils.seedNext` fixes.
+ */
+private[samsara] final class Sampling(context: SamsaraContext) {
+  import Sampling._
+
+  /**
+   * Each row with this probability; with replacement, each row as often as a Poisson variable of this mean says. The sample has
+   * as many rows as were drawn. Labels are kept, numbers are given anew.
+   *
+   * @throws UnsupportedOperationException
+   *   rows with labels, drawn with replacement: two rows would have one label
+   */
+  def rows[K](a: Value[K], fraction: Double, replacement: Boolean): Value[K] = {
+    require(if (replacement) fraction >= 0 else fraction >= 0 && fraction <= 1, s"a fraction of $fraction of the rows")
+    if (replacement && !Keys.areNumbers(a.keys)) SparkEngine.unsupported("sampling of labelled rows with replacement")
+    val seed = nextSeed()
+    val far = new Joins(context).far(a)
+    val drawn = far.rows.made(context).mapParts[K] { (_, blocks) =>
+      for {
+        (keys, block) <- blocks
+        which = keys.indices.toArray.flatMap { i =>
+          Array.fill(times(uniform(seed, Keys.identity(keys, i)), fraction, replacement))(i)
+        }
+        if which.nonEmpty
+      } yield (Keys.pick(keys, which), Joins.rowsOf(Products.dense(block), which))
+    }
+    val (numbered, count) = if (Keys.areNumbers(a.keys)) Numbering(drawn, a.keys) else (drawn, Numbering.counts(drawn).sum)
+    Far.computed(numbered, count, far.n, far.keys)
+  }
+
+  /**
+   * This many rows, or all if there are not so many, in random order; with replacement always this many.
+   *
+   * @return
+   *   the rows, and their keys
+   */
+  def rows(a: Value[_], count: Int, replacement: Boolean): (DenseBlock, Seq[Any]) = {
+    require(count >= 0, s"a sample of $count rows")
+    val random = new Random(nextSeed())
+    val seed = random.nextLong()
+    // Draws with replacement: which of them are of one row is drawn here, and then which rows these are.
+    val draws =
+      if (!replacement) Array.range(0, math.min(a.m, count.toLong).toInt)
+      else if (a.m == 0) Array.empty[Int]
+      else {
+        val ranks = Array.fill(count)(math.floor(random.nextDouble() * a.m.toDouble).toLong)
+        val place = ranks.distinct.zipWithIndex.toMap
+        ranks.map(place)
+      }
+    val wanted = if (draws.isEmpty) 0 else draws.max + 1
+    val found = new Joins(context).far(a).rows.made(context).fold(first(_, wanted, seed)).flatten.sortBy(_.rank).take(wanted)
+    val all = new DenseBlock(draws.length, a.n)
+    for ((draw, i) <- draws.zipWithIndex) System.arraycopy(found(draw).values, 0, all.data, i * a.n, a.n)
+    (all, draws.toSeq.map(found(_).key))
+  }
+
+  private def nextSeed(): Long = RandomUtils.getRandom().nextLong()
+}
+
+private object Sampling {
+
+  /** A row, and where it stands in the random order; the key settles what a rank cannot. */
+  private final case class Drawn(rank: (Long, String), key: Any, values: Array[Double])
+
+  private def first(blocks: Iterator[(Array[_], Matrix)], count: Int, seed: Long): Array[Drawn] =
+    blocks.foldLeft(Array.empty[Drawn]) { case (best, (keys, block)) =>
+      val ranks = keys.indices.map { i =>
+        val key = Keys.identity(keys, i)
+        ((hash(seed, key), key.toString), i)
+      }
+      val ranked = ranks.sortBy(_._1).take(count)
+      val rows = Joins.rowsOf(Products.dense(block), ranked.map(_._2).toArray)
+      val drawn = ranked.zipWithIndex.map { case ((rank, i), at) =>
+        Drawn(rank, keys(i), rows.data.slice(at * rows.columnSize, (at + 1) * rows.columnSize))
+      }
+      (best ++ drawn).sortBy(_.rank).take(count)
+    }
+
+  /** 64 bits of a seed and a key. */
+  private def hash(seed: Long, key: Any): Long = {
+    val number = key match {
+      case n: Long => n
+      case label =>
+        val text = label.toString
+        (MurmurHash3.stringHash(text, 1).toLong << 32) ^ (MurmurHash3.stringHash(text, 2) & 0xffffffffL)
+    }
+    mixed(mixed(seed) ^ mixed(number + 0x9e3779b97f4a7c15L))
+  }
+
+  /** The finaliser of SplitMix64 (Steele, Lea, Flood 2014). */
+  private def mixed(x: Long): Long = {
+    val y = (x ^ (x >>> 30)) * 0xbf58476d1ce4e5b9L
+    val z = (y ^ (y >>> 27)) * 0x94d049bb133111ebL
+    z ^ (z >>> 31)
+  }
+
+  private def uniform(seed: Long, key: Any): Double = (hash(seed, key) >>> 11) * math.pow(2, -53)
+
+  /** How often a row is drawn: by inversion of the distribution. */
+  private def times(uniform: Double, mean: Double, replacement: Boolean): Int =
+    if (!replacement) { if (uniform < mean) 1 else 0 }
+    else {
+      var (count, term) = (0, math.exp(-mean))
+      var sum = term
+      while (uniform >= sum && term > 0) { count += 1; term *= mean / count; sum += term }
+      count
+    }
+}

@@ -1,0 +1,117 @@
+package org.ctmahout.samsara
+
+import scala.reflect.ClassTag
+
+import org.apache.mahout.math.Matrix
+
+/** Products with results as large as a cluster's matrices, a tile of rows at a time. They shuffle. */
+private[samsara] object Tiles {
+
+  /** A', n x m, for rows with numbers below m. */
+  def transposed[K](a: Blocks[K], m: Int, n: Int): Far[Int] = {
+    val cuts = new Cuts(n, Height.of(m))
+    val pieces = a.send { (part, blocks) =>
+      for (((keys, block), index) <- blocks.zipWithIndex; columns = Keys.numbers(keys, m.toLong); tile <- cuts.all)
+        yield {
+          val turned = Products.transposed(columnsOf(block, cuts.from(tile), cuts.rows(tile)))
+          (Place(tile, 0, part, index), Piece(null, columns, turned))
+        }
+    }
+    val tiles = pieces.assembled[Int](cuts.count, a.parts) { (tile, pieces) =>
+      val rows = new DenseBlock(cuts.rows(tile), m)
+      for ((_, piece) <- pieces) put(piece, rows)
+      Iterator.single((cuts.keys(tile), rows))
+    }
+    Far.computed(tiles, n.toLong, m, ClassTag.Int)
+  }
+
+  /**
+   * A'B, n x w, for A and B side by side: n columns from `a0` on, and w from `b0` on. Partial sums are added in the order of
+   * the partitions.
+   */
+  def cross[K](both: Blocks[K], a0: Int, n: Int, b0: Int, w: Int): Far[Int] = {
+    val cuts = new Cuts(n, Height.of(w))
+    val pieces = both.send { (part, blocks) =>
+      val all = blocks.toArray // gone through once for each tile
+      for (tile <- cuts.all if all.nonEmpty || part == 0) yield { // zeros, for a matrix without rows
+        val cross = new Products.Cross(cuts.rows(tile), w)
+        for ((_, block) <- all) cross.add(columnsOf(block, a0 + cuts.from(tile), cuts.rows(tile)), columnsOf(block, b0, w))
+        (Place(tile, 0, part, 0), Piece(null, null, new DenseBlock(cuts.rows(tile), w, cross.sum)))
+      }
+    }
+    val tiles = pieces.assembled[Int](cuts.count, both.parts) { (tile, pieces) =>
+      val sum = pieces.next()._2.values.toArray
+      for ((_, piece) <- pieces; i <- sum.indices) sum(i) += piece.values.data(i)
+      Iterator.single((cuts.keys(tile), new DenseBlock(cuts.rows(tile), w, sum)))
+    }
+    Far.computed(tiles, n.toLong, w, ClassTag.Int)
+  }
+
+  /**
+   * A B', m x p, p being the number of B's rows. B goes to each partition of A, block by block; what comes of some rows of A
+   * and each block of B is put together to rows.
+   */
+  def pairs[K](context: SamsaraContext, a: Far[K], b: Far[_]): Far[K] = {
+    val (p, height) = (Math.toIntExact(b.m), Height.of(Math.toIntExact(b.m)))
+    val left = a.rows.made(context)
+    val pieces = left.sendWith(everywhere(b.rows.made(context), left.parts, b.m)) { (part, x, y) =>
+      val rows = x.flatMap(Alignment.cut(_, height)).toArray
+      for {
+        ((columns, block), index) <- y.zipWithIndex
+        right = Products.transposed(Products.dense(block))
+        ((keys, some), at) <- rows.iterator.zipWithIndex
+      } yield (Place(part, at, 0, index), Piece(keys, columns, Products.times(Products.block(some), right).whole))
+    }
+    val rows = pieces.assembled[K](left.parts, left.parts) { (_, pieces) =>
+      Iterator.continually(pieces).takeWhile(_.hasNext).map { _ =>
+        val keys = pieces.head._2.keys.asInstanceOf[Array[K]]
+        val all = new DenseBlock(keys.length, p)
+        for ((_, piece) <- Exchange.of(pieces)(_.order)) put(piece, all)
+        (keys, all)
+      }
+    }
+    Far.computed(rows, a.m, p, a.keys)
+  }
+
+  /** The blocks over more partitions than now: each partition's rows go to neighbours among the new ones. */
+  def spread[K](a: Blocks[K], parts: Int): Blocks[K] = {
+    val now = a.parts
+    val pieces = a.send { (part, blocks) =>
+      val (first, last) = ((part.toLong * parts / now).toInt, ((part + 1L) * parts / now).toInt)
+      for {
+        ((keys, block), index) <- blocks.zipWithIndex
+        height = math.max(1, (block.rowSize + last - first - 1) / (last - first))
+        ((some, rows), to) <- Alignment.cut((keys, block), height).zipWithIndex
+      } yield (Place(first + to, 0, part, index), Piece(some, null, Products.dense(rows)))
+    }
+    pieces.assembled[K](parts, parts)((_, pieces) => blocksOf(pieces))
+  }
+
+  /** All blocks in each of so many partitions, numbers as keys. */
+  private def everywhere[L](b: Blocks[L], parts: Int, p: Long): Blocks[Int] = {
+    val copies = b.send { (part, blocks) =>
+      for (((keys, block), index) <- blocks.zipWithIndex; to <- Iterator.range(0, parts))
+        yield (Place(to, 0, part, index), Piece(Keys.numbers(keys, p), null, Products.dense(block)))
+    }
+    copies.assembled[Int](parts, parts)((_, pieces) => blocksOf(pieces))
+  }
+
+  private def blocksOf[K](pieces: Iterator[(Place, Piece)]): Iterator[(Array[K], Matrix)] =
+    pieces.map { case (_, piece) => (piece.keys.asInstanceOf[Array[K]], piece.values) }
+
+  /** Puts the columns of a piece where they belong. */
+  private def put(piece: Piece, rows: DenseBlock): Unit =
+    for (i <- 0 until rows.rowSize; j <- piece.columns.indices) rows.setQuick(i, piece.columns(j), piece.values.getQuick(i, j))
+
+  private[samsara] def columnsOf(block: Matrix, from: Int, columns: Int): DenseBlock =
+    Products.dense(Products.block(block).viewPart(0, block.rowSize, from, columns))
+
+  /** Rows 0 .. n - 1 in tiles. */
+  private final class Cuts(n: Int, height: Int) extends Serializable {
+    val count: Int = (n + height - 1) / height
+    def all: Iterator[Int] = Iterator.range(0, count)
+    def from(tile: Int): Int = tile * height
+    def rows(tile: Int): Int = math.min(height, n - from(tile))
+    def keys(tile: Int): Array[Int] = Array.range(from(tile), from(tile) + rows(tile))
+  }
+}
