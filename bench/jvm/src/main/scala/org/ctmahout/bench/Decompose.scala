@@ -1,0 +1,66 @@
+package org.ctmahout.bench
+
+import com.fasterxml.jackson.databind.JsonNode
+import com.fasterxml.jackson.databind.node.ObjectNode
+import org.apache.mahout.math.drm._
+import org.apache.mahout.math.drm.RLikeDrmOps._
+import org.apache.spark.sql.SparkSession
+import org.ctmahout.samsara._
+
+/**
+ * A matrix in the cluster's memory, decomposed: the task's `matrix` is a .npy file, `algorithm` is `dssvd` or `exact`, and
+ * `u` says whether U is computed, too.
+ */
+object Decompose extends Measurement {
+
+  override protected def subject(session: SparkSession, task: JsonNode): Subject = {
+    val sc = session.sparkContext
+    val file = NpyFile.open(task.get("matrix").asText)
+    val blocks = file.blocks(sc, sc.defaultParallelism).cache()
+    blocks.count()
+    val (k, p, q) = (task.get("k").asInt, task.get("p").asInt, task.get("q").asInt)
+    val wantU = task.get("u").asBoolean
+    val isExact = task.get("algorithm").asText == "exact"
+
+    new Subject {
+      private var last = 0
+
+      // Another seed each time, since Omega would be there already.
+      override def run(i: Int): Unit = {
+        last = i
+        decomposed(i)(svd => if (wantU) tall(svd).rdd.foreach(_ => ()))
+      }
+
+      override def describe(answer: ObjectNode): Unit = decomposed(last) { svd =>
+        val s = answer.putArray("s")
+        svd.s.foreach(s.add)
+        answer.put("orthogonality_v", svd.orthogonality)
+        if (wantU) answer.put("orthogonality_u", distanceToIdentity(svd))
+        answer.put("blas", svd.u.context.asInstanceOf[SamsaraContext].blasName)
+      }
+
+      override def close(): Unit = blocks.unpersist(blocking = true)
+
+      private def decomposed(seed: Int)(use: Svd[Long] => Unit): Unit = {
+        val samsara = new ClusterContext(sc)
+        try {
+          val a = samsara.drm[Long](blocks, file.rows, file.columns)
+          use(if (isExact) ExactSvd(a, k, seed) else StochasticSvd(a, k, p, q, seed))
+        } finally samsara.close()
+      }
+    }
+  }
+
+  private def tall(svd: Svd[Long]): DistributedRows[Long] =
+    svd.u.checkpoint(CacheHint.NONE).asInstanceOf[DistributedRows[Long]]
+
+  /** The largest entry of |U'U - I|. */
+  private def distanceToIdentity(svd: Svd[Long]): Double = if (svd.rank == 0) 0.0
+  else {
+    val u = tall(svd)
+    val gram = (u.t %*% u).collect
+    val errors = for (i <- 0 until svd.rank; j <- 0 until svd.rank)
+      yield math.abs(gram.getQuick(i, j) - (if (i == j) 1.0 else 0.0))
+    errors.max
+  }
+}
