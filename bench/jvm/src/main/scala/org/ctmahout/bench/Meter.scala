@@ -28,7 +28,7 @@ private[bench] final class Meter(sc: SparkContext) {
     Listeners.settle(sc)
     jobs.set(0)
     shuffled.set(0)
-    val before = sc.getPersistentRDDs.keySet
+    val before = sc.getPersistentRDDs.keys.toSet
     val (cpu, wall) = (Meter.cpuNanos, System.nanoTime())
     work
     val (cpuEnd, wallEnd) = (Meter.cpuNanos, System.nanoTime())
@@ -39,7 +39,7 @@ private[bench] final class Meter(sc: SparkContext) {
       .put("wall_s", (wallEnd - wall) / 1e9)
       .put("jobs", jobs.get)
       .put("shuffle_bytes", shuffled.get)
-      .put("leaked_rdds", (sc.getPersistentRDDs.keySet -- before).size)
+      .put("leaked_rdds", sc.getPersistentRDDs.keys.count(!before(_)))
   }
 }
 

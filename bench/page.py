@@ -1,0 +1,155 @@
+"""docs/numbers.json, which every measurement adds to, and the page that is made of it, docs/numbers.md."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DOCS", "Column", "Section", "Target", "publish"]
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+# In this order they stand on the page, whichever was measured last.
+_ORDER = ("pipeline", "headline", "exact", "door", "large", "cores", "groups", "accuracy")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: the key of its values in the rows, its heading, and how numbers are written."""
+
+    key: str
+    title: str
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was wanted and what was measured, None if it could not be."""
+
+    what: str
+    figure: float | None
+    limit: float
+    sense: str = "at most"
+    unit: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Return whether the target is met, None if it was not measured."""
+        if self.figure is None:
+            return None
+        if math.isnan(self.figure):
+            return False
+        return {
+            "at most": self.figure <= self.limit,
+            "below": self.figure < self.limit,
+            "at least": self.figure >= self.limit,
+        }[self.sense]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the page.
+
+    Attributes
+    ----------
+    name : str
+        One of those in the order of the page.
+    title, text : str
+        Its heading, and what was measured and how.
+    columns : list of Column
+    rows : list of dict
+        Values by the keys of the columns; whatever else is in them, as single runs, is for readers of the JSON.
+    targets : list of Target
+    versions : dict
+        Of what was measured, by name.
+    """
+
+    name: str
+    title: str
+    text: str
+    columns: list[Column]
+    rows: list[dict[str, Any]]
+    targets: list[Target] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section as JSON has it, with machine and time."""
+        targets = [{**asdict(t), "met": t.met} for t in self.targets]
+        now = datetime.now(timezone.utc).isoformat(timespec="minutes")
+        return {**asdict(self), "targets": targets, "machine": machine(), "measured": now}
+
+
+def publish(section: Section, folder: Path = DOCS) -> str:
+    """Put a section in the place of its last measurement, write both files anew, and return the section's text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "numbers.json"
+    sections = {s["name"]: s for s in json.loads(file.read_text())} if file.exists() else {}
+    sections[section.name] = section.to_dict()
+    ordered = sorted(sections.values(), key=lambda s: _ORDER.index(s["name"]))
+    file.write_text(json.dumps(ordered, indent=1) + "\n")
+    texts = {s["name"]: markdown(s) for s in ordered}
+    head = "# Numbers\n\nWritten by `make bench`; run it to get those of your machine. `numbers.json` has every single run.\n"
+    (folder / "numbers.md").write_text("\n".join([head, *texts.values()]))
+    return texts[section.name]
+
+
+def markdown(section: dict[str, Any]) -> str:
+    """Return a section, as JSON has it, in Markdown."""
+    measured = f"{section['measured'][:10]}, {section['machine']}"
+    versions = "; ".join(f"{name} {version}" for name, version in section["versions"].items())
+    columns = section["columns"]
+    lines = [f"## {section['title']}", "", section["text"], ""]
+    lines += _table(
+        [c["title"] for c in columns],
+        [[_cell(row.get(c["key"]), c["form"]) for c in columns] for row in section["rows"]],
+    )
+    if section["targets"]:
+        lines += [""] + _table(
+            ["target", "wanted", "measured", "met"],
+            [
+                [
+                    t["what"],
+                    f"{t['sense']} {_cell(t['limit'])}{t['unit']}",
+                    "not measured" if t["figure"] is None else f"{_cell(t['figure'])}{t['unit']}",
+                    {True: "yes", False: "**no**", None: ""}[t["met"]],
+                ]
+                for t in section["targets"]
+            ],
+        )
+    return "\n".join([*lines, "", f"Measured {measured}" + (f"; {versions}" if versions else "") + ".", ""])
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (titles, ["---"] * len(titles), *rows)]
+
+
+def _cell(value: Any, form: str = "") -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.replace("|", "\\|")
+    if form:
+        return format(value, form)
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}"
+
+
+def machine() -> str:
+    """Return what this machine is, in a few words."""
+    model = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    cores = len(os.sched_getaffinity(0))
+    return f"{model[1] if model else platform.machine()}, {cores} cores, {memory:.0f} GiB"
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
