@@ -7,7 +7,7 @@ orthogonal matrix. Nothing as tall as A needs an orthogonalisation, and any bloc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def harmonic(rows: int, columns: int, seed: int = 0) -> Tall:
     return Tall(rows, 1 / np.arange(1, columns + 1), seed)
 
 
-def write_groups(path: Path, matrices: Iterator[Tall] | list[Tall]) -> Path:
+def write_groups(path: Path, matrices: Iterable[Tall]) -> Path:
     """Write matrices as the groups of one matrix directory of the exchange, and return its path."""
     from ctmahout.exchange import write_matrix
 
