@@ -1,8 +1,9 @@
 """Measure the decomposition side by side with its rivals, in one run: part of ``make bench``.
 
 Ours on each Spark, numpy's same algorithm, scikit-learn, dask and MLlib get the same matrix, whose singular values are
-known. Each runs in a process of its own, pinned to one core unless the section says otherwise, warm. CPU seconds of a JVM
-count all its threads, those of its compiler and garbage collector, too. Sections and their targets go to docs/numbers.md.
+known. Each runs in a process of its own, pinned to one core unless the section says otherwise, warm. CPU seconds of a
+JVM count all its threads, those of its compiler and garbage collector, too. Sections and their targets go to
+docs/numbers.md.
 """
 
 from __future__ import annotations
@@ -215,10 +216,10 @@ def headline(bench: Bench) -> Section:
     return Section(
         "headline",
         "dssvd with U, in memory, one core",
-        f"{bench.rows:,} x {COLUMNS} float32 with singular values 1/i, k = {K}, p = {P}; the matrix is in memory, everything "
-        "is warm and pinned to one core. Medians of several runs; of several Sparks the targets take the slower one. CPU "
-        "seconds of a JVM include its compiler and garbage collector. The error of s is the largest relative one of "
-        "the k, most of it the algorithm's.",
+        f"{bench.rows:,} x {COLUMNS} float32 with singular values 1/i, k = {K}, p = {P}; the matrix is in memory, "
+        "everything is warm and pinned to one core. Medians of several runs; of several Sparks the targets take the "
+        "slower one. CPU seconds of a JVM include its compiler and garbage collector. The error of s is the largest "
+        "relative one of the k, most of it the algorithm's.",
         [Column("q", "q"), *_COST, Column("ratio", "CPU / numpy's", ".2f"), *_QUALITY, *_SPARK, *_NOTE],
         rows,
         targets,
@@ -296,8 +297,8 @@ def door(bench: Bench) -> Section:
     return Section(
         "door",
         "Parquet to Parquet, one core",
-        f"A request to the bridge for s and V in a JVM that is warm: {bench.rows:,} x {COLUMNS} read, checked, decomposed with "
-        f"k = {K}, and the factors written, with all checksums.",
+        f"A request to the bridge for s and V in a JVM that is warm: {bench.rows:,} x {COLUMNS} read, checked, "
+        f"decomposed with k = {K}, and the factors written, with all checksums.",
         [Column("what", ""), *_COST, Column("error", "error of s", ".0e"), _QUALITY[2], *_SPARK, *_NOTE],
         rows,
         targets,
@@ -342,9 +343,9 @@ def large(bench: Bench) -> Section:
     return Section(
         "large",
         "Ten times the rows in 3 GiB, one core",
-        f"{heights[1]:,} x {COLUMNS} float32, {heights[1] * COLUMNS * 4 / (1 << 30):.1f} GiB, Parquet to Parquet for s and V, "
-        f"k = {K}. The whole application is in a control group with a limit of 3 GiB, the kernel's cache of its files "
-        "included; the heap has half of it. The small matrix is done first, by the same JVM.",
+        f"{heights[1]:,} x {COLUMNS} float32, {heights[1] * COLUMNS * 4 / (1 << 30):.1f} GiB, Parquet to Parquet for s "
+        f"and V, k = {K}. The whole application is in a control group with a limit of 3 GiB, the kernel's cache of its "
+        "files included; the heap has half of it. The small matrix is done first, by the same JVM.",
         [
             Column("what", ""),
             Column("rows", "rows", ",.0f"),
@@ -405,8 +406,8 @@ def groups(bench: Bench) -> Section:
     return Section(
         "groups",
         "Many matrices in one directory, two cores",
-        "All groups of a matrix directory in one request, for s and V with all components, q = 1, in a JVM that is warm; "
-        "float32. The error of s is that of the first and the last group.",
+        "All groups of a matrix directory in one request, for s and V with all components, q = 1, in a JVM that is "
+        "warm; float32. The error of s is that of the first and the last group.",
         [Column("what", "groups"), *_COST, Column("error", "error of s", ".0e"), _QUALITY[2], *_SPARK, *_NOTE],
         rows,
         targets,
@@ -421,7 +422,7 @@ def accuracy(bench: Bench) -> Section:
     known: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
     paths: dict[str, Path] = {}
     for number, (name, (A, k)) in enumerate(found.items()):
-        known[name] = np.linalg.svd(A, compute_uv=False)[:k]
+        known[name] = np.asarray(np.linalg.svd(A, compute_uv=False)[:k], dtype=np.float64)
         paths[name] = bench.data / f"hard-{number}.npy"
         np.save(paths[name], A)
     for line in bench.lines:
@@ -452,8 +453,8 @@ def accuracy(bench: Bench) -> Section:
     return Section(
         "accuracy",
         "Hard matrices",
-        f"{1 << 12:,} rows of float64, p = {P}, q = 1. The error of s is the largest relative one of the singular values above "
-        "1e-8 of the first, against LAPACK's; a component that was not found counts as 0, and NaN as infinity.",
+        f"{1 << 12:,} rows of float64, p = {P}, q = 1. The error of s is the largest relative one of the singular "
+        "values above 1e-8 of the first, against LAPACK's; a component that was not found counts as 0, NaN as infinity.",
         [
             Column("what", ""),
             Column("who", ""),

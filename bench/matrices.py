@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tall", "harmonic", "hard", "relative_error", "write_groups"]
+__all__ = ["Tall", "hard", "harmonic", "relative_error", "write_groups"]
 
 _BLOCK_ROWS = 8192
 
@@ -91,7 +91,8 @@ def hard(rows: int, columns: int) -> dict[str, tuple[NDArray[np.float64], int]]:
     narrow = k + 15
 
     def with_spectrum(s: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (left[:, : len(s)] * s) @ V[:, : len(s)].T
+        A: NDArray[np.float64] = (left[:, : len(s)] * s) @ V[:, : len(s)].T
+        return A
 
     duplicated = with_spectrum(1 / np.arange(1, k + 1))
     duplicated[:, k:] = duplicated[:, [0]]

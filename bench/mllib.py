@@ -1,7 +1,7 @@
 """MLlib's computeSVD with U, cached, on one core, in a process of its own: ``mllib.py MATRIX_DIRECTORY --k 50``.
 
-Runs under the Python whose Spark is to be measured. Prints one line of JSON, as `rivals.py` does; CPU seconds are those of
-the JVM.
+Runs under the Python whose Spark is to be measured. Prints one line of JSON, as `rivals.py` does; CPU seconds are those
+of the JVM.
 """
 
 from __future__ import annotations

@@ -19,6 +19,11 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 # In this order they stand on the page, whichever was measured last.
 _ORDER = ("pipeline", "headline", "exact", "door", "large", "cores", "groups", "accuracy")
 
+_HEAD = """# Numbers
+
+Written by `make bench`; run it to get those of your machine. `numbers.json` beside this page has every single run.
+"""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -95,8 +100,7 @@ def publish(section: Section, folder: Path = DOCS) -> str:
     ordered = sorted(sections.values(), key=lambda s: _ORDER.index(s["name"]))
     file.write_text(json.dumps(ordered, indent=1) + "\n")
     texts = {s["name"]: markdown(s) for s in ordered}
-    head = "# Numbers\n\nWritten by `make bench`; run it to get those of your machine. `numbers.json` has every single run.\n"
-    (folder / "numbers.md").write_text("\n".join([head, *texts.values()]))
+    (folder / "numbers.md").write_text("\n".join([_HEAD, *texts.values()]))
     return texts[section.name]
 
 
@@ -111,19 +115,16 @@ def markdown(section: dict[str, Any]) -> str:
         [[_cell(row.get(c["key"]), c["form"]) for c in columns] for row in section["rows"]],
     )
     if section["targets"]:
-        lines += [""] + _table(
-            ["target", "wanted", "measured", "met"],
-            [
-                [
-                    t["what"],
-                    f"{t['sense']} {_cell(t['limit'])}{t['unit']}",
-                    "not measured" if t["figure"] is None else f"{_cell(t['figure'])}{t['unit']}",
-                    {True: "yes", False: "**no**", None: ""}[t["met"]],
-                ]
-                for t in section["targets"]
-            ],
-        )
+        lines += ["", *_table(["target", "wanted", "measured", "met"], [_target(t) for t in section["targets"]])]
     return "\n".join([*lines, "", f"Measured {measured}" + (f"; {versions}" if versions else "") + ".", ""])
+
+
+def _target(target: dict[str, Any]) -> list[str]:
+    """Return the cells of a target."""
+    unit = target["unit"]
+    figure = "not measured" if target["figure"] is None else f"{_cell(target['figure'])}{unit}"
+    met = {True: "yes", False: "**no**", None: ""}[target["met"]]
+    return [target["what"], f"{target['sense']} {_cell(target['limit'])}{unit}", figure, met]
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> list[str]:

@@ -1,7 +1,7 @@
 """Starts what is measured, each in processes of its own, on cores that are given, and reads what they print.
 
-Our own side runs by spark-submit with the very settings that ctmahout gives its sessions. CPU seconds of a JVM are those of
-all its threads, its compiler and garbage collector included.
+Our own side runs by spark-submit with the very settings that ctmahout gives its sessions. CPU seconds of a JVM are
+those of all its threads, its compiler and garbage collector included.
 """
 
 from __future__ import annotations
@@ -154,8 +154,7 @@ def _measured(
     kept = {key: value for key, value in os.environ.items() if key not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     done = subprocess.run(
         pinned,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env={**kept, **threads, **environment},
         preexec_fn=enter,
