@@ -49,7 +49,7 @@ _SPARK = [
     Column("shuffle_bytes", "shuffle bytes", ",.0f"),
     Column("leaked_rdds", "RDDs left", ".0f"),
 ]
-_NOTE = [Column("error_text", "")]
+_NOTE = [Column("refused", "")]
 
 
 @dataclass
@@ -131,7 +131,7 @@ class Bench:
         """Return a row about the decomposition of the matrix."""
         answer = measured.answer
         error = relative_error(answer["s"], self.known()) if "s" in answer else None
-        return {"error_text": answer.get("error"), **measured.row(who=who, **more), "error": error}
+        return {**measured.row(who=who, **more), "error": error}
 
 
 def dssvd(q: int) -> str:
@@ -219,7 +219,8 @@ def headline(bench: Bench) -> Section:
         f"{bench.rows:,} x {COLUMNS} float32 with singular values 1/i, k = {K}, p = {P}; the matrix is in memory, "
         "everything is warm and pinned to one core. Medians of several runs; of several Sparks the targets take the "
         "slower one. CPU seconds of a JVM include its compiler and garbage collector. The error of s is the largest "
-        "relative one of the k, most of it the algorithm's.",
+        "relative one of the k, most of it the algorithm's. The peak is the process's, which for a JVM has done all that "
+        "is above it.",
         [Column("q", "q"), *_COST, Column("ratio", "CPU / numpy's", ".2f"), *_QUALITY, *_SPARK, *_NOTE],
         rows,
         targets,
@@ -256,7 +257,7 @@ def request(source: Path, target: Path, **more: Any) -> dict[str, Any]:
 
 def described(measured: Measured, target: Path, groups: Iterable[tuple[int, Tall]]) -> Measured:
     """Add what a factors directory holds: the largest error of s, and |V'V - I|, of these groups."""
-    if "error" in measured.answer:
+    if measured.refused is not None:
         return measured
     found = {group: read_factors(target, group) for group, _ in groups}
     errors = [relative_error(found[group].s.tolist(), tall.s[: found[group].rank]) for group, tall in groups]
@@ -267,8 +268,7 @@ def described(measured: Measured, target: Path, groups: Iterable[tuple[int, Tall
 
 def door_row(measured: Measured, **more: Any) -> dict[str, Any]:
     """Return a row about a request."""
-    answer = measured.answer
-    return {"error_text": answer.get("error"), **measured.row(**more), "error": answer.get("error_of_s")}
+    return {**measured.row(**more), "error": measured.answer.get("error_of_s")}
 
 
 def door(bench: Bench) -> Section:
@@ -436,9 +436,8 @@ def accuracy(bench: Bench) -> Section:
         for (name, algorithm), measured in zip(asked, runs.ours(line, "Decompose", tasks), strict=True):
             s = [float(x) for x in measured.answer.get("s", [])]
             row = measured.row(what=name, who=f"{algorithm}, {who(line)}")
-            missing = "error" in measured.answer
+            missing = measured.refused is not None
             row |= {
-                "error_text": measured.answer.get("error"),
                 "error": float("nan") if missing else relative_error(s, known[name], above=1e-8),
                 "rank": None if missing else len(s),
                 "s1": float(known[name][0]),
@@ -454,7 +453,7 @@ def accuracy(bench: Bench) -> Section:
         "accuracy",
         "Hard matrices",
         f"{1 << 12:,} rows of float64, p = {P}, q = 1. The error of s is the largest relative one of the singular "
-        "values above 1e-8 of the first, against LAPACK's; a component that was not found counts as 0, NaN as infinity.",
+        "values above 1e-8 of the first, against LAPACK's; what was not found counts as 0, and NaN as infinity.",
         [
             Column("what", ""),
             Column("who", ""),

@@ -109,11 +109,13 @@ def hard(rows: int, columns: int) -> dict[str, tuple[NDArray[np.float64], int]]:
 def relative_error(found: list[float], known: NDArray[np.float64], above: float = 0.0) -> float:
     """Return the largest relative error of the singular values that are more than `above` of the largest.
 
-    What was not found counts as 0; NaN gives infinity.
+    What was not found counts as 0; NaN gives infinity. For a zero matrix it is the largest one that was found.
     """
     s = np.zeros(len(known))
     s[: len(found)] = found
     if not np.isfinite(s).all():
         return float("inf")
+    if known[0] == 0:
+        return float(s.max())
     counted = known > above * known[0]
     return float(np.max(np.abs(s[counted] - known[counted]) / known[counted], initial=0.0))

@@ -63,7 +63,7 @@ def measured(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
         "s": svd.s.toArray().tolist(),
         "orthogonality_u": from_identity(U.computeGramianMatrix().toArray()),
         "orthogonality_v": from_identity(V.T @ V),
-        "package": f"Spark {spark.version}",
+        "package": f"MLlib {spark.version}",
     }
 
 

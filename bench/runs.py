@@ -49,11 +49,18 @@ class Measured:
         """Return wall seconds of a run."""
         return self.median("wall_s")
 
+    @property
+    def refused(self) -> str | None:
+        """Return what was said instead of a result, None if there is a result."""
+        return self.answer.get("error")
+
     def row(self, **more: Any) -> dict[str, Any]:
         """Return the row of a table: `more`, then what was measured."""
         keys = ("cpu_s", "wall_s", "jobs", "shuffle_bytes", "leaked_rdds")
-        kept = {k: v for k, v in self.answer.items() if k != "s"}
-        return {**more, **{key: self.median(key) for key in keys}, **kept}
+        kept = {k: v for k, v in self.answer.items() if k not in ("s", "error")}
+        # Of an error of ours the code is enough for a table.
+        refused = self.refused and self.refused.partition("] ")[0].removeprefix("[")[:60]
+        return {**more, **{key: self.median(key) for key in keys}, **kept, "refused": refused}
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,6 @@ def _answers(lines: Iterable[str]) -> Iterable[Measured]:
     for line in lines:
         if line.startswith(_PREFIX):
             measured = Measured(json.loads(line.removeprefix(_PREFIX)))
-            if "error" in measured.answer:
-                print(f"refused: {measured.answer['error']}", file=sys.stderr)
+            if measured.refused is not None:
+                print(f"refused: {measured.refused}", file=sys.stderr)
             yield measured

@@ -33,7 +33,7 @@ object Decompose extends Measurement {
 
       override def describe(answer: ObjectNode): Unit = decomposed(last) { svd =>
         val s = answer.putArray("s")
-        svd.s.foreach(s.add)
+        for (value <- svd.s) s.add(value)
         answer.put("orthogonality_v", svd.orthogonality)
         if (wantU) answer.put("orthogonality_u", distanceToIdentity(svd))
         answer.put("blas", svd.u.context.asInstanceOf[SamsaraContext].blasName)
