@@ -219,8 +219,8 @@ def headline(bench: Bench) -> Section:
         f"{bench.rows:,} x {COLUMNS} float32 with singular values 1/i, k = {K}, p = {P}; the matrix is in memory, "
         "everything is warm and pinned to one core. Medians of several runs; of several Sparks the targets take the "
         "slower one. CPU seconds of a JVM include its compiler and garbage collector. The error of s is the largest "
-        "relative one of the k, most of it the algorithm's. The peak is the process's, which for a JVM has done all that "
-        "is above it.",
+        "relative one of the k, most of it the algorithm's. The peak is that of the process: a JVM has one for all its "
+        "rows.",
         [Column("q", "q"), *_COST, Column("ratio", "CPU / numpy's", ".2f"), *_QUALITY, *_SPARK, *_NOTE],
         rows,
         targets,
