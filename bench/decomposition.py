@@ -154,13 +154,14 @@ def ratio(a: float | None, b: float | None) -> float | None:
     return a / b if a is not None and b else None
 
 
-def worst(figures: Iterable[float | None], largest: bool = True) -> float | None:
-    """Return the one that is furthest from what is wanted, None if one of them is not known or none is there."""
-    known = list(figures)
-    if not known or None in known:
-        return None
-    values = [f for f in known if f is not None]
-    return max(values) if largest else min(values)
+def worst(figures: Iterable[float | None]) -> float | None:
+    """Return the largest, not a number if one is none; None if one is not known or none is there."""
+    values: list[float] = []
+    for figure in figures:
+        if figure is None:
+            return None
+        values.append(figure)
+    return float(np.max(values)) if values else None
 
 
 def of_spark(name: str, rows: list[dict[str, Any]], q: int) -> list[Target]:

@@ -96,12 +96,15 @@ def hard(rows: int, columns: int) -> dict[str, tuple[NDArray[np.float64], int]]:
 
     duplicated = with_spectrum(1 / np.arange(1, k + 1))
     duplicated[:, k:] = duplicated[:, [0]]
+    zero_column = with_spectrum(1 / np.arange(1, narrow + 1))[:, :narrow]
+    zero_column[:, 7] = 0
     return {
         "rank 20": (with_spectrum(1 / np.arange(1, 21)), k),
         "spectrum to 1e-8": (with_spectrum(np.logspace(0, -8, narrow)), k),
         "Hilbert": (1 / (np.arange(rows)[:, None] + np.arange(narrow) + 1.0), k),
         "zero": (np.zeros((rows, columns)), k),
         "constant": (np.full((rows, columns), 3.0), k),
+        "zero column": (zero_column, k),
         "duplicated columns": (duplicated, k),
     }
 
