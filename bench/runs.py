@@ -123,8 +123,11 @@ def ours(
         command = [str(line.spark.home / "bin" / "spark-submit")]
         command += [part for item in settings.items() for part in ("--conf", "=".join(item))]
         command += ["--class", f"org.ctmahout.bench.{main}", str(line.bench), str(file)]
-        java = find_java(line.spark.version)
-        environment = {"SPARK_HOME": str(line.spark.home), "JAVA_HOME": str(java.home)}
+        environment = {
+            "SPARK_HOME": str(line.spark.home),
+            "JAVA_HOME": str(find_java(line.spark.version).home),
+            "SPARK_LOCAL_DIRS": folder,  # what a killed JVM has spilled goes with it
+        }
         measured = _measured(command, cores, environment, enter)
     # What killed a JVM is not its fault alone: the tasks that it did not come to have no figures.
     return measured + [Measured({"error": "the process ended"}) for _ in tasks[len(measured) :]]
