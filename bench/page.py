@@ -88,7 +88,9 @@ class Section:
         """Return the section as JSON has it, with machine and time."""
         targets = [{**asdict(t), "met": t.met} for t in self.targets]
         now = datetime.now(timezone.utc).isoformat(timespec="minutes")
-        return {**asdict(self), "targets": targets, "machine": machine(), "measured": now}
+        # The measurement itself is one for each core it uses; with more, others have disturbed it.
+        load = round(os.getloadavg()[1], 1)
+        return {**asdict(self), "targets": targets, "machine": machine(), "load": load, "measured": now}
 
 
 def publish(section: Section, folder: Path = DOCS) -> str:
@@ -106,7 +108,7 @@ def publish(section: Section, folder: Path = DOCS) -> str:
 
 def markdown(section: dict[str, Any]) -> str:
     """Return a section, as JSON has it, in Markdown."""
-    measured = f"{section['measured'][:10]}, {section['machine']}"
+    measured = f"{section['measured'][:10]}, {section['machine']}, load {section['load']}"
     versions = "; ".join(f"{name} {version}" for name, version in section["versions"].items())
     columns = section["columns"]
     lines = [f"## {section['title']}", "", section["text"], ""]
