@@ -102,7 +102,7 @@ def publish(section: Section, folder: Path = DOCS) -> str:
     ordered = sorted(sections.values(), key=lambda s: _ORDER.index(s["name"]))
     file.write_text(json.dumps(ordered, indent=1) + "\n")
     texts = {s["name"]: markdown(s) for s in ordered}
-    (folder / "numbers.md").write_text("\n".join([_HEAD, *texts.values()]))
+    (folder / "numbers.md").write_text("\n".join([_HEAD, _summary(ordered), *texts.values()]))
     return texts[section.name]
 
 
@@ -119,6 +119,13 @@ def markdown(section: dict[str, Any]) -> str:
     if section["targets"]:
         lines += ["", *_table(["target", "wanted", "measured", "met"], [_target(t) for t in section["targets"]])]
     return "\n".join([*lines, "", f"Measured {measured}" + (f"; {versions}" if versions else "") + ".", ""])
+
+
+def _summary(sections: list[dict[str, Any]]) -> str:
+    """Return how many targets are met, in a sentence."""
+    met = [target["met"] for section in sections for target in section["targets"]]
+    missed, unknown = met.count(False), met.count(None)
+    return f"Of {len(met)} targets {met.count(True)} are met, {missed} are not, and {unknown} could not be measured.\n"
 
 
 def _target(target: dict[str, Any]) -> list[str]:
