@@ -98,12 +98,21 @@ def publish(section: Section, folder: Path = DOCS) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "numbers.json"
     sections = {s["name"]: s for s in json.loads(file.read_text())} if file.exists() else {}
-    sections[section.name] = section.to_dict()
+    sections[section.name] = _plain(section.to_dict())
     ordered = sorted(sections.values(), key=lambda s: _ORDER.index(s["name"]))
-    file.write_text(json.dumps(ordered, indent=1) + "\n")
+    file.write_text(json.dumps(ordered, indent=1, allow_nan=False) + "\n")
     texts = {s["name"]: markdown(s) for s in ordered}
     (folder / "numbers.md").write_text("\n".join([_HEAD, _summary(ordered), *texts.values()]))
     return texts[section.name]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with words for the numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def markdown(section: dict[str, Any]) -> str:
