@@ -55,6 +55,8 @@ class ClusterTest {
     "spark.executor.extraClassPath" -> System.getProperty("java.class.path"),
     "spark.executor.extraJavaOptions" -> "--add-modules=jdk.incubator.vector",
     "spark.executor.memory" -> "512m",
+    "spark.cores.max" -> "2", // and both are there before the first job
+    "spark.scheduler.minRegisteredResourcesRatio" -> "1.0",
     "spark.speculation" -> "true"
   ) { sc =>
     val lost = new AtomicInteger
