@@ -12,9 +12,13 @@ JARS := python/ctmahout/jars/ctmahout-spark3.5_2.12-$(VERSION).jar python/ctmaho
 SPARK4 := .venv-spark4
 SPARK35 := .venv-spark35
 BUILD := .venv-build
+RIVALS := .venv-bench
 
 JVM_SOURCES := build.sbt sbt contract/v1/errors.json $(shell find jvm project -type f -not -path '*/target/*' -not -path 'project/project/*' 2>/dev/null)
 PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -name '*.pyc' -not -name '*.jar')
+
+BENCH_JARS := $(foreach scala,2.12 2.13,bench/jvm/target/scala-$(scala)/ctmahout-bench_$(scala)-$(VERSION).jar)
+BENCH_SOURCES := $(shell find bench/jvm -type f -not -path '*/target/*' 2>/dev/null)
 
 PYTEST := -q --durations=5
 
@@ -79,16 +83,27 @@ lint: $(SPARK4)/ready ## Check style, types and the direction of imports
 	$(SPARK4)/bin/ruff check .
 	$(SPARK4)/bin/ruff format --check .
 	$(SPARK4)/bin/mypy
+	MYPYPATH=bench $(SPARK4)/bin/mypy bench/*.py
 	PYTHONPATH=python $(SPARK4)/bin/lint-imports --no-cache
 
 format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff check --fix .
 	$(SPARK4)/bin/ruff format .
 
-bench: $(SPARK4)/ready ## Measure the pipeline and write docs/numbers.md
+$(RIVALS)/ready: bench/requirements.txt
+	$(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/pip install --quiet -r bench/requirements.txt
+	touch $@
+
+$(BENCH_JARS) &: $(JARS) $(BENCH_SOURCES)
+	./sbt "+bench/package"
+	touch $(BENCH_JARS)
+
+bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure everything and write docs/numbers.md
 	$(SPARK4)/bin/python bench/pipeline.py
+	$(SPARK4)/bin/python bench/decomposition.py
 
 clean: ## Remove everything that was built
-	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) python/ctmahout/jars/*.jar
+	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) python/ctmahout/jars/*.jar
 	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -187,6 +187,16 @@ lazy val bridge = (project in file("jvm/bridge"))
     }
   )
 
+// What `make bench` runs on the JVM. Not part of the whole, so that tests and wheels do without it.
+lazy val bench = (project in file("bench/jvm"))
+  .dependsOn(bridge)
+  .settings(ours)
+  .settings(
+    name := "ctmahout-bench",
+    publish / skip := true,
+    libraryDependencies ++= Seq(spark("core").value, spark("sql").value)
+  )
+
 lazy val gitCommit: String =
   try scala.sys.process.Process("git rev-parse --short=12 HEAD").!!(scala.sys.process.ProcessLogger(_ => ())).trim
   catch { case _: RuntimeException | _: java.io.IOException => "unknown" }

@@ -1,4 +1,4 @@
-"""Measure the main job as a user runs it, and write docs/numbers.md: ``make bench``.
+"""Measure the main job as a user runs it: part of ``make bench``.
 
 The run of the pipeline that ctmahout began with: 301 slices of 512 x 512, k = 245, p = 15, q = 1, from DICOM to DICOM;
 and the same with all components. Phases are those of the run manifest; memory is the peak resident size of each process
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -19,8 +18,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+import page
+
 CTMAHOUT = Path(sys.executable).with_name("ctmahout")
 PHASES = ("read", "prepare", "dssvd", "reconstruct", "write", "report")
 
@@ -62,7 +63,7 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def measured(*arguments: object) -> tuple[dict[str, object], float, Peaks]:
+def measured(*arguments: object) -> tuple[dict[str, Any], float, Peaks]:
     """Run a verb with --json; return its answer, wall seconds and peaks."""
     start = time.perf_counter()
     process = subprocess.Popen([CTMAHOUT, *map(str, arguments), "--json"], stdout=subprocess.PIPE, text=True)
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=301)
     parser.add_argument("-k", type=int, default=245)
     parser.add_argument("--series", type=Path, help="this series, instead of a phantom")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where numbers.md and numbers.json go")
+    parser.add_argument("--out", type=Path, default=page.DOCS, help="where numbers.md and numbers.json go")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as folder:
         series = options.series
@@ -102,7 +103,7 @@ def main() -> None:
                 check=True,
             )
             series = Path(folder) / "phantom" / "noisy"
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name, k in ((f"k = {options.k}", ["-k", options.k]), ("all components", [])):
             out = Path(folder) / "out"
             run_options = [*k, "-p", 15, "-q", 1]
@@ -112,8 +113,8 @@ def main() -> None:
             rows.append(
                 {
                     "run": name,
-                    "seconds": round(seconds, 1),
-                    "phases_s": {phase: round(run["phases_s"].get(phase, 0.0), 1) for phase in PHASES},
+                    "seconds": seconds,
+                    **{phase: run["phases_s"].get(phase, 0.0) for phase in PHASES},
                     "jvm_s": run["factors"]["timings_s"],
                     "python_peak_mib": peaks.python,
                     "jvm_peak_mib": peaks.java,
@@ -123,37 +124,30 @@ def main() -> None:
                 }
             )
             shutil.rmtree(out)
-    report = markdown(rows)
-    options.out.mkdir(exist_ok=True)
-    (options.out / "numbers.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (options.out / "numbers.md").write_text(report)
-    print(report)
+    print(page.publish(section(rows), options.out))
 
 
-def markdown(rows: list[dict[str, object]]) -> str:
+def section(rows: list[dict[str, Any]]) -> page.Section:
+    """Return the page's section about the main job."""
     z, y, x = rows[0]["shape"]
     writer = rows[0]["writer"]
-    cores = len(os.sched_getaffinity(0))
-    machine = f"{cores} cores, {platform.machine()}, Python {platform.python_version()}, Java {writer['java']}"
-    lines = [
-        "# Numbers",
-        "",
-        "Written by `make bench`; run it to get those of your machine.",
-        "",
-        f"`ctmahout denoise`, DICOM to DICOM with report, {z} slices of {y} x {x}, p = 15, q = 1,",
-        f"on Spark {writer['spark']} ({machine}).",
-        "Seconds of wall time, Spark's start included; peak resident memory of each process.",
-        "",
-        "| | all | " + " | ".join(PHASES) + " | Python MiB | JVM MiB | \\|V'V - I\\| |",
-        "|---" * (len(PHASES) + 5) + "|",
+    columns = [
+        page.Column("run", ""),
+        page.Column("seconds", "all", ".1f"),
+        *(page.Column(phase, phase, ".1f") for phase in PHASES),
+        page.Column("python_peak_mib", "Python MiB"),
+        page.Column("jvm_peak_mib", "JVM MiB"),
+        page.Column("orthogonality_v", "\\|V'V - I\\|", ".0e"),
     ]
-    for row in rows:
-        phases = " | ".join(f"{row['phases_s'][phase]}" for phase in PHASES)
-        lines.append(
-            f"| {row['run']} | {row['seconds']} | {phases} | {row['python_peak_mib']} | {row['jvm_peak_mib']} "
-            f"| {row['orthogonality_v']:.0e} |"
-        )
-    return "\n".join(lines) + "\n"
+    return page.Section(
+        "pipeline",
+        "The main job",
+        f"`ctmahout denoise`, DICOM to DICOM with report, {z} slices of {y} x {x}, p = 15, q = 1. Seconds of wall "
+        "time, Spark's start included; peak resident memory of each process.",
+        columns,
+        rows,
+        versions={"Spark": writer["spark"], "Java": writer["java"], "Python": platform.python_version()},
+    )
 
 
 if __name__ == "__main__":

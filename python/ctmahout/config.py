@@ -60,7 +60,7 @@ class Config:
     )
     algorithm: str = option(
         "dssvd",
-        "dssvd: stochastic; exact: from A'A in one pass, for some hundred columns; dspca: dssvd less the column means.",
+        "dssvd: stochastic; exact: from A'A, for up to a few hundred columns; dspca: dssvd of A less its column means.",
         choices=ALGORITHMS,
     )
     k: int | None = option(None, "Components to compute; all if not given.", least=1, short="-k")

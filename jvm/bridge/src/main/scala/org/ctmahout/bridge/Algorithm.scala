@@ -15,7 +15,7 @@ private[bridge] object Algorithm {
   /** By A'A, for narrow matrices: k counts, p and q do not. */
   case object Exact extends Algorithm("exact")
 
-  /** Mahout's dspca: dssvd of the matrix less the mean of each column. */
+  /** What Mahout's dspca computes: dssvd of the matrix less the mean of each column. */
   case object Dspca extends Algorithm("dspca") {
     override def isCentred: Boolean = true
   }

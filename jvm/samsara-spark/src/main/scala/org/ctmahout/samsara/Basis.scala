@@ -43,24 +43,29 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
 
   def isOf(that: RowBlocks[_]): Boolean = that.right.isEmpty && (that.base eq a.base)
 
-  /** Whether A F, computed row by row, has lost more than rounding. */
-  def isWeak: Boolean = sketch.spread > Symbolic
+  /** Whether A F, computed row by row, is further from orthonormal than rounding. */
+  def isWeak: Boolean = sketch.spread > Symbolic || sketch.loss > Loss
 
   /**
-   * Q stored and corrected by its own Gram matrix until it is orthonormal: for who needs its rows, where those of A F are not
-   * good enough. Weak directions are corrected by the stronger ones, and not the other way round. Q is the stored matrix times
-   * a small one.
+   * Q corrected by its own Gram matrix until it is orthonormal: for who needs its rows, where those of A F are not good
+   * enough. Weak directions are corrected by the stronger ones, and not the other way round. Where rounding has spoilt A F
+   * itself it is stored first, and Q is the stored matrix times a small one.
    */
-  lazy val stored: RowBlocks[K] = {
-    def corrected(q: RowBlocks[K], round: Int): RowBlocks[K] = {
+  lazy val corrected: RowBlocks[K] = {
+    def correct(q: RowBlocks[K], round: Int): RowBlocks[K] = {
       val gram = Passes.gram(q.made(context), r)
-      if (GramMatrix.distance(gram) <= Orthonormal || round > MostRounds) q
+      val distance = GramMatrix.distance(gram)
+      if (distance <= Orthonormal || round > MostRounds) q
       else {
         for (j <- 0 until r if gram.getQuick(j, j) == 0.0) gram.setQuick(j, j, 1.0)
-        Cholesky(gram).fold(q)(factor => corrected(q.times(Cholesky.inverse(factor)), round + 1))
+        Cholesky(gram).fold(q) { factor =>
+          val better = q.times(Cholesky.inverse(factor))
+          if (distance <= Near) better else correct(better, round + 1)
+        }
       }
     }
-    corrected(graded.stored(context, StorageLevel.MEMORY_AND_DISK), 1).times(turn)
+    val first = if (sketch.spread > Symbolic) graded.stored(context, StorageLevel.MEMORY_AND_DISK) else graded
+    correct(first, 1).times(turn)
   }
 
   @annotation.tailrec
@@ -76,6 +81,12 @@ private[samsara] object Basis {
 
   /** Columns as far from orthonormal as this need no correction. */
   private val Orthonormal = 1e-13
+
+  /** And as far as this are so after one correction, whose error is the square. */
+  private val Near = 1e-7
+
+  /** How far from orthonormal a factor of Cholesky's may leave the columns without a correction. */
+  private val Loss = 1e-12
 
   /** Longest to shortest direction of A Z, beyond which A F loses more than rounding in its weakest. */
   private val Symbolic = 1e3
@@ -111,6 +122,9 @@ private[samsara] object Basis {
     private val condition = if (live.isEmpty) 1.0 else norm(scaled) * norm(scaledInverse) / live.size
 
     val isGood: Boolean = live.size == real.size && condition <= Scaled
+
+    /** About how far from orthonormal A Z R^-1 is: what rounding in the Gram matrix becomes by R^-1 on both sides. */
+    def loss: Double = Eps * scaledInverse.toArray.map(x => x * x).sum
 
     def spread: Double = if (live.isEmpty) 1.0 else longest / lengths(live.last) * condition
 

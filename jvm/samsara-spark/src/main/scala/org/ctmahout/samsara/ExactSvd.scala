@@ -18,8 +18,8 @@ object ExactSvd {
   /** The ratio of singular values up to which their squares in A'A keep nine digits. */
   private val Reliable = 1e3
 
-  /** And up to which the columns of A V / s are orthogonal to thirteen digits as they are. */
-  private val Orthogonal = 30.0
+  /** And up to which the columns of A V / s are orthogonal to twelve digits as they are. */
+  private val Orthogonal = 60.0
 
   /**
    * The leading k components of A.

@@ -37,6 +37,20 @@ private[samsara] object Passes {
       }
     }
 
+  /** The rows less one and the same row. */
+  def less[K](in: Blocks[K], row: Array[Double]): Blocks[K] =
+    in.map { case (keys, m) => (keys, less(Products.block(m), row): Matrix) }
+
+  def less(m: Block, row: Array[Double]): DenseBlock = {
+    val rest = new DenseBlock(m.rowSize, m.columnSize, m.toArray)
+    for (i <- 0 until rest.rowSize) {
+      val start = i * row.length
+      var j = 0
+      while (j < row.length) { rest.data(start + j) -= row(j); j += 1 }
+    }
+    rest
+  }
+
   /** A'A for n columns. */
   def gram[K](in: Blocks[K], n: Int): DenseBlock =
     new DenseBlock(n, n, in.sum(n * n) { blocks =>
@@ -129,8 +143,13 @@ private[samsara] object Passes {
   /** Sums over all rows of what `f` makes of each value. */
   def columnSums[K](in: Blocks[K], n: Int)(f: Double => Double): Array[Double] =
     in.sum(n) { blocks =>
+      // Block by block: rounding grows with the number of values that one sum takes.
       val sums = new Array[Double](n)
-      blocks.foreach { case (_, m) => addColumns(m, f, sums) }
+      blocks.foreach { case (_, m) =>
+        val ofBlock = new Array[Double](n)
+        addColumns(m, f, ofBlock)
+        for (j <- sums.indices) sums(j) += ofBlock(j)
+      }
       sums
     }
 

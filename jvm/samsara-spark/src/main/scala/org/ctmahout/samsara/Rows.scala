@@ -54,7 +54,7 @@ private[samsara] final class RowBlocks[K](
   /** The rows as such, the factor multiplied in. */
   def made(context: SamsaraContext): Blocks[K] = lastMade.getOrElse {
     val rows = known match {
-      case Some((basis, t)) if basis.isWeak => basis.stored.times(t).made(context)
+      case Some((basis, t)) if basis.isWeak => basis.corrected.times(t).made(context)
       case _ => right.fold(base)(r => Passes.timesRight(base, context.send(r.whole)))
     }
     for (l <- level) lastMade = Some(context.store(rows, l))
@@ -151,6 +151,9 @@ final class DistributedRows[K: ClassTag] private[samsara] (
     if (labels.nonEmpty) all.setRowLabelBindings(Passes.bindings(labels))
     all
   }
+
+  /** This matrix, which is not changed, less one and the same row, whenever it is used. */
+  private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] = samsara.drmOf(Passes.less(blocks, row), nrow, ncol)
 
   /** See [[MatrixFiles]]. */
   override def dfsWrite(path: String): Unit = MatrixFiles.write(samsara, value, path)

@@ -59,6 +59,15 @@ object SparkEngine extends DistributedEngine {
   override def numNonZeroElementsPerColumn[K](drm: CheckpointedDrm[K]): Vector =
     columnSums(drm, x => if (x != 0.0) 1.0 else 0.0)
 
+  /** A less one and the same row, whenever it is used. */
+  private[samsara] def less[K](a: CheckpointedDrm[K], row: Array[Double]): CheckpointedDrm[K] = a match {
+    case d: DistributedRows[K @unchecked] => d.less(row)
+    case d: DriverRows =>
+      val rest = Passes.less(d.matrix, row)
+      new DriverRows(here(d.context), rest, d.nrow, d.ncol, d.cacheHint).asInstanceOf[CheckpointedDrm[K]]
+    case other => unsupported(s"rows less one of a ${other.getClass.getSimpleName}")
+  }
+
   // ------------------------------------------------------------------------------------------------ matrices from here
 
   override def drmBroadcast(m: Matrix)(implicit dc: DistributedContext): BCast[Matrix] =

@@ -3,15 +3,14 @@ package org.ctmahout.samsara
 import scala.reflect.ClassTag
 
 import org.apache.mahout.common.RandomUtils
-import org.apache.mahout.math.Vector
-import org.apache.mahout.math.decompositions.{DSPCA, DSSVD}
+import org.apache.mahout.math.decompositions.DSSVD
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 
 /**
- * Mahout's dssvd and dspca with a seed, and their results made accurate for any matrix.
+ * Mahout's dssvd with a seed, and its result made accurate for any matrix.
  *
- * Both take s and V from the eigenvalues of B B', which squares the condition. From their result B'Uhat = V diag(s) comes
+ * It takes s and V from the eigenvalues of B B', which squares the condition. From its result B'Uhat = V diag(s) comes
  * back to rounding, though; the singular value decomposition Z S W' of that narrow matrix by Jacobi rotations is accurate
  * for small values too. Then V = Z, s = S, U = U W.
  */
@@ -28,22 +27,31 @@ object StochasticSvd {
    *   k is not in 1 .. min(m, n)
    */
   def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
-    accurate(a, k, seed)(DSSVD.dssvd(a, k, p, useful(q, a, k, p), CacheHint.MEMORY_AND_DISK))
+    accurate(a, k, p, q, seed, negligible = 0.0)
 
-  /** The same of A less the mean of each column, by Mahout's dspca: A is not changed, and not copied. */
-  def centred[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
-    accurate(a, k, seed)(DSPCA.dspca(a, k, p, useful(q, a, k, p), CacheHint.MEMORY_AND_DISK))
+  /**
+   * The same of A less the mean of each column: principal components, what Mahout's dspca computes.
+   *
+   * Not by its dspca, which multiplies A as it is and takes the means off the products: of two numbers that are nearly
+   * alike half of the digits may be left. Here the means are taken off a block at a time whenever it is used; A is not
+   * changed, and not copied.
+   */
+  def centred[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] = {
+    val means = a.colMeans()
+    val rounding = a.ncol * math.ulp(1.0) * math.sqrt(a.nrow.toDouble) * means.norm(Double.PositiveInfinity)
+    accurate(SparkEngine.less(a, Array.tabulate(a.ncol)(means.getQuick)), k, p, q, seed, negligible = rounding)
+  }
 
   /** A projection on as many directions as there are columns loses nothing: power iterations would win nothing. */
   private def useful(q: Int, a: DrmLike[_], k: Int, p: Int): Int = if (k + p.toLong >= a.ncol) 0 else q
 
-  private def accurate[K](a: CheckpointedDrm[K], k: Int, seed: Long)(
-      decompose: => (DrmLike[K], DrmLike[Int], Vector)): Svd[K] = {
+  private def accurate[K: ClassTag](
+      a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long, negligible: Double): Svd[K] = {
     Svd.checkRank(k, a.nrow, a.ncol)
     RandomUtils.seedNext(seed)
-    val (u, v, s) = decompose
+    val (u, v, s) = DSSVD.dssvd(a, k, p, useful(q, a, k, p), CacheHint.MEMORY_AND_DISK)
     val exact = JacobiSvd(Svd.scaled(v.collect, Array.tabulate(k)(s.getQuick)))
-    val rank = Svd.rankOf(exact.s, k, a.ncol)
+    val rank = Svd.rankOf(exact.s, k, a.ncol, negligible)
     val signs = Svd.signs(exact.u, rank)
     new Svd(
       exact.s.take(rank),

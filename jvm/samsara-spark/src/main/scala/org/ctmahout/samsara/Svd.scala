@@ -43,9 +43,9 @@ private[samsara] object Svd {
   /** Singular values below have squares that are no longer normal numbers. */
   private val Smallest = 1e-150
 
-  /** How many of the first k singular values are more than rounding, for a matrix with so many columns. */
-  def rankOf(s: Array[Double], k: Int, columns: Int): Int = {
-    val tiny = math.max(Smallest, columns * Eps * s.headOption.getOrElse(0.0))
+  /** How many of the first k singular values are more than rounding, for a matrix with so many columns, and more than that. */
+  def rankOf(s: Array[Double], k: Int, columns: Int, negligible: Double): Int = {
+    val tiny = Seq(Smallest, negligible, columns * Eps * s.headOption.getOrElse(0.0)).max
     s.take(k).count(_ > tiny)
   }
 

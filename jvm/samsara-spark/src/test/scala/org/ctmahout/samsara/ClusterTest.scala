@@ -18,27 +18,14 @@ class ClusterTest {
 
   private val expected = undisturbed // before a test has a Spark of its own
 
-  @Test def executorsInOtherProcessesGiveTheSameBits(): Unit = onExecutors() { (sc, _) =>
-    val processes = sc.parallelize(0 until 8, 8).map(_ => ProcessHandle.current.pid).collect().toSet
-    assertEquals(2, processes.size, "two executors")
-    assertFalse(processes.contains(ProcessHandle.current.pid))
-    checkSame(Algorithms.map(decomposed(sc, _, rdd => rdd)))
-  }
-
-  @Test def tasksThatFailAtTheirFirstAttemptAreNotSeen(): Unit = Local.withSpark("local[2,4]") { sc =>
-    val failed = new AtomicInteger
-    sc.addSparkListener(new SparkListener {
-      override def onTaskEnd(end: SparkListenerTaskEnd): Unit = if (!end.taskInfo.successful) { failed.incrementAndGet(); () }
-    })
-    sc.setLogLevel("OFF")
-    checkSame(Algorithms.map(decomposed(sc, _, _.map { block => failing(); block })))
-    assertTrue(failed.get > 10, s"${failed.get} tasks failed")
-  }
-
-  @Test def anExecutorThatDiesInMidJobIsNotSeen(): Unit = {
+  @Test def executorsInOtherProcessesGiveTheSameBitsAndMayDie(): Unit = {
     val folder = Files.createTempDirectory("samsara-cluster")
     try
-      onExecutors("spark.speculation" -> "true", "spark.speculation.interval" -> "50ms") { (sc, lost) =>
+      onExecutors { (sc, lost) =>
+        val processes = sc.parallelize(0 until 8, 8).map(_ => ProcessHandle.current.pid).collect().toSet
+        assertEquals(2, processes.size, "two executors")
+        assertFalse(processes.contains(ProcessHandle.current.pid))
+        checkSame(Algorithms.map(decomposed(sc, _, rdd => rdd)))
         sc.setLogLevel("OFF")
         for (how <- Seq(Algorithms(0), Algorithms(2))) {
           // What it had cached goes with it.
@@ -52,19 +39,31 @@ class ClusterTest {
       Files.walk(folder).sorted(Comparator.reverseOrder[Path]()).forEach(p => Files.delete(p))
   }
 
+  @Test def tasksThatFailAtTheirFirstAttemptAreNotSeen(): Unit = Local.withSpark("local[2,4]") { sc =>
+    val failed = new AtomicInteger
+    sc.addSparkListener(new SparkListener {
+      override def onTaskEnd(end: SparkListenerTaskEnd): Unit = if (!end.taskInfo.successful) { failed.incrementAndGet(); () }
+    })
+    sc.setLogLevel("OFF")
+    checkSame(Algorithms.map(decomposed(sc, _, _.map { block => failing(); block })))
+    assertTrue(failed.get > 10, s"${failed.get} tasks failed")
+  }
+
   /** Two executors in processes of their own, which find their classes where this process does. */
-  private def onExecutors(more: (String, String)*)(body: (SparkContext, AtomicInteger) => Unit): Unit = {
-    val settings = Seq(
-      "spark.executor.extraClassPath" -> System.getProperty("java.class.path"),
-      "spark.executor.extraJavaOptions" -> "--add-modules=jdk.incubator.vector",
-      "spark.executor.memory" -> "512m")
-    Local.withSpark("local-cluster[2,1,1024]", settings ++ more: _*) { sc =>
-      val lost = new AtomicInteger
-      sc.addSparkListener(new SparkListener {
-        override def onExecutorRemoved(removed: SparkListenerExecutorRemoved): Unit = { lost.incrementAndGet(); () }
-      })
-      body(sc, lost)
-    }
+  private def onExecutors(body: (SparkContext, AtomicInteger) => Unit): Unit = Local.withSpark(
+    "local-cluster[2,1,1024]",
+    "spark.executor.extraClassPath" -> System.getProperty("java.class.path"),
+    "spark.executor.extraJavaOptions" -> "--add-modules=jdk.incubator.vector",
+    "spark.executor.memory" -> "512m",
+    "spark.cores.max" -> "2", // and both are there before the first job
+    "spark.scheduler.minRegisteredResourcesRatio" -> "1.0",
+    "spark.speculation" -> "true"
+  ) { sc =>
+    val lost = new AtomicInteger
+    sc.addSparkListener(new SparkListener {
+      override def onExecutorRemoved(removed: SparkListenerExecutorRemoved): Unit = { lost.incrementAndGet(); () }
+    })
+    body(sc, lost)
   }
 
   private def checkSame(found: Seq[Bits]): Unit = for (bits <- found) {

@@ -81,6 +81,11 @@ class HardMatricesTest {
   @Test def valuesAsLargeAsFloatsGet(): Unit = holds(gaussian(300, 9, 8).map(_.map(_ * 1e37)), Some(9), Some(9))
   @Test def valuesAsSmallAsFloatsGet(): Unit = holds(gaussian(300, 9, 8).map(_.map(_ * 1e-37)), Some(9), Some(9))
 
+  // Sixty columns and half as many components: here the projection is not square, and power iterations are done.
+  @Test def integersOfRankSevenInAWiderMatrix(): Unit = holds(integers(300, 7, 60), Some(7), Some(7))
+  @Test def eightDigitsInAWiderMatrix(): Unit = holds(withSpectrum(300, 60, graded(20, -8), seed = 5), Some(20))
+  @Test def fourteenDigitsInAWiderMatrix(): Unit = holds(withSpectrum(300, 60, graded(20, -14), seed = 5))
+
   @Test def partitionsWithoutRows(): Unit = {
     val a = gaussian(60, 6, 11)
     for (how <- Algorithms ++ Centred) {
