@@ -40,16 +40,22 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
       case (x: Near, y: Near) if isSmall(n.toLong, w) => small(Products.transposedTimes(x.matrix, y.matrix))
       case (x: Far[_], y: Near) if isSmall(n.toLong, w) =>
         Keys.requireNumbers(x.keys, "A'B with B on the driver")
-        small(Passes.crossDriver(x.rows.made(context), context.send(y.matrix.whole), n, w, isLeft = false))
+        small(withDriver(x, y, n, w, isLeft = false))
       case (x: Near, y: Far[_]) if isSmall(n.toLong, w) =>
         Keys.requireNumbers(y.keys, "A'B with A on the driver")
-        small(Passes.crossDriver(y.rows.made(context), context.send(x.matrix.whole), n, w, isLeft = true))
+        small(withDriver(y, x, n, w, isLeft = true))
       case (x: Far[_], y: Far[_]) if x.rows.tag == y.rows.tag && isSmall(n.toLong, w) =>
         small(y.rows.crossed(context, x.rows, n, w))
       case _ =>
         val both = new Joins(context).sideBySide(far(a), far(b)).rows.made(context)
         if (isSmall(n.toLong, w)) small(Passes.crossWindows(both, n, w)) else Tiles.cross(both, 0, n, n, w)
     }
+  }
+
+  private def withDriver(far: Far[_], near: Near, n: Int, w: Int, isLeft: Boolean): DenseBlock = {
+    val sent = context.send(near.matrix.whole)
+    try Passes.crossDriver(far.rows.made(context), sent, n, w, isLeft)
+    finally sent.close()
   }
 
   /** A B, where the numbers of B's rows are A's columns. */

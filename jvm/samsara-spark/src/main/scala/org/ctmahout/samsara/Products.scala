@@ -185,30 +185,28 @@ private object Tile {
  * by one and the same: so it is written out once in a process, not hashed again for each row.
  */
 private object RandomViews {
-  private final case class Solid(key: Seq[Long], block: DenseBlock)
+  private final case class Solid(key: Seq[Any], block: DenseBlock)
   @volatile private var last = new java.lang.ref.SoftReference[Solid](null)
 
-  def materialised(view: Matrix): DenseBlock = {
-    val key = fingerprint(view)
-    val known = last.get
-    if (known != null && known.key == key) known.block
-    else {
-      val solid = Solid(key, Products.copy(view))
-      last = new java.lang.ref.SoftReference(solid)
-      solid.block
-    }
+  def materialised(view: Matrix): DenseBlock = identity(view) match {
+    case None => Products.copy(view)
+    case Some(key) =>
+      val known = last.get
+      if (known != null && known.key == key) known.block
+      else {
+        val solid = Solid(key, Products.copy(view))
+        last = new java.lang.ref.SoftReference(solid)
+        solid.block
+      }
   }
 
-  /** Shape and sixteen entries: two seeds that agree in all of them do not happen. */
-  private def fingerprint(m: Matrix): Seq[Long] = {
-    val (rows, columns) = (m.rowSize, m.columnSize)
-    if (rows == 0 || columns == 0) Seq(rows.toLong, columns.toLong)
-    else {
-      val entries = for (t <- 0 until 16) yield {
-        val (i, j) = ((t * 2654435761L) % rows, (t * 40503L + 7) % columns)
-        java.lang.Double.doubleToRawLongBits(m.getQuick(i.toInt, j.toInt))
-      }
-      Seq(rows.toLong, columns.toLong) ++ entries
-    }
-  }
+  /** Shape, kind and seed, if it is one of Mahout's own random matrices: any other function may be anything. */
+  private def identity(view: Matrix): Option[Seq[Any]] =
+    try {
+      def valueOf(field: java.lang.reflect.Field, of: AnyRef): AnyRef = { field.setAccessible(true); field.get(of) }
+      val function = valueOf(view.getClass.getDeclaredField("gf"), view)
+      val seeds = function.getClass.getDeclaredFields.filter(_.getType.isPrimitive).map(valueOf(_, function)).toSeq
+      val isMahouts = function.getClass.getName.startsWith("org.apache.mahout.math.Matrices$")
+      if (isMahouts && seeds.nonEmpty) Some(Seq(view.rowSize, view.columnSize, function.getClass.getName) ++ seeds) else None
+    } catch { case _: NoSuchFieldException => None }
 }

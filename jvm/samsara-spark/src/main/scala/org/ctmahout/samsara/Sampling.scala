@@ -21,7 +21,7 @@ private[samsara] final class Sampling(context: SamsaraContext) {
    * @throws UnsupportedOperationException
    *   rows with labels, drawn with replacement: two rows would have one label
    */
-  def rows[K](a: Value[K], fraction: Double, replacement: Boolean): Value[K] = {
+  def share[K](a: Value[K], fraction: Double, replacement: Boolean): Value[K] = {
     require(if (replacement) fraction >= 0 else fraction >= 0 && fraction <= 1, s"a fraction of $fraction of the rows")
     if (replacement && !Keys.areNumbers(a.keys)) SparkEngine.unsupported("sampling of labelled rows with replacement")
     val seed = nextSeed()
@@ -45,7 +45,7 @@ private[samsara] final class Sampling(context: SamsaraContext) {
    * @return
    *   the rows, and their keys
    */
-  def rows(a: Value[_], count: Int, replacement: Boolean): (DenseBlock, Seq[Any]) = {
+  def some(a: Value[_], count: Int, replacement: Boolean): (DenseBlock, Seq[Any]) = {
     require(count >= 0, s"a sample of $count rows")
     val random = new Random(nextSeed())
     val seed = random.nextLong()

@@ -123,10 +123,10 @@ object SparkEngine extends DistributedEngine {
 
   override def drmSampleRows[K](drm: DrmLike[K], fraction: Double, replacement: Boolean): DrmLike[K] = {
     val context = here(drm.context)
-    physical(context, new Sampling(context).rows(valueOf(drm), fraction, replacement), CacheHint.NONE)(drm.keyClassTag)
+    physical(context, new Sampling(context).share(valueOf(drm), fraction, replacement), CacheHint.NONE)(drm.keyClassTag)
   }
   override def drmSampleKRows[K](drm: DrmLike[K], samples: Int, replacement: Boolean): Matrix = {
-    val (rows, keys) = new Sampling(here(drm.context)).rows(valueOf(drm), samples, replacement)
+    val (rows, keys) = new Sampling(here(drm.context)).some(valueOf(drm), samples, replacement)
     if (!Keys.areNumbers(drm.keyClassTag)) rows.setRowLabelBindings(Passes.bindings(keys.zipWithIndex))
     rows
   }

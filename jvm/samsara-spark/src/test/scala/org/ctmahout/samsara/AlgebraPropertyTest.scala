@@ -12,7 +12,8 @@ import org.junit.jupiter.api.Test
 
 /**
  * All operators on matrices of random shape, kind of key, storage and partitioning, with and without room on the driver,
- * against sums written out. A failure names the seed; `-Dsamsara.seed=...` runs it again.
+ * against sums written out. A failure names the seed; `-Dsamsara.seed=...` runs it again, and `-Dsamsara.cases=50` runs more:
+ * `set samsaraSpark / Test / javaOptions += "-Dsamsara.cases=50"` in sbt.
  */
 class AlgebraPropertyTest {
   import Local._
@@ -152,9 +153,9 @@ class AlgebraPropertyTest {
     }
   }
 
-  private def run(cases: Int)(body: (Random, SamsaraContext) => Unit): Unit = {
+  private def run(few: Int)(body: (Random, SamsaraContext) => Unit): Unit = {
     val seed = Option(System.getProperty("samsara.seed")).fold(System.nanoTime())(_.toLong)
-    for (i <- 0 until cases) {
+    for (i <- 0 until Integer.getInteger("samsara.cases", few)) {
       val r = new Random(seed + i)
       val context = r.nextInt(5) match {
         case 0 => new ProcessContext

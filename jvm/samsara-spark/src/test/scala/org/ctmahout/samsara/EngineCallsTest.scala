@@ -5,9 +5,10 @@ import java.nio.file.{Files, Path}
 import scala.reflect.ClassTag
 
 import org.apache.mahout.common.RandomUtils
-import org.apache.mahout.math.{DenseMatrix, Matrix, SparseRowMatrix}
+import org.apache.mahout.math.{DenseMatrix, Matrices, Matrix, SparseRowMatrix}
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
+import org.apache.mahout.math.function.IntIntFunction
 import org.junit.jupiter.api.Assertions._
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
@@ -195,6 +196,18 @@ class EngineCallsTest {
     val (place, piece) = sent((Place(1, 2, 3, 4), Piece(Array("r"), null, block)))
     assertEquals(Place(1, 2, 3, 4), place)
     checkRows(a, piece.values)
+  }
+
+  /** dssvd's random matrix is written out once; two functions that agree nearly everywhere are two matrices. */
+  @Test def matricesThatAreFunctions(): Unit = withHere { implicit here =>
+    def view(odd: Double) = Matrices.functionalMatrixView(
+      4, 60,
+      new IntIntFunction { def apply(i: Int, j: Int): Double = if (i == 3 && j == 59) odd else i * 100.0 + j })
+    val drm = drmParallelize(new DenseMatrix(a), 2)
+    val random = Seq(5, 6).map(Matrices.symmetricUniformView(4, 3, _)) :+ Matrices.gaussianView(4, 3, 6L)
+    for (m <- Seq(view(1), view(2)) ++ random)
+      checkRows(rows((drm %*% Products.dense(new DenseMatrix(rows(m)))).collect), (drm %*% m).collect)
+    assertSame(Products.dense(Matrices.symmetricUniformView(9, 3, 5)), Products.dense(Matrices.symmetricUniformView(9, 3, 5)))
   }
 
   @Test def sparseMatricesOfTheDriver(): Unit = withHere { implicit here =>

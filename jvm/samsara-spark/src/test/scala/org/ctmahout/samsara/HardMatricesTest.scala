@@ -159,7 +159,7 @@ private object HardMatricesTest {
     val tall = if (a.length < a.head.length) a.transpose else a
     // Near 1, because it squares.
     val largest = tall.iterator.flatMap(_.iterator).map(x => math.abs(x)).max
-    val scale = if (largest == 0) 1.0 else math.pow(2, math.getExponent(largest).toDouble)
+    val scale = if (largest == 0) 1.0 else math.pow(2, Math.getExponent(largest).toDouble)
     new SingularValueDecomposition(new DenseMatrix(tall.map(_.map(_ / scale)))).getSingularValues.map(_ * scale).sorted.reverse
   }
 
