@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -494,6 +495,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.keep and not options.data:
         parser.error("--keep needs --data")
+    # A kill ends what is being measured, too, and removes the matrices.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     lines = runs.find_lines(options.spark.split(","), options.jars)
     with ExitStack() as stack:
         if options.data:

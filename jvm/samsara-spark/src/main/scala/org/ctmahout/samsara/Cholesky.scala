@@ -1,5 +1,7 @@
 package org.ctmahout.samsara
 
+import scala.collection.mutable.ArrayBuffer
+
 /** G = R'R for a Gram matrix on the driver, R upper triangular. */
 private[samsara] object Cholesky {
 
@@ -13,6 +15,32 @@ private[samsara] object Cholesky {
   def isFineForMahout(gram: DenseBlock): Boolean =
     factor(gram, MahoutsZero, rounding = 4 * gram.rowSize * math.ulp(1.0)).isDefined
 
+  /**
+   * Rows of an R with R'R = G, as many as G has independent columns: the longest column first, then in each step the one
+   * that has most left of it. Where the rounding of a column's own length is all that is left, it depends on those before.
+   */
+  def independentRows(gram: DenseBlock): Seq[Array[Double]] = {
+    val n = gram.rowSize
+    val left = Array.tabulate(n)(i => gram.getQuick(i, i))
+    val rows = ArrayBuffer.empty[Array[Double]]
+    def isThere(j: Int) = left(j) > 4 * n * math.ulp(1.0) * gram.getQuick(j, j)
+    var there = left.indices.filter(isThere)
+    while (there.nonEmpty) {
+      val pivot = there.maxBy(left(_))
+      val row = Array.tabulate(n)(j => gram.getQuick(pivot, j))
+      for (above <- rows) addScaled(row, 0, above, 0, -above(pivot), 0, n)
+      val root = math.sqrt(left(pivot))
+      for (j <- 0 until n) {
+        row(j) = if (j == pivot) root else row(j) / root
+        left(j) -= row(j) * row(j)
+      }
+      left(pivot) = 0.0
+      rows += row
+      there = there.filter(isThere)
+    }
+    rows.toSeq
+  }
+
   /** R^-1 for an upper triangular R with a diagonal of no zeros. */
   def inverse(r: DenseBlock): DenseBlock = {
     val n = r.rowSize
@@ -23,7 +51,7 @@ private[samsara] object Cholesky {
       to(i * n + i) = 1.0
       var l = i + 1
       while (l < n) {
-        addScaled(to, i * n, l * n, -from(i * n + l), l, n)
+        addScaled(to, i * n, to, l * n, -from(i * n + l), l, n)
         l += 1
       }
       val pivot = from(i * n + i)
@@ -52,7 +80,7 @@ private[samsara] object Cholesky {
         while (j < n) { r(k * n + j) /= root; j += 1 }
         var i = k + 1
         while (i < n) {
-          addScaled(r, i * n, k * n, -r(k * n + i), i, n)
+          addScaled(r, i * n, r, k * n, -r(k * n + i), i, n)
           java.util.Arrays.fill(r, i * n, i * n + i, 0.0)
           i += 1
         }
@@ -63,8 +91,8 @@ private[samsara] object Cholesky {
   }
 
   /** Adds a multiple of one row to another, from a column on. */
-  private def addScaled(a: Array[Double], to: Int, from: Int, factor: Double, column: Int, n: Int): Unit = {
+  private def addScaled(a: Array[Double], to: Int, b: Array[Double], from: Int, factor: Double, column: Int, n: Int): Unit = {
     var j = column
-    while (j < n) { a(to + j) += factor * a(from + j); j += 1 }
+    while (j < n) { a(to + j) += factor * b(from + j); j += 1 }
   }
 }

@@ -1,7 +1,5 @@
 package org.ctmahout.samsara
 
-import org.apache.mahout.math.scalabindings.eigen
-
 /** What the engine does with the Gram matrix A'A of a tall matrix, on the driver. */
 private[samsara] object GramMatrix {
   private val Eps = math.ulp(1.0)
@@ -47,6 +45,26 @@ private[samsara] object GramMatrix {
     largest
   }
 
-  /** Eigenvectors, those of the largest eigenvalues first. */
-  def eigenvectors(gram: DenseBlock): DenseBlock = Products.dense(eigen(gram)._1)
+  /**
+   * Eigenvectors of the Gram matrix of columns that may be of very different lengths, the largest eigenvalues first. Small
+   * ones come out as well as large ones, as far as the entries know them, which are right to rounding for the lengths of
+   * their own two columns: by Cholesky decomposition and Jacobi rotations (Demmel and Veselic 1992, SIAM J. Matrix Anal.
+   * Appl. 13, section 4), where the usual reduction to a tridiagonal matrix would spread the rounding of the longest
+   * column over all. Columns that depend on others come to an orthonormal rest.
+   */
+  def eigenvectors(gram: DenseBlock): DenseBlock = {
+    val n = gram.rowSize
+    val rows = Cholesky.independentRows(gram)
+    val known = JacobiSvd(new DenseBlock(n, rows.length, Array.tabulate(n * rows.length)(e => rows(e % rows.length)(e / rows.length)))).u
+    val all = new DenseBlock(n, rows.length + n)
+    for (i <- 0 until n) {
+      for (j <- rows.indices) all.setQuick(i, j, known.getQuick(i, j))
+      all.setQuick(i, rows.length + i, 1.0)
+    }
+    val basis = GramSchmidt.inOrder(all)
+    val there = (0 until all.columnSize).filter(j => (0 until n).exists(i => basis.getQuick(i, j) != 0.0)).take(n)
+    val vectors = new DenseBlock(n, n)
+    for ((from, to) <- there.zipWithIndex; i <- 0 until n) vectors.setQuick(i, to, basis.getQuick(i, from))
+    vectors
+  }
 }
