@@ -103,7 +103,7 @@ object Request {
 
   private def algorithm(json: ObjectNode): Algorithm = field(json, "algorithm").fold[Algorithm](Algorithm.Dssvd) { node =>
     Algorithm.all.find(_.name == node.asText).filter(_ => node.isTextual).getOrElse {
-      throw expected(node, "algorithm", Algorithm.all.map(a => s"\"${a.name}\"").mkString(" or "))
+      throw expected(node, "algorithm", Algorithm.all.map(_.name).mkString("\"", "\" or \"", "\""))
     }
   }
 
