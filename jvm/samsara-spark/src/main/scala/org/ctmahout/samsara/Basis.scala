@@ -22,7 +22,11 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
   private val n = w.rowSize
   private val r = w.columnSize
 
-  private val sketch: Sketch = refined(GramSchmidt.longestFirst(w), 1)
+  private val sketch: Sketch = {
+    val z = GramSchmidt.longestFirst(w)
+    // With as many directions as columns the answer is exact, and nothing may be rounded.
+    if (r < n && Decompositions.isDssvdCalling) Some(sketched(z, inSingle = true)).filter(_.isGoodInSingle).getOrElse(refined(z, 1)) else refined(z, 1)
+  }
 
   /** W = Z X. */
   private lazy val coordinates: DenseBlock = Products.transposedTimes(sketch.z, w)
@@ -33,7 +37,11 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
   /** Turns the basis A Z R^-1 so that Y = Q times an upper triangular matrix, which is what a QR decomposition is. */
   private lazy val turn: DenseBlock = GramSchmidt.inOrder(Products.times(sketch.factor, coordinates))
 
-  private lazy val graded: RowBlocks[K] = a.times(Products.times(sketch.z, sketch.inverse))
+  private lazy val graded: RowBlocks[K] =
+    if (sketch.inSingle)
+      new RowBlocks(Passes.timesSingly(a.made(context), context.send(sketch.z.whole)), None, a.tag, isStored = true)
+        .times(sketch.inverse)
+    else a.times(Products.times(sketch.z, sketch.inverse))
 
   /** Q = A F. */
   lazy val rows: RowBlocks[K] = graded.times(turn).knownAs(this, DenseBlock.identity(r))
@@ -68,9 +76,14 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
     correct(first, 1).times(turn)
   }
 
+  private def sketched(z: DenseBlock, inSingle: Boolean): Sketch = {
+    val (gram, cross) = Passes.sketch(a.made(context), context.send(z.whole), n, r, inSingle)
+    new Sketch(z, gram, cross, inSingle)
+  }
+
   @annotation.tailrec
   private def refined(z: DenseBlock, round: Int): Sketch = {
-    val found = Sketch(z, Passes.sketch(a.made(context), context.send(z.whole), n, r))
+    val found = sketched(z, inSingle = false)
     if (found.isGood || round > MostRounds) found
     else refined(GramSchmidt.longestFirst(Products.times(z, GramMatrix.eigenvectors(found.gram))), round + 1)
   }
@@ -94,10 +107,16 @@ private[samsara] object Basis {
   /** Condition of A Z with its columns scaled, beyond which its Gram matrix says too little. */
   private val Scaled = 1e3
 
+  /** What `spread` may be if products are in single precision. */
+  private val SpreadInSingle = 100.0
+
+  /** Shorter than this, and floats of A Z may be too small to have all their digits. */
+  private val SmallestInSingle = 1e-20
+
   private val MostRounds = 5
 
   /** The Gram matrix of A Z and A'A Z, and the inverse factor that makes A Z orthonormal. */
-  private final case class Sketch(z: DenseBlock, gram: DenseBlock, cross: DenseBlock) {
+  private final class Sketch(val z: DenseBlock, val gram: DenseBlock, val cross: DenseBlock, val inSingle: Boolean) {
     private val r = gram.rowSize
     private val lengths = Array.tabulate(r)(j => math.sqrt(gram.getQuick(j, j)))
     private val longest = if (r == 0) 0.0 else lengths.max
@@ -126,6 +145,14 @@ private[samsara] object Basis {
     /** About how far from orthonormal A Z R^-1 is: what rounding in the Gram matrix becomes by R^-1 on both sides. */
     def loss: Double = Eps * scaledInverse.toArray.map(x => x * x).sum
 
+    /**
+     * Whether rounding A Z and sums of A'(A Z) to floats has changed nothing that counts. A singular value as small as the
+     * shortest direction then has a relative error like 1e-8, and the space that A Z spans is off by so little that its
+     * square does not count.
+     */
+    def isGoodInSingle: Boolean =
+      isGood && live.size == r && spread <= SpreadInSingle && loss <= Loss && longest >= SmallestInSingle
+
     def spread: Double = if (live.isEmpty) 1.0 else longest / lengths(live.last) * condition
 
     /** R with A Z = Q R, but for directions that A Z does not have. */
@@ -143,9 +170,5 @@ private[samsara] object Basis {
     }
 
     private def norm(m: DenseBlock) = math.sqrt(m.toArray.map(x => x * x).sum)
-  }
-
-  private object Sketch {
-    def apply(z: DenseBlock, sums: (DenseBlock, DenseBlock)): Sketch = new Sketch(z, sums._1, sums._2)
   }
 }

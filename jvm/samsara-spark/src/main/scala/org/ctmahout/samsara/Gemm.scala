@@ -23,6 +23,9 @@ private[samsara] sealed trait Gemm {
       b: Array[Double], bAt: Int,
       c: Array[Double], cAt: Int,
       upper: Boolean): Unit
+
+  /** Whether there is a kernel for single precision, too: [[SingleKernel]]. */
+  def hasSingle: Boolean
 }
 
 private[samsara] object Gemm {
@@ -33,6 +36,7 @@ private[samsara] object Gemm {
 /** The kernel of this project. */
 private[samsara] object VectorGemm extends Gemm {
   override def name: String = "vector kernel"
+  override def hasSingle: Boolean = true
   override def stride(columns: Int): Int = VectorKernel.padded(columns)
   override def multiplyAdd(
       rows: Int, columns: Int, terms: Int,
@@ -49,6 +53,7 @@ private[samsara] object NetlibGemm extends Gemm {
   private lazy val blas: BLAS = JavaBLAS.getInstance
 
   override def name: String = blas.getClass.getSimpleName
+  override def hasSingle: Boolean = false
   override def stride(columns: Int): Int = columns
   // BLAS is column-major: it is asked for C' += B' op(A)'.
   override def multiplyAdd(

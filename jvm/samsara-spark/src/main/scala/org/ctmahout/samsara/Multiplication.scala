@@ -110,9 +110,16 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
   private def isSmall(rows: Long, columns: Int): Boolean = rows.toDouble * columns <= context.driverEntries.toDouble
 }
 
-/** Whether it is Mahout's decompositions that ask. They need Gram matrices that are positive definite in spite of rounding. */
+/** Who asks, as the calls that are under way tell. */
 private[samsara] object Decompositions {
   private val Package = "org.apache.mahout.math.decompositions."
 
-  def areCalling: Boolean = StackWalker.getInstance.walk[Boolean](_.anyMatch(_.getClassName.startsWith(Package)))
+  /** Mahout's decompositions need Gram matrices that are positive definite in spite of rounding. */
+  def areCalling: Boolean = isUnderWay(Package)
+
+  /** dssvd needs of its random projections no more than that they span a good space: these may be in single precision. */
+  def isDssvdCalling: Boolean = isUnderWay(Package + "DSSVD")
+
+  private def isUnderWay(prefix: String): Boolean =
+    StackWalker.getInstance.walk[Boolean](_.anyMatch(_.getClassName.startsWith(prefix)))
 }

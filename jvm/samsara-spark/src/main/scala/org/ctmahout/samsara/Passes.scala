@@ -59,15 +59,25 @@ private[samsara] object Passes {
       gram.sum
     })
 
-  /** (A Z)'(A Z) and A'(A Z) for n columns of A and r of Z: A Z is there for a moment only, some rows at a time. */
-  def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int): (DenseBlock, DenseBlock) = {
+  /** Y'Y and A'Y for Y = A Z, n columns of A and r of Z: Y is there for a moment only, some rows at a time. */
+  def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int, inSingle: Boolean): (DenseBlock, DenseBlock) = {
     val sums = in.sum((r + n) * r) { blocks =>
-      val sketch = new Products.Sketch(z.value)
-      blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
-      sketch.sums
+      if (inSingle) {
+        val sketch = new SingleProducts.Sketch(z.value)
+        blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
+        sketch.sums
+      } else {
+        val sketch = new Products.Sketch(z.value)
+        blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
+        sketch.sums
+      }
     }
     (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums.drop(r * r)))
   }
+
+  /** The Y of such a pass in single precision. */
+  def timesSingly[K](in: Blocks[K], z: BCast[DenseBlock]): Blocks[K] =
+    in.map { case (keys, m) => (keys, SingleProducts.times(Products.block(m), z.value): Matrix) }
 
   /** A'B for matrices whose blocks have the same rows. */
   def cross[K, L](a: Blocks[K], b: Blocks[L], n: Int, w: Int): DenseBlock =

@@ -26,58 +26,77 @@ object Products {
   /** A running sum of a'b over blocks of the same rows. */
   final class Cross(k: Int, n: Int) {
     private val width = gemm.stride(n)
-    private val padded = new Array[Double](Math.multiplyExact(k, width))
+    private val total = new Total(Math.multiplyExact(k, width))
 
     def add(a: Block, b: DenseBlock): Unit = {
       require(a.rowSize == b.rowSize && a.columnSize == k && b.columnSize == n, "blocks of other shapes than declared")
       for (tile <- Tile.of(a)) {
         val (right, at) =
           if (b.isPaddedTo(width)) (b.data, b.offset + tile.from * width) else (strided(b, tile.from, tile.rows, width), 0)
-        gemm.multiplyAdd(k, n, tile.rows, tile.data, tile.at, 1, tile.stride, right, at, padded, 0, false)
+        gemm.multiplyAdd(k, n, tile.rows, tile.data, tile.at, 1, tile.stride, right, at, total.part, 0, false)
+        total.took(tile.rows)
       }
     }
 
     /** k x n, row-major. */
-    def sum: Array[Double] = compact(padded, k, n, width)
+    def sum: Array[Double] = compact(total.sum, k, n, width)
   }
 
   /** A running sum of a'a: half the work of [[Cross]]. */
   final class Gram(n: Int) {
     private val width = gemm.stride(n)
-    private val padded = new Array[Double](Math.multiplyExact(n, width))
+    private val total = new Total(Math.multiplyExact(n, width))
 
     def add(a: Block): Unit = {
       require(a.columnSize == n, "a block of another width than declared")
-      for (tile <- Tile.strided(a, width))
-        gemm.multiplyAdd(n, n, tile.rows, tile.data, tile.at, 1, width, tile.data, tile.at, padded, 0, true)
+      for (tile <- Tile.strided(a, width)) {
+        gemm.multiplyAdd(n, n, tile.rows, tile.data, tile.at, 1, width, tile.data, tile.at, total.part, 0, true)
+        total.took(tile.rows)
+      }
     }
 
     /** n x n, row-major, symmetric to the last bit. */
-    def sum: Array[Double] = symmetric(compact(padded, n, n, width), n)
+    def sum: Array[Double] = symmetric(compact(total.sum, n, n, width), n)
   }
 
-  /** Running sums of (a z)'(a z) and of a'(a z), made while some rows of a z are in the cache. */
+  /** Running sums of y'y and of a'y for y = a z, made while some rows of y are in the cache. */
   final class Sketch(z: DenseBlock) {
     private val (n, r) = (z.rowSize, z.columnSize)
     private val width = gemm.stride(r)
     private val right = strided(z, 0, n, width)
-    private val gram = new Array[Double](r * width)
-    private val cross = new Array[Double](Math.multiplyExact(n, width))
-    private var az = Array.empty[Double]
+    private val gram = new Total(r * width)
+    private val cross = new Total(Math.multiplyExact(n, width))
+    private var y = Array.empty[Double]
 
     def add(a: Block): Unit = {
       require(a.columnSize == n, "a block of another width than declared")
       for (tile <- Tile.of(a)) {
-        if (az.length < tile.rows * width) az = new Array[Double](tile.rows * width)
-        else java.util.Arrays.fill(az, 0, tile.rows * width, 0.0)
-        gemm.multiplyAdd(tile.rows, r, n, tile.data, tile.at, tile.stride, 1, right, 0, az, 0, false)
-        gemm.multiplyAdd(r, r, tile.rows, az, 0, 1, width, az, 0, gram, 0, true)
-        gemm.multiplyAdd(n, r, tile.rows, tile.data, tile.at, 1, tile.stride, az, 0, cross, 0, false)
+        val rows = clean(tile.rows)
+        gemm.multiplyAdd(tile.rows, r, n, tile.data, tile.at, tile.stride, 1, right, 0, rows, 0, false)
+        gemm.multiplyAdd(n, r, tile.rows, tile.data, tile.at, 1, tile.stride, rows, 0, cross.part, 0, false)
+        took(tile.rows)
       }
     }
 
+    /** Room for so many rows of y, of zeros. */
+    private[samsara] def clean(rows: Int): Array[Double] = {
+      if (y.length < rows * width) y = new Array[Double](rows * width)
+      else java.util.Arrays.fill(y, 0, rows * width, 0.0)
+      y
+    }
+
+    /** y holds so many rows, whose part of a'y is there. */
+    private[samsara] def took(rows: Int): Unit = {
+      gemm.multiplyAdd(r, r, rows, y, 0, 1, width, y, 0, gram.part, 0, true)
+      gram.took(rows)
+      cross.took(rows)
+    }
+
+    private[samsara] def stride: Int = width
+    private[samsara] def partOfCross: Array[Double] = cross.part
+
     /** The r x r and the n x r sums, one behind the other, row-major. */
-    def sums: Array[Double] = symmetric(compact(gram, r, r, width), r) ++ compact(cross, n, r, width)
+    def sums: Array[Double] = symmetric(compact(gram.sum, r, r, width), r) ++ compact(cross.sum, n, r, width)
   }
 
   /** a'b, for matrices on the driver. */
@@ -144,6 +163,42 @@ object Products {
       into.fold[Matrix](product)(_.assign(product))
     }
   }
+}
+
+/** A running sum in two levels: rounding grows with the number of terms that one sum takes. */
+private final class Total(length: Int) {
+  private val isTwofold = length <= Total.Entries
+
+  /** What the latest terms are added to. */
+  val part = new Array[Double](length)
+  private val all = if (isTwofold) new Array[Double](length) else part
+  private var terms = 0
+
+  /** So many terms have been added to `part`. */
+  def took(count: Int): Unit = {
+    terms += count
+    if (isTwofold && terms >= Total.Terms) level()
+  }
+
+  def sum: Array[Double] = {
+    if (isTwofold) level()
+    all
+  }
+
+  private def level(): Unit = {
+    var i = 0
+    while (i < length) {
+      all(i) += part(i)
+      part(i) = 0.0
+      i += 1
+    }
+    terms = 0
+  }
+}
+
+private object Total {
+  private val Terms = 4096
+  private val Entries = 1 << 20 // eight megabytes twice
 }
 
 /** Some rows of a block as doubles: row `i` of it stands at `at + i * stride`. */
