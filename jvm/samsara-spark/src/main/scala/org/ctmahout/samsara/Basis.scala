@@ -110,8 +110,9 @@ private[samsara] object Basis {
   /** What `spread` may be if products are in single precision. */
   private val SpreadInSingle = 100.0
 
-  /** Shorter than this, and floats of A Z may be too small to have all their digits. */
-  private val SmallestInSingle = 1e-20
+  /** Lengths whose squares, divided among millions of rows or added up over them, are floats with all their digits. */
+  private val ShortestInSingle = 1e-12
+  private val LongestInSingle = 1e15
 
   private val MostRounds = 5
 
@@ -151,7 +152,8 @@ private[samsara] object Basis {
      * square does not count.
      */
     def isGoodInSingle: Boolean =
-      isGood && live.size == r && spread <= SpreadInSingle && loss <= Loss && longest >= SmallestInSingle
+      isGood && live.size == r && spread <= SpreadInSingle && loss <= Loss &&
+        longest >= ShortestInSingle && longest <= LongestInSingle
 
     def spread: Double = if (live.isEmpty) 1.0 else longest / lengths(live.last) * condition
 
