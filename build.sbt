@@ -130,6 +130,14 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
     publishM2 := publishM2.dependsOn(mahoutCore / publishM2).value,
     // The vector kernel needs an incubator module, which --release hides and -Werror would not let pass.
     javacOptions := Seq("--add-modules", "jdk.incubator.vector", "-source", "17", "-target", "17", "-nowarn"),
+    // Java has no types of numbers as parameters: the kernel for floats is that for doubles, word for word.
+    Compile / sourceGenerators += Def.task {
+      val ofDoubles = (Compile / javaSource).value / "org" / "ctmahout" / "samsara" / "VectorKernel.java"
+      val ofFloats = (Compile / sourceManaged).value / "org" / "ctmahout" / "samsara" / "SingleKernel.java"
+      val words = Seq("VectorKernel" -> "SingleKernel", "Double" -> "Float", "double" -> "float")
+      IO.write(ofFloats, words.foldLeft(IO.read(ofDoubles)) { case (text, (from, to)) => text.replace(from, to) })
+      Seq(ofFloats)
+    }.taskValue,
     libraryDependencies ++= Seq(
       spark("core").value,
       spark("sql").value,

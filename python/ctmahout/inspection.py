@@ -132,8 +132,10 @@ def _algorithm(columns: int, config: Config) -> str:
     """Say which algorithm suits a matrix with so many columns, by what each multiplies for a row of A."""
     k = min(columns, config.k or columns)
     r = min(columns, k + config.p)
+    # With as many directions as columns dssvd is exact, and Mahout is not asked for power iterations.
+    passes = 1 if r == columns else config.q + 1
     of_exact = columns * (columns + 1) // 2
-    of_dssvd = 2 * columns * r * (config.q + 1)
+    of_dssvd = 2 * columns * r * passes
     if columns > _NARROW:
         text = f"--algorithm dssvd suits: {columns} columns are many for exact, whose A'A is decomposed on the driver."
         return text if config.k else text + " Give -k: computing all components of so many columns is slow."
@@ -142,7 +144,6 @@ def _algorithm(columns: int, config: Config) -> str:
             f"--algorithm dssvd suits: k + p = {r} is much less than the {columns} columns, "
             f"which makes it about {of_exact / of_dssvd:.1f} times less work than exact."
         )
-    passes = config.q + 1
     return (
         f"--algorithm exact suits {columns} columns: one pass, and about {of_dssvd / of_exact:.1f} times less work "
         f"than dssvd, the default, with k + p = {r} and {passes} pass{'es' if passes > 1 else ''}."

@@ -34,7 +34,7 @@ object Decompose extends Measurement {
       override def describe(answer: ObjectNode): Unit = decomposed(last) { svd =>
         val s = answer.putArray("s")
         for (value <- svd.s) s.add(value)
-        answer.put("orthogonality_v", orthogonalityV(svd))
+        answer.put("orthogonality_v", svd.orthogonality)
         if (wantU) answer.put("orthogonality_u", orthogonalityU(svd))
         answer.put("blas", svd.u.context.asInstanceOf[SamsaraContext].blasName)
       }
@@ -54,20 +54,8 @@ object Decompose extends Measurement {
   private def tall(svd: Svd[Long]): DistributedRows[Long] =
     svd.u.checkpoint(CacheHint.NONE).asInstanceOf[DistributedRows[Long]]
 
-  private def orthogonalityU(svd: Svd[Long]): Double = if (svd.rank == 0) 0.0
-  else {
+  private def orthogonalityU(svd: Svd[Long]): Double = {
     val u = tall(svd)
-    val gram = (u.t %*% u).collect
-    distanceToIdentity(svd.rank)(gram.getQuick)
-  }
-
-  private def orthogonalityV(svd: Svd[Long]): Double = distanceToIdentity(svd.rank) { (i, j) =>
-    (0 until svd.v.rowSize).map(row => svd.v.getQuick(row, i) * svd.v.getQuick(row, j)).sum
-  }
-
-  /** The largest entry of |gram - I|; not a number if one of them is none, which `max` of a collection might lose. */
-  private def distanceToIdentity(rank: Int)(gram: (Int, Int) => Double): Double = {
-    val errors = for (i <- 0 until rank; j <- 0 until rank) yield math.abs(gram(i, j) - (if (i == j) 1.0 else 0.0))
-    errors.foldLeft(0.0)((a, b) => math.max(a, b))
+    if (svd.rank == 0) 0.0 else Svd.distanceToIdentity((u.t %*% u).collect)
   }
 }

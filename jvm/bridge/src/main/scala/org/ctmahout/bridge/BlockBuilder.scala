@@ -51,8 +51,6 @@ private[bridge] final class BlockBuilder[T](
   /** Rows and bad rows since the last block. */
   def isEmpty: Boolean = count == 0 && bad.isEmpty
 
-  def size: Int = count
-
   def add(row: Long, array: ArrayData): Unit = {
     val a = values.of(array)
     val square = values.squaredNorm(a)

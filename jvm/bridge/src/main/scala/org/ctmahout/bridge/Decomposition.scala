@@ -51,12 +51,5 @@ private[bridge] object Decomposition {
   }
 
   /** The largest entry of |U'U - I|. */
-  def orthogonality(u: DrmLike[Long]): Double =
-    if (u.ncol == 0) 0.0
-    else {
-      val gram = (u.t %*% u).collect
-      val errors = for (i <- 0 until gram.rowSize; j <- 0 until gram.columnSize)
-        yield math.abs(gram.getQuick(i, j) - (if (i == j) 1.0 else 0.0))
-      errors.max
-    }
+  def orthogonality(u: DrmLike[Long]): Double = if (u.ncol == 0) 0.0 else Svd.distanceToIdentity((u.t %*% u).collect)
 }

@@ -32,12 +32,10 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
     small(V, f"part-$group%05d.parquet", Seq(group -> v))(group)
 
   private def small(part: String, name: String, groups: Seq[(Int, Array[Array[Double]])]): Map[Int, String] =
-    output.writing {
+    tasks.filling(part, name) { file =>
       heardOf += s"$part/$name"
-      using(tasks.open(part, name)) { file =>
-        for ((group, rows) <- groups; (values, row) <- rows.zipWithIndex) file.write(group, row.toLong, values)
-        groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
-      }
+      for ((group, rows) <- groups; (values, row) <- rows.zipWithIndex) tasks.write(file, group, row.toLong, values)
+      groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
     }
 
   /** U of one group, by the executors, a file for each partition that has rows. Returns its checksum. */
@@ -63,9 +61,19 @@ private[bridge] object ExchangeWriter {
   val S = "s"
   val V = "v"
   val U = "u"
+}
 
-  /** Closes the file whatever happens, and lets the first failure be the one that is heard. */
-  private[bridge] def using[T](file: FactorFile)(body: FactorFile => T): T = {
+/** Writes files of a factors directory, in tasks too. */
+private[bridge] final class TaskWriter(directory: String, output: String, dtype: Dtype, conf: SerializableConfiguration)
+    extends Serializable {
+  import ExchangeWriter._
+
+  /**
+   * A file for `body` to fill, closed whatever happens: most of what is written reaches the disk only then. The first
+   * failure is the one that is heard. A file of U is of what the matrix is of, others are of doubles.
+   */
+  def filling[T](part: String, name: String)(body: FactorFile => T): T = {
+    val file = writing(open(part, name))
     val result =
       try body(file)
       catch {
@@ -74,18 +82,13 @@ private[bridge] object ExchangeWriter {
           catch { case NonFatal(late) => e.addSuppressed(late) }
           throw e
       }
-    file.close()
+    writing(file.close())
     result
   }
-}
 
-/** Writes files of a factors directory, in tasks too. */
-private[bridge] final class TaskWriter(directory: String, output: String, dtype: Dtype, conf: SerializableConfiguration)
-    extends Serializable {
-  import ExchangeWriter._
+  def write(file: FactorFile, group: Int, row: Long, values: Array[Double]): Unit = writing(file.write(group, row, values))
 
-  /** A file of V is of doubles, one of U of what the matrix is of. */
-  def open(part: String, name: String): FactorFile = {
+  private def open(part: String, name: String): FactorFile = {
     val parent = new Path(directory, part)
     // Creating a file makes its parents, so a straggler would bring a removed directory back.
     if (!parent.getFileSystem(conf.value).exists(parent)) throw new FileNotFoundException(s"$parent was removed")
@@ -98,14 +101,13 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
     else {
       // The attempt is in the name: of two attempts at a partition the driver keeps the one that it hears of.
       val name = f"part-$group%05d-${context.partitionId()}%05d-${context.taskAttemptId()}.parquet"
-      val file = writing(open(U, name))
-      using(file) { _ =>
+      val sum = filling(U, name) { file =>
         // A cancelled task must stop here: it would write into a directory that is being removed.
-        val whileWanted = new InterruptibleIterator(context, rows)
-        whileWanted.foreach { case (row, values) => writing(file.write(group, row, values)) }
+        for ((row, values) <- new InterruptibleIterator(context, rows)) write(file, group, row, values)
+        file.checksum(group)
       }
-      Some((s"$U/$name", file.checksum(group)))
+      Some((s"$U/$name", sum))
     }
 
-  def writing[T](body: => T): T = OutputDirectory.writing(output)(body)
+  private def writing[T](body: => T): T = OutputDirectory.writing(output)(body)
 }

@@ -67,13 +67,13 @@ private[bridge] final class GroupTasks(
       val name = s"part-task-${context.taskAttemptId()}.parquet"
       val sorted = new InterruptibleIterator(context, parts).buffered
       val outcomes = ArrayBuffer.empty[Either[Refusal, GroupResult]]
-      ExchangeWriter.using(writer.writing(writer.open(ExchangeWriter.V, name))) { file =>
+      writer.filling(ExchangeWriter.V, name) { file =>
         while (sorted.hasNext) {
           val group = groups(sorted.head._1._1)
           val mine = ArrayBuffer.empty[Part]
           while (sorted.hasNext && sorted.head._1._1 == group.group) mine += sorted.next()._2
           outcomes += decided(group, mine.toSeq, context).map { factors =>
-            for ((values, row) <- factors.v.zipWithIndex) writer.writing(file.write(group.group, row.toLong, values))
+            for ((values, row) <- factors.v.zipWithIndex) writer.write(file, group.group, row.toLong, values)
             factors.result(Checksum.hex(file.checksum(group.group)), s"${ExchangeWriter.V}/$name")
           }
         }

@@ -7,8 +7,9 @@ import jdk.incubator.vector.VectorSpecies;
  * C += op(A) B in row-major storage, with the rows of B and C padded to whole vectors.
  *
  * <p>Four rows by three vectors of C stay in registers while the sum runs: twelve accumulators, three vectors of B and
- * one of A fill the sixteen registers of AVX2, and twelve independent sums keep two multipliers busy. Needs
- * {@code --add-modules jdk.incubator.vector}.
+ * one of A fill the sixteen registers of AVX2, and twelve independent sums keep two multipliers busy. An element of C is
+ * summed in the order of the terms whatever block it is computed in: a row comes out with the same bits wherever it is
+ * computed again. Needs {@code --add-modules jdk.incubator.vector}. The build makes SingleKernel of it, for floats.
  */
 final class VectorKernel {
   private static final VectorSpecies<Double> SPECIES = DoubleVector.SPECIES_PREFERRED;

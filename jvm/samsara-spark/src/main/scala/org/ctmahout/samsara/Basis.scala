@@ -25,7 +25,8 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
   private val sketch: Sketch = {
     val z = GramSchmidt.longestFirst(w)
     // With as many directions as columns the answer is exact, and nothing may be rounded.
-    if (r < n && Decompositions.isDssvdCalling) Some(sketched(z, inSingle = true)).filter(_.isGoodInSingle).getOrElse(refined(z, 1)) else refined(z, 1)
+    val single = if (r < n && Decompositions.isDssvdCalling) Some(sketched(z, inSingle = true)) else None
+    single.filter(_.isGoodInSingle).getOrElse(refined(z, 1))
   }
 
   /** W = Z X. */

@@ -24,7 +24,7 @@ private[samsara] sealed trait Gemm {
       c: Array[Double], cAt: Int,
       upper: Boolean): Unit
 
-  /** Whether there is a kernel for single precision, too: [[SingleKernel]]. */
+  /** Whether there is a kernel for single precision, too: SingleKernel. */
   def hasSingle: Boolean
 }
 

@@ -62,15 +62,9 @@ private[samsara] object Passes {
   /** Y'Y and A'Y for Y = A Z, n columns of A and r of Z: Y is there for a moment only, some rows at a time. */
   def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int, inSingle: Boolean): (DenseBlock, DenseBlock) = {
     val sums = in.sum((r + n) * r) { blocks =>
-      if (inSingle) {
-        val sketch = new SingleProducts.Sketch(z.value)
-        blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
-        sketch.sums
-      } else {
-        val sketch = new Products.Sketch(z.value)
-        blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
-        sketch.sums
-      }
+      val sketch = if (inSingle) new SingleProducts.Sketch(z.value) else new Products.Sketch(z.value)
+      blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
+      sketch.sums
     }
     (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums.drop(r * r)))
   }

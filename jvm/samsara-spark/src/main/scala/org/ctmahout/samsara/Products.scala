@@ -60,40 +60,32 @@ object Products {
   }
 
   /** Running sums of y'y and of a'y for y = a z, made while some rows of y are in the cache. */
-  final class Sketch(z: DenseBlock) {
-    private val (n, r) = (z.rowSize, z.columnSize)
-    private val width = gemm.stride(r)
-    private val right = strided(z, 0, n, width)
+  private[samsara] class Sketch(z: DenseBlock) {
+    protected val (n, r) = (z.rowSize, z.columnSize)
+    protected val width: Int = gemm.stride(r)
+    private lazy val right = strided(z, 0, n, width)
     private val gram = new Total(r * width)
     private val cross = new Total(Math.multiplyExact(n, width))
     private var y = Array.empty[Double]
 
     def add(a: Block): Unit = {
       require(a.columnSize == n, "a block of another width than declared")
-      for (tile <- Tile.of(a)) {
-        val rows = clean(tile.rows)
-        gemm.multiplyAdd(tile.rows, r, n, tile.data, tile.at, tile.stride, 1, right, 0, rows, 0, false)
-        gemm.multiplyAdd(n, r, tile.rows, tile.data, tile.at, 1, tile.stride, rows, 0, cross.part, 0, false)
-        took(tile.rows)
-      }
+      for (tile <- Tile.of(a))
+        addRows(tile.rows) { (y, cross) =>
+          gemm.multiplyAdd(tile.rows, r, n, tile.data, tile.at, tile.stride, 1, right, 0, y, 0, false)
+          gemm.multiplyAdd(n, r, tile.rows, tile.data, tile.at, 1, tile.stride, y, 0, cross, 0, false)
+        }
     }
 
-    /** Room for so many rows of y, of zeros. */
-    private[samsara] def clean(rows: Int): Array[Double] = {
+    /** `compute` adds some rows of y to zeros, and what belongs to them of a'y to the sum; rows lie `width` apart. */
+    protected def addRows(rows: Int)(compute: (Array[Double], Array[Double]) => Unit): Unit = {
       if (y.length < rows * width) y = new Array[Double](rows * width)
       else java.util.Arrays.fill(y, 0, rows * width, 0.0)
-      y
-    }
-
-    /** y holds so many rows, whose part of a'y is there. */
-    private[samsara] def took(rows: Int): Unit = {
+      compute(y, cross.part)
       gemm.multiplyAdd(r, r, rows, y, 0, 1, width, y, 0, gram.part, 0, true)
       gram.took(rows)
       cross.took(rows)
     }
-
-    private[samsara] def stride: Int = width
-    private[samsara] def partOfCross: Array[Double] = cross.part
 
     /** The r x r and the n x r sums, one behind the other, row-major. */
     def sums: Array[Double] = symmetric(compact(gram.sum, r, r, width), r) ++ compact(cross.sum, n, r, width)

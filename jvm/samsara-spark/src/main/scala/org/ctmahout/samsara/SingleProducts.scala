@@ -11,55 +11,58 @@ private[samsara] object SingleProducts {
     case floats: FloatBlock if Gemm.instance.hasSingle =>
       val (n, width) = (z.rowSize, SingleKernel.padded(z.columnSize))
       val y = new Array[Float](Math.multiplyExact(floats.rowSize, width))
-      SingleKernel.multiplyAdd(
-        floats.rowSize, width, n, floats.data, floats.offset, floats.stride, 1, rounded(z, width), 0, y, 0)
+      multiplyAdd(floats.rowSize, width, n, floats.data, floats.offset, floats.stride, 1, rounded(z, width), y)
       new FloatBlock(floats.rowSize, z.columnSize, y, 0, width)
     case other => Products.times(other, z)
   }
 
   /** Running sums of y'y and a'y for y = times(a, z). */
-  final class Sketch(z: DenseBlock) {
-    private val (n, r) = (z.rowSize, z.columnSize)
-    private val inDouble = new Products.Sketch(z)
-    private val width = SingleKernel.padded(r)
-    private lazy val right = rounded(z, width)
-    private lazy val y = new Array[Float](Tall * width)
-    private lazy val cross = new Array[Float](n * width)
+  final class Sketch(z: DenseBlock) extends Products.Sketch(z) {
+    private val wide = SingleKernel.padded(r)
+    private lazy val right = rounded(z, wide)
+    private lazy val y = new Array[Float](Tall * wide)
+    private lazy val cross = new Array[Float](n * wide)
 
-    def add(a: Block): Unit = a match {
+    override def add(a: Block): Unit = a match {
       case floats: FloatBlock if Gemm.instance.hasSingle =>
         require(a.columnSize == n, "a block of another width than declared")
         for (from <- 0 until floats.rowSize by Tall) addTile(floats, from, math.min(Tall, floats.rowSize - from))
-      case other => inDouble.add(other)
+      case other => super.add(other)
     }
 
     private def addTile(a: FloatBlock, from: Int, rows: Int): Unit = {
       val at = a.offset + from * a.stride
-      java.util.Arrays.fill(y, 0, rows * width, 0.0f)
-      SingleKernel.multiplyAdd(rows, width, n, a.data, at, a.stride, 1, right, 0, y, 0)
+      java.util.Arrays.fill(y, 0, rows * wide, 0.0f)
+      multiplyAdd(rows, wide, n, a.data, at, a.stride, 1, right, y)
       java.util.Arrays.fill(cross, 0.0f)
-      SingleKernel.multiplyAdd(n, width, rows, a.data, at, 1, a.stride, y, 0, cross, 0)
-      addWidened(cross, n, inDouble.partOfCross)
-      addWidened(y, rows, inDouble.clean(rows))
-      inDouble.took(rows)
+      multiplyAdd(n, wide, rows, a.data, at, 1, a.stride, y, cross)
+      addRows(rows) { (yInDouble, crossInDouble) =>
+        addWidened(y, rows, yInDouble)
+        addWidened(cross, n, crossInDouble)
+      }
     }
 
     private def addWidened(from: Array[Float], rows: Int, to: Array[Double]): Unit = {
-      val stride = inDouble.stride
       var i = 0
       while (i < rows) {
-        val (f, t) = (i * width, i * stride)
+        val (f, t) = (i * wide, i * width)
         var j = 0
         while (j < r) { to(t + j) += from(f + j); j += 1 }
         i += 1
       }
     }
-
-    def sums: Array[Double] = inDouble.sums
   }
 
   /** Rows that a sum of floats runs over before it is added to one of doubles. */
   private val Tall = 128
+
+  /** C += op(A) B, as [[Gemm.multiplyAdd]] has it, with rows of B and C `width` apart. */
+  private def multiplyAdd(
+      rows: Int, width: Int, terms: Int,
+      a: Array[Float], aAt: Int, aRow: Int, aTerm: Int,
+      b: Array[Float],
+      c: Array[Float]): Unit =
+    SingleKernel.multiplyAdd(rows, width, terms, a, aAt, aRow, aTerm, b, 0, width, c, 0, width, false)
 
   private def rounded(z: DenseBlock, width: Int): Array[Float] = {
     val all = new Array[Float](z.rowSize * width)

@@ -25,41 +25,42 @@ final class Svd[K] private[samsara] (
   def rank: Int = s.length
 
   /** The largest entry of |V'V - I|. */
-  def orthogonality: Double = {
-    val gram = new Products.Gram(rank)
-    gram.add(v)
-    val sum = gram.sum
-    val errors = for (i <- 0 until rank; j <- 0 until rank) yield math.abs(sum(i * rank + j) - (if (i == j) 1.0 else 0.0))
-    if (errors.isEmpty) 0.0 else errors.max
-  }
+  def orthogonality: Double = Svd.distanceToIdentity(Products.transposedTimes(v, v))
 }
 
-private[samsara] object Svd {
+object Svd {
   private val Eps = math.ulp(1.0)
 
-  def checkRank(k: Int, rows: Long, columns: Int): Unit =
+  /** The largest entry of |G - I|; not a number if an entry is none. */
+  def distanceToIdentity(gram: Matrix): Double = {
+    val errors = for (i <- 0 until gram.rowSize; j <- 0 until gram.columnSize)
+      yield math.abs(gram.getQuick(i, j) - (if (i == j) 1.0 else 0.0))
+    errors.foldLeft(0.0)((a, b) => math.max(a, b))
+  }
+
+  private[samsara] def checkRank(k: Int, rows: Long, columns: Int): Unit =
     require(k >= 1 && k <= math.min(rows, columns.toLong), s"k = $k for a matrix of $rows x $columns")
 
   /** Singular values below have squares that are no longer normal numbers. */
   private val Smallest = 1e-150
 
   /** How many of the first k singular values are more than rounding, for a matrix with so many columns, and more than that. */
-  def rankOf(s: Array[Double], k: Int, columns: Int, negligible: Double): Int = {
+  private[samsara] def rankOf(s: Array[Double], k: Int, columns: Int, negligible: Double): Int = {
     val tiny = Seq(Smallest, negligible, columns * Eps * s.headOption.getOrElse(0.0)).max
     s.take(k).count(_ > tiny)
   }
 
-  def warnings(rank: Int, k: Int): Seq[String] =
+  private[samsara] def warnings(rank: Int, k: Int): Seq[String] =
     if (rank < k) Seq(s"The matrix has only $rank of the $k components asked for: the others are zero to rounding.") else Nil
 
   /** +1 or -1 for each of the first columns: what makes the entry of largest magnitude positive, the first of several. */
-  def signs(m: Matrix, columns: Int): Array[Double] = Array.tabulate(columns) { j =>
+  private[samsara] def signs(m: Matrix, columns: Int): Array[Double] = Array.tabulate(columns) { j =>
     val largest = (0 until m.rowSize).maxBy(i => math.abs(m.getQuick(i, j)))
     if (m.getQuick(largest, j) < 0) -1.0 else 1.0
   }
 
   /** The first columns, each times its factor. */
-  def scaled(m: Matrix, factors: Array[Double]): DenseBlock = {
+  private[samsara] def scaled(m: Matrix, factors: Array[Double]): DenseBlock = {
     val out = new DenseBlock(m.rowSize, factors.length)
     for (i <- 0 until m.rowSize; j <- factors.indices) out.setQuick(i, j, m.getQuick(i, j) * factors(j))
     out
