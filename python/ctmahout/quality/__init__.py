@@ -2,7 +2,7 @@
 
 from .edges import Edges
 from .flat import FlatRegions, NoisePower
-from .masks import NOISY, TISSUES, tissues
+from .masks import NOISY, TISSUES, sample_slices, tissues
 from .scores import Scores, compare
 
-__all__ = ["NOISY", "TISSUES", "Edges", "FlatRegions", "NoisePower", "Scores", "compare", "tissues"]
+__all__ = ["NOISY", "TISSUES", "Edges", "FlatRegions", "NoisePower", "Scores", "compare", "sample_slices", "tissues"]

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize, special
 
+from .masks import sample_slices
+
 __all__ = ["Edges"]
 
 # HU from and to of the steps: lung or air beside tissue, and tissues beside each other. Denoising tends to spare the
@@ -21,7 +23,6 @@ _KINDS = {"strong": (300.0, np.inf), "weak": (60.0, 300.0)}
 # Profiles reach so many pixels to either side, by quarters; beyond 3 an edge must be level, to this share of its step.
 _REACH, _LEVEL_FROM, _LEVEL = 5.0, 3.0, 0.1
 _OFFSETS = np.arange(-_REACH, _REACH + 0.01, 0.25)
-_SLICES = 40
 _MOST = 40_000
 _FEWEST = 100
 # Of a Gaussian's integral, the distance between 10 % and 90 % in units of its SD.
@@ -63,7 +64,7 @@ class Edges:
         spacing_mm : tuple of float, mm
             Distance between rows and between columns.
         """
-        levels = np.unique(np.linspace(0, len(hu) - 1, min(_SLICES, len(hu))).round().astype(np.intp))
+        levels = sample_slices(len(hu))
         found = [_ridges(hu[z], mask[z], int(z), spacing_mm) for z in levels]
         points, across = (np.concatenate(parts) for parts in zip(*found, strict=True))
         every = -(-len(points) // _MOST) or 1
@@ -99,17 +100,17 @@ class Edges:
         return widths
 
     def _width(self, rise: NDArray[np.float64]) -> float | None:
-        def edge(x: NDArray[np.float64], low: float, step: float, at: float, sd: float) -> NDArray[np.float64]:
-            passed: NDArray[np.float64] = low + step * special.ndtr((x - at) / (abs(sd) + 1e-6))
-            return passed
+        def misfit(edge: NDArray[np.float64]) -> NDArray[np.float64]:
+            low, step, at, sd = edge
+            error: NDArray[np.float64] = low + step * special.ndtr((_OFFSETS - at) / sd) - rise
+            return error
 
-        try:
-            (_, step, at, sd), _ = optimize.curve_fit(edge, _OFFSETS, rise, (0.0, 1.0, 0.0, 0.8), maxfev=4000)
-        except RuntimeError:
-            return None
-        width = _WIDTH * abs(float(sd))
-        # A fit whose edge is hardly there, or wider than the profile, describes something else.
-        return width * self._pixel_mm if step > 0.1 and abs(at) < _LEVEL_FROM and width < 2 * _REACH else None
+        bounds = ([-np.inf, -np.inf, -_LEVEL_FROM, 0.05], [np.inf, np.inf, _LEVEL_FROM, _REACH])
+        fit = optimize.least_squares(misfit, (0.0, 1.0, 0.0, 0.8), bounds=bounds)
+        _, step, _, sd = fit.x
+        width = _WIDTH * float(sd)
+        # A fit whose edge is hardly there, or as wide as the profile, describes something else.
+        return width * self._pixel_mm if fit.success and step > 0.1 and width < 2 * _REACH else None
 
     @property
     def _pixel_mm(self) -> float:

@@ -12,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .masks import NOISY
+from .masks import NOISY, sample_slices
 
 __all__ = ["FlatRegions", "NoisePower"]
 
-# Sides in pixels, the largest that fits is taken; the fewest regions that are worth a figure, and the most that are.
+# Sides in pixels; the largest is taken of which there are enough, the smallest if there are at least a few.
 _SIDES = (32, 16, 8)
-_FEWEST = 8
+_ENOUGH, _FEWEST = 150, 8
 _MOST = 2000
-# Flat regions are looked for in so many slices of a volume, evenly spaced.
-_SLICES = 40
 # Of all regions, the flattest third has the least anatomy.
 _SHARE = 1 / 3
 
@@ -96,12 +94,12 @@ class FlatRegions:
         How flat a region is, is judged in the mean of the slices before and after it: noise that is independent from
         slice to slice has no say in where it is measured.
         """
-        levels = np.unique(np.linspace(0, len(hu) - 1, min(_SLICES, len(hu))).round().astype(np.intp))
+        levels = sample_slices(len(hu))
         for side in _SIDES:
             if side > min(hu.shape[1:]):
                 continue
             corners = np.concatenate([_inside(mask[z], int(z), side) for z in levels])
-            if len(corners) < _FEWEST:
+            if len(corners) < (_FEWEST if side == _SIDES[-1] else _ENOUGH):
                 continue
             unevenness = np.concatenate(
                 [cls(corners[corners[:, 0] == z], side)._variances(_neighbours(hu, int(z))) for z in levels]

@@ -6,13 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["NOISY", "TISSUES", "tissues"]
+__all__ = ["NOISY", "TISSUES", "sample_slices", "tissues"]
 
 # Smoothing in pixels with which `tissues` finds its way in a noisy volume.
 NOISY = 2.0
 
 # HU from and to.
 TISSUES = {"lung": (-960.0, -600.0), "soft": (-20.0, 200.0), "bone": (250.0, np.inf)}
+
+
+# What need not look at every slice looks at so many.
+_SAMPLE = 40
+
+
+def sample_slices(count: int) -> NDArray[np.intp]:
+    """Return the indices of at most 40 of `count` slices, evenly spaced, ascending."""
+    return np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).round().astype(np.intp))
 
 
 def tissues(
