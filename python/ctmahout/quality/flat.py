@@ -140,7 +140,7 @@ class FlatRegions:
         """Return the regions less their planes, of shape (n, side, side)."""
         n = self.side
         z, y, x = (c[:, None, None] for c in self.corners.T)
-        pieces = hu[z, y + np.arange(n)[:, None], x + np.arange(n)].astype(np.float64)
+        pieces: NDArray[np.float64] = hu[z, y + np.arange(n)[:, None], x + np.arange(n)].astype(np.float64)
         along = (np.arange(n) - (n - 1) / 2) / np.sqrt(n * (n * n - 1) / 12) / np.sqrt(n)
         for pattern in (np.full((n, n), 1 / n), np.tile(along, (n, 1)), np.tile(along[:, None], (1, n))):
             pieces -= np.einsum("rij,ij->r", pieces, pattern)[:, None, None] * pattern
@@ -148,7 +148,8 @@ class FlatRegions:
 
     def _variances(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the variance in each region; the plane has taken three degrees of freedom."""
-        return np.sum(self._pieces(hu) ** 2, axis=(1, 2)) / (self.side**2 - 3)
+        variances: NDArray[np.float64] = np.sum(self._pieces(hu) ** 2, axis=(1, 2)) / (self.side**2 - 3)
+        return variances
 
 
 def _inside(mask: NDArray[np.bool_], z: int, side: int) -> NDArray[np.intp]:

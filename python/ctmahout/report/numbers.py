@@ -131,8 +131,8 @@ def _likeness(residual: NDArray[np.float32], after: NDArray[np.float32], mask: N
     if not mask.any() or min(after.shape[1:]) < 2:
         return None
     around = np.sqrt(ndimage.gaussian_filter(residual**2, (0, _LOCAL, _LOCAL)))
-    share = np.abs(residual) / np.where(around > 0, around, 1)
-    slope = np.hypot(*np.gradient(after, axis=(1, 2)))
+    share: NDArray[np.float32] = np.abs(residual) / np.where(around > 0, around, np.float32(1))
+    slope: NDArray[np.float32] = np.hypot(*np.gradient(after, axis=(1, 2)))
     return _correlation(share[mask], slope[mask])
 
 

@@ -113,7 +113,9 @@ def power(before: Mapping[str, Any], after: Mapping[str, tuple[Mapping[str, Any]
 
 
 def _figure(columns: int, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(10, height) if columns > 1 else (8, height), dpi=_DPI, facecolor="white", layout="constrained")
+    figure = Figure(
+        figsize=(10, height) if columns > 1 else (8, height), dpi=_DPI, facecolor="white", layout="constrained"
+    )
     return figure, figure.subplots(1, columns)
 
 
