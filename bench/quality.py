@@ -286,8 +286,8 @@ def _text(options: argparse.Namespace) -> str:
     return (
         f"{scans}, denoised blind: nothing is told about the noise. Scored against the same scan without noise, over "
         f"{scored}, in the body: PSNR and SSIM for a range of 2000 HU, SSIM again in the window of -160 to 240 HU, "
-        "RMSE by tissue. Sharpness is the 10-90 % width of edges without noise as a share of theirs: 1 is as sharp. NPS "
-        "distance is the share of what looks like noise in flat soft tissue that lies at other frequencies."
+        "RMSE by tissue. Sharpness is the 10-90 % width of edges without noise as a share of theirs: 1 is as sharp. "
+        "NPS distance is the share of what looks like noise in flat soft tissue that lies at other frequencies."
     )
 
 

@@ -133,7 +133,8 @@ def _likeness(residual: NDArray[np.float32], after: NDArray[np.float32], mask: N
     around = np.sqrt(ndimage.gaussian_filter(residual**2, (0, _LOCAL, _LOCAL)))
     share: NDArray[np.float32] = np.abs(residual) / np.where(around > 0, around, np.float32(1))
     slope: NDArray[np.float32] = np.hypot(*np.gradient(after, axis=(1, 2)))
-    return _correlation(share[mask], slope[mask])
+    # A residual that is everywhere the same, but for rounding, looks like nothing.
+    return _correlation(share[mask], slope[mask]) if share[mask].std() > 1e-3 else 0.0
 
 
 def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
