@@ -126,9 +126,10 @@ class Edges:
     def _profiles(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the values across each edge, by cubic splines, of shape (n, offsets)."""
         profiles = np.empty((len(self.points), len(_OFFSETS)))
+        points = self._points(_OFFSETS)
         for z in np.unique(self.points[:, 0]):
             here = self.points[:, 0] == z
-            y, x = np.moveaxis(self._points(_OFFSETS)[here, :, 1:], 2, 0)
+            y, x = np.moveaxis(points[here, :, 1:], 2, 0)
             profiles[here] = ndimage.map_coordinates(hu[int(z)].astype(np.float64), (y, x), order=3, mode="nearest")
         return profiles
 
