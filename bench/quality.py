@@ -3,8 +3,8 @@
 Simulated scans, whose noise-free twin is known, are denoised by each method, blind, and scored against the twin; with
 ``--real`` real series are denoised and checked by what can be measured in them. Scans are those of `ctmahout phantom`,
 or with ``--volumes`` folders with ``clean.npy``, ``truth.npy``, ``dose_<percent>.npy`` (float32, HU, of shape (z, y,
-x)) and ``meta.json``. Metrics are those of `ctmahout compare`, in the body and tissues of the twin. Figures of others are
-known of slices 32:64 of 96: say ``--crop 32:64`` to be held against them.
+x)) and ``meta.json``. Metrics are those of `ctmahout compare`, in the body and tissues of the twin. Figures of others
+are known of slices 32:64 of 96: say ``--crop 32:64`` to be held against them.
 
 BM4D, as its users call it, takes part with ``--bm4d`` if it is installed: its licence is for non-commercial use only,
 so nothing of ours depends on it. ``pip install -r bench/requirements-bm4d.txt`` into the environment named by
@@ -206,11 +206,11 @@ COLUMNS = [
     Column("wall_s", "s", ".0f"),
 ]
 
-# What is wanted of ``patches``, by dose, on the simulated scans that others were measured on, phantoms 1 to 3: the figures
-# of BM4D given our noise map and its spectrum (PSNR dB, SSIM, SSIM in the soft window, RMSE of soft tissue in HU) and of
-# BM4D as its users call it, PSNR dB; and the PSNR of our prototype. They were taken on 32 of the 96 slices, but it was
-# not noted on which: the middle third has the PSNR of their noisy scans to 0.01 dB at all doses, their SSIM to 0.004 and
-# that in the soft window to 0.005.
+# What is wanted of ``patches``, by dose, on the simulated scans that others were measured on, phantoms 1 to 3: the
+# figures of BM4D given our noise map and its spectrum (PSNR dB, SSIM, SSIM in the soft window, RMSE of soft tissue in
+# HU) and of BM4D as its users call it, PSNR dB; and the PSNR of our prototype. They were taken on 32 of the 96 slices,
+# but it was not noted on which: the middle third has the PSNR of their noisy scans to 0.01 dB at all doses, their SSIM
+# to 0.004 and that in the soft window to 0.006.
 CROP = slice(32, 64)
 BM4D_BEST = {
     100.0: (51.94, 0.9969, 0.984, 4.6),
