@@ -170,12 +170,15 @@ def test_a_residual_of_pure_noise_has_no_likeness_to_edges_and_that_of_a_blur_ha
 def test_edges_are_as_sharp_after_noise_is_gone_and_softer_after_a_blur(made, known):
     after = {"perfect": made.clean, "blur": blurred(made.noisy, 1.0)}
     reference = made.clean if known else None
-    found = report_numbers(made.noisy, after, reference=reference)["after"]
+    numbers = report_numbers(made.noisy, after, reference=reference)
+    found = numbers["after"]
     assert found["perfect"]["edge_sharpness"]["strong"] == pytest.approx(1, abs=0.03)
     assert found["blur"]["edge_sharpness"]["strong"] < 0.75
     widths = found["perfect"]["edge_width_mm"]
     assert widths["before"]["strong"] == pytest.approx(widths["after"]["strong"], rel=0.03)
     assert ("reference" in widths) == known
+    assert ("reference" in numbers) == known
+    assert not known or numbers["reference"] == {key: numbers["after"]["perfect"][key] for key in numbers["reference"]}
     assert (widths["after"]["weak"] is not None) == known
 
 

@@ -70,6 +70,7 @@ def write_report(
     ]
     html = _template().render(
         before=numbers["before"],
+        reference=numbers.get("reference"),
         strengths=strengths,
         tissues=_TISSUES,
         limits=LIMITS,

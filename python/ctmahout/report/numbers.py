@@ -35,7 +35,7 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
     Returns
     -------
     dict
-        ``before``, and one for each strength in ``after``, each with
+        ``before``, one for each strength in ``after``, and ``reference`` if there is one, each with
 
         * ``noise_sd_hu``: by tissue, the SD in flat regions of slices, see `FlatRegions`; fine anatomy counts as noise,
           in lung and bone more than there is of noise.
@@ -61,6 +61,8 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
     flat = {name: FlatRegions.of(before.hu if reference is None else reference.hu, masks[name]) for name in TISSUES}
     source = _levels(before, masks, flat)
     result: dict[str, Any] = {"limits": dict(LIMITS), "before": source, "after": {}}
+    if reference is not None:
+        result["reference"] = _levels(reference, masks, flat)
     for strength, volume in after.items():
         levels = _levels(volume, masks, flat)
         residual = before.with_hu(before.hu - volume.hu)
