@@ -1,6 +1,5 @@
 """A real browser, Debian's chromium without a window, driven through its own protocol by a pipe."""
 
-import base64
 import json
 import shutil
 import subprocess
@@ -82,7 +81,3 @@ class Browser:
     def told(self, *methods):
         """Return the parameters of the events of some kinds."""
         return [event["params"] for event in self.events if event.get("method") in methods]
-
-    def screenshot(self, path):
-        """Keep a picture of the whole page."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))

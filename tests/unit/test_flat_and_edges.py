@@ -75,6 +75,14 @@ def test_noise_has_no_say_in_where_it_is_measured():
     assert chosen.sd(hu) == pytest.approx(FlatRegions(every, 32).sd(hu), rel=0.02)
 
 
+def test_noise_that_is_alike_in_neighbouring_slices_is_measured_in_full():
+    """As a method on several slices at a time leaves it; differences between slices would show less than half of it."""
+    before = noise((30, 128, 128), SPACING, seed=5)
+    left = ndimage.uniform_filter1d(before, 3, axis=0)
+    found = FlatRegions.of(before, everywhere(before)).sd(left)
+    assert found == pytest.approx(left.std(), rel=0.1)
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 64), (2, 40, 200), (3, 8, 8), (5, 9, 31)])
 def test_small_volumes_give_a_figure_or_none(shape):
     hu = noise(shape, SPACING)

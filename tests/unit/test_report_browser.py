@@ -145,6 +145,10 @@ def test_a_picture_is_enlarged_and_changes_with_the_next_at_the_same_place(tmp_p
             assert page.value(f"getComputedStyle({step}).display != 'none'")
             page.value(f"{step}.click()")
             states.append(page.value(LARGE))
+            if picture:
+                # Under a pointer lies what leads on, in the corner what leads back.
+                classes = [page.value(f"document.elementFromPoint({at}).className") for at in ("600, 400", "1180, 15")]
+                assert classes == ["next", "close"]
     assert [position for position, *_ in small] == ["static"] * 3
     for number, state in enumerate(states[:3]):
         assert [position for position, *_ in state] == ["fixed" if k == number else "static" for k in range(3)]
