@@ -211,3 +211,11 @@ def test_groups_take_the_place_of_singular_values(tmp_path, count):
     assert f"patches in {count:,} groups of 100 to {99 + count:,}" in text
     assert "Of 75 components a group keeps" in text
     assert "dashed line" not in text
+
+
+def test_groups_that_keep_nothing_and_one_without_patches(tmp_path):
+    nothing = [GroupSpectrum(n, np.ones(75), 0, 0.0) for n in (0, 500)]
+    text, _ = report(tmp_path / "r.html", volume(scan(z=8)), groups=nothing)
+    Checker(text)
+    assert "500 patches in 2 groups of 0 to 500" in text
+    assert not re.search(r"\bnan\b", re.sub(r'src="[^"]*"', "", text), re.IGNORECASE)

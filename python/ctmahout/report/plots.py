@@ -67,7 +67,8 @@ def groups(spectra: Sequence[GroupSpectrum]) -> Picture:
     ordered = sorted(spectra, key=lambda g: (g.kept, g.rows))
     kept = np.array([g.kept for g in ordered])
     figure, (left, right) = _figure(2, 3.9)
-    values = np.array([g.eigenvalues for g in ordered], np.float64).T
+    # What lies far below all that is kept is noise throughout, and tells nothing more.
+    values = np.array([g.eigenvalues for g in ordered], np.float64).T[: 2 * int(kept.max()) + 10]
     # Below 1 is what a sample's noise leaves; all of it is noise.
     most = max(10.0, float(values.max(initial=1.0)))
     extent = (0.5, len(ordered) + 0.5, len(values) + 0.5, 0.5)
@@ -80,9 +81,7 @@ def groups(spectra: Sequence[GroupSpectrum]) -> Picture:
     for axis in (left.xaxis, left.yaxis):
         axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
     figure.colorbar(shown, ax=left, pad=0.02).set_label("variance / noise variance", fontsize=9)
-    dots = right.scatter(
-        [g.rows for g in ordered], kept, c=[g.gain for g in ordered], s=14, cmap="viridis", vmin=0.0, vmax=1.0
-    )
+    dots = right.scatter([g.rows for g in ordered], kept, c=[g.gain for g in ordered], s=14, cmap="viridis", vmin=0.0)
     right.set_xscale("log")
     right.set_ylim(bottom=0)
     right.yaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
