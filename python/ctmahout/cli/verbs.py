@@ -202,7 +202,7 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name} ")
         else:
-            rows.append((prefix + name.replace("_", " "), "" if value is None else f"{value:.4f}"))
+            rows.append(((prefix + name).replace("_", " "), "" if value is None else f"{value:.4f}"))
     return rows
 
 
