@@ -14,12 +14,10 @@ so nothing of ours depends on it. ``pip install -r bench/requirements-bm4d.txt``
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,16 +31,19 @@ from numpy.typing import NDArray
 from page import Column, Section, Target
 from real import real_section
 
-from ctmahout import Geometry, Volume, choose_rank, dssvd
-from ctmahout.matrix import SlicesLayout
-from ctmahout.noise import matrix_noise_sd, noise_sd
+from ctmahout import Config, Geometry, Volume, factorise
+from ctmahout.config import EFFORTS
+from ctmahout.methods import method_named
+from ctmahout.noise import noise_sd
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import compare
+from ctmahout.rank import Strength
 
 BENCH = Path(__file__).resolve().parent
 SHAPE = (96, 256, 256)
 EXTENT_MM = 288.0
-EFFORTS = ("fast", "normal", "best")
+
+BM4D = "BM4D, one SD"
 
 Method = Callable[[Volume], Volume]
 
@@ -112,32 +113,22 @@ def volumes(folders: list[Path], doses: list[float]) -> Iterator[Scan]:
                 yield Scan(folder.name, dose, noisy, Volume(clean, geometry), truth, seed)
 
 
-def slices_auto(engine: str) -> Method:
-    """Return the method ``slices`` with the strength ``auto``."""
+def ours(**options: Any) -> Method:
+    """Return a method of ours with the strength ``auto``: the steps of `ctmahout.denoise`, without DICOM's whole HU."""
+    config = Config.of(options)
+    how = method_named(config.method)
 
     def denoise(volume: Volume) -> Volume:
-        layout = SlicesLayout.of(volume)
-        matrix = np.concatenate([block for _, block in layout.blocks(volume)])
-        found = dssvd(matrix, engine=engine)
-        choice = choose_rank(
-            found.s,
-            "auto",
-            rows=found.rows,
-            columns=found.columns,
-            squared_norm=found.squared_norm,
-            noise_sd=matrix_noise_sd(volume.hu, volume.padding),
-        )
-        return layout.reconstruct(volume, found.v, choice.weights)
-
-    return denoise
-
-
-def patches(effort: str, engine: str) -> Method:
-    """Return the method ``patches`` with the automatic strength."""
-
-    def denoise(volume: Volume) -> Volume:
-        found = importlib.import_module("ctmahout.patches").denoise_volume(volume, effort=effort, engine=engine)
-        return found if isinstance(found, Volume) else volume.with_hu(np.asarray(found.hu, np.float32))
+        with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as folder:
+            matrix, factors = Path(folder, "matrix"), Path(folder, "factors")
+            made = how.prepare(volume, matrix, config, None)
+            factorise(matrix, factors, config)
+            if how.refines(made):
+                refined = Path(folder, "refined")
+                how.refine(volume, matrix, factors, refined, config, None)
+                matrix, factors = refined, Path(folder, "refined-factors")
+                factorise(matrix, factors, config)
+            return next(iter(how.rebuild(volume, matrix, factors, [Strength.parse("auto")], config, None))).volume
 
     return denoise
 
@@ -158,14 +149,13 @@ def bm4d(python: Path) -> Method:
 
 def methods(options: argparse.Namespace) -> dict[str, Method]:
     """Return what is measured, by name."""
-    found: dict[str, Method] = {"noisy": lambda volume: volume, "slices auto": slices_auto(options.engine)}
-    spec = importlib.util.find_spec("ctmahout.patches")
-    if spec and spec.origin:
-        found |= {f"patches {effort}": patches(effort, options.engine) for effort in EFFORTS}
-    else:
-        print("There is no ctmahout.patches: left out", file=sys.stderr)
+    found: dict[str, Method] = {
+        "noisy": lambda volume: volume,
+        "slices auto": ours(method="slices", engine=options.engine),
+        **{f"patches {effort}": ours(method="patches", effort=effort, engine=options.engine) for effort in EFFORTS},
+    }
     if options.bm4d:
-        found["BM4D, one SD"] = bm4d(options.bm4d)
+        found[BM4D] = bm4d(options.bm4d)
     return {name: method for name, method in found.items() if not options.only or name in options.only}
 
 
@@ -210,7 +200,8 @@ COLUMNS = [
 # figures of BM4D given our noise map and its spectrum (PSNR dB, SSIM, SSIM in the soft window, RMSE of soft tissue in
 # HU) and of BM4D as its users call it, PSNR dB; and the PSNR of our prototype. They were taken on 32 of the 96 slices,
 # but it was not noted on which: the middle third has the PSNR of their noisy scans to 0.01 dB at all doses, their SSIM
-# to 0.004 and that in the soft window to 0.006.
+# to 0.004 and that in the soft window to 0.006. How BM4D was told the noise was not noted either: with the SD in soft
+# tissue, as here, it does better, so where it takes part in a run its own figure counts.
 CROP = slice(32, 64)
 BM4D_BEST = {
     100.0: (51.94, 0.9969, 0.984, 4.6),
@@ -224,6 +215,7 @@ PROTOTYPE = {100.0: 51.90, 25.0: 47.70, 10.0: 44.76, 5.0: 42.48}
 
 def targets(rows: list[dict[str, Any]]) -> list[Target]:
     """Return what is wanted of the rows of ``patches`` on scans that others were measured on."""
+    plain = {(row["scan"], row["dose"]): row["psnr_db"] for row in rows if row["method"] == BM4D}
     found = []
     for row in rows:
         at, dose = f"{row['scan']}, {row['dose']:g} %, {row['method']}", row["dose"]
@@ -231,8 +223,10 @@ def targets(rows: list[dict[str, Any]]) -> list[Target]:
             continue
         if row["method"] == "patches normal":
             psnr, ssim, soft_ssim, soft = BM4D_BEST[dose]
+            beside = plain.get((row["scan"], dose), BM4D_PLAIN[dose])
             found += [
-                Target(f"{at}: PSNR", row["psnr_db"], max(psnr, BM4D_PLAIN[dose] + 1), "at least", " dB"),
+                Target(f"{at}: PSNR", row["psnr_db"], psnr, "at least", " dB"),
+                Target(f"{at}: PSNR over BM4D's as its users call it", row["psnr_db"] - beside, 1.0, "at least", " dB"),
                 Target(f"{at}: SSIM", row["ssim"], ssim, "at least"),
                 Target(f"{at}: SSIM, soft window", row["ssim_soft"], soft_ssim, "at least"),
                 Target(f"{at}: RMSE, soft tissue", row["rmse_soft"], soft, "below", " HU"),
