@@ -46,7 +46,7 @@ class PatchesMethod:
         return _write(matrix, learnt, options, overwrite=config.overwrite)
 
     def refines(self, matrix: Manifest) -> bool:
-        return 0 < matrix.layout["pass"] < len(EFFORTS[matrix.layout["effort"]].passes)
+        return 0 < int(matrix.layout["pass"]) < len(EFFORTS[matrix.layout["effort"]].passes)
 
     def refine(
         self,

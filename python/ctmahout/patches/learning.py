@@ -218,7 +218,7 @@ def _with_lists(
 def kmeans(points: Float32, count: int, rng: np.random.Generator, turns: int = 15) -> Float32:
     """Return `count` centres of points of shape (n, f), by Lloyd's rounds; a centre left with few points moves."""
     n = len(points)
-    centres = points[rng.choice(n, count, replace=n < count)].copy()
+    centres: Float32 = points[rng.choice(n, count, replace=n < count)].copy()
     for _ in range(turns):
         labels = nearest(points, centres)
         size = np.bincount(labels, minlength=count)

@@ -8,10 +8,10 @@ all that is asked of a patch is r_k coordinates: its likelihood and its Wiener e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +56,11 @@ class Kinds:
 
     Parameters
     ----------
-    covariances : sequence of ndarray of shape (d, d), float64
+    covariances : ndarray of shape (kinds, d, d), float64
         For an SD of 1. Eigenvalues below a hundredth of their mean are raised to that.
     """
 
-    def __init__(self, covariances: Sequence[Float64]) -> None:
+    def __init__(self, covariances: Float64) -> None:
         eigen = [np.linalg.eigh(c) for c in covariances]
         floored = [(np.maximum(w, _FLOOR * w.mean()), v) for w, v in eigen]
         self.covariances = np.array([(v * w) @ v.T for w, v in floored])
@@ -115,7 +115,8 @@ class Levels:
     def index(self, level: Float32) -> NDArray[np.int32]:
         """Return the nearest step of each level."""
         steps = np.rint(np.log(level / self.lowest) / math.log(self.STEP))
-        return np.clip(steps, 0, self.count - 1).astype(np.int32)
+        index: NDArray[np.int32] = np.clip(steps, 0, self.count - 1).astype(np.int32)
+        return index
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,7 @@ class Prepared:
 
     def __init__(self, mixture: Mixture, kinds: Kinds, levels: Levels, shortlists: Shortlists | None = None) -> None:
         self.mixture, self.kinds, self.levels, self.shortlists = mixture, kinds, levels, shortlists
-        self._tables: dict[tuple[int, int], tuple[NDArray[np.generic], ...]] = {}
+        self._tables: dict[tuple[int, int], tuple[NDArray[Any], ...]] = {}
         # Made here, not when first needed: then threads would make them side by side.
         self._directions = [[_directions(whiten @ basis) for basis in mixture.bases] for whiten in kinds.whiten]
         self.analysis = [
@@ -232,14 +233,14 @@ class Prepared:
 
     # ---------------------------------------------------------------------------------------------------- grouping
 
-    def _table(self, kind: int, cell: int) -> tuple[NDArray[np.generic], ...]:
+    def _table(self, kind: int, cell: int) -> tuple[NDArray[Any], ...]:
         if (kind, cell) not in self._tables:
             lists = self.shortlists.groups if self.shortlists else ()
             names = lists[cell] if lists else np.arange(len(self.mixture))
             self._tables[kind, cell] = self._make_table(kind, names)
         return self._tables[kind, cell]
 
-    def _make_table(self, kind: int, names: NDArray[np.int64]) -> tuple[NDArray[np.generic], ...]:
+    def _make_table(self, kind: int, names: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Put the columns of these groups side by side, as `best_group` takes them."""
         means, weights = self.mixture.means[names], self.mixture.weights[names]
         analysis = [self.analysis[kind][k] for k in names]

@@ -46,7 +46,7 @@ class Rule:
 
     rank: int = 60
     margin: float = 0.1
-    smallest: int = 60
+    smallest: int = 150
     leak: float = 0.0
     knee: float = 0.15
 
@@ -113,7 +113,7 @@ def moments_of(patches: Float32, noise: Noise, labels: Labels, groups: int, kind
         means[k] = means[k].astype(np.float32).astype(np.float64) + rest
     square = noise.level.astype(np.float64) ** 2
     by_kind = np.bincount(labels * kinds + noise.among(kinds), weights=square, minlength=groups * kinds)
-    return Moments(count, means, scatter, by_kind.reshape(groups, kinds))
+    return Moments(count, means, scatter, by_kind.reshape(groups, kinds).astype(np.float64))
 
 
 def mixture_from_moments(moments: Moments, kinds: Kinds, rule: Rule) -> Mixture:

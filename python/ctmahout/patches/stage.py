@@ -47,7 +47,7 @@ SECOND = _Kind(Rule(rank=24), Rule(leak=2.0, knee=0.15), 2.0)
 def pilot_kinds(covariances: Float64) -> Kinds:
     """Return the noise that a first result has left; kinds of place no longer matter in it."""
     left = covariances.mean(axis=0) * BETA + _PILOT_WHITE * np.eye(covariances.shape[1])
-    return Kinds([_PILOT_NOISE * left])
+    return Kinds(_PILOT_NOISE * left[None])
 
 
 @dataclass(frozen=True, eq=False)
