@@ -48,7 +48,7 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
         * ``mean_shift_hu``, by tissue, and ``noise_taken``, the share of the noise SD in soft tissue that is gone.
         * ``residual_sd_hu``: SD of what was taken away, in the same flat regions; and ``residual_nps``.
         * ``anatomy_in_residual``: correlation, from -1 to 1, of the size of the residual, as a share of its size
-          around, with the steepness of the result: near 0, only noise was taken out.
+          around, with the steepness of the result: near 0, only noise was taken out; below, less of it at edges.
         * ``edge_width_mm``: 10-90 % width of the mean edge ``before`` and ``after``, and of the ``reference`` if there
           is one; ``strong`` and ``weak``, see `Edges`. Edges are found in the reference, else the strong ones in the
           result. ``edge_sharpness``: width of the reference, else of the source, as a share of the result's.
