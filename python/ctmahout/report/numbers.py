@@ -55,7 +55,7 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
 
         ``limits``: what is wanted. None stands where a tissue is absent, or has no flat region or too few edges.
     """
-    masks = tissues(before.hu, smoothing=NOISY) if reference is None else tissues(reference.hu)
+    masks = tissues(_neighbours(before.hu), smoothing=NOISY) if reference is None else tissues(reference.hu)
     if before.padding is not None:
         masks = {name: mask & ~before.padding for name, mask in masks.items()}
     flat = {name: FlatRegions.of(before.hu if reference is None else reference.hu, masks[name]) for name in TISSUES}
@@ -77,6 +77,21 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
             **_edges(before, volume, reference, masks["body"]),
         }
     return result
+
+
+def _neighbours(hu: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return for every slice the mean of the one before and the one after.
+
+    Where tissues are found in a slice itself its noise chooses the voxels, whose mean then is not that of the tissue:
+    at a twentieth of the dose bone would seem to lose 5 HU where it loses 3.
+    """
+    if len(hu) < 2:
+        return hu
+    mean = np.empty_like(hu)
+    np.add(hu[:-2], hu[2:], out=mean[1:-1])
+    mean[1:-1] *= np.float32(0.5)
+    mean[0], mean[-1] = hu[1], hu[-2]
+    return mean
 
 
 def _levels(
