@@ -9,6 +9,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cohort import learn as learn
     from .config import Config as Config
     from .dicom import read_series as read_series
     from .dicom import write_series as write_series
@@ -55,6 +56,7 @@ _HOME = {
     "denoise": "pipeline",
     "dssvd": "pipeline",
     "factorise": "pipeline",
+    "learn": "cohort",
     "prepare": "pipeline",
     "read_series": "dicom",
     "reconstruct": "pipeline",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .decoders import Decoder, check_decoders, decodable, decoders
 from .derive import Derivation
-from .headers import SliceHeader, SourceSeries
+from .headers import SliceHeader, SourceSeries, kernel_of
 from .inventory import SeriesInfo, SeriesList, find_series
 from .read import read_series
 from .synthetic import write_synthetic
@@ -22,6 +22,7 @@ __all__ = [
     "decodable",
     "decoders",
     "find_series",
+    "kernel_of",
     "read_series",
     "write_series",
     "write_synthetic",

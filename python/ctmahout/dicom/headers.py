@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 
 from ..errors import InputError
+from ..volume import Volume
 from .doubts import Doubt
 from .uids import made_uid
 from .values import PixelFormat, numbers, pixel_format, text_of
 
-__all__ = ["MODEL", "SliceHeader", "SourceSeries", "header_of", "is_denoised"]
+__all__ = ["MODEL", "SliceHeader", "SourceSeries", "header_of", "is_denoised", "kernel_of"]
 
 MODEL = "ctmahout"
 """ManufacturerModelName in ContributingEquipmentSequence, by which our own output is known."""
@@ -112,6 +113,12 @@ class SourceSeries:
 
     root: Path
     slices: tuple[SliceHeader, ...]
+
+
+def kernel_of(volume: Volume) -> str:
+    """Return the ConvolutionKernel of the series that a volume was read from; empty if there is none."""
+    source = volume.source
+    return source.slices[0].kernel if isinstance(source, SourceSeries) and source.slices else ""
 
 
 def header_of(ds: FileDataset, path: Path, stat: os.stat_result, *, headless: bool = False) -> SliceHeader:
