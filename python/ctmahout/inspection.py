@@ -64,7 +64,7 @@ class Found:
         rows = [
             (
                 s.number,
-                s.series_number or "-",
+                ", ".join(filter(None, (s.series_number or "-", s.part))),
                 s.slices,
                 f"{s.rows} x {s.columns}",
                 " x ".join(f"{mm:.3g}" for mm in s.spacing_mm),
@@ -92,7 +92,7 @@ def inspect_path(path: Path, config: Config) -> Found:
     if is_exchange(path):
         manifest = read_manifest(path)
         return Found(manifest=manifest, notes=_of_exchange(manifest, config))
-    series = find_series(path, lenient=config.lenient)
+    series = find_series(path, split=config.split, lenient=config.lenient)
     others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
     if not series and not series.unreadable:
         raise InputError("CTM_INPUT_NO_CT", path=path, found=others)

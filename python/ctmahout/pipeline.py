@@ -260,7 +260,14 @@ def dssvd(
 
 
 def _read(source: Path, config: Config, progress: Progress | None) -> Volume:
-    return read_series(source, series=config.series, lenient=config.lenient, workers=config.workers, progress=progress)
+    return read_series(
+        source,
+        series=config.series,
+        split=config.split,
+        lenient=config.lenient,
+        workers=config.workers,
+        progress=progress,
+    )
 
 
 def _prepare(volume: Volume, matrix: Path, config: Config, progress: Progress | None) -> dict[str, Any]:
@@ -390,9 +397,17 @@ def _write(
         image_type_value2=config.image_type,
         series_number_offset=config.series_number_offset,
         software_version=__version__,
+        private=config.private,
+        deidentified=config.deidentify,
     )
     return write_series(
-        volume, output, derivation=derivation, timestamp=when, progress=progress, workers=config.workers
+        volume,
+        output,
+        derivation=derivation,
+        compression=config.compression,
+        timestamp=when,
+        progress=progress,
+        workers=config.workers,
     )
 
 

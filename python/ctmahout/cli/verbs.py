@@ -14,9 +14,19 @@ from .output import print_json, print_table, progress_bar
 
 __all__ = ["ctmahout"]
 
-_READ = ("series", "lenient", "workers")
+_READ = ("series", "split", "lenient", "workers")
 _DECOMPOSE = ("algorithm", "k", "p", "q", "seed", "engine", "master", "partitions", "driver_memory", "jar")
-_WRITE = ("strength", "report", "timestamp", "image_type", "series_suffix", "series_number_offset")
+_WRITE = (
+    "strength",
+    "report",
+    "timestamp",
+    "image_type",
+    "series_suffix",
+    "series_number_offset",
+    "compression",
+    "private",
+    "deidentify",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -114,7 +124,7 @@ def _show(result: Any, as_json: bool) -> None:
 
 @ctmahout.command()
 @click.argument("PATH", type=click.Path(path_type=Path))
-@configured("k", "p", "q", "lenient")
+@configured("k", "p", "q", "split", "lenient")
 @json_option
 def inspect(config: Config, as_json: bool, path: Path) -> None:
     """Tell what is in a folder (series, matrix or factors) and what a run on it would need."""

@@ -15,6 +15,8 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from .archive import open_file
+
 __all__ = ["Progress", "each", "first_line", "open_dataset", "quiet", "tick_of"]
 
 Progress = Callable[[str, int, int], None]
@@ -33,6 +35,9 @@ def open_dataset(file: Path | BinaryIO, *, pixels: bool, headless: bool = False)
 
     A file without meta information is taken for what it looks like: implicit or explicit VR little endian.
     """
+    if isinstance(file, Path):
+        with open_file(file) as stream:
+            return open_dataset(stream, pixels=pixels, headless=headless)
     ds = dcmread(file, stop_before_pixels=not pixels, force=headless)
     if headless and "TransferSyntaxUID" not in ds.file_meta:
         implicit = ds.original_encoding[0] is not False

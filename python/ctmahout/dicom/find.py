@@ -17,18 +17,16 @@ from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
 from ..errors import CtmahoutError, InputError
+from .archive import is_archive, members, open_file, stamp
 from .files import each, open_dataset
-from .headers import SliceHeader, header_of
+from .frames import MULTIFRAME, frame_of, frames_of, sop_class_of
+from .headers import CT_IMAGE, SliceHeader, header_of
+from .split import split
 from .values import text_of
 
-__all__ = ["CT_IMAGE", "Listing", "SeriesFiles", "list_folder"]
+__all__ = ["Listing", "SeriesFiles", "list_folder"]
 
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _DICOMDIR = "1.2.840.10008.1.3.10"
-_MULTIFRAME = {
-    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT",
-    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT",
-}
 _VRS = frozenset(VR)
 # A file named so is meant to be a slice: if it is none, a slice is lost.
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
@@ -36,11 +34,15 @@ _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 
 @dataclass
 class SeriesFiles:
-    """The files of one SeriesInstanceUID: those that can be slices of a volume, and why the others cannot."""
+    """The files of one SeriesInstanceUID: those that can be slices of a volume, and why the others cannot.
+
+    `part` says which of them, where a series was split.
+    """
 
     uid: str
     headers: list[SliceHeader] = field(default_factory=list)
     problems: list[CtmahoutError] = field(default_factory=list)
+    part: str = ""
 
 
 @dataclass
@@ -71,8 +73,16 @@ class _Problem:
     error: CtmahoutError
 
 
-def list_folder(path: Path, *, workers: int | None = None, tick: Callable[[int, int], None] | None = None) -> Listing:
-    """Read the headers of all files below a folder; links to folders are not followed.
+def list_folder(
+    path: Path,
+    *,
+    parts: bool = False,
+    workers: int | None = None,
+    tick: Callable[[int, int], None] | None = None,
+) -> Listing:
+    """Read the headers of all files below a folder, in zip and tar archives, too; links to folders are not followed.
+
+    With `parts` a series is split into what can be volumes: see `split`.
 
     Raises
     ------
@@ -82,7 +92,7 @@ def list_folder(path: Path, *, workers: int | None = None, tick: Callable[[int, 
     if not path.exists():
         raise InputError("CTM_INPUT_NOT_FOUND", path=path)
     listing = Listing()
-    files = [path] if path.is_file() else _files_below(path, listing)
+    files = _looked_into([path] if path.is_file() else _files_below(path, listing), listing)
     if not files and not listing.unreadable:
         raise InputError("CTM_INPUT_EMPTY", path=path)
     by_uid: dict[str, SeriesFiles] = {}
@@ -91,14 +101,23 @@ def list_folder(path: Path, *, workers: int | None = None, tick: Callable[[int, 
             listing.skipped[found] += 1
         elif isinstance(found, CtmahoutError):
             listing.unreadable.append(found)
+        elif isinstance(found, _Problem):
+            by_uid.setdefault(found.series_uid, SeriesFiles(found.series_uid)).problems.append(found.error)
         else:
-            series = by_uid.setdefault(found.series_uid, SeriesFiles(found.series_uid))
-            if isinstance(found, SliceHeader):
-                series.headers.append(found)
-            else:
-                series.problems.append(found.error)
+            for header in found:
+                by_uid.setdefault(header.series_uid, SeriesFiles(header.series_uid)).headers.append(header)
     listing.series = list(by_uid.values())
+    if parts:
+        listing.series = [part for series in listing.series for part in _parts(series)]
     return listing
+
+
+def _parts(series: SeriesFiles) -> list[SeriesFiles]:
+    found = split(series.headers)
+    if len(found) < 2:
+        return [series]
+    # A file that cannot be used may be of any part.
+    return [SeriesFiles(series.uid, headers, series.problems, part) for part, headers in found]
 
 
 def _files_below(path: Path, listing: Listing) -> list[Path]:
@@ -114,13 +133,27 @@ def _files_below(path: Path, listing: Listing) -> list[Path]:
     return files
 
 
-def _look(file: Path) -> SliceHeader | _Problem | CtmahoutError | str:
-    """Return the header of a CT slice, why a CT image cannot be used, why a file cannot be read, or what else it is."""
+def _looked_into(files: list[Path], listing: Listing) -> list[Path]:
+    """Return the files, archives replaced by what is in them; an archive within an archive is not looked into."""
+    found: list[Path] = []
+    for file in files:
+        if not is_archive(file):
+            found.append(file)
+            continue
+        try:
+            found += members(file)
+        except CtmahoutError as e:
+            listing.unreadable.append(e)
+    return found
+
+
+def _look(file: Path) -> list[SliceHeader] | _Problem | CtmahoutError | str:
+    """Return the headers of CT slices, why a CT image cannot be used, why a file cannot be read, or what else it is."""
     try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):
+        size = stamp(file)
+        if file.exists() and not stat.S_ISREG(file.stat().st_mode):
             return "special file"
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             start = stream.read(132)
             stream.seek(0)
             headless = start[128:] != b"DICM"
@@ -129,7 +162,7 @@ def _look(file: Path) -> SliceHeader | _Problem | CtmahoutError | str:
             ds = open_dataset(stream, pixels=False, headless=headless)
             if headless and not _is_ct(ds):
                 return _no_dicom(file, start)
-            return _judge(ds, file, status, stream, headless=headless)
+            return _judge(ds, file, size, stream, headless=headless)
     except CtmahoutError as e:
         return e
     except OSError as e:
@@ -141,23 +174,26 @@ def _look(file: Path) -> SliceHeader | _Problem | CtmahoutError | str:
 
 
 def _judge(
-    ds: FileDataset, file: Path, status: os.stat_result, stream: BinaryIO, *, headless: bool
-) -> SliceHeader | _Problem | str:
+    ds: FileDataset, file: Path, size: tuple[int, int], stream: BinaryIO, *, headless: bool
+) -> list[SliceHeader] | _Problem | str:
     if kind := _not_a_slice(ds):
         return kind
     uid = text_of(ds, "SeriesInstanceUID")
     try:
-        frames = int(ds.get("NumberOfFrames") or 1)
-        sop_class = _sop_class(ds)
-        if sop_class in _MULTIFRAME or frames > 1:
-            name = _MULTIFRAME.get(sop_class, "CT")
-            raise InputError("CTM_MULTIFRAME_UNSUPPORTED", file=file, sop_class=name, frames=frames)
+        frames = frames_of(ds)
+        several = sop_class_of(ds) in MULTIFRAME
+        if frames > 1 and not several:
+            raise InputError("CTM_MULTIFRAME_UNSUPPORTED", file=file, frames=frames)
         if "TransferSyntaxUID" not in ds.file_meta:
             raise InputError("CTM_UID_MISSING", file=file, attribute="TransferSyntaxUID")
         _check_image(ds, file, stream)
-        header = header_of(ds, file, status, headless=headless)
-        _check_length(header, status.st_size - stream.tell())
-        return header
+        if several:
+            _check_groups(ds, file, frames)
+            headers = [header_of(frame_of(ds, i), file, size, headless=headless, frame=i) for i in range(frames)]
+        else:
+            headers = [header_of(ds, file, size, headless=headless)]
+        _check_length(headers[0], frames, size[0] - stream.tell())
+        return headers
     except CtmahoutError as e:
         return _Problem(uid, e)
     except Exception as e:
@@ -170,11 +206,19 @@ def _begins_like_dicom(start: bytes) -> bool:
 
 
 def _is_ct(ds: FileDataset) -> bool:
-    return _sop_class(ds) in (CT_IMAGE, *_MULTIFRAME) or (text_of(ds, "Modality") == "CT" and "Rows" in ds)
+    return sop_class_of(ds) in (CT_IMAGE, *MULTIFRAME) or (text_of(ds, "Modality") == "CT" and "Rows" in ds)
 
 
-def _sop_class(ds: FileDataset) -> str:
-    return text_of(ds, "SOPClassUID") or text_of(ds.file_meta, "MediaStorageSOPClassUID")
+def _check_groups(ds: FileDataset, file: Path, frames: int) -> None:
+    groups = len(ds.get("PerFrameFunctionalGroupsSequence") or [])
+    if groups != frames or frames < 1:
+        raise InputError(
+            "CTM_GEOMETRY_INVALID",
+            file=file,
+            attribute="PerFrameFunctionalGroupsSequence",
+            given=f"{groups} items",
+            expected=f"one for each of {frames} frames",
+        )
 
 
 def _no_dicom(file: Path, start: bytes) -> CtmahoutError | str:
@@ -186,10 +230,10 @@ def _no_dicom(file: Path, start: bytes) -> CtmahoutError | str:
 
 def _not_a_slice(ds: FileDataset) -> str | None:
     """Return what a DICOM file is if it is no CT slice."""
-    sop_class = _sop_class(ds)
+    sop_class = sop_class_of(ds)
     if sop_class == _DICOMDIR:
         return "DICOMDIR"
-    if sop_class and sop_class != CT_IMAGE and sop_class not in _MULTIFRAME:
+    if sop_class and sop_class != CT_IMAGE and sop_class not in MULTIFRAME:
         return str(UID(sop_class).name)
     modality = text_of(ds, "Modality") or "CT"
     if modality != "CT":
@@ -220,14 +264,14 @@ def _check_image(ds: FileDataset, file: Path, stream: BinaryIO) -> None:
         raise InputError("CTM_INPUT_UNREADABLE", file=file, problem=problem)
 
 
-def _check_length(header: SliceHeader, given: int) -> None:
+def _check_length(header: SliceHeader, frames: int, given: int) -> None:
     """Refuse a file that ends within its pixels. Compressed ones are found incomplete when they are decoded."""
     syntax = UID(header.transfer_syntax)
     if syntax not in AllTransferSyntaxes or syntax.is_compressed or syntax.is_deflated:
         return
     pixels = header.pixels
     given -= 4 if syntax.is_implicit_VR else 8
-    expected = pixels.rows * pixels.columns * pixels.bits_allocated // 8
+    expected = frames * pixels.rows * pixels.columns * pixels.bits_allocated // 8
     if given < expected:
         problem = f"the file ends after {max(given, 0)} of {expected} bytes"
         raise InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
@@ -236,7 +280,8 @@ def _check_length(header: SliceHeader, given: int) -> None:
 def _damaged(file: Path, e: Exception) -> InputError:
     """Return the error of a header that pydicom does not read; its text may quote a patient's data, its kind cannot."""
     try:
-        syntax = UID(text_of(read_file_meta_info(file), "TransferSyntaxUID"))
+        with open_file(file) as stream:
+            syntax = UID(text_of(read_file_meta_info(stream), "TransferSyntaxUID"))
     except Exception:
         syntax = UID("")
     if syntax and syntax not in AllTransferSyntaxes:
@@ -255,6 +300,7 @@ def _label(series: SeriesFiles) -> str:
         return f"{len(series.problems)} files that cannot be used"
     parts = [
         f"SeriesNumber {first.series_number or '-'}",
+        *([series.part] if series.part else []),
         f"{len(series.headers)} slices",
         f"{first.pixels.rows} x {first.pixels.columns}",
     ]

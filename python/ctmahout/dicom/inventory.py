@@ -28,6 +28,8 @@ class SeriesInfo:
         Its place in the list, from 1: what ``--series`` takes.
     series_uid, series_number : str
         As found; empty if absent.
+    part : str
+        Which part of the series, if it was split.
     slices, rows, columns : int
     spacing_mm : tuple of float, mm
         Median step between slices along their normal, distance between rows, distance between columns.
@@ -44,6 +46,7 @@ class SeriesInfo:
     number: int
     series_uid: str
     series_number: str
+    part: str
     slices: int
     rows: int
     columns: int
@@ -73,13 +76,20 @@ class SeriesList(list[SeriesInfo]):
 
 @quiet()
 def find_series(
-    path: str | Path, *, lenient: bool = False, workers: int | None = None, progress: Progress | None = None
+    path: str | Path,
+    *,
+    split: bool = False,
+    lenient: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> SeriesList:
     """List the CT series of a folder and its sub-folders, from headers alone.
 
     Parameters
     ----------
     path : path
+    split : bool
+        As for `read_series`.
     lenient : bool
         Doubts that lenient reading lets pass are given without a code.
     workers : int, optional
@@ -92,7 +102,7 @@ def find_series(
     InputError
         CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
     """
-    listing = list_folder(Path(path), workers=workers, tick=tick_of(progress, "find"))
+    listing = list_folder(Path(path), parts=split, workers=workers, tick=tick_of(progress, "find"))
     return SeriesList(
         (_info(number, series, lenient=lenient) for number, series in enumerate(listing.series, 1)),
         dict(sorted(listing.skipped.items())),
@@ -124,6 +134,7 @@ def _info(number: int, series: SeriesFiles, *, lenient: bool) -> SeriesInfo:
         number=number,
         series_uid=series.uid,
         series_number=first.series_number if first else "",
+        part=series.part,
         slices=len(order),
         rows=first.pixels.rows if first else 0,
         columns=first.pixels.columns if first else 0,

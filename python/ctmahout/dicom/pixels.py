@@ -10,9 +10,11 @@ from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
 
 from ..errors import CtmahoutError, InputError
+from .archive import stamp
 from .codestream import codestream_problem, jpeg_precision, preferred_plugin
 from .doubts import Doubt, messages, settle
 from .files import each, first_line, open_dataset
+from .frames import forgetting, frame_of, kept_whole
 from .headers import SliceHeader
 from .values import text_of
 
@@ -28,10 +30,13 @@ def load(header: SliceHeader) -> FileDataset:
         CTM_SOURCE_CHANGED: it is not the file that was listed. CTM_PIXELS_UNREADABLE.
     """
     try:
-        status = header.path.stat()
-        if (status.st_size, status.st_mtime_ns) != (header.size, header.mtime_ns):
+        found = stamp(header.path)
+        if found != (header.size, header.mtime_ns):
             raise InputError("CTM_SOURCE_CHANGED", file=header.path)
-        ds = open_dataset(header.path, pixels=True, headless=header.headless)
+        if header.frame is None:
+            ds = open_dataset(header.path, pixels=True, headless=header.headless)
+        else:
+            ds = frame_of(kept_whole((header.path, found), lambda: _whole(header)), header.frame)
     except InputError:
         raise
     except OSError as e:
@@ -40,8 +45,15 @@ def load(header: SliceHeader) -> FileDataset:
         raise _unreadable(header, f"the file is damaged ({type(e).__name__})") from e
     if "PixelData" not in ds:  # pydicom drops what it has when compressed pixels do not end
         raise _unreadable(header, "they are cut off")
-    if text_of(ds, "SOPInstanceUID") != (header.sop_uid if header.has_sop_uid else ""):
+    if text_of(ds, "SOPInstanceUID") != header.file_uid:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path)
+    return ds
+
+
+def _whole(header: SliceHeader) -> FileDataset:
+    ds = open_dataset(header.path, pixels=True, headless=header.headless)
+    if "PixelData" not in ds:
+        raise _unreadable(header, "they are cut off")
     return ds
 
 
@@ -156,7 +168,8 @@ def read_hu(
         np.logical_or(declared, border, out=padding[z])
         return bool((border & ~declared).any())
 
-    found = each(read, range(len(order)), workers=workers, tick=tick)
+    with forgetting():
+        found = each(read, range(len(order)), workers=workers, tick=tick)
     errors = [e for e in found if isinstance(e, CtmahoutError)]
     doubts = messages([[doubt] for doubt in told])
     kept = [z for z, e in enumerate(found) if not isinstance(e, CtmahoutError)]
