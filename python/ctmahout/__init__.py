@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .pipeline import prepare as prepare
     from .pipeline import reconstruct as reconstruct
     from .rank import choose_rank as choose_rank
+    from .study import denoise_study as denoise_study
     from .volume import Geometry as Geometry
     from .volume import Volume as Volume
 
@@ -52,6 +53,7 @@ _HOME = {
     "choose_rank": "rank",
     "connect": "engine",
     "denoise": "pipeline",
+    "denoise_study": "study",
     "dssvd": "pipeline",
     "factorise": "pipeline",
     "prepare": "pipeline",

@@ -82,6 +82,7 @@ class Config:
         "The series to take: its number, SeriesNumber, UID, description:TEXT, rule:most-slices or rule:thinnest.",
         metavar="SERIES",
     )
+    all_series: bool = option(False, "Denoise every CT series: each gets a folder; run again, it goes on.")
     split: bool = option(
         False, "Take what differs in orientation, size or phase within a series for series of its own."
     )

@@ -41,10 +41,16 @@ def ctmahout() -> None:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured("method", *_WRITE, *_DECOMPOSE, *_READ, "work", "overwrite")
+@configured("method", *_WRITE, *_DECOMPOSE, *_READ, "all_series", "work", "overwrite")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Path) -> None:
-    """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest."""
+    """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
+
+    IN may be a zip or tar archive, too. With --all-series OUT gets a folder for each series of a study.
+    """
+    if config.all_series:
+        _study(config, as_json, paths["in"], paths["out"])
+        return
     from ..pipeline import denoise as run
 
     with progress_bar() as progress:
@@ -108,6 +114,26 @@ def reconstruct(config: Config, as_json: bool, **paths: Path) -> None:
     with progress_bar() as progress:
         result = run(paths["in"], paths["matrix"], paths["factors"], paths["out"], config, progress=progress)
     _show(result, as_json)
+
+
+def _study(config: Config, as_json: bool, source: Path, output: Path) -> None:
+    from ..errors import InputError
+    from ..study import denoise_study
+
+    with progress_bar() as progress:
+        study = denoise_study(source, output, config, progress=progress)
+    if as_json:
+        print_json(study.as_dict())
+        if study.failed:
+            raise SystemExit(3)
+        return
+    rows = [
+        (s.number, s.slices, s.outcome, s.folder, f"[{s.code}] {s.message}" if s.code else s.message)
+        for s in study.series
+    ]
+    print_table(f"CT series in {output}", ("", "slices", "outcome", "folder", ""), rows)
+    if study.failed:
+        raise InputError("CTM_STUDY_INCOMPLETE", failed=study.failed, count=len(study.series), path=output)
 
 
 def _show(result: Any, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ class SeriesInfo:
         ConvolutionKernel.
     transfer_syntaxes : tuple of str
         UIDs.
+    denoised : bool
+        Written by ctmahout.
+    unusable : int
+        Files of it that cannot be used.
+    fingerprint : str
+        SHA-256 of the identifiers of its slices: the same wherever they lie.
     doubts : tuple of str
         Why reading it is refused, after a code in brackets; and what reading it warns about.
     """
@@ -54,6 +61,9 @@ class SeriesInfo:
     thickness_mm: float | None
     kernel: str
     transfer_syntaxes: tuple[str, ...]
+    denoised: bool
+    unusable: int
+    fingerprint: str
     doubts: tuple[str, ...]
 
 
@@ -142,8 +152,15 @@ def _info(number: int, series: SeriesFiles, *, lenient: bool) -> SeriesInfo:
         thickness_mm=first.thickness_mm if first else None,
         kernel=first.kernel if first else "",
         transfer_syntaxes=tuple(sorted({h.transfer_syntax for h in order})),
+        denoised=any(h.denoised for h in order),
+        unusable=len(series.problems),
+        fingerprint=_fingerprint(series),
         doubts=tuple(told),
     )
+
+
+def _fingerprint(series: SeriesFiles) -> str:
+    return hashlib.sha256(repr((series.uid, sorted({h.sop_uid for h in series.headers}))).encode()).hexdigest()
 
 
 def _coded(e: CtmahoutError) -> str:
