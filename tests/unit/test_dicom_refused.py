@@ -88,7 +88,9 @@ GEOMETRY = {
 
 @pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("case", [*ATTRIBUTES, *GEOMETRY])
-def test_what_would_make_values_or_places_guesswork_is_always_refused(slices, tmp_path, case, lenient):
+def test_row_14_15_17_33_34_42_what_would_make_values_or_places_guesswork_is_always_refused(
+    slices, tmp_path, case, lenient
+):
     edit = ATTRIBUTES.get(case) or GEOMETRY[case]
     slices.write(tmp_path / "in", edit, only=[2])
     error = refused(tmp_path / "in", lenient=lenient)
@@ -129,7 +131,7 @@ def _without_pixels(path):
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_damaged_files_are_refused_by_name_or_left_out_when_lenient(slices, tmp_path, case):
+def test_row_37_38_43_51_damaged_files_are_refused_by_name_or_left_out_when_lenient(slices, tmp_path, case):
     slices.write(tmp_path / "in")
     DAMAGED[case](tmp_path / "in" / "slice-03.dcm")
     error = refused(tmp_path / "in")
@@ -141,7 +143,7 @@ def test_damaged_files_are_refused_by_name_or_left_out_when_lenient(slices, tmp_
         assert accepted(tmp_path / "in", "Left out: ", lenient=True).shape == (3, 16, 16)
 
 
-def test_38_headless_slices_are_read_and_written_when_asked_for(slices, tmp_path):
+def test_row_38_headless_slices_are_read_and_written_when_asked_for(slices, tmp_path):
     sound = read_series(slices.write(tmp_path / "sound"))
     slices.write(tmp_path / "in")
     for i, file in enumerate(sorted((tmp_path / "in").iterdir())):
@@ -155,7 +157,7 @@ def test_38_headless_slices_are_read_and_written_when_asked_for(slices, tmp_path
     assert np.array_equal(read_series(tmp_path / "out").hu, sound.hu)
 
 
-def test_6_a_broken_codestream(slices, tmp_path):
+def test_row_6_a_broken_codestream(slices, tmp_path):
     def compress(ds, i):
         ds.compress("1.2.840.10008.1.2.4.80", generate_instance_uid=False)
 
@@ -176,7 +178,7 @@ def test_6_a_broken_codestream(slices, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR", "CT1_RLE"])
-def test_37_compressed_pixels_that_are_cut_off(ct_data, tmp_path, name):
+def test_row_37_compressed_pixels_that_are_cut_off(ct_data, tmp_path, name):
     # gdcm and openjpeg fill up what is missing, without a word.
     data = (ct_data / "wg04" / name).read_bytes()
     for share in (0.3, 0.9):
@@ -189,7 +191,7 @@ def test_37_compressed_pixels_that_are_cut_off(ct_data, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR", "CT1_RLE"])
 @pytest.mark.parametrize("edit", [put(Rows=256), put(Columns=1024), put(BitsAllocated=8, BitsStored=8, HighBit=7)])
-def test_37_compressed_pixels_that_the_header_does_not_describe(ct_data, tmp_path, name, edit):
+def test_row_37_compressed_pixels_that_the_header_does_not_describe(ct_data, tmp_path, name, edit):
     # gdcm ends the process on some of these.
     ds = quietly(pydicom.dcmread, ct_data / "wg04" / name)
     quietly(edit, ds, 0)
@@ -214,7 +216,7 @@ def test_damage_that_shows_only_when_a_slice_is_written_again(slices, tmp_path):
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.113619.5.2", "1.2.840.10008.1.2.4.110", "1.2.3.4"])
-def test_3_syntaxes_that_nothing_decodes(slices, tmp_path, syntax):
+def test_row_3_syntaxes_that_nothing_decodes(slices, tmp_path, syntax):
     slices.write(tmp_path / "in")
     for file in (tmp_path / "in").iterdir():
         meta = pydicom.dcmread(file).file_meta
@@ -235,7 +237,7 @@ def test_3_syntaxes_that_nothing_decodes(slices, tmp_path, syntax):
     assert "gdcmconv" in error.hint
 
 
-def test_4_a_decoder_that_is_not_installed(slices, tmp_path, monkeypatch):
+def test_row_4_a_decoder_that_is_not_installed(slices, tmp_path, monkeypatch):
     def compress(ds, i):
         ds.compress("1.2.840.10008.1.2.4.80", generate_instance_uid=False)
 
@@ -256,7 +258,7 @@ def test_all_decoders_are_installed_here():
     assert [d.name for d in decoders() if not d.available] == []
 
 
-def test_12_13_rescale_of_every_slice_is_its_own(slices, tmp_path):
+def test_row_12_13_rescale_of_every_slice_is_its_own(slices, tmp_path):
     def edit(ds, i):
         ds.RescaleSlope, ds.RescaleIntercept = str(1 + i / 2), str(-1000 - i)
 
@@ -265,7 +267,7 @@ def test_12_13_rescale_of_every_slice_is_its_own(slices, tmp_path):
         assert np.array_equal(plane, np.roll(slices.pixels, i) * (1 + i / 2) - 1000 - i)
 
 
-def test_16_rescale_type(slices, tmp_path):
+def test_row_16_rescale_type(slices, tmp_path):
     slices.write(tmp_path / "US", put(RescaleType="US"))
     error = refused(tmp_path / "US")
     assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "RescaleType")
@@ -275,7 +277,7 @@ def test_16_rescale_type(slices, tmp_path):
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_17_bits_above_bits_stored(slices, tmp_path, signed):
+def test_row_17_bits_above_bits_stored(slices, tmp_path, signed):
     def stored(high_bits):
         def edit(ds, i):
             pixels = np.frombuffer(ds.PixelData, "<u2").copy()
@@ -307,12 +309,12 @@ def test_17_bits_above_bits_stored(slices, tmp_path, signed):
     assert np.array_equal(accepted(tmp_path / "rubbish", "BitsStored is 12", lenient=True).hu, zero.hu)
 
 
-def test_18_bits_stored_varies(slices, tmp_path):
+def test_row_18_bits_stored_varies(slices, tmp_path):
     slices.write(tmp_path / "in", put(BitsStored=16, HighBit=15), only=[1])
     accepted(tmp_path / "in", "BitsStored or PixelRepresentation differs")
 
 
-def test_19_20_36_43_what_is_no_slice_is_left_out_and_counted(slices, tmp_path, ct_data):
+def test_row_19_20_36_43_what_is_no_slice_is_left_out_and_counted(slices, tmp_path, ct_data):
     folder = slices.write(tmp_path / "in" / "deep" / "er", name="{}")
     slices.write(folder, put(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), n=1, name="IM{}")
     slices.write(folder, put(Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), n=1, name="MR{}")
@@ -355,7 +357,7 @@ def test_19_20_36_43_what_is_no_slice_is_left_out_and_counted(slices, tmp_path, 
         ("PixelSpacing", put(PixelSpacing=[0.7, 0.7])),
     ],
 )
-def test_21_23_slices_that_do_not_belong_together(slices, tmp_path, attribute, edit):
+def test_row_21_23_slices_that_do_not_belong_together(slices, tmp_path, attribute, edit):
     slices.write(tmp_path / "in", edit, only=[1])
     for lenient in (False, True):
         error = refused(tmp_path / "in", lenient=lenient)
@@ -364,7 +366,7 @@ def test_21_23_slices_that_do_not_belong_together(slices, tmp_path, attribute, e
     assert any("CTM_SERIES_MIXED" in d for d in find_series(tmp_path / "in")[0].doubts)
 
 
-def test_35_one_series_uid_of_two_studies_or_patients(slices, tmp_path):
+def test_row_35_one_series_uid_of_two_studies_or_patients(slices, tmp_path):
     for keyword, shown in (("StudyInstanceUID", "StudyInstanceUID"), ("PatientID", "the patient")):
         folder = slices.write(tmp_path / keyword, put(**{keyword: "1.2.3"}), only=[3])
         error = refused(folder)
@@ -376,12 +378,12 @@ def test_slices_of_two_kernels_are_told(slices, tmp_path):
     accepted(slices.write(tmp_path / "in", put(ConvolutionKernel="B40f"), only=[0]), "ConvolutionKernel differs")
 
 
-def test_22_reformats_are_told(slices, tmp_path):
+def test_row_22_reformats_are_told(slices, tmp_path):
     folder = slices.write(tmp_path / "in", put(ImageType=["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]))
     accepted(folder, "itself a derived image")
 
 
-def test_24_tilt_is_kept_and_told(slices, tmp_path):
+def test_row_24_tilt_is_kept_and_told(slices, tmp_path):
     def edit(ds, i):
         ds.ImagePositionPatient = [0, 2 * i, 8 * i]
 
@@ -397,7 +399,7 @@ def test_slices_shifted_sideways_are_told(slices, tmp_path):
 
 
 @pytest.mark.parametrize(("lost", "n", "gap"), [([5], 12, "16.000 mm"), ([4, 5, 6], 12, "32.000 mm")])
-def test_25_26_missing_slices(slices, tmp_path, lost, n, gap):
+def test_row_25_26_missing_slices(slices, tmp_path, lost, n, gap):
     slices.write(tmp_path / "in", n=n)
     for i in lost:
         (tmp_path / "in" / f"slice-{i:02d}.dcm").unlink()
@@ -408,7 +410,7 @@ def test_25_26_missing_slices(slices, tmp_path, lost, n, gap):
     assert accepted(tmp_path / "in", gap, lenient=True).shape[0] == n - len(lost)
 
 
-def test_25_steps_that_differ_by_rounding_pass_and_by_more_do_not(slices, tmp_path):
+def test_row_25_steps_that_differ_by_rounding_pass_and_by_more_do_not(slices, tmp_path):
     def wobble(mm):
         def edit(ds, i):
             ds.ImagePositionPatient = [0, 0, 8 * i + (mm if i == 2 else 0)]
@@ -419,7 +421,7 @@ def test_25_steps_that_differ_by_rounding_pass_and_by_more_do_not(slices, tmp_pa
     assert refused(slices.write(tmp_path / "uneven", wobble(0.2))).code == "CTM_SLICE_MISSING"
 
 
-def test_27_copies_are_left_out_and_other_repeats_refused(slices, tmp_path, ct_data):
+def test_row_27_copies_are_left_out_and_other_repeats_refused(slices, tmp_path, ct_data):
     folder = slices.write(tmp_path / "copy")
     shutil.copy(folder / "slice-01.dcm", folder / "again.dcm")
     assert accepted(folder, "1 files repeat another byte for byte").shape == (4, 16, 16)
@@ -432,7 +434,7 @@ def test_27_copies_are_left_out_and_other_repeats_refused(slices, tmp_path, ct_d
     assert refused(ct_data / "geometry_notavolume_001", lenient=True).code == "CTM_SLICE_DUPLICATE"
 
 
-def test_28_neither_file_names_nor_instance_numbers_order_slices(slices, tmp_path):
+def test_row_28_neither_file_names_nor_instance_numbers_order_slices(slices, tmp_path):
     sound = read_series(slices.write(tmp_path / "sound", n=8))
     order = [5, 2, 7, 0, 3, 6, 1, 4]
     for case, number in {"reversed": lambda i: 8 - i, "equal": lambda i: 1, "none": lambda i: None}.items():
@@ -446,7 +448,7 @@ def test_28_neither_file_names_nor_instance_numbers_order_slices(slices, tmp_pat
         assert np.array_equal(read_series(tmp_path / f"{case}-out").hu, sound.hu)
 
 
-def test_29_frames_of_reference(slices, tmp_path):
+def test_row_29_frames_of_reference(slices, tmp_path):
     def edit(ds, i):
         ds.FrameOfReferenceUID = f"1.2.3.{i}"
 
@@ -462,7 +464,7 @@ def test_29_frames_of_reference(slices, tmp_path):
 
 
 @pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID"])
-def test_30_identifiers_absent(slices, tmp_path, keyword):
+def test_row_30_identifiers_absent(slices, tmp_path, keyword):
     folder = slices.write(tmp_path / "in", put(**{keyword: None}))
     error = refused(folder)
     assert (error.code, error.fields["attribute"]) == ("CTM_UID_MISSING", keyword)
@@ -477,7 +479,7 @@ def test_30_identifiers_absent(slices, tmp_path, keyword):
     assert len(set(uids[0])) == 4
 
 
-def test_31_32_image_type_and_type_2_attributes_absent(slices, tmp_path):
+def test_row_31_32_image_type_and_type_2_attributes_absent(slices, tmp_path):
     absent = ("KVP", "Manufacturer", "PatientBirthDate", "AccessionNumber", "StudyID", "PositionReferenceIndicator")
     for image_type in (None, ["ORIGINAL", "PRIMARY"]):
         folder = tmp_path / str(image_type)
@@ -489,7 +491,7 @@ def test_31_32_image_type_and_type_2_attributes_absent(slices, tmp_path):
         assert all(keyword in ds and not ds[keyword].value for keyword in absent)
 
 
-def test_39_oddities_of_the_encoding(slices, tmp_path):
+def test_row_39_oddities_of_the_encoding(slices, tmp_path):
     folder = slices.write(tmp_path / "in")
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes() + b"rubbish after the end")
@@ -510,20 +512,15 @@ def test_39_oddities_of_the_encoding(slices, tmp_path):
             assert not any(e.tag.is_private for e in pydicom.dcmread(file).iterall())
 
 
-def test_40_41_multi_frame_is_refused(slices, tmp_path, ct_data):
+def test_row_41_frames_that_nothing_places_are_refused(slices, tmp_path):
     folder = slices.write(tmp_path / "in", put(NumberOfFrames=4), only=[0])
-    for path in (
-        folder,
-        ct_data / "pydicom_zoo" / "eCT_Supplemental.dcm",
-        ct_data / "legacy_converted_enhanced" / "mf.dcm",
-    ):
-        for lenient in (False, True):
-            assert refused(path, lenient=lenient).code == "CTM_MULTIFRAME_UNSUPPORTED"
+    for lenient in (False, True):
+        assert refused(folder, lenient=lenient).code == "CTM_MULTIFRAME_UNSUPPORTED"
 
 
 @pytest.mark.parametrize("size", [1, 16, 61])
 @pytest.mark.parametrize("n", [1, 2])
-def test_44_45_46_small_and_flat_series(ct_data, tmp_path, size, n):
+def test_row_44_45_46_small_and_flat_series(ct_data, tmp_path, size, n):
     slices = Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm", size)
 
     def flat(ds, i):
@@ -539,7 +536,7 @@ def test_44_45_46_small_and_flat_series(ct_data, tmp_path, size, n):
     assert not any(raw(f).any() for f in (tmp_path / "flat-out").iterdir())
 
 
-def test_48_texts_in_other_scripts_keep_their_bytes(slices, tmp_path):
+def test_row_48_texts_in_other_scripts_keep_their_bytes(slices, tmp_path):
     cases = {
         "GB18030": ("GB18030", "胸部平扫".encode("gb18030")),
         "ISO_IR 192": ("ISO_IR 192", "胸部".encode() * 9),
@@ -578,13 +575,13 @@ def test_48_texts_in_other_scripts_keep_their_bytes(slices, tmp_path):
     ("given", "expected"),
     [("2147483647", 9000), ("2147474647", 2147483647), ("", 9000), ("1e3", 9000), ("abc", 9000), ("7", 9007)],
 )
-def test_49_series_numbers(slices, tmp_path, given, expected):
+def test_row_49_series_numbers(slices, tmp_path, given, expected):
     slices.write(tmp_path / "in", text("SeriesNumber", given))
     write_series(read_series(tmp_path / "in"), tmp_path / "out", derivation=DERIVATION)
     assert pydicom.dcmread(tmp_path / "out" / "slice-0001.dcm").SeriesNumber == expected
 
 
-def test_55_long_and_odd_paths(slices, tmp_path):
+def test_row_55_long_and_odd_paths(slices, tmp_path):
     folder = slices.write(tmp_path / "1.000000-P4P113 Gated 40.0B-29543 Ünïcode 胸部" / ("x" * 200))
     write_series(read_series(folder), tmp_path / "out dir ü", derivation=DERIVATION)
     assert np.array_equal(read_series(tmp_path / "out dir ü").hu, read_series(folder).hu)
@@ -622,7 +619,7 @@ def test_progress_is_told_in_order(slices, tmp_path):
 
 @pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR"])
 @pytest.mark.parametrize("share", [0.3, 0.9])
-def test_37_a_codestream_cut_off_within_a_whole_file(ct_data, tmp_path, name, share):
+def test_row_37_a_codestream_cut_off_within_a_whole_file(ct_data, tmp_path, name, share):
     ds = quietly(pydicom.dcmread, ct_data / "wg04" / name)
     frame = pydicom.encaps.get_frame(ds.PixelData, 0, number_of_frames=1)
     ds.PixelData = pydicom.encaps.encapsulate([frame[: int(len(frame) * share)]])
@@ -633,7 +630,7 @@ def test_37_a_codestream_cut_off_within_a_whole_file(ct_data, tmp_path, name, sh
 
 
 @pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR", "CT1_RLE"])
-def test_17_a_codestream_with_more_bits_than_the_header_says(ct_data, tmp_path, name):
+def test_row_17_a_codestream_with_more_bits_than_the_header_says(ct_data, tmp_path, name):
     ds = quietly(pydicom.dcmread, ct_data / "wg04" / name)
     quietly(put(BitsStored=12, HighBit=11), ds, 0)
     quietly(ds.save_as, tmp_path / name)
@@ -642,14 +639,14 @@ def test_17_a_codestream_with_more_bits_than_the_header_says(ct_data, tmp_path, 
     assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "BitsStored")
 
 
-def test_37_short_files_are_told_from_their_headers(slices, tmp_path):
+def test_row_37_short_files_are_told_from_their_headers(slices, tmp_path):
     slices.write(tmp_path / "in")
     cut(bytes_off=1)(tmp_path / "in" / "slice-02.dcm")
     (series,) = find_series(tmp_path / "in")
     assert any("ends after 511 of 512 bytes" in doubt for doubt in series.doubts)
 
 
-def test_10_padding_of_unsigned_pixels_that_was_written_as_signed(slices, tmp_path):
+def test_row_10_padding_of_unsigned_pixels_that_was_written_as_signed(slices, tmp_path):
     def edit(ds, i):
         pixels = np.full((16, 16), 1024, "<u2")
         pixels[:, :3] = 63536

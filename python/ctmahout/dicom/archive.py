@@ -155,6 +155,12 @@ class _Tar(_Archive):
         self._file.seek(0)
         with tarfile.open(fileobj=self._file, mode="r:") as tar:
             self.names = {_spelled(m.name): (m.offset_data, m.size) for m in tar if m.isreg() and not m.issparse()}
+            # Cut off between two members it would be a smaller archive, were it not for the block of zeros at the end.
+            if len(os.pread(self._file.fileno(), tarfile.BLOCKSIZE, tar.offset)) < tarfile.BLOCKSIZE:
+                raise EOFError
+
+    def __del__(self) -> None:
+        self._file.close()
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -80,4 +80,4 @@ def _matches(found: Sequence[SeriesFiles], given: str) -> list[SeriesFiles]:
 
 
 def _like(text: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(text.casefold(), pattern.casefold())
+    return bool(text) and fnmatch.fnmatchcase(text.casefold(), pattern.casefold())

@@ -5,13 +5,35 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-__all__ = ["COMPRESSIONS", "compress"]
+from ..errors import ConfigError
+
+__all__ = ["COMPRESSIONS", "check_compression", "compress"]
 
 COMPRESSIONS = {"none": "", "rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg2000": JPEG2000Lossless}
 """Transfer syntaxes by the names that options have."""
 
 # Each by one encoder, so that equal input gives equal bytes wherever it runs.
 _PLUGINS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
+
+
+# OpenJPEG halves an image five times.
+_LEAST_J2K = 32
+
+
+def check_compression(name: str, *, rows: int, columns: int) -> None:
+    """Refuse a compression that is not known, or that images are too small for.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE.
+    """
+    expected = "one of " + ", ".join(COMPRESSIONS)
+    if name == "jpeg2000" and min(rows, columns) < _LEAST_J2K:
+        expected = f"another for slices of less than {_LEAST_J2K} x {_LEAST_J2K} pixels"
+    elif name in COMPRESSIONS:
+        return
+    raise ConfigError("CTM_CONFIG_VALUE", source="options", key="compression", value=repr(name), expected=expected)
 
 
 def compress(ds: Dataset, name: str) -> None:

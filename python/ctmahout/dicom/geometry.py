@@ -104,7 +104,7 @@ def _without_copies(order: Sequence[SliceHeader]) -> tuple[list[SliceHeader], in
 
 
 def _same_bytes(a: SliceHeader, b: SliceHeader) -> bool:
-    if a.size != b.size:
+    if a.size != b.size or a.frame != b.frame:
         return False
     return digest(a.path) == digest(b.path)
 

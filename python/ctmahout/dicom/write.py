@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_file_meta_info
 
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 from ..staging import refuse_existing, refuse_overlap, staged
 from ..volume import Volume
-from .compression import COMPRESSIONS, compress
+from .compression import check_compression, compress
 from .derive import Derivation, derive, facts_of
 from .files import Progress, each, quiet, tick_of
 from .frames import forgetting
@@ -94,7 +94,7 @@ def write_series(
     InputError
         CTM_SOURCE_CHANGED. CTM_ATTRIBUTE_INVALID: output de-identified, and a source says that texts are in its pixels.
     ConfigError
-        CTM_CONFIG_VALUE: there is no such compression.
+        CTM_CONFIG_VALUE: there is no such compression, or not for slices so small.
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE, CTM_OUTPUT_IS_INPUT.
     """
@@ -102,11 +102,7 @@ def write_series(
     if not isinstance(source, SourceSeries):
         raise TypeError("the volume was not read from a DICOM series; see write_synthetic")
     _check_values(volume, source)
-    if compression not in COMPRESSIONS:
-        expected = "one of " + ", ".join(COMPRESSIONS)
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="write_series", key="compression", value=repr(compression), expected=expected
-        )
+    check_compression(compression, rows=volume.shape[1], columns=volume.shape[2])
     out = Path(out)
     refuse_overlap(out, source.root)
     refuse_existing(out.absolute(), overwrite=overwrite, ours=is_ours)
