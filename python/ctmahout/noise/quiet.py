@@ -1,7 +1,7 @@
-"""How much noise a volume holds, measured in the volume itself.
+"""How much noise a volume holds by tissue: simple estimates, for the method ``slices`` and for the report.
 
-Simple estimates, for the method ``slices`` and for the report: what differs between a slice and the mean of its two
-neighbours is noise and anatomy, and anatomy can only add to it; so a low quantile over small regions tells the noise.
+What differs between a slice and the mean of its two neighbours is noise and anatomy, and anatomy can only add to it; so
+a low quantile over small regions tells the noise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .quality import NOISY, tissues
+from ..quality import NOISY, tissues
 
 __all__ = ["matrix_noise_sd", "noise_sd", "noise_sd_by_tissue"]
 

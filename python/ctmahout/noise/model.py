@@ -1,0 +1,130 @@
+"""The noise of every voxel of a volume, blind: `estimate_noise`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .correlation import REACH, autocovariance_by_direction, measure_correlation
+from .grid import block_mean, upsample
+from .level import Tissue, fit_level, level_at_points
+from .projection import variance_by_direction
+
+__all__ = ["NoiseModel", "estimate_noise"]
+
+_CELLS = 64  # cells of the coarse grid along the longer side of a slice
+_NOTHING_HU = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    """Gaussian noise whose SD and direction vary slowly over a volume.
+
+    Attributes
+    ----------
+    cell : int
+        Side in pixels of a cell of the coarse grid.
+    log_sd : ndarray of shape (z, gy, gx), float32
+        Logarithm of the SD in HU.
+    share : ndarray of shape (sectors, z, gy, gx), float32
+        Share of the variance by the direction of the rays; sums up to 1.
+    autocovariance : ndarray of shape (sectors, 33, 33), float64
+        In the slice, of the noise from one direction divided by its SD, over lags of -16 to 16 pixels in y and x.
+    along_z : tuple of float
+        Correlation with the next slice and the one after.
+    info : dict
+        How it was measured: JSON values.
+    """
+
+    cell: int
+    log_sd: NDArray[np.float32]
+    share: NDArray[np.float32]
+    autocovariance: NDArray[np.float64]
+    along_z: tuple[float, float]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def sd(self, start: int, stop: int, rows: int, columns: int) -> NDArray[np.float32]:
+        """Return the SD of slices `start` to `stop`, of shape (stop - start, rows, columns), HU."""
+        sd: NDArray[np.float32] = np.exp(upsample(self.log_sd[start:stop], self.cell, rows, columns))
+        return sd
+
+    def coarse(self) -> NoiseModel:
+        """Return the noise of means over 2 x 2 pixels.
+
+        Its `sd` is still that of single pixels; the autocovariance is that of the means over it, below 1 at lag 0.
+        """
+        tent = np.array([1.0, 2.0, 1.0]) / 4
+        summed = self.autocovariance
+        for axis in (1, 2):
+            summed = ndimage.convolve1d(summed, tent, axis=axis, mode="constant")
+        half = REACH // 2
+        covariance = np.zeros_like(summed)
+        covariance[:, REACH - half : REACH + half + 1, REACH - half : REACH + half + 1] = summed[:, ::2, ::2]
+        return replace(self, cell=max(1, self.cell // 2), autocovariance=covariance)
+
+
+def estimate_noise(
+    hu: NDArray[np.float32], pixel_mm: tuple[float, float], *, threads: int = 1, seed: int = 0
+) -> NoiseModel | None:
+    """Measure the noise of a CT volume in the volume itself.
+
+    The shape of its SD comes from projecting the image again, its level from a low quantile of what differs between
+    neighbouring slices in soft tissue, its correlation from the quietest windows.
+
+    Parameters
+    ----------
+    hu : ndarray of shape (z, y, x), float32, HU
+        Two slices at least; nothing outside the image but air.
+    pixel_mm : tuple of float, mm
+        Distance between rows and between columns.
+    threads : int
+        The answer does not depend on it.
+    seed : int
+        Of the choice of places.
+
+    Returns
+    -------
+    NoiseModel, or None
+        None: no noise was found.
+
+    Raises
+    ------
+    InputError
+        CTM_NOISE_UNMEASURABLE: nowhere is there enough image to measure in.
+    """
+    rng = np.random.default_rng([seed, 1])
+    longer = max(hu.shape[1:])
+    cell = max(2, 2 * round(longer / _CELLS / 2))
+    variance = variance_by_direction(block_mean(hu, cell), (pixel_mm[0] * cell, pixel_mm[1] * cell), threads)
+    shape = 0.5 * np.log(variance.sum(axis=0, dtype=np.float64))
+    share = ndimage.gaussian_filter(variance, (0, 0.5, 0.5, 0.5))
+    share /= share.sum(axis=0)
+    tissue = Tissue.of(hu, max(1, cell // 2))
+    points, level = level_at_points(hu, tissue, cell, rng)
+    if not level.size or np.median(level) < _NOTHING_HU:
+        return None
+    points, level = points[level > 0], level[level > 0]
+    log_sd = fit_level(shape, cell, (hu.shape[0], hu.shape[1], hu.shape[2]), points, level)
+    measured = measure_correlation(hu, log_sd, cell, tissue, rng)
+    in_difference = float(measured.autocovariance[REACH, REACH])
+    one, two = measured.along_z
+    # Slices that are alike cancel in the difference: its variance is 6 - 8 rho1 + 2 rho2 times that of one, over 6.
+    gain = in_difference / max(1 - 4 / 3 * one + two / 3, 0.05)
+    at = [np.minimum((points[:, axis] / cell).astype(int), log_sd.shape[axis] - 1) for axis in (1, 2)]
+    mean_share = share[:, points[:, 0].astype(int), at[0], at[1]].mean(axis=1, dtype=np.float64)
+    by_direction = autocovariance_by_direction(measured.autocovariance / in_difference, mean_share)
+    log_sd += 0.5 * math.log(gain)
+    info = {
+        "measured_in": tissue.name,
+        "points": int(level.size),
+        "windows": measured.windows,
+        "along_z": [round(v, 4) for v in measured.along_z],
+        "plateau": round(measured.plateau, 4),
+        "median_sd_hu": round(float(np.exp(np.median(log_sd[:, at[0], at[1]]))), 3) if level.size else 0.0,
+    }
+    return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, measured.along_z, info)

@@ -1,0 +1,237 @@
+"""Finding groups of patches: k-means for a start, then rounds of "most likely group" and "basis of a group".
+
+What a round does to a part of the sample is a function of that part alone, so parts may lie on other machines; only
+second moments come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mixture import Kinds, Levels, Mixture, Noise, Prepared, Shortlists, nearest
+from .moments import Moments, Rule, mixture_from_moments, moments_of
+from .workers import Workers
+
+__all__ = ["Part", "Sample", "fit", "sum_moments"]
+
+Float32 = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+_FEATURES = 12
+_CLUSTERED = 200_000  # patches that k-means looks at
+_COMPARED = 50_000  # patches that are compared with all groups, for the shortlists
+_CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Patches to learn from.
+
+    Attributes
+    ----------
+    patches : ndarray of shape (n, d), float32, HU
+        Their bases are learnt.
+    noise : Noise
+    pilot : ndarray of shape (n, d), float32, HU, or None
+        The same patches of a first result. If there, groups are told by these.
+    """
+
+    patches: Float32
+    noise: Noise
+    pilot: Float32 | None = None
+
+    @property
+    def telling(self) -> Float32:
+        """The patches that groups are told by."""
+        return self.patches if self.pilot is None else self.pilot
+
+
+class Part(Protocol):
+    """A part of a sample, that can be handed to another process."""
+
+    def load(self) -> Sample:
+        """Return it."""
+
+
+def fit(
+    parts: Sequence[Part],
+    groups: int,
+    rounds: int,
+    kinds: Kinds,
+    rule: Rule,
+    workers: Workers,
+    rng: np.random.Generator,
+) -> Prepared:
+    """Find groups by expectation and maximisation with hard assignments.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+    groups, rounds : int
+    kinds : Kinds
+        Of the noise in the patches that groups are told by.
+    rule : Rule
+    workers : Workers
+    rng : Generator
+
+    Returns
+    -------
+    Prepared
+        What tells the group of a patch.
+    """
+    lowest, highest, whole = _overview(parts, kinds, workers)
+    levels = Levels.of(np.array([lowest, highest], np.float32))
+    shortlists = _cluster(parts, whole, groups, kinds, workers, rng)
+    moments = sum_moments(parts, _ByCentre(shortlists), groups, len(kinds), workers)
+    mixture = mixture_from_moments(moments, kinds, rule)
+    shortlists = _with_lists(shortlists, Prepared(mixture, kinds, levels), parts, workers, rng)
+    for _ in range(rounds):
+        prepared = Prepared(mixture, kinds, levels, shortlists)
+        mixture = mixture_from_moments(sum_moments(parts, prepared, groups, len(kinds), workers), kinds, rule)
+    return Prepared(mixture, kinds, levels, shortlists)
+
+
+class Labeller(Protocol):
+    """Tells the group of patches."""
+
+    def classify(self, patches: Float32, noise: Noise) -> Labels: ...
+
+
+def sum_moments(
+    parts: Sequence[Part], labeller: Labeller, groups: int, kinds: int, workers: Workers, *, of_pilot: bool = True
+) -> Moments:
+    """Label all patches and return the moments of the groups: of the pilot's patches or, if not, the noisy ones."""
+    return reduce(add, workers.map(_PartMoments(labeller, groups, kinds, of_pilot), parts))
+
+
+# ------------------------------------------------------------------------------------------ what is done to each part
+
+
+@dataclass(frozen=True, eq=False)
+class _PartMoments:
+    labeller: Labeller
+    groups: int
+    kinds: int
+    of_pilot: bool
+
+    def __call__(self, part: Part) -> Moments:
+        sample = part.load()
+        labels = self.labeller.classify(sample.telling, sample.noise)
+        patches = sample.telling if self.of_pilot else sample.patches
+        return moments_of(patches, sample.noise, labels, self.groups, self.kinds)
+
+
+@dataclass(frozen=True, eq=False)
+class _ByCentre:
+    """k-means' own groups: the nearest centre."""
+
+    shortlists: Shortlists
+
+    def classify(self, patches: Float32, noise: Noise) -> Labels:
+        return self.shortlists.cells(patches)
+
+
+@dataclass(frozen=True, eq=False)
+class _Overview:
+    kinds: int
+
+    def __call__(self, part: Part) -> tuple[float, float, Moments]:
+        sample = part.load()
+        one = np.zeros(len(sample.telling), np.int64)
+        level = sample.noise.level
+        return float(level.min()), float(level.max()), moments_of(sample.telling, sample.noise, one, 1, self.kinds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    shortlists: Shortlists
+
+    def __call__(self, part: Part) -> Float32:
+        return self.shortlists.features(part.load().telling)
+
+
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """A random share of a part's cells and labels, for the shortlists."""
+
+    prepared: Prepared
+    shortlists: Shortlists
+    share: float
+    seed: int
+
+    def __call__(self, numbered: tuple[int, Part]) -> tuple[Labels, Labels]:
+        number, part = numbered
+        sample = part.load()
+        chosen = np.flatnonzero(np.random.default_rng([self.seed, number]).random(len(sample.telling)) < self.share)
+        patches = sample.telling[chosen]
+        return self.shortlists.cells(patches), self.prepared.classify(patches, sample.noise[chosen])
+
+
+# ---------------------------------------------------------------------------------------------------------- the start
+
+
+def _overview(parts: Sequence[Part], kinds: Kinds, workers: Workers) -> tuple[float, float, Moments]:
+    found = list(workers.map(_Overview(len(kinds)), parts))
+    return min(f[0] for f in found), max(f[1] for f in found), reduce(add, (f[2] for f in found))
+
+
+def _cluster(
+    parts: Sequence[Part], whole: Moments, groups: int, kinds: Kinds, workers: Workers, rng: np.random.Generator
+) -> Shortlists:
+    """Return features whose centres are those of k-means: the first groups."""
+    w, v = np.linalg.eigh(np.tensordot(whole.mean_noise[0], kinds.covariances, 1))
+    whiten = (v / np.sqrt(w)) @ v.T
+    leading = np.linalg.eigh(whiten @ whole.scatter[0] @ whiten / whole.count[0])[1][:, -_FEATURES:]
+    projection = (whiten @ leading).astype(np.float32)
+    empty = np.empty((0, _FEATURES), np.float32)
+    shortlists = Shortlists(whole.means[0].astype(np.float32), projection, empty)
+    features = np.concatenate(list(workers.map(_Features(shortlists), parts)))
+    if len(features) > _CLUSTERED:
+        features = features[np.sort(rng.choice(len(features), _CLUSTERED, replace=False))]
+    return Shortlists(shortlists.mean, projection, kmeans(features, groups, rng))
+
+
+def _with_lists(
+    first: Shortlists, prepared: Prepared, parts: Sequence[Part], workers: Workers, rng: np.random.Generator
+) -> Shortlists:
+    """Return coarser cells, each with the groups that its patches turned out to be of."""
+    groups = len(prepared.mixture)
+    cells = _cells(groups)
+    centres = first.centres if cells >= groups else kmeans(first.centres, cells, rng)
+    coarser = Shortlists(first.mean, first.projection, centres)
+    sizes = sum(len(part.load().telling) for part in parts[:1]) * len(parts)
+    work = _Share(prepared, coarser, min(1.0, _COMPARED / max(sizes, 1)), int(rng.integers(1 << 31)))
+    found = list(workers.map(work, enumerate(parts)))
+    cell, label = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+    lists = []
+    for c in range(len(centres)):
+        seen = np.bincount(label[cell == c], minlength=groups)
+        order = np.argsort(-seen, kind="stable")
+        enough = int(np.searchsorted(np.cumsum(seen[order]), _CELL_SHARE * seen.sum())) + 1
+        lists.append(np.sort(order[: max(1, min(enough, groups))]) if seen.any() else np.arange(groups))
+    return Shortlists(first.mean, first.projection, centres, tuple(lists))
+
+
+def _cells(groups: int) -> int:
+    return min(groups, max(64, groups // 4))
+
+
+def kmeans(points: Float32, count: int, rng: np.random.Generator, turns: int = 25) -> Float32:
+    """Return `count` centres of points of shape (n, f), by Lloyd's rounds; a centre left with few points moves."""
+    n = len(points)
+    centres = points[rng.choice(n, count, replace=n < count)].copy()
+    for _ in range(turns):
+        labels = nearest(points, centres)
+        size = np.bincount(labels, minlength=count)
+        for f in range(points.shape[1]):
+            centres[:, f] = np.bincount(labels, weights=points[:, f], minlength=count) / np.maximum(size, 1)
+        few = np.flatnonzero(size < min(20, max(1, n // (4 * count))))
+        centres[few] = points[rng.choice(n, len(few), replace=n < len(few))]
+    return centres

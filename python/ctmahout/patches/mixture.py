@@ -1,0 +1,334 @@
+"""Patches as a mixture of low-rank Gaussians in noise of known covariance: what group a patch is of, and its best guess.
+
+A patch y of group k is N(mu_k, B_k B_k' + b l^2 S): B_k of shape (d, r_k), S the correlation of the noise at its kind of
+place, l the noise's SD at that place. In the eigenvectors of S^(-1/2) B_k B_k' S^(-1/2), which do not depend on l, all
+that is asked of a patch is r_k coordinates: its likelihood and its Wiener estimate cost a product of matrices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels import best_group
+
+__all__ = ["Kinds", "Levels", "Mixture", "Noise", "Prepared", "Shortlists"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+_FLOOR = 0.01  # of the mean eigenvalue: what a correlation matrix is allowed to be sure of
+_OUTLIER = 3.0  # noise variances of mean squared residual; what no group knows (metal) stays as it is
+_CHUNK = 1024  # patches whose coordinates are in the cache at a time
+_UNLIKELY = 1e-30
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """The noise of patches.
+
+    Attributes
+    ----------
+    level : ndarray of shape (n,), float32, HU
+        SD at each patch.
+    kind : ndarray of shape (n,), int32
+        Which correlation it has.
+    """
+
+    level: Float32
+    kind: NDArray[np.int32]
+
+    def __getitem__(self, chosen: NDArray[np.integer] | slice) -> Noise:
+        return Noise(self.level[chosen], self.kind[chosen])
+
+
+class Kinds:
+    """The correlations S that noise has, one for each kind of place, and what is derived from them.
+
+    Parameters
+    ----------
+    covariances : sequence of ndarray of shape (d, d), float64
+        For an SD of 1. Eigenvalues below a hundredth of their mean are raised to that.
+    """
+
+    def __init__(self, covariances: Sequence[Float64]) -> None:
+        eigen = [np.linalg.eigh(c) for c in covariances]
+        floored = [(np.maximum(w, _FLOOR * w.mean()), v) for w, v in eigen]
+        self.covariances = np.array([(v * w) @ v.T for w, v in floored])
+        self.whiten = np.array([(v / np.sqrt(w)) @ v.T for w, v in floored])
+        self.colour = np.array([(v * np.sqrt(w)) @ v.T for w, v in floored])
+
+    def __len__(self) -> int:
+        return len(self.covariances)
+
+    @property
+    def d(self) -> int:
+        """Values of a patch."""
+        return int(self.covariances.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Noise levels in steps of 3 %, for tables of what depends on them.
+
+    Attributes
+    ----------
+    lowest : float, HU
+    count : int
+    """
+
+    lowest: float
+    count: int
+
+    STEP = 1.03
+
+    @classmethod
+    def of(cls, level: Float32) -> Levels:
+        """Cover the levels of these patches."""
+        low, high = float(level.min()), float(level.max())
+        return cls(low, 1 + math.ceil(math.log(high / low) / math.log(cls.STEP)))
+
+    @property
+    def variances(self) -> Float64:
+        """Their variances, of shape (count,), HU^2."""
+        return np.asarray(self.lowest * self.STEP ** np.arange(self.count)) ** 2
+
+    def index(self, level: Float32) -> NDArray[np.int32]:
+        """Return the nearest step of each level."""
+        steps = np.rint(np.log(level / self.lowest) / math.log(self.STEP))
+        return np.clip(steps, 0, self.count - 1).astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Groups of patches as they would be without noise.
+
+    Attributes
+    ----------
+    means : ndarray of shape (K, d), float64, HU
+    bases : tuple of K ndarrays of shape (d, r_k), float64, HU
+        B_k: the signal of a group has the covariance B_k B_k'.
+    weights : ndarray of shape (K,), float64
+        Share of each group among all patches.
+    noise_left : ndarray of shape (K,), float64
+        b: the share of the noise's variance that is left in patches of the group; below 1 where their noise had a say
+        in that they came there.
+    """
+
+    means: Float64
+    bases: tuple[Float64, ...]
+    weights: Float64
+    noise_left: Float64
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    @property
+    def d(self) -> int:
+        """Values of a patch."""
+        return int(self.means.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Shortlists:
+    """Which groups come into question for a patch, by the cell of a few of its features.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (d,), float32, HU
+    projection : ndarray of shape (d, f), float32
+        Features are signed square roots of (y - mean) projection.
+    centres : ndarray of shape (c, f), float32
+        Of the cells.
+    groups : tuple of c ndarrays, int64
+        The groups of each cell, ascending; empty tuple: all groups in all cells.
+    """
+
+    mean: Float32
+    projection: Float32
+    centres: Float32
+    groups: tuple[NDArray[np.int64], ...] = ()
+
+    def features(self, patches: Float32) -> Float32:
+        """Return the features, of shape (n, f)."""
+        found = (patches - self.mean) @ self.projection
+        signed: Float32 = np.sign(found) * np.sqrt(np.abs(found))
+        return signed
+
+    def cells(self, patches: Float32) -> NDArray[np.int64]:
+        """Return the cell of each patch."""
+        return nearest(self.features(patches), self.centres)
+
+
+def nearest(points: Float32, centres: Float32) -> NDArray[np.int64]:
+    """Return the nearest centre of each point; points of shape (n, f), centres of shape (c, f)."""
+    squares = (centres * centres).sum(axis=1)
+    parts = [
+        (squares - 2 * points[start : start + 65536] @ centres.T).argmin(axis=1)
+        for start in range(0, len(points), 65536)
+    ]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+class Prepared:
+    """A mixture made ready for noise of some kinds and levels.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    kinds : Kinds
+    levels : Levels
+    shortlists : Shortlists, optional
+        All groups come into question for every patch, if not given.
+    """
+
+    def __init__(self, mixture: Mixture, kinds: Kinds, levels: Levels, shortlists: Shortlists | None = None) -> None:
+        self.mixture, self.kinds, self.levels, self.shortlists = mixture, kinds, levels, shortlists
+        self._tables: dict[tuple[int, int], tuple[NDArray[np.generic], ...]] = {}
+
+    # ------------------------------------------------------------------------------------------------ eigenvectors
+
+    @cached_property
+    def _directions(self) -> list[list[tuple[Float64, Float64]]]:
+        """For each kind and group: signal variance lam (r,) in units of the noise at level 1, and directions Q (d, r)."""
+        found = []
+        for whiten in self.kinds.whiten:
+            of_kind = []
+            for basis in self.mixture.bases:
+                q, root, _ = np.linalg.svd(whiten @ basis, full_matrices=False)
+                of_kind.append((root**2, q))
+            found.append(of_kind)
+        return found
+
+    @cached_property
+    def analysis(self) -> list[list[Float32]]:
+        """(d, r) for each kind and group: coordinates are (y - mu) times it."""
+        return [
+            [(whiten @ q).astype(np.float32) for _, q in of_kind]
+            for whiten, of_kind in zip(self.kinds.whiten, self._directions, strict=True)
+        ]
+
+    @cached_property
+    def synthesis(self) -> list[list[Float32]]:
+        """(r, d) for each kind and group: a patch is mu plus its coordinates times it."""
+        return [
+            [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in of_kind]
+            for colour, of_kind in zip(self.kinds.colour, self._directions, strict=True)
+        ]
+
+    def shrinkage(self, kind: int, group: int) -> Float32:
+        """Return the Wiener factor lam / (lam + b l^2) of each coordinate, for each level: (levels, r)."""
+        lam, _ = self._directions[kind][group]
+        noise = self.mixture.noise_left[group] * self.levels.variances[:, None]
+        factor: Float32 = (lam / np.maximum(lam + noise, 1e-30)).astype(np.float32)
+        return factor
+
+    # ---------------------------------------------------------------------------------------------------- grouping
+
+    def _table(self, kind: int, cell: int) -> tuple[NDArray[np.generic], ...]:
+        if (kind, cell) not in self._tables:
+            lists = self.shortlists.groups if self.shortlists else ()
+            names = lists[cell] if lists else np.arange(len(self.mixture))
+            self._tables[kind, cell] = self._make_table(kind, names)
+        return self._tables[kind, cell]
+
+    def _make_table(self, kind: int, names: NDArray[np.int64]) -> tuple[NDArray[np.generic], ...]:
+        """Put the columns of these groups side by side, as `best_group` takes them."""
+        means, weights = self.mixture.means[names], self.mixture.weights[names]
+        analysis = [self.analysis[kind][k] for k in names]
+        lam = [self._directions[kind][k][0] for k in names]
+        first = np.cumsum([0, *(a.shape[1] for a in analysis)])
+        inverse = self.kinds.whiten[kind] @ self.kinds.whiten[kind]
+        # Patches and means are taken less a centre: differences of large numbers would cost single precision's digits.
+        centre = means.mean(axis=0)
+        means = means - centre
+        linear = means @ inverse
+        offset = np.concatenate([mean @ a for mean, a in zip(means, analysis, strict=True)])
+        variances = self.levels.variances[:, None]
+        together = np.concatenate(lam)
+        gain = together / np.maximum(together + variances, 1e-30)
+        # -l^2 (log det - 2 log weight) - mu' S^-1 mu, with the last part divided by l^2 here and multiplied there.
+        logs = np.log1p(together / variances)
+        log_det = np.stack([logs[:, a:b].sum(axis=1) for a, b in zip(first[:-1], first[1:], strict=True)], axis=1)
+        constant = 2 * np.log(weights) - log_det - np.einsum("kd,kd->k", linear, means) / variances
+        return (
+            centre.astype(np.float32),
+            np.ascontiguousarray(np.concatenate([*analysis, linear.T], axis=1), np.float32),
+            offset.astype(np.float32),
+            first.astype(np.int64),
+            gain.astype(np.float32),
+            constant.astype(np.float32),
+            names.astype(np.int64),
+        )
+
+    def classify(self, patches: Float32, noise: Noise) -> NDArray[np.int64]:
+        """Return the most likely group of each patch; patches of shape (n, d), HU."""
+        cells = self.shortlists.cells(patches) if self.shortlists and self.shortlists.groups else None
+        key = noise.kind.astype(np.int64) << 32
+        if cells is not None:
+            key += cells
+        found = np.empty(len(patches), np.int64)
+        level, variance = self.levels.index(noise.level), self.levels.variances.astype(np.float32)
+        for chosen in _runs(key):
+            kind, cell = divmod(int(key[chosen[0]]), 1 << 32)
+            centre, columns, *table = self._table(kind, cell)
+            own = patches[chosen] - centre
+            at = level[chosen]
+            labels = np.empty(len(chosen), np.int64)
+            for start in range(0, len(chosen), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                offset, first, gain, constant, names = table
+                projected = own[part] @ columns
+                best_group(projected, offset, first, gain, constant, variance[at[part]], at[part], names, labels[part])
+            found[chosen] = labels
+        return found
+
+    # --------------------------------------------------------------------------------------------------- shrinking
+
+    def estimate(
+        self, patches: Float32, noise: Noise, groups: NDArray[np.int64]
+    ) -> tuple[Float32, Float32]:
+        """Return the Wiener estimate of each patch in its group, and the share of it that was kept.
+
+        Parameters
+        ----------
+        patches : ndarray of shape (n, d), float32, HU
+        noise : Noise
+        groups : ndarray of shape (n,), int64
+
+        Returns
+        -------
+        estimates : ndarray of shape (n, d), float32, HU
+            A patch that is no member of any group comes back as it is.
+        kept : ndarray of shape (n,), float32
+            Sum of the Wiener factors: how many of the d degrees of freedom were kept.
+        """
+        level = self.levels.index(noise.level)
+        estimates, kept = np.empty_like(patches), np.empty(len(patches), np.float32)
+        key = noise.kind.astype(np.int64) * len(self.mixture) + groups
+        for chosen in _runs(key):
+            kind, group = divmod(int(key[chosen[0]]), len(self.mixture))
+            mean = self.mixture.means[group].astype(np.float32)
+            factors = self.shrinkage(kind, group)
+            own = patches[chosen]
+            coordinates = (own - mean) @ self.analysis[kind][group]
+            coordinates *= factors[level[chosen]]
+            guess = coordinates @ self.synthesis[kind][group]
+            guess += mean
+            residual = own - guess
+            fits = np.einsum("ij,ij->i", residual, residual) < _OUTLIER * own.shape[1] * noise.level[chosen] ** 2
+            estimates[chosen] = np.where(fits[:, None], guess, own)
+            kept[chosen] = factors.sum(axis=1)[level[chosen]]
+        return estimates, kept
+
+
+def _runs(key: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the indices of equal keys, in the order of the keys and stable within."""
+    order = np.argsort(key, kind="stable")
+    cuts = np.flatnonzero(np.diff(key[order])) + 1
+    return np.split(order, cuts) if len(order) else []

@@ -1,0 +1,178 @@
+"""Groups from second moments: what is known of the patches of each group, and the mixture that tells.
+
+The basis of a group is that of its patches, centred and whitened by the mean noise in them: the right singular vectors
+of a matrix with a row for each patch. While groups are still sought it comes from second moments, which add up over
+parts of a sample wherever they are; the last basis, the one that is used, is Mahout's work: `whitened_rows` makes the
+matrix, `mixture_from_factors` takes the answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mixture import Kinds, Mixture, Noise
+
+__all__ = ["Moments", "Rule", "mixture_from_factors", "mixture_from_moments", "moments_of", "whitened_rows"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+_UNLIKELY = 1e-30
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How many components of a group are signal, and how much noise is left in it.
+
+    Attributes
+    ----------
+    rank : int
+        At most so many.
+    margin : float
+        Eigenvalues are signal above the Marchenko-Pastur edge plus this.
+    smallest : int
+        A group of fewer patches is nobody's.
+    leak, knee : float
+        With g the share of the d components that is kept, 1 - leak max(0, g - knee) of the noise's variance is left:
+        what told the group had a part of the same noise.
+    """
+
+    rank: int = 60
+    margin: float = 0.1
+    smallest: int = 60
+    leak: float = 0.0
+    knee: float = 0.15
+
+    def signal(self, variances: Float64, patches: float) -> int:
+        """Return how many of these variances (descending, in units of the noise's) are signal, seen in so many patches."""
+        ratio = variances.size / patches
+        return min(self.rank, int((variances - 1 > 2 * math.sqrt(ratio) + ratio + self.margin).sum()))
+
+    def noise_left(self, signal: Float64, d: int) -> float:
+        """Return b, for signal variances in units of the noise's."""
+        kept = float((signal / (signal + 1)).sum()) / d
+        return max(0.3, 1 - self.leak * max(0.0, kept - self.knee))
+
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What is known of the patches of each group. Those of two samples can be put together.
+
+    Attributes
+    ----------
+    count : ndarray of shape (K,), float64
+        Patches.
+    means : ndarray of shape (K, d), float64, HU
+    scatter : ndarray of shape (K, d, d), float64, HU^2
+        Sum of (y - mean)(y - mean)'.
+    noise : ndarray of shape (K, kinds), float64, HU^2
+        Sum of l^2 by kind.
+    """
+
+    count: Float64
+    means: Float64
+    scatter: Float64
+    noise: Float64
+
+    def __add__(self, other: Moments) -> Moments:
+        """Chan, Golub and LeVeque 1983, Algorithms for computing the sample variance, eq. 2.1."""
+        count = self.count + other.count
+        share = other.count / np.maximum(count, 1)
+        delta = other.means - self.means
+        means = self.means + share[:, None] * delta
+        between = (self.count * share)[:, None, None] * delta[:, :, None] * delta[:, None, :]
+        return Moments(count, means, self.scatter + other.scatter + between, self.noise + other.noise)
+
+    @property
+    def mean_noise(self) -> Float64:
+        """Mean of l^2 by kind, of shape (K, kinds)."""
+        mean: Float64 = self.noise / np.maximum(self.count, 1)[:, None]
+        return mean
+
+
+def moments_of(patches: Float32, noise: Noise, labels: Labels, groups: int, kinds: int) -> Moments:
+    """Return the moments of each group in one sample."""
+    d = patches.shape[1]
+    count = np.bincount(labels, minlength=groups).astype(np.float64)
+    means, scatter = np.zeros((groups, d)), np.zeros((groups, d, d))
+    order = np.argsort(labels, kind="stable")
+    cuts = np.searchsorted(labels[order], np.arange(groups + 1))
+    for k in np.flatnonzero(count):
+        own = patches[order[cuts[k] : cuts[k + 1]]]
+        means[k] = own.mean(axis=0, dtype=np.float64)
+        own = own - means[k].astype(np.float32)
+        rest = own.mean(axis=0, dtype=np.float64)  # of rounding the mean
+        scatter[k] = (own.T @ own).astype(np.float64) - len(own) * np.outer(rest, rest)
+        means[k] = means[k].astype(np.float32).astype(np.float64) + rest
+    square = noise.level.astype(np.float64) ** 2
+    by_kind = np.bincount(labels * kinds + noise.kind, weights=square, minlength=groups * kinds)
+    return Moments(count, means, scatter, by_kind.reshape(groups, kinds))
+
+
+def mixture_from_moments(moments: Moments, kinds: Kinds, rule: Rule) -> Mixture:
+    """Return the mixture that these moments tell, by the eigenvectors of each group's whitened scatter."""
+    factors = []
+    for k, count in enumerate(moments.count):
+        if count < rule.smallest:
+            factors.append((np.zeros(0), np.zeros((kinds.d, 0))))
+            continue
+        whiten, _ = _roots(moments.mean_noise[k], kinds)
+        variances, vectors = np.linalg.eigh(whiten @ moments.scatter[k] @ whiten / count)
+        factors.append((variances[::-1], vectors[:, ::-1]))
+    return mixture_from_factors(moments, factors, kinds, rule)
+
+
+def mixture_from_factors(
+    moments: Moments, factors: Iterable[tuple[Float64, Float64]], kinds: Kinds, rule: Rule
+) -> Mixture:
+    """Return the mixture whose groups have these factors.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of the sample that was factored: counts, means and noise are used.
+    factors : iterable of (variances, vectors)
+        For each group the variances s^2 / m of its whitened patches, descending, and their directions V, of shape
+        (d, r); none for a group that is too small.
+    kinds : Kinds
+    rule : Rule
+    """
+    d = kinds.d
+    bases, left, weights = [], [], []
+    total = moments.count.sum()
+    for k, (variances, vectors) in enumerate(factors):
+        if moments.count[k] < rule.smallest:
+            bases.append(np.zeros((d, 0)))
+            left.append(1.0)
+            weights.append(_UNLIKELY)
+            continue
+        padded = np.zeros(d)
+        padded[: variances.size] = variances
+        r = min(rule.signal(padded, float(moments.count[k])), vectors.shape[1])
+        signal = variances[:r] - 1
+        b = rule.noise_left(signal, d)
+        _, colour = _roots(moments.mean_noise[k], kinds)
+        bases.append(colour @ vectors[:, :r] * np.sqrt(signal + 1 - b))
+        left.append(b)
+        weights.append(float(moments.count[k] / total))
+    return Mixture(moments.means, tuple(bases), np.array(weights), np.array(left))
+
+
+def whitened_rows(sample: Float32, moments: Moments, group: int, kinds: Kinds) -> Float32:
+    """Return the patches of one group as Mahout gets them: centred, and whitened by the mean noise of the group."""
+    whiten, _ = _roots(moments.mean_noise[group], kinds)
+    rows: Float32 = (sample - moments.means[group].astype(np.float32)) @ whiten.astype(np.float32)
+    return rows
+
+
+def _roots(mean_noise: Float64, kinds: Kinds) -> tuple[Float64, Float64]:
+    """Return N^(-1/2) and N^(1/2) for the mean noise N of a group."""
+    w, v = np.linalg.eigh(np.tensordot(mean_noise, kinds.covariances, 1))
+    return (v / np.sqrt(w)) @ v.T, (v * np.sqrt(w)) @ v.T

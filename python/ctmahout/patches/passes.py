@@ -1,0 +1,123 @@
+"""One pass over a volume: every patch goes to its group, is shrunk there, and the overlapping guesses are averaged.
+
+Work is done in layers, the patches that begin with the same slice; a layer depends on nothing but its number. So the
+answer is the same for any number of threads, slabs or machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels import add_up
+from .mixture import Prepared
+from .places import View
+from .workers import Workers
+
+__all__ = ["Filter", "run_pass"]
+
+Float32 = NDArray[np.float32]
+
+_EASE = 0.5  # components: keeps the weight of a patch of which nothing is kept finite
+
+
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """What a pass does with patches.
+
+    Attributes
+    ----------
+    telling : Prepared
+        Tells the group of a patch.
+    shrinking : Prepared
+        Shrinks it there; the same groups.
+    mix, knee : float
+        A share mix (g - knee), from 0 to 1, of the pilot's patch is taken, where g is the share of components kept.
+    """
+
+    telling: Prepared
+    shrinking: Prepared
+    mix: float = 0.0
+    knee: float = 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """The sums of one layer of patches."""
+
+    view: View
+    pilot: View | None
+    filter: Filter
+    stride: tuple[int, int]
+
+    def __call__(self, z: int) -> Float32:
+        """Return the weighted sum and the weight, of shape (2, depth, y, x)."""
+        view, filter = self.view, self.filter
+        corners = view.layer(z, self.stride)
+        middle = z + view.patch[0] // 2
+        noise = view.noise_at(corners, view.sd(middle, middle + 1), middle)
+        patches = view.take(corners)
+        pilot = self.pilot.take(corners) if self.pilot else patches
+        groups = filter.telling.classify(pilot, noise)
+        guesses, kept = filter.shrinking.estimate(patches, noise, groups)
+        if self.pilot and filter.mix:
+            share = np.clip(filter.mix * (kept / patches.shape[1] - filter.knee), 0, 1)[:, None]
+            guesses += share * (pilot - guesses)
+        depth = view.patch[0]
+        sums = np.zeros((2, depth, *view.shape[1:]), np.float32)
+        corners[:, 0] = 0
+        add_up(sums[0], sums[1], corners, view.patch, guesses, 1 / (np.float32(_EASE) + kept))
+        return sums
+
+
+def run_pass(
+    view: View,
+    filter: Filter,
+    stride: tuple[int, int],
+    workers: Workers,
+    *,
+    pilot: View | None = None,
+    slices: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[int, Float32]]:
+    """Filter a volume.
+
+    Parameters
+    ----------
+    view : View
+    filter : Filter
+    stride : tuple of int
+        Steps of patches in y and x; in z they lie in every slice.
+    workers : Workers
+    pilot : View, optional
+        An earlier result; groups are told by it.
+    slices : tuple of int, optional
+        From the first to before the last: all, if not given.
+    progress : callable, optional
+        Gets slices done and slices there are.
+
+    Yields
+    ------
+    z : int
+    slice : ndarray of shape (y, x), float32, HU
+    """
+    first, stop = slices or (0, view.shape[0])
+    depth, last = view.patch[0], view.layers - 1
+    layers = range(max(0, first - depth + 1), min(stop, last + 1))
+    sums: dict[int, Float32] = {}
+    work = _Layer(view, pilot, filter, stride)
+    done = first
+    for z, layer in zip(layers, workers.map(work, layers), strict=True):
+        for offset in range(depth):
+            if first <= z + offset < stop:
+                sums[z + offset] = sums.get(z + offset, 0) + layer[:, offset]
+        # Layers come in ascending order: slices before the next one are complete.
+        while done < (z + 1 if z < layers[-1] else stop):
+            total, weight = sums.pop(done)
+            yield done, total / weight
+            done += 1
+            if progress:
+                progress(done - first, stop - first)
