@@ -95,9 +95,7 @@ def _windows(shape: tuple[int, ...], tissue: Tissue, side: int, share: float) ->
     at_x = np.minimum((x + side // 2) // tissue.side, tissue.mask.shape[2] - 1)
     found = [np.empty((0, 3), np.int64)]
     for z in sampled_slices(shape[0]):
-        filled = ndimage.uniform_filter(
-            tissue.mask[z].astype(np.float32), max(1, side // tissue.side), mode="constant"
-        )
+        filled = ndimage.uniform_filter(tissue.mask[z].astype(np.float32), max(1, side // tissue.side), mode="constant")
         inside = filled[at_y, at_x] > share
         found.append(np.stack([np.full(int(inside.sum()), z), y[inside], x[inside]], axis=1))
     return np.concatenate(found)

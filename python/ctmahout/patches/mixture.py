@@ -290,9 +290,7 @@ class Prepared:
 
     # --------------------------------------------------------------------------------------------------- shrinking
 
-    def estimate(
-        self, patches: Float32, noise: Noise, groups: NDArray[np.int64]
-    ) -> tuple[Float32, Float32]:
+    def estimate(self, patches: Float32, noise: Noise, groups: NDArray[np.int64]) -> tuple[Float32, Float32]:
         """Return the Wiener estimate of each patch in its group, and the share of it that was kept.
 
         Parameters

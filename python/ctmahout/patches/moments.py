@@ -60,7 +60,6 @@ class Rule:
         return max(0.3, 1 - self.leak * max(0.0, kept - self.knee))
 
 
-
 @dataclass(frozen=True, eq=False)
 class Moments:
     """What is known of the patches of each group. Those of two samples can be put together.
