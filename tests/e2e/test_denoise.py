@@ -155,11 +155,18 @@ def test_numpy_needs_no_java_and_agrees_to_a_rounding(ct_data, tmp_path):
 
 
 @pytest.mark.spark
-def test_row_53_partitions_and_tasks_change_no_byte(ct_data, tmp_path):
-    source = ct_data / "chest_pair_smooth_B40f"
-    options = ["--strength", "rank:3", "--timestamp", TIME, "--no-report"]
+def test_row_53_partitions_change_no_byte(ct_data, tmp_path):
+    # In one session, of a process of its own.
+    code = f"""
+from ctmahout import connect, denoise
+with connect("py4j") as door:
     for n in (1, 2, 8):
-        ctmahout("denoise", source, tmp_path / str(n), "--partitions", n, *options)
+        out = {str(tmp_path)!r} + f"/{{n}}"
+        denoise({str(ct_data / "chest_pair_smooth_B40f")!r}, out, session=door.session, partitions=n,
+                strength=("rank:3",), timestamp={TIME!r}, report=False)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
     one, two, eight = (tree(tmp_path / str(n) / "rank-3") for n in (1, 2, 8))
     assert len(one) == 12
     assert one == two == eight

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
+
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
@@ -18,6 +21,10 @@ _PLUGINS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless
 
 # OpenJPEG halves an image five times.
 _LEAST_J2K = 32
+
+
+# Two threads that encode JPEG 2000 at once end the process (pylibjpeg-openjpeg 2.6).
+_one_by_one = threading.Lock()
 
 
 def check_compression(name: str, *, rows: int, columns: int) -> None:
@@ -40,4 +47,5 @@ def compress(ds: Dataset, name: str) -> None:
     """Encode the pixels of a dataset, which are in native form and explicit VR little endian (PS3.5 A.4)."""
     syntax = COMPRESSIONS[name]
     if syntax:
-        ds.compress(syntax, encoding_plugin=_PLUGINS[syntax], generate_instance_uid=False)
+        with _one_by_one if syntax == JPEG2000Lossless else nullcontext():
+            ds.compress(syntax, encoding_plugin=_PLUGINS[syntax], generate_instance_uid=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -234,10 +235,12 @@ def _not_a_slice(ds: FileDataset) -> str | None:
     if sop_class == _DICOMDIR:
         return "DICOMDIR"
     if sop_class and sop_class != CT_IMAGE and sop_class not in MULTIFRAME:
-        return str(UID(sop_class).name)
+        name = str(UID(sop_class).name)
+        # One that is not in the standard may be anything, also a part of the header that damage put there.
+        return name if name != sop_class else "object of an unknown class"
     modality = text_of(ds, "Modality") or "CT"
     if modality != "CT":
-        return f"{modality[:16]} image"
+        return f"{modality} image" if re.fullmatch("[A-Z]{2,8}", modality) else "image of an unknown modality"
     image_type = [part.strip() for part in text_of(ds, "ImageType").split("\\")]
     if "LOCALIZER" in image_type[2:]:
         return "localizer"
@@ -285,7 +288,8 @@ def _damaged(file: Path, e: Exception) -> InputError:
     except Exception:
         syntax = UID("")
     if syntax and syntax not in AllTransferSyntaxes:
-        return InputError("CTM_SYNTAX_UNSUPPORTED", file=file, syntax=str(syntax))
+        shown = str(syntax) if syntax.is_valid else "that is no identifier"
+        return InputError("CTM_SYNTAX_UNSUPPORTED", file=file, syntax=shown)
     return InputError("CTM_INPUT_UNREADABLE", file=file, problem=f"its header is damaged ({type(e).__name__})")
 
 
@@ -299,9 +303,9 @@ def _label(series: SeriesFiles) -> str:
     if first is None:
         return f"{len(series.problems)} files that cannot be used"
     parts = [
-        f"SeriesNumber {first.series_number or '-'}",
+        f"SeriesNumber {first.series_number[:12] or '-'}",
         *([series.part] if series.part else []),
         f"{len(series.headers)} slices",
         f"{first.pixels.rows} x {first.pixels.columns}",
     ]
-    return ", ".join([*parts, f"kernel {first.kernel}"] if first.kernel else parts)
+    return ", ".join([*parts, f"kernel {first.kernel[:16]}"] if first.kernel else parts)

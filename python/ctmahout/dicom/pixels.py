@@ -141,11 +141,15 @@ def read_hu(
     Raises
     ------
     InputError
-        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED.
+        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED, CTM_INPUT_TOO_LARGE.
     """
     shape = (len(order), order[0].pixels.rows, order[0].pixels.columns)
-    hu = np.empty(shape, np.float32)
-    padding = np.zeros(shape, np.bool_)
+    try:
+        hu = np.empty(shape, np.float32)
+        padding = np.zeros(shape, np.bool_)
+    except MemoryError as e:
+        z, y, x = shape
+        raise InputError("CTM_INPUT_TOO_LARGE", slices=z, rows=y, columns=x, mib=5 * z * y * x >> 20) from e
 
     told: list[Doubt] = []
 

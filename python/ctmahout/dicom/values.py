@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +118,10 @@ def numbers(
     if len(values) != count or not all(map(math.isfinite, values)):
         expected = "a number" if count == 1 else f"{count} numbers"
         given = "missing" if not parts else "\\".join(map(str, parts))[:80]
+        if not re.fullmatch(
+            r"[-+0-9.,eEnaif\\ ]*", given
+        ):  # what is no number may be another attribute's, after damage
+            given = "missing" if not parts else "no number"
         raise InputError(code, file=path, attribute=keyword, given=given, expected=expected)
     return values
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import InputError
@@ -135,10 +136,12 @@ def write_series(
             derive(ds, header, derivation, facts)
             compress(ds, compression)
             save(ds, partial / f"slice-{z + 1:04d}.dcm")
-        except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as e:
-            # What pydicom reads lazily shows its damage only now. Its text may quote a patient's data.
-            problem = f"its header is damaged ({type(e).__name__})"
-            raise InputError("CTM_INPUT_UNREADABLE", file=header.path, problem=problem) from e
+        except (AttributeError, BytesLengthException, LookupError, NotImplementedError, TypeError, ValueError) as e:
+            raise _damaged(header, e) from e
+        except OSError as e:
+            if e.errno is None:  # pydicom's word for a number that is none
+                raise _damaged(header, e) from e
+            raise
         return clipped
 
     with staged(out, overwrite=overwrite, ours=is_ours) as partial, forgetting():
@@ -146,6 +149,15 @@ def write_series(
     if clipped := sum(counts):
         warnings.append(f"{clipped} voxels did not fit the stored range and were clipped.")
     return Written(out, facts.series_uid, len(counts), clipped, tuple(warnings))
+
+
+def _damaged(header: SliceHeader, e: Exception) -> InputError:
+    """Return the error of what pydicom reads lazily, so that it shows its damage only when it is written.
+
+    Its text may quote a patient's data.
+    """
+    problem = f"its header is damaged ({type(e).__name__})"
+    return InputError("CTM_INPUT_UNREADABLE", file=header.path, problem=problem)
 
 
 def _check_values(volume: Volume, source: SourceSeries) -> None:
