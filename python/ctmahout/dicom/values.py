@@ -117,11 +117,10 @@ def numbers(
         values = ()
     if len(values) != count or not all(map(math.isfinite, values)):
         expected = "a number" if count == 1 else f"{count} numbers"
-        given = "missing" if not parts else "\\".join(map(str, parts))[:80]
-        if not re.fullmatch(
-            r"[-+0-9.,eEnaif\\ ]*", given
-        ):  # what is no number may be another attribute's, after damage
-            given = "missing" if not parts else "no number"
+        text = "\\".join(map(str, parts))[:80]
+        # What is no number at all may be a part of another attribute, put here by damage.
+        number = re.fullmatch(r"[-+0-9.,eEnaif\\ ]*", text)
+        given = "missing" if not parts else text if number else "no number"
         raise InputError(code, file=path, attribute=keyword, given=given, expected=expected)
     return values
 
