@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from .arrays import ArraySource, WrittenArray, write_array
 from .config import Config
-from .dicom import Derivation, Written, read_series, write_series
+from .dicom import Derivation, Written, write_series
 from .engine import Request, connect
 from .errors import ConfigError, InputError
 from .exchange import Factors, read_factors, read_manifest, write_matrix
@@ -25,6 +26,7 @@ from .matrix import SlicesLayout
 from .noise import matrix_noise_sd
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, is_run, run_manifest, timestamp
 from .rank import Choice, Strength, choose_rank
+from .reading import read_volume
 from .report import report_numbers, write_report
 from .staging import refuse_overlap, staged
 from .volume import Volume
@@ -79,7 +81,7 @@ def denoise(
     with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
         work = Path(config.work) if config.work else partial / "work"
         with timer.phase("read"):
-            volume = _read(source, config, progress)
+            volume = read_volume(source, config, progress)
         with timer.phase("prepare"):
             _prepare(volume, work / "matrix", config, progress)
         with timer.phase("dssvd"):
@@ -101,7 +103,7 @@ def prepare(
     """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
     config = _options(config, options)
     refuse_overlap(Path(matrix), Path(source))
-    return _prepare(_read(Path(source), config, progress), Path(matrix), config, progress)
+    return _prepare(read_volume(source, config, progress), Path(matrix), config, progress)
 
 
 def factorise(
@@ -169,7 +171,7 @@ def reconstruct(
     timer = Timer(progress)
     with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
         with timer.phase("read"):
-            volume = _read(source, config, progress)
+            volume = read_volume(source, config, progress)
         result = _reconstruct(volume, Path(matrix), Path(factors), partial, config, strengths, timer)
     return result.moved(output)
 
@@ -257,17 +259,6 @@ def dssvd(
 
 
 # ------------------------------------------------------------------------------------------------- the steps' bodies
-
-
-def _read(source: Path, config: Config, progress: Progress | None) -> Volume:
-    return read_series(
-        source,
-        series=config.series,
-        split=config.split,
-        lenient=config.lenient,
-        workers=config.workers,
-        progress=progress,
-    )
 
 
 def _prepare(volume: Volume, matrix: Path, config: Config, progress: Progress | None) -> dict[str, Any]:
@@ -368,7 +359,9 @@ def _write(
     config: Config,
     when: datetime,
     progress: Progress | None,
-) -> Written:
+) -> Written | WrittenArray:
+    if isinstance(volume.source, ArraySource):
+        return write_array(volume, output / volume.source.path.name)
     request = found.manifest.request
     writer = found.manifest.writer
     # Only what the numbers depend on: it goes into the identifiers.

@@ -211,6 +211,25 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 @ctmahout.command()
+@path("IN")
+@path("OUT")
+@configured(*_READ, "overwrite")
+@json_option
+def convert(config: Config, as_json: bool, **paths: Path) -> None:
+    """Write the volume in IN, DICOM or NIfTI or npz, to the file OUT: .nii.gz, .nii or .npz."""
+    from ..conversion import convert as run
+
+    with progress_bar() as progress:
+        volume, written = run(paths["in"], paths["out"], config, progress=progress)
+    if as_json:
+        print_json({"path": written.path, "shape": volume.shape, "warnings": volume.warnings})
+        return
+    click.echo(f"{written.path}: {' x '.join(map(str, volume.shape))}")
+    for warning in volume.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@ctmahout.command()
 @click.argument("OUT", type=click.Path(path_type=Path))
 @click.option(
     "--size",
