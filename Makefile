@@ -101,6 +101,7 @@ $(BENCH_JARS) &: $(JARS) $(BENCH_SOURCES)
 
 bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure everything and write docs/numbers.md
 	$(SPARK4)/bin/python bench/pipeline.py
+	$(SPARK4)/bin/python bench/dicom.py
 	$(SPARK4)/bin/python bench/decomposition.py
 
 clean: ## Remove everything that was built
