@@ -1,5 +1,7 @@
 """What others think of the further ways to write: compressed, widened, with private attributes, without identity."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -14,13 +16,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit"))
 
 from dicom_slices import Slices, enhanced
-from test_dicom_validators import entities, errors
+from test_dicom_validators import entities, errors, storage
 
-from ctmahout.dicom import Derivation, read_series, write_series
+from ctmahout.dicom import Derivation, read_series, send, write_series
+from ctmahout.errors import CtmahoutError
 
 pytestmark = pytest.mark.usefixtures("dicom_tools")
 
 WHEN = datetime(2026, 1, 31, 12, 0, tzinfo=timezone.utc)
+CTMAHOUT = Path(sys.executable).with_name("ctmahout")
 CHEST = "chest_pair_sharp_B70f"
 
 
@@ -141,13 +145,45 @@ def _value(line):
     return re.sub(r"\s+", " ", line)
 
 
-def test_a_storage_server_takes_compressed_slices(ct_data, tmp_path):
-    from test_dicom_validators import storage
+@pytest.mark.parametrize("compression", ["none", "jpeg-ls"])
+def test_a_storage_server_takes_what_is_sent(ct_data, tmp_path, compression):
+    pytest.importorskip("pynetdicom") if os.environ.get("CI") != "true" else __import__("pynetdicom")
+    _, files = written(read_series(ct_data / CHEST), tmp_path / "out", compression=compression)
+    with storage(tmp_path / "pacs", *(["+xt"] if compression == "jpeg-ls" else [])) as port:
+        done = subprocess.run(
+            [CTMAHOUT, "send", tmp_path / "out", "127.0.0.1", str(port), "--called", "PACS", "--json"],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"images": 12, "warnings": 0}
+        # Sent again, as after a failure: the archive has each image once.
+        assert send(tmp_path / "out", "127.0.0.1", port).images == 12
+    by_uid = {pydicom.dcmread(f).SOPInstanceUID: f for f in (tmp_path / "pacs").iterdir()}
+    assert len(by_uid) == len(list((tmp_path / "pacs").iterdir())) == 12
+    for file in files:
+        ds = pydicom.dcmread(file)
+        got = pydicom.dcmread(by_uid[ds.SOPInstanceUID])
+        assert got.PixelData == ds.PixelData
+        assert got.file_meta.TransferSyntaxUID == ds.file_meta.TransferSyntaxUID
 
-    _, files = written(read_series(ct_data / CHEST), tmp_path / "out", compression="jpeg-ls")
-    with storage(tmp_path / "pacs", "+xt") as port:
-        subprocess.run(["storescu", "-xt", "127.0.0.1", str(port), *files], check=True, capture_output=True, timeout=60)
-    got = sorted((tmp_path / "pacs").iterdir(), key=lambda f: pydicom.dcmread(f).SOPInstanceUID)
-    sent = sorted(files, key=lambda f: pydicom.dcmread(f).SOPInstanceUID)
-    for a, b in zip(got, sent, strict=True):
-        assert pydicom.dcmread(a).PixelData == pydicom.dcmread(b).PixelData
+
+def test_a_server_that_does_not_take_it(ct_data, tmp_path):
+    pytest.importorskip("pynetdicom") if os.environ.get("CI") != "true" else __import__("pynetdicom")
+    _, files = written(read_series(ct_data / CHEST), tmp_path / "out", compression="jpeg2000")
+
+    def failed(folder, port, **options):
+        with pytest.raises(CtmahoutError) as e:
+            send(folder, "127.0.0.1", port, **options)
+        return e.value.code, e.value.message
+
+    with storage(tmp_path / "pacs") as port:  # which takes no JPEG 2000
+        code, message = failed(tmp_path / "out", port)
+        assert code == "CTM_SEND_FAILED"
+        assert "0 of 12 images: it refuses what is offered" in message
+        assert failed(tmp_path / "gone", port)[0] == "CTM_INPUT_NOT_FOUND"
+        assert failed(tmp_path / "pacs", port)[0] == "CTM_INPUT_NO_CT"
+        assert failed(files[0], port, called="x" * 17)[0] == "CTM_CONFIG_VALUE"
+    assert failed(files[0], port) == (
+        "CTM_SEND_FAILED",
+        f"127.0.0.1:{port} took 0 of 1 images: it does not answer.",
+    )

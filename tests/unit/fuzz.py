@@ -157,11 +157,10 @@ def worker(pipe, data, seed, only):
                 pipe.send(("wrong", traceback.format_exc()))
 
 
-def run(data, *, cases, seed, jobs, first=0, only=None, budget_s=None):
+def run(data, *, cases, seed, jobs, first=0, only=None):
     """Run the cases in processes of their own, as a decoder may take its process with it; return counts and faults."""
     numbers = iter([only] if only is not None else range(first, first + cases))
     outcomes, faults = Counter(), []
-    deadline = None if budget_s is None else time.monotonic() + budget_s
     running = {}
 
     def start():
@@ -192,8 +191,7 @@ def run(data, *, cases, seed, jobs, first=0, only=None, budget_s=None):
                 faults.append((number, text))
             elif kind == "ok":
                 outcomes[text] += 1
-            late = deadline is not None and time.monotonic() > deadline
-            number = None if late else next(numbers, None)
+            number = next(numbers, None)
             done = done or number is None
             pipe.send(number)
             running[pipe][1:] = [number, time.monotonic()]

@@ -83,7 +83,7 @@ def _repeat(data, random):
 
 
 def _truncate(data, random):
-    return data[: int(random.integers(1, len(data)))]
+    return data[: int(random.integers(1, max(2, len(data))))]
 
 
 def _elements(data):

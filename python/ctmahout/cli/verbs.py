@@ -230,6 +230,27 @@ def convert(config: Config, as_json: bool, **paths: Path) -> None:
 
 
 @ctmahout.command()
+@click.argument("FOLDER", type=click.Path(path_type=Path))
+@click.argument("HOST")
+@click.argument("PORT", type=click.IntRange(1, 65535))
+@click.option("--called", default="ANY-SCP", show_default=True, metavar="TITLE", help="The archive's AE title.")
+@click.option("--calling", default="CTMAHOUT", show_default=True, metavar="TITLE", help="Our AE title.")
+@json_option
+def send(folder: Path, host: str, port: int, called: str, calling: str, as_json: bool) -> None:
+    """Send the DICOM files below FOLDER to an archive by C-STORE."""
+    from ..dicom import send as run
+
+    with progress_bar() as progress:
+        sent = run(folder, host, port, called=called, calling=calling, progress=progress)
+    if as_json:
+        print_json({"images": sent.images, "warnings": sent.warnings})
+        return
+    click.echo(f"{host}:{port} took {sent.images} images")
+    if sent.warnings:
+        click.echo(f"warning: {sent.warnings} of them with a warning", err=True)
+
+
+@ctmahout.command()
 @click.argument("OUT", type=click.Path(path_type=Path))
 @click.option(
     "--size",

@@ -7,12 +7,14 @@ from .derive import Derivation
 from .headers import SliceHeader, SourceSeries
 from .inventory import SeriesInfo, SeriesList, find_series
 from .read import read_series
+from .send import Sent, send
 from .synthetic import write_synthetic
 from .write import Written, write_series
 
 __all__ = [
     "Decoder",
     "Derivation",
+    "Sent",
     "SeriesInfo",
     "SeriesList",
     "SliceHeader",
@@ -23,6 +25,7 @@ __all__ = [
     "decoders",
     "find_series",
     "read_series",
+    "send",
     "write_series",
     "write_synthetic",
 ]
