@@ -103,6 +103,8 @@ bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure
 	$(SPARK4)/bin/python bench/pipeline.py
 	$(SPARK4)/bin/python bench/dicom.py
 	$(SPARK4)/bin/python bench/decomposition.py
+	$(SPARK4)/bin/python bench/quality.py
+	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real
 
 clean: ## Remove everything that was built
 	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) python/ctmahout/jars/*.jar

@@ -36,3 +36,10 @@ def dicom_tools() -> None:
     absent = [tool for tool in ("dciodvfy", "dcentvfy", "dcmdump", "gdcmconv") if not shutil.which(tool)]
     if absent:
         missing(f"not installed: {', '.join(absent)}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> None:
+    """A browser to look at reports with."""
+    if not shutil.which("chromium"):
+        missing("not installed: chromium")

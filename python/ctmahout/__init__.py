@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .pipeline import factorise as factorise
     from .pipeline import prepare as prepare
     from .pipeline import reconstruct as reconstruct
+    from .pipeline import refine as refine
     from .rank import choose_rank as choose_rank
     from .study import denoise_study as denoise_study
     from .volume import Geometry as Geometry
@@ -59,6 +60,7 @@ _HOME = {
     "prepare": "pipeline",
     "read_series": "dicom",
     "reconstruct": "pipeline",
+    "refine": "pipeline",
     "spark_builder": "engine",
     "write_series": "dicom",
 }

@@ -6,7 +6,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,12 +17,10 @@ from . import __version__
 from .config import Config
 from .errors import ConfigError
 from .exchange import Factors
+from .methods import Progress
 from .volume import Volume
 
 __all__ = ["RUN", "Denoised", "DenoisedSeries", "Progress", "Timer", "is_run", "run_manifest", "timestamp"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, what is done and what there is; a total of 0 means that it is not known."""
 
 RUN = "run.json"
 """The run manifest, beside the report."""
@@ -38,18 +36,19 @@ class DenoisedSeries:
         As asked for.
     path : Path
         Folder of the DICOM files.
-    rank : int
-        Components with a weight above 0.
-    energy : float
-        Share of the matrix's squared norm that was kept.
+    kept : str
+        What was kept of the source, for people.
+    facts : dict
+        The same for programs. Method patches: ``noise_removed``, the share of the noise's SD in soft tissue that is
+        gone, and ``share``, that of the full result in the blend. Method slices: ``rank``, ``energy``, ``weights``.
     clipped : int
         Voxels that did not fit the stored range.
     """
 
     strength: str
     path: Path
-    rank: int
-    energy: float
+    kept: str
+    facts: dict[str, Any] = field(repr=False)
     clipped: int
 
 
@@ -112,8 +111,8 @@ def run_manifest(
             {
                 "strength": s.strength,
                 "folder": s.path.name,
-                "rank": s.rank,
-                "energy": s.energy,
+                "kept": s.kept,
+                **s.facts,
                 "clipped_voxels": s.clipped,
             }
             for s in series

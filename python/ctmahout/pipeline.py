@@ -1,6 +1,6 @@
-"""The main job and its three steps: prepare, dssvd, reconstruct.
+"""The main job and its steps: prepare, dssvd, reconstruct; with refine and a second dssvd in between, if need be.
 
-`denoise` is the three steps in one process, through the same directories: so both give the same bytes.
+`denoise` is the steps in one process, through the same directories: so both give the same bytes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from . import __version__
 from .arrays import ArraySource, WrittenArray, write_array
 from .config import Config
 from .dicom import Derivation, Written, write_series
-from .engine import Request, connect
+from .engine import Door, Request, connect
 from .errors import ConfigError, InputError
-from .exchange import Factors, read_factors, read_manifest, write_matrix
-from .matrix import SlicesLayout
-from .noise import matrix_noise_sd
+from .exchange import Factors, Manifest, read_factors, read_manifest, write_matrix
+from .methods import Rebuilt, method_named, method_of
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, is_run, run_manifest, timestamp
-from .rank import Choice, Strength, choose_rank
+from .rank import Strength
 from .reading import read_volume
 from .report import report_numbers, write_report
 from .staging import refuse_overlap, staged
@@ -40,6 +39,7 @@ __all__ = [
     "factorise",
     "prepare",
     "reconstruct",
+    "refine",
 ]
 
 
@@ -75,18 +75,27 @@ def denoise(
     """
     config = _options(config, options)
     source, output = Path(source), Path(output)
-    strengths = _strengths(config)
+    method = method_named(config.method)
+    strengths = _strengths(config, method.strengths)
     refuse_overlap(output, source)
     timer = Timer(progress)
     with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
         work = Path(config.work) if config.work else partial / "work"
+        matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
             volume = read_volume(source, config, progress)
         with timer.phase("prepare"):
-            _prepare(volume, work / "matrix", config, progress)
-        with timer.phase("dssvd"):
-            factorise(work / "matrix", work / "factors", config, session=session)
-        result = _reconstruct(volume, work / "matrix", work / "factors", partial, config, strengths, timer)
+            made = method.prepare(volume, matrix, config, progress)
+        with _door(config, session) as door:
+            with timer.phase("dssvd"):
+                _factorise(matrix, factors, config, door)
+            if method.refines(made):
+                matrix, factors = work / "refined", work / "refined-factors"
+                with timer.phase("refine"):
+                    method.refine(volume, work / "matrix", work / "factors", matrix, config, progress)
+                with timer.phase("dssvd"):
+                    _factorise(matrix, factors, config, door)
+        result = _reconstruct(volume, matrix, factors, partial, config, strengths, timer)
         if not config.work:
             shutil.rmtree(work, ignore_errors=True)
     return result.moved(output)
@@ -103,7 +112,36 @@ def prepare(
     """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
     config = _options(config, options)
     refuse_overlap(Path(matrix), Path(source))
-    return _prepare(read_volume(source, config, progress), Path(matrix), config, progress)
+    volume = read_volume(source, config, progress)
+    return method_named(config.method).prepare(volume, Path(matrix), config, progress).to_dict()
+
+
+def refine(
+    source: str | Path,
+    matrix: str | Path,
+    factors: str | Path,
+    refined: str | Path,
+    config: Config | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write the matrix of the second pass, from the series, the matrix of the first and its factors.
+
+    Then `factorise` and `reconstruct` go on with that one. Method, effort and seed are the matrix's own. Returns the
+    manifest; parameters as for `reconstruct`.
+
+    Raises
+    ------
+    InputError
+        CTM_NOTHING_TO_REFINE: the matrix is that of the last pass. CTM_SERIES_MISMATCH.
+    """
+    config = _options(config, options)
+    for given in (source, matrix, factors):
+        refuse_overlap(Path(refined), Path(given))
+    volume = read_volume(source, config, progress)
+    made = _matrix_of(volume, Path(matrix))
+    return method_of(made).refine(volume, Path(matrix), Path(factors), Path(refined), config, progress).to_dict()
 
 
 def factorise(
@@ -122,27 +160,10 @@ def factorise(
     """
     config = _options(config, options)
     refuse_overlap(Path(factors), Path(matrix))
-    request = Request(
-        input=str(Path(matrix).absolute()),
-        output=str(Path(factors).absolute()),
-        algorithm=config.algorithm,
-        k=config.k,
-        p=config.p,
-        q=config.q,
-        seed=config.seed,
-        partitions=config.partitions,
-        overwrite=config.overwrite,
-    )
     # Refused here as well as by the door: before a JVM starts.
     read_manifest(Path(matrix), "matrix")
-    with connect(
-        config.engine,
-        session=session,
-        master=config.master,
-        jar=config.jar,
-        driver_memory=config.driver_memory,
-    ) as door:
-        return door.run(request)
+    with _door(config, session) as door:
+        return _factorise(Path(matrix), Path(factors), config, door)
 
 
 def reconstruct(
@@ -155,9 +176,10 @@ def reconstruct(
     progress: Progress | None = None,
     **options: Any,
 ) -> Denoised:
-    """Write the denoised series from the series, its matrix directory and the factors: step three.
+    """Write the denoised series from the series, its matrix directory and the factors: the last step.
 
-    Parameters are those of `denoise`; algorithm, k, p, q and the seed are the factors' own.
+    Parameters are those of `denoise`; method, effort, algorithm, k, p, q and the seed are the matrix's and the
+    factors' own.
 
     Raises
     ------
@@ -166,7 +188,7 @@ def reconstruct(
     """
     config = _options(config, options)
     source, output = Path(source), Path(output)
-    strengths = _strengths(config)
+    strengths = _strengths(config, method_of(read_manifest(Path(matrix), "matrix")).strengths)
     refuse_overlap(output, source)
     timer = Timer(progress)
     with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
@@ -261,28 +283,38 @@ def dssvd(
 # ------------------------------------------------------------------------------------------------- the steps' bodies
 
 
-def _prepare(volume: Volume, matrix: Path, config: Config, progress: Progress | None) -> dict[str, Any]:
-    layout = SlicesLayout.of(volume)
-    about = layout.to_dict() | {
-        "series_sha256": volume.fingerprint(),
-        "noise_sd_hu": matrix_noise_sd(volume.hu, volume.padding),
-    }
+def _door(config: Config, session: object) -> Door:
+    return connect(
+        config.engine,
+        session=session,
+        master=config.master,
+        jar=config.jar,
+        driver_memory=config.driver_memory,
+    )
 
-    def blocks() -> Iterator[Any]:
-        for rows, block in layout.blocks(volume):
-            yield rows, block
-            if progress:
-                progress("prepare", int(rows[-1]) + 1, layout.rows)
 
-    return write_matrix(
-        matrix,
-        [blocks()],
-        dtype="float32",
-        units="HU",
-        centring="columns",
-        layout=about,
-        overwrite=config.overwrite,
-    ).to_dict()
+def _factorise(matrix: Path, factors: Path, config: Config, door: Door) -> dict[str, Any]:
+    return door.run(
+        Request(
+            input=str(matrix.absolute()),
+            output=str(factors.absolute()),
+            algorithm=config.algorithm,
+            k=config.k,
+            p=config.p,
+            q=config.q,
+            seed=config.seed,
+            partitions=config.partitions,
+            overwrite=config.overwrite,
+        )
+    )
+
+
+def _matrix_of(volume: Volume, matrix: Path) -> Manifest:
+    """Return the manifest of a matrix that was prepared from this volume."""
+    made = read_manifest(matrix, "matrix")
+    if made.layout.get("series_sha256") != volume.fingerprint():
+        raise InputError("CTM_SERIES_MISMATCH", path="What was given")
+    return made
 
 
 def _reconstruct(
@@ -291,35 +323,26 @@ def _reconstruct(
     factors: Path,
     output: Path,
     config: Config,
-    strengths: list[tuple[str, Strength]],
+    strengths: Sequence[Strength],
     timer: Timer,
 ) -> Denoised:
-    made = read_manifest(matrix, "matrix")
-    if made.layout.get("series_sha256") != volume.fingerprint():
-        raise InputError("CTM_SERIES_MISMATCH", path="What was given")
+    made = _matrix_of(volume, matrix)
+    method = method_of(made)
     found = read_factors(factors)
-    layout = SlicesLayout.of(volume)
     when = timestamp(config)
     after: dict[str, Volume] = {}
-    choices: dict[str, Choice] = {}
-    series = []
+    series: list[DenoisedSeries] = []
     warnings = [*volume.warnings, *found.warnings]
-    for text, strength in strengths:
+    rebuilding = method.rebuild(volume, matrix, factors, strengths, config, timer.progress)
+    for strength in strengths:
         with timer.phase("reconstruct"):
-            choice = choose_rank(
-                found.s,
-                strength,
-                rows=found.rows,
-                columns=found.columns,
-                squared_norm=found.squared_norm,
-                noise_sd=float(made.layout["noise_sd_hu"]),
-            )
-            after[text] = layout.reconstruct(volume, found.v, choice.weights, centred=found.centred)
-            choices[text] = choice
+            rebuilt = next(rebuilding)
+        folder = output / strength.label
         with timer.phase("write"):
-            written = _write(after[text], output / strength.label, text, choice, found, config, when, timer.progress)
-        series.append(DenoisedSeries(text, output / strength.label, choice.rank, choice.energy, written.clipped))
-        warnings += [f"{text}: {w}" for w in (*choice.warnings, *written.warnings)]
+            written = _write(rebuilt, folder, made, found, config, when, timer.progress)
+        after[strength.text] = rebuilt.volume
+        series.append(DenoisedSeries(strength.text, folder, rebuilt.kept, rebuilt.facts, written.clipped))
+        warnings += [f"{strength.text}: {w}" for w in (*rebuilt.warnings, *written.warnings)]
     with timer.phase("report"):
         numbers = report_numbers(volume, after)
         run = run_manifest(
@@ -341,9 +364,7 @@ def _reconstruct(
                 after=after,
                 run=run,
                 numbers=numbers,
-                s=found.s,
-                weights={text: choice.weights for text, choice in choices.items()},
-                noise_sd_hu=float(made.layout["noise_sd_hu"]),
+                **method.shown(matrix, factors, {s.strength: s.facts for s in series}),
                 warnings=warnings,
             )
     (output / RUN).write_text(json.dumps(run, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -351,17 +372,16 @@ def _reconstruct(
 
 
 def _write(
-    volume: Volume,
+    rebuilt: Rebuilt,
     output: Path,
-    text: str,
-    choice: Choice,
+    made: Manifest,
     found: Factors,
     config: Config,
     when: datetime,
     progress: Progress | None,
 ) -> Written | WrittenArray:
-    if isinstance(volume.source, ArraySource):
-        return write_array(volume, output / volume.source.path.name)
+    if isinstance(rebuilt.volume.source, ArraySource):
+        return write_array(rebuilt.volume, output / rebuilt.volume.source.path.name)
     request = found.manifest.request
     writer = found.manifest.writer
     # Only what the numbers depend on: it goes into the identifiers.
@@ -372,15 +392,16 @@ def _write(
         if "mahout" in writer
         else f"numpy reference of {found.algorithm}"
     )
+    how = " ".join([made.layout["method"], *([made.layout["effort"]] if "effort" in made.layout else [])])
     derivation = Derivation(
-        description=f"Denoised by ctmahout {__version__}: method {config.method}, strength {text} "
-        f"({choice.rank} of {found.rank} components kept); {maths}, {parameters}.",
+        description=f"Denoised by ctmahout {__version__}: method {how}, strength {rebuilt.strength.text} "
+        f"({rebuilt.kept}); {maths}, {parameters}.",
         # Of the engines only the family counts: every door to Mahout gives the same answer.
         key=json.dumps(
             [
                 __version__,
-                config.method,
-                text,
+                how,
+                rebuilt.strength.text,
                 found.algorithm,
                 parameters,
                 "mahout" if "mahout" in writer else "numpy",
@@ -394,7 +415,7 @@ def _write(
         deidentified=config.deidentify,
     )
     return write_series(
-        volume,
+        rebuilt.volume,
         output,
         derivation=derivation,
         compression=config.compression,
@@ -413,11 +434,19 @@ def _options(config: Config | None, options: Mapping[str, Any]) -> Config:
     return config if config is not None else Config.of(options)
 
 
-def _strengths(config: Config) -> list[tuple[str, Strength]]:
+def _strengths(config: Config, known: Sequence[str]) -> list[Strength]:
     """Parse all strengths before any work; two of one label would share a folder."""
-    parsed = [(text.strip(), Strength.parse(text)) for text in config.strength]
-    labels = [strength.label for _, strength in parsed]
-    if len(set(labels)) != len(labels):
+    strengths = [Strength.parse(text) for text in config.strength]
+    for strength in strengths:
+        if strength.kind not in known:
+            raise ConfigError(
+                "CTM_CONFIG_VALUE",
+                source="options",
+                key="strength",
+                value=repr(strength.text),
+                expected="one of this method's strengths, " + ", ".join(known),
+            )
+    if len({strength.label for strength in strengths}) != len(strengths):
         raise ConfigError(
             "CTM_CONFIG_VALUE",
             source="options",
@@ -425,4 +454,4 @@ def _strengths(config: Config) -> list[tuple[str, Strength]]:
             value=", ".join(config.strength),
             expected="strengths that differ",
         )
-    return parsed
+    return strengths

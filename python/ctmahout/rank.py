@@ -12,7 +12,8 @@ from .errors import ConfigError
 
 __all__ = ["Choice", "Strength", "choose_rank"]
 
-_FORMS = "auto, rank:N, energy:SHARE (0 to 1) or drop:PERCENT% (0 to 100)"
+_RANKS = "auto, rank, energy or drop"
+_FORMS = "auto, remove:PERCENT% (0 to 100), rank:N, energy:SHARE (0 to 1) or drop:PERCENT% (0 to 100)"
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,20 @@ class Strength:
     Attributes
     ----------
     kind : str
-        "auto", "rank", "energy" or "drop".
+        "auto", "remove", "rank", "energy" or "drop".
     value : float
-        N, the share of the energy, or the share dropped; 0 for auto.
+        The share of the noise to remove, N, the share of the energy, or the share dropped; 0 for auto.
+    text : str
+        What the user wrote, without spaces around it.
     """
 
     kind: str
     value: float = 0.0
+    text: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Strength:
-        """Read ``auto``, ``rank:20``, ``energy:0.99`` or ``drop:10%``.
+        """Read ``auto``, ``remove:50%``, ``rank:20``, ``energy:0.99`` or ``drop:10%``.
 
         Raises
         ------
@@ -41,15 +45,17 @@ class Strength:
         """
         text = text.strip()
         if text == "auto":
-            return cls("auto")
+            return cls("auto", 0.0, text)
         if match := re.fullmatch(r"rank:(\d+)", text):
             if int(match[1]) >= 1:
-                return cls("rank", int(match[1]))
+                return cls("rank", int(match[1]), text)
         elif match := re.fullmatch(r"energy:(\d*\.?\d+)", text):
             if 0.0 < float(match[1]) <= 1.0:
-                return cls("energy", float(match[1]))
+                return cls("energy", float(match[1]), text)
         elif (match := re.fullmatch(r"drop:(\d*\.?\d+)%", text)) and 0.0 <= float(match[1]) < 100.0:
-            return cls("drop", float(match[1]) / 100.0)
+            return cls("drop", float(match[1]) / 100.0, text)
+        elif (match := re.fullmatch(r"remove:(\d*\.?\d+)%", text)) and 0.0 <= float(match[1]) <= 100.0:
+            return cls("remove", float(match[1]) / 100.0, text)
         raise ConfigError("CTM_CONFIG_VALUE", source="options", key="strength", value=repr(text), expected=_FORMS)
 
     @property
@@ -57,7 +63,7 @@ class Strength:
         """A name for files and captions: ``auto``, ``rank-20``, ``energy-0.99``, ``drop-10``."""
         if self.kind == "auto":
             return "auto"
-        return f"{self.kind}-{self.value * 100 if self.kind == 'drop' else self.value:g}"
+        return f"{self.kind}-{self.value * 100 if self.kind in ('drop', 'remove') else self.value:g}"
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,14 @@ def choose_rank(
         CTM_CONFIG_VALUE: a strength of no known form, or rank:N above the components computed and the columns.
     """
     strength = Strength.parse(strength) if isinstance(strength, str) else strength
+    if strength.kind == "remove":
+        raise ConfigError(
+            "CTM_CONFIG_VALUE",
+            source="options",
+            key="strength",
+            value=repr(strength.text),
+            expected=_RANKS,
+        )
     k = s.size
     warnings: tuple[str, ...] = ()
     if strength.kind == "auto":

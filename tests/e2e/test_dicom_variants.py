@@ -179,11 +179,11 @@ def test_a_server_that_does_not_take_it(ct_data, tmp_path):
     with storage(tmp_path / "pacs") as port:  # which takes no JPEG 2000
         code, message = failed(tmp_path / "out", port)
         assert code == "CTM_SEND_FAILED"
-        assert "0 of 12 images: it refuses what is offered" in message
+        assert "0 of 12 images: it does not answer, or refuses" in message
         assert failed(tmp_path / "gone", port)[0] == "CTM_INPUT_NOT_FOUND"
         assert failed(tmp_path / "pacs", port)[0] == "CTM_INPUT_NO_CT"
         assert failed(files[0], port, called="x" * 17)[0] == "CTM_CONFIG_VALUE"
     assert failed(files[0], port) == (
         "CTM_SEND_FAILED",
-        f"127.0.0.1:{port} took 0 of 1 images: it does not answer.",
+        f"127.0.0.1:{port} took 0 of 1 images: it does not answer, or refuses what it is offered.",
     )

@@ -1,10 +1,13 @@
+import json
 import warnings
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ctmahout import Geometry, Volume
 from ctmahout.noise import matrix_noise_sd, noise_sd, noise_sd_by_tissue
+from ctmahout.phantom import make_phantom
 from ctmahout.quality import compare, tissues
 
 
@@ -43,6 +46,8 @@ def test_equal_volumes_are_equal_in_every_score():
     assert scores.ssim_soft == pytest.approx(1.0)
     assert set(scores.rmse_hu.values()) == {0.0}
     assert scores.largest_difference_hu == 0.0
+    assert scores.nps_distance is None
+    json.dumps(scores.as_dict(), allow_nan=False)
 
 
 def test_known_noise_gives_its_known_psnr_and_rmse():
@@ -105,6 +110,34 @@ def test_tissues_lie_in_the_body_and_a_volume_without_body_is_all_body():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="shapes differ"):
         compare(volume(body(z=4)), volume(body(z=5)))
+
+
+def test_sharpness_and_the_grain_of_noise_are_told_apart():
+    """A blur takes from edges and makes noise coarser, less noise does neither, nor does a shift."""
+    made = make_phantom(size=160, slices=6, extent_mm=18.0, dose=0.2, seed=2)
+    scores = {
+        "noise": compare(made.noisy, made.clean),
+        "same": compare(made.noisy, made.noisy),
+        "shift": compare(made.noisy.with_hu(made.noisy.hu + 9), made.noisy),
+        "half": compare(made.noisy.with_hu(0.5 * (made.noisy.hu + made.clean.hu)), made.noisy),
+        "blur": compare(made.noisy.with_hu(ndimage.gaussian_filter(made.noisy.hu, (0, 1, 1))), made.noisy),
+    }
+    assert scores["noise"].edge_sharpness["strong"] == pytest.approx(1, abs=0.03)
+    assert scores["noise"].edge_sharpness["weak"] == pytest.approx(1, abs=0.1)
+    assert scores["blur"].edge_sharpness["strong"] < 0.75
+    for name in ("same", "shift"):
+        assert scores[name].edge_sharpness["strong"] == pytest.approx(1, abs=1e-4)
+        assert scores[name].nps_distance == pytest.approx(0, abs=1e-4)
+    assert 2 * scores["half"].nps_distance < scores["blur"].nps_distance
+
+
+def test_the_body_can_be_found_in_a_drawing():
+    """A drawing that has no right half leaves the scores of the right half out."""
+    clean = volume(body())
+    noisy = clean.with_hu(np.where(np.arange(96) < 48, clean.hu, clean.hu + 50))
+    half = np.where(np.arange(96) < 46, clean.hu, -1000).astype(np.float32)
+    assert compare(noisy, clean).largest_difference_hu == 50
+    assert compare(noisy, clean, outline=half).largest_difference_hu == 0
 
 
 @pytest.mark.parametrize("sd", [5.0, 30.0, 120.0])

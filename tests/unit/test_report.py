@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ctmahout import Geometry, Volume
-from ctmahout.report import report_numbers, write_report
+from ctmahout.phantom import make_phantom
+from ctmahout.report import GroupSpectrum, report_numbers, write_report
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -50,8 +52,8 @@ def scan(z=4, rows=64, columns=80, seed=0):
     return np.repeat(image[None], z, axis=0) + np.random.default_rng(seed).normal(0, 20, (z, rows, columns))
 
 
-def report(path, before, strengths=("auto",)):
-    after = {name: before.with_hu(before.hu * 0.5) for name in strengths}
+def report(path, before, strengths=("auto",), change=lambda hu: hu * np.float32(0.5), groups=()):
+    after = {name: before.with_hu(change(before.hu)) for name in strengths}
     numbers = report_numbers(before, after)
     json.dumps(numbers, allow_nan=False)
     s = np.linspace(9, 1, len(before.hu))
@@ -63,15 +65,14 @@ def report(path, before, strengths=("auto",)):
         "phases_s": {"read": 1.0},
         "factors": {"writer": {"name": "ctmahout"}, "algorithm": "dspca"},
     }
+    slices = {"s": s, "weights": {name: np.ones_like(s) for name in strengths}, "noise_sd_hu": 20.0}
     write_report(
         path,
         before=before,
         after=after,
         run=run,
         numbers=numbers,
-        s=s,
-        weights={name: np.ones_like(s) for name in strengths},
-        noise_sd_hu=20.0,
+        **({"groups": groups} if groups else slices),
         warnings=["<b>mind</b> this"],
     )
     return path.read_text(encoding="utf-8"), numbers
@@ -79,9 +80,10 @@ def report(path, before, strengths=("auto",)):
 
 @pytest.mark.parametrize("strengths", [("auto",), ("auto", "rank:2", "drop:10%")])
 def test_it_is_whole_works_offline_and_shows_every_picture(tmp_path, strengths):
-    text, _ = report(tmp_path / "r.html", volume(scan()), strengths)
+    text, _ = report(tmp_path / "r.html", volume(scan(z=8)), strengths)
     found = Checker(text)
-    assert len(found.images) == 1 + 3 * len(strengths)
+    # Three levels in three windows, before, after and residual; and two plots.
+    assert len(found.images) == 27 * len(strengths) + 2
     assert all(image["alt"] for image in found.images)
     assert all(link.startswith("data:image/") for link in found.links)
     assert not re.search(r"https?://", text)
@@ -127,9 +129,93 @@ def test_numbers_tell_noise_from_anatomy():
     before = volume(truth + noise)
     numbers = report_numbers(before, {"noise": volume(truth), "anatomy": volume(noise), "nothing": before})
     after = numbers["after"]
-    assert after["noise"]["noise_taken"]["soft"] == pytest.approx(1, abs=0.05)
-    assert after["nothing"]["noise_taken"]["soft"] == 0
-    assert after["nothing"]["residual_sd_hu"] == 0
+    assert numbers["before"]["noise_sd_hu"]["soft"] == pytest.approx(15, rel=0.05)
+    assert after["noise"]["noise_taken"] == pytest.approx(1, abs=0.05)
+    assert after["noise"]["residual_sd_hu"]["soft"] == pytest.approx(15, rel=0.05)
+    assert after["nothing"]["noise_taken"] == 0
+    assert after["nothing"]["residual_sd_hu"]["soft"] == 0
     assert after["noise"]["mean_shift_hu"]["soft"] == pytest.approx(0, abs=1)
     shifted = report_numbers(before, {"x": before.with_hu(before.hu + 5)})["after"]["x"]
     assert shifted["mean_shift_hu"]["soft"] == pytest.approx(5)
+
+
+def chest(dose=0.1):
+    return make_phantom(size=160, slices=8, extent_mm=24.0, dose=dose, seed=5)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return chest()
+
+
+def blurred(volume, sd):
+    return volume.with_hu(ndimage.gaussian_filter(volume.hu, (0, sd, sd)))
+
+
+def test_a_residual_of_pure_noise_has_no_likeness_to_edges_and_that_of_a_blur_has(made):
+    part = made.noisy.with_hu(made.clean.hu + 0.3 * (made.noisy.hu - made.clean.hu))
+    after = {
+        "perfect": made.clean,
+        "part": part,
+        "slight blur": blurred(made.clean, 0.45),
+        "blur": blurred(made.noisy, 1.0),
+    }
+    likeness = {n: a["anatomy_in_residual"] for n, a in report_numbers(made.noisy, after)["after"].items()}
+    assert abs(likeness["perfect"]) < 0.01
+    assert abs(likeness["part"]) < 0.01
+    assert 0.03 < likeness["slight blur"] < likeness["blur"]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_edges_are_as_sharp_after_noise_is_gone_and_softer_after_a_blur(made, known):
+    after = {"perfect": made.clean, "blur": blurred(made.noisy, 1.0)}
+    reference = made.clean if known else None
+    numbers = report_numbers(made.noisy, after, reference=reference)
+    found = numbers["after"]
+    assert found["perfect"]["edge_sharpness"]["strong"] == pytest.approx(1, abs=0.03)
+    assert found["blur"]["edge_sharpness"]["strong"] < 0.75
+    widths = found["perfect"]["edge_width_mm"]
+    assert widths["before"]["strong"] == pytest.approx(widths["after"]["strong"], rel=0.03)
+    assert ("reference" in widths) == known
+    assert ("reference" in numbers) == known
+    assert not known or numbers["reference"] == {key: numbers["after"]["perfect"][key] for key in numbers["reference"]}
+    assert (widths["after"]["weak"] is not None) == known
+
+
+def test_a_mean_beyond_the_limit_is_marked_and_one_within_is_not(tmp_path, made):
+    for shift, marks in ((0.3, 0), (0.7, 3), (-0.7, 3)):
+        path = tmp_path / f"{shift}.html"
+        text, _ = report(path, made.noisy, change=lambda hu, shift=shift: hu + np.float32(shift))
+        assert text.count("beyond</span>") == marks, shift
+        assert f"{shift:+.2f}" in text
+
+
+def test_numbers_are_those_of_the_whole_volume_on_a_long_series():
+    """More slices than are looked at: noise and edges of a sample are those of all."""
+    long = volume(np.tile(scan(z=8), (16, 1, 1)))
+    short = volume(scan(z=8))
+    before = [report_numbers(v, {"x": v})["before"]["noise_sd_hu"]["soft"] for v in (long, short)]
+    assert before[0] == pytest.approx(before[1], rel=0.02)
+
+
+def groups(count, d=75):
+    return [GroupSpectrum(100 + n, np.linspace(50, 0.9, d), n % d, 0.2) for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 60, 1000])
+def test_groups_take_the_place_of_singular_values(tmp_path, count):
+    before = volume(scan(z=8))
+    text, _ = report(tmp_path / "r.html", before, groups=groups(count))
+    found = Checker(text)
+    assert len(found.images) == 27 + 2
+    assert f"patches in {count:,} groups of 100 to {99 + count:,}" in text
+    assert "Of 75 components a group keeps" in text
+    assert "dashed line" not in text
+
+
+def test_groups_that_keep_nothing_and_one_without_patches(tmp_path):
+    nothing = [GroupSpectrum(n, np.ones(75), 0, 0.0) for n in (0, 500)]
+    text, _ = report(tmp_path / "r.html", volume(scan(z=8)), groups=nothing)
+    Checker(text)
+    assert "500 patches in 2 groups of 0 to 500" in text
+    assert not re.search(r"\bnan\b", re.sub(r'src="[^"]*"', "", text), re.IGNORECASE)

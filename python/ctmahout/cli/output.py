@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..errors import CtmahoutError
@@ -45,6 +45,7 @@ _PHASES: Mapping[str, str] = {
     "read": "Reading the series",
     "prepare": "Writing the matrix",
     "dssvd": "Decomposing",
+    "refine": "First pass",
     "reconstruct": "Rebuilding the volume",
     "write": "Writing the series",
     "report": "Writing the report",
@@ -60,7 +61,13 @@ def progress_bar() -> Iterator[Any]:
     if not console.is_terminal:
         yield None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -41,7 +41,7 @@ def ctmahout() -> None:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured("method", *_WRITE, *_DECOMPOSE, *_READ, "all_series", "work", "overwrite")
+@configured("method", "effort", *_WRITE, *_DECOMPOSE, *_READ, "all_series", "work", "overwrite")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Path) -> None:
     """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
@@ -61,7 +61,7 @@ def denoise(config: Config, as_json: bool, **paths: Path) -> None:
 @ctmahout.command()
 @path("IN")
 @path("MATRIX")
-@configured("method", *_READ, "overwrite")
+@configured("method", "effort", "seed", *_READ, "overwrite")
 @json_option
 def prepare(config: Config, as_json: bool, **paths: Path) -> None:
     """Step one: write the matrix of the CT series in folder IN to the directory MATRIX."""
@@ -72,8 +72,35 @@ def prepare(config: Config, as_json: bool, **paths: Path) -> None:
     if as_json:
         print_json(manifest)
         return
-    for group in manifest["groups"]:
-        click.echo(f"{paths['matrix']}: {group['rows']} x {group['columns']} {manifest['dtype']}")
+    _show_matrix(paths["matrix"], manifest)
+
+
+@ctmahout.command()
+@path("IN")
+@path("MATRIX")
+@path("FACTORS")
+@path("REFINED")
+@configured(*_READ, "overwrite")
+@json_option
+def refine(config: Config, as_json: bool, **paths: Path) -> None:
+    """Between dssvd and reconstruct, for method patches: write the matrix of the second pass to REFINED."""
+    from ..pipeline import refine as run
+
+    with progress_bar() as progress:
+        manifest = run(paths["in"], paths["matrix"], paths["factors"], paths["refined"], config, progress=progress)
+    if as_json:
+        print_json(manifest)
+        return
+    _show_matrix(paths["refined"], manifest)
+
+
+def _show_matrix(path: Path, manifest: dict[str, Any]) -> None:
+    groups = manifest["groups"]
+    if len(groups) == 1:
+        click.echo(f"{path}: {groups[0]['rows']} x {groups[0]['columns']} {manifest['dtype']}")
+        return
+    rows = sum(group["rows"] for group in groups)
+    click.echo(f"{path}: {len(groups)} matrices, {rows} x {groups[0]['columns']} in all, {manifest['dtype']}")
 
 
 @ctmahout.command()
@@ -91,11 +118,16 @@ def dssvd(config: Config, as_json: bool, matrix: Path, factors: Path) -> None:
         return
     algorithm = manifest["request"].get("algorithm", "dssvd")
     centred = " less the column means" if manifest.get("centring") == "columns" else ""
-    for group in manifest["groups"]:
+    groups = manifest["groups"]
+    if len(groups) == 1:
+        (group,) = groups
         click.echo(
             f"{factors}: {group['rank']} components of {group['rows']} x {group['columns']}{centred} by {algorithm}, "
             f"relative residual {group['residual']:.3g}, |V'V - I| {group['orthogonality_v']:.1g}"
         )
+    else:
+        worst = max(group["orthogonality_v"] for group in groups)
+        click.echo(f"{factors}: {len(groups)} matrices{centred} by {algorithm}, |V'V - I| {worst:.1g} at most")
     for warning in manifest.get("warnings", ()):
         click.echo(f"warning: {warning}", err=True)
 
@@ -105,10 +137,10 @@ def dssvd(config: Config, as_json: bool, matrix: Path, factors: Path) -> None:
 @path("MATRIX")
 @path("FACTORS")
 @path("OUT")
-@configured("method", *_WRITE, *_READ, "overwrite")
+@configured(*_WRITE, *_READ, "overwrite")
 @json_option
 def reconstruct(config: Config, as_json: bool, **paths: Path) -> None:
-    """Step three: write the denoised series to OUT, from the series IN, its MATRIX and the FACTORS."""
+    """The last step: write the denoised series to OUT, from the series IN, its MATRIX and the FACTORS."""
     from ..pipeline import reconstruct as run
 
     with progress_bar() as progress:
@@ -141,7 +173,7 @@ def _show(result: Any, as_json: bool) -> None:
         print_json({"path": result.path, "report": result.report, "run": result.run})
         return
     for series in result.series:
-        click.echo(f"series  {series.path}  ({series.strength}: rank {series.rank}, {series.energy:.4f} of the energy)")
+        click.echo(f"series  {series.path}  ({series.strength}: {series.kept})")
     if result.report:
         click.echo(f"report  {result.report}")
     for warning in result.run["warnings"]:
@@ -206,7 +238,7 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{name} ")
         else:
-            rows.append((prefix + name.replace("_", " "), "" if value is None else f"{value:.4f}"))
+            rows.append(((prefix + name).replace("_", " "), "" if value is None else f"{value:.4f}"))
     return rows
 
 

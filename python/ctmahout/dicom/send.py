@@ -87,8 +87,8 @@ def send(
     where = f"{host}:{port}"
     association = entity.associate(host, port, ae_title=called)
     if not association.is_established:
-        refused = association.is_rejected or association.is_aborted
-        problem = "it refuses what is offered" if refused else "it does not answer"
+        # pynetdicom does not tell the two apart.
+        problem = "it does not answer, or refuses what it is offered"
         raise OutputError("CTM_SEND_FAILED", where=where, problem=problem, taken=0, count=len(files))
     try:
         return _store(association, files, where, tick_of(progress, "send"))

@@ -6,8 +6,9 @@ contract in its order, and the checksum of its group.
 
 from __future__ import annotations
 
+from .arrays import read_arrays
 from .checksum import checksum
-from .factors import Factors, Svd, read_factors, write_factors
+from .factors import Factors, Svd, read_all_factors, read_factors, write_factors
 from .manifest import Group, Manifest, is_exchange, read_manifest
 from .matrices import read_matrix, write_matrix
 
@@ -18,6 +19,8 @@ __all__ = [
     "Svd",
     "checksum",
     "is_exchange",
+    "read_all_factors",
+    "read_arrays",
     "read_factors",
     "read_manifest",
     "read_matrix",

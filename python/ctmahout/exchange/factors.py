@@ -16,7 +16,7 @@ from ..staging import staged
 from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
 from .parquet import Expected, PartWriter, read_parts
 
-__all__ = ["Factors", "Svd", "read_factors", "write_factors"]
+__all__ = ["Factors", "Svd", "read_all_factors", "read_factors", "write_factors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,32 +158,45 @@ def read_factors(path: str | Path, group: int = 0) -> Factors:
     InputError, ExchangeError
         The checks of contract/v1, in its order.
     """
-    path = Path(path)
+    return _read(Path(path), [group])[0]
+
+
+def read_all_factors(path: str | Path) -> list[Factors]:
+    """Read the factors of all matrices of a directory, in the order of their numbers; errors as of `read_factors`."""
+    return _read(Path(path), None)
+
+
+def _read(path: Path, numbers: list[int] | None) -> list[Factors]:
     manifest = read_manifest(path, "factors")
-    (g,) = pick(path, manifest, [group])
-    rows = {"s": 1, "v": g.columns, "u": g.rows}
+    groups = pick(path, manifest, [g.group for g in manifest.groups] if numbers is None else numbers)
     parts = {
         name: read_parts(
             path,
             path / name,
-            group,
-            Expected(rows[name], g.rank, g.checksums[name]),
+            {
+                g.group: Expected({"s": 1, "v": g.columns, "u": g.rows}[name], g.rank, g.checksums[name])
+                for g in groups
+                if name in g.checksums
+            },
             manifest.dtype if name == "u" else "float64",
         )
         for name in ("s", "v", "u")
-        if name in g.checksums
+        if any(name in g.checksums for g in groups)
     }
-    return Factors(
-        group=group,
-        s=parts["s"][0],
-        v=parts["v"],
-        u=parts.get("u"),
-        rows=g.rows,
-        columns=g.columns,
-        squared_norm=g.squared_norm or 0.0,
-        warnings=manifest.warnings,
-        manifest=manifest,
-    )
+    return [
+        Factors(
+            group=g.group,
+            s=parts["s"][g.group][0],
+            v=parts["v"][g.group],
+            u=parts["u"].get(g.group) if "u" in parts else None,
+            rows=g.rows,
+            columns=g.columns,
+            squared_norm=g.squared_norm or 0.0,
+            warnings=manifest.warnings,
+            manifest=manifest,
+        )
+        for g in groups
+    ]
 
 
 def _writer(folder: Path, dtype: str, path: Path) -> PartWriter:

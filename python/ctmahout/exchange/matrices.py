@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import __version__
 from ..errors import ExchangeError
 from ..staging import staged
+from .arrays import write_arrays
 from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
 from .parquet import Expected, PartWriter, read_parts
 
@@ -29,6 +30,7 @@ def write_matrix(
     units: str,
     centring: str,
     layout: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
     """Write a matrix directory; it appears whole or not at all.
@@ -49,6 +51,8 @@ def write_matrix(
         "none", or "columns" if the mean of each column was taken off.
     layout : mapping
         What inverts the matrix into a volume: JSON values.
+    arrays : mapping of str to ndarray, optional
+        What does so, too, but is too much for JSON: see `write_arrays`.
     overwrite : bool
         Replace an exchange directory that is there; nothing else is ever replaced.
 
@@ -97,7 +101,7 @@ def write_matrix(
                 "units": units,
                 "centring": centring,
                 "groups": entries,
-                "layout": dict(layout),
+                "layout": dict(layout) | ({"arrays": write_arrays(partial, path, arrays)} if arrays else {}),
                 "writer": {"name": "ctmahout", "version": __version__},
             },
         )
@@ -119,7 +123,7 @@ def read_matrix(path: str | Path, group: int = 0) -> NDArray[Any]:
     path = Path(path)
     manifest = read_manifest(path, "matrix")
     (g,) = pick(path, manifest, [group])
-    return read_parts(path, path, group, Expected(g.rows, g.columns, g.checksum or ""), manifest.dtype)
+    return read_parts(path, path, {group: Expected(g.rows, g.columns, g.checksum or "")}, manifest.dtype)[group]
 
 
 def _chunks(matrix: ArrayLike | Iterable[Chunk]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,45 +218,55 @@ class _Collected:
     sum: int = 0
 
 
-def read_parts(path: Path, folder: Path, group: int, expected: Expected, dtype: str) -> NDArray[Any]:
-    """Read one group of a folder and check it as contract/v1 says, steps 2 and 3.
+def read_parts(path: Path, folder: Path, expected: Mapping[int, Expected], dtype: str) -> dict[int, NDArray[Any]]:
+    """Read groups of a folder, all in one go, and check them as contract/v1 says, steps 2 and 3.
 
     Parameters
     ----------
     path, folder : Path
         The exchange directory, for errors, and the folder of the files.
-    group : int
-    expected : Expected
+    expected : mapping of int to Expected
+        The groups wanted, by number.
     dtype : str
 
     Returns
     -------
-    ndarray of shape (rows, columns)
+    dict of int to ndarray of shape (rows, columns)
     """
     files = _checked_footers(folder, dtype)
     held = sum(files.values())
-    collected = _Collected()
+    collected = {group: _Collected() for group in expected}
     failures: list[_Failure] = []
     for file, count in files.items():
-        for groups, rows, lengths, flat in _row_groups(file, count, group):
-            mine = groups == group
-            if not mine.all():
-                rows, lengths, flat = rows[mine], lengths[mine], flat[np.repeat(mine, lengths)]
-            if rows.size and (failure := _collect(collected, expected, held, rows, lengths, flat)):
-                failures.append(failure)
+        for groups, rows, lengths, flat in _row_groups(file, count, expected):
+            for group in np.unique(groups).tolist():
+                if group not in expected:
+                    continue
+                mine = groups == group
+                own = (
+                    (rows, lengths, flat) if mine.all() else (rows[mine], lengths[mine], flat[np.repeat(mine, lengths)])
+                )
+                if failure := _collect(collected[group], group, expected[group], held, *own):
+                    failures.append(failure)
     if failures:
-        first = min(failures, key=lambda f: f.row)
-        raise ExchangeError(first.code, path=path, group=group, row=first.row, **first.fields)
-    check_rows(path, group, np.concatenate([*collected.rows, np.empty(0, np.int64)]), expected.rows)
-    found = hex_digits(collected.sum)
-    if found != expected.checksum:
-        raise ExchangeError("CTM_EXCHANGE_CHECKSUM", path=path, group=group, given=found, expected=expected.checksum)
-    assert collected.values is not None
-    return collected.values
+        first = min(failures, key=lambda f: (f.group, f.row))
+        raise ExchangeError(first.code, path=path, group=first.group, row=first.row, **first.fields)
+    return {group: _complete(path, group, collected[group], expected[group]) for group in expected}
+
+
+def _complete(path: Path, group: int, found: _Collected, expected: Expected) -> NDArray[Any]:
+    """Return the values of a group once all its rows are there and have the right checksum."""
+    check_rows(path, group, np.concatenate([*found.rows, np.empty(0, np.int64)]), expected.rows)
+    digits = hex_digits(found.sum)
+    if digits != expected.checksum:
+        raise ExchangeError("CTM_EXCHANGE_CHECKSUM", path=path, group=group, given=digits, expected=expected.checksum)
+    assert found.values is not None
+    return found.values
 
 
 @dataclass(frozen=True)
 class _Failure:
+    group: int
     row: int
     code: str
     fields: dict[str, Any]
@@ -264,6 +274,7 @@ class _Failure:
 
 def _collect(
     into: _Collected,
+    group: int,
     expected: Expected,
     held: int,
     rows: NDArray[np.int64],
@@ -283,10 +294,10 @@ def _collect(
         row = int(rows[at])
         if wrong_width[at]:
             fields = {"given": int(lengths[at]), "expected": expected.columns}
-            return _Failure(row, "CTM_EXCHANGE_WIDTH", fields)
+            return _Failure(group, row, "CTM_EXCHANGE_WIDTH", fields)
         if not_finite[at]:
-            return _Failure(row, "CTM_EXCHANGE_NOT_FINITE", {})
-        return _Failure(row, "CTM_EXCHANGE_ROW_RANGE", {"last": expected.rows - 1})
+            return _Failure(group, row, "CTM_EXCHANGE_NOT_FINITE", {})
+        return _Failure(group, row, "CTM_EXCHANGE_ROW_RANGE", {"last": expected.rows - 1})
     into.rows.append(rows)
     values = flat.reshape(rows.size, expected.columns)
     into.sum += sum_of_rows(rows, values)
@@ -340,7 +351,7 @@ def _is_list_of(kind: Any, element: Any) -> bool:
 
 
 def _row_groups(
-    path: Path, promised: int, group: int
+    path: Path, promised: int, wanted: Collection[int]
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
     """Yield group numbers, row numbers, lengths and all values of one row group after the other."""
     count = 0
@@ -353,7 +364,7 @@ def _row_groups(
                 # Not by the statistics: asking pyarrow 26 for those of a damaged footer aborts the process.
                 groups = parquet.read_row_group(index, columns=["group"]).column(0).to_numpy()
                 count += groups.size
-                if not (groups == group).any():
+                if not np.isin(groups, list(wanted)).any():
                     continue
                 found = groups, *_columns(parquet.read_row_group(index, columns=["row", "values"]), groups.size)
             yield found

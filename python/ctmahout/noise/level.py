@@ -7,7 +7,6 @@ to places that lie above it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba

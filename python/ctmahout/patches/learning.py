@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .mixture import Kinds, Levels, Mixture, Noise, Prepared, Shortlists, nearest
+from .mixture import Kinds, Levels, Noise, Prepared, Shortlists, nearest
 from .moments import Moments, Rule, mixture_from_moments, moments_of
 from .workers import Workers
 
@@ -25,8 +25,8 @@ Float32 = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 _FEATURES = 12
-_CLUSTERED = 200_000  # patches that k-means looks at
-_COMPARED = 50_000  # patches that are compared with all groups, for the shortlists
+_CLUSTERED = 100_000  # patches that k-means looks at
+_COMPARED = 250  # patches for each group that are compared with all groups, for the shortlists
 _CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
 
 
@@ -91,7 +91,8 @@ def fit(
     shortlists = _cluster(parts, whole, groups, kinds, workers, rng)
     moments = sum_moments(parts, _ByCentre(shortlists), groups, len(kinds), workers)
     mixture = mixture_from_moments(moments, kinds, rule)
-    shortlists = _with_lists(shortlists, Prepared(mixture, kinds, levels), parts, workers, rng)
+    everyone = Prepared(mixture, kinds, levels)
+    shortlists = _with_lists(shortlists, everyone, whole.count[0], parts, workers, int(rng.integers(1 << 31)))
     for _ in range(rounds):
         prepared = Prepared(mixture, kinds, levels, shortlists)
         mixture = mixture_from_moments(sum_moments(parts, prepared, groups, len(kinds), workers), kinds, rule)
@@ -186,8 +187,7 @@ def _cluster(
     parts: Sequence[Part], whole: Moments, groups: int, kinds: Kinds, workers: Workers, rng: np.random.Generator
 ) -> Shortlists:
     """Return features whose centres are those of k-means: the first groups."""
-    w, v = np.linalg.eigh(np.tensordot(whole.mean_noise[0], kinds.covariances, 1))
-    whiten = (v / np.sqrt(w)) @ v.T
+    whiten, _ = kinds.roots(whole.mean_noise[0])
     leading = np.linalg.eigh(whiten @ whole.scatter[0] @ whiten / whole.count[0])[1][:, -_FEATURES:]
     projection = (whiten @ leading).astype(np.float32)
     empty = np.empty((0, _FEATURES), np.float32)
@@ -199,34 +199,26 @@ def _cluster(
 
 
 def _with_lists(
-    first: Shortlists, prepared: Prepared, parts: Sequence[Part], workers: Workers, rng: np.random.Generator
+    first: Shortlists, prepared: Prepared, count: float, parts: Sequence[Part], workers: Workers, seed: int
 ) -> Shortlists:
-    """Return coarser cells, each with the groups that its patches turned out to be of."""
+    """Return, for each of k-means' cells, the groups that its patches turned out to be of."""
     groups = len(prepared.mixture)
-    cells = _cells(groups)
-    centres = first.centres if cells >= groups else kmeans(first.centres, cells, rng)
-    coarser = Shortlists(first.mean, first.projection, centres)
-    sizes = sum(len(part.load().telling) for part in parts[:1]) * len(parts)
-    work = _Share(prepared, coarser, min(1.0, _COMPARED / max(sizes, 1)), int(rng.integers(1 << 31)))
+    work = _Share(prepared, first, min(1.0, _COMPARED * groups / count), seed)
     found = list(workers.map(work, enumerate(parts)))
     cell, label = (np.concatenate([f[i] for f in found]) for i in (0, 1))
     lists = []
-    for c in range(len(centres)):
+    for c in range(groups):
         seen = np.bincount(label[cell == c], minlength=groups)
         order = np.argsort(-seen, kind="stable")
         enough = int(np.searchsorted(np.cumsum(seen[order]), _CELL_SHARE * seen.sum())) + 1
-        lists.append(np.sort(order[: max(1, min(enough, groups))]) if seen.any() else np.arange(groups))
-    return Shortlists(first.mean, first.projection, centres, tuple(lists))
+        lists.append(np.sort(order[:enough]) if seen.any() else np.arange(groups))
+    return Shortlists(first.mean, first.projection, first.centres, tuple(lists))
 
 
-def _cells(groups: int) -> int:
-    return min(groups, max(64, groups // 4))
-
-
-def kmeans(points: Float32, count: int, rng: np.random.Generator, turns: int = 25) -> Float32:
+def kmeans(points: Float32, count: int, rng: np.random.Generator, turns: int = 15) -> Float32:
     """Return `count` centres of points of shape (n, f), by Lloyd's rounds; a centre left with few points moves."""
     n = len(points)
-    centres = points[rng.choice(n, count, replace=n < count)].copy()
+    centres: Float32 = points[rng.choice(n, count, replace=n < count)].copy()
     for _ in range(turns):
         labels = nearest(points, centres)
         size = np.bincount(labels, minlength=count)

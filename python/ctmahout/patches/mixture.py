@@ -1,16 +1,17 @@
-"""Patches as a mixture of low-rank Gaussians in noise of known covariance: what group a patch is of, and its best guess.
+"""Patches as a mixture of low-rank Gaussians in noise of known covariance: the group of a patch, and its best guess.
 
-A patch y of group k is N(mu_k, B_k B_k' + b l^2 S): B_k of shape (d, r_k), S the correlation of the noise at its kind of
-place, l the noise's SD at that place. In the eigenvectors of S^(-1/2) B_k B_k' S^(-1/2), which do not depend on l, all
-that is asked of a patch is r_k coordinates: its likelihood and its Wiener estimate cost a product of matrices.
+A patch y of group k is N(mu_k, B_k B_k' + b l^2 S): B_k of shape (d, r_k), S the correlation of the noise at its kind
+of place, l the noise's SD at that place. In the eigenvectors of S^(-1/2) B_k B_k' S^(-1/2), which do not depend on l,
+all that is asked of a patch is r_k coordinates: its likelihood and its Wiener estimate cost a product of matrices.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,7 @@ Float64 = NDArray[np.float64]
 
 _FLOOR = 0.01  # of the mean eigenvalue: what a correlation matrix is allowed to be sure of
 _OUTLIER = 3.0  # noise variances of mean squared residual; what no group knows (metal) stays as it is
-_CHUNK = 1024  # patches whose coordinates are in the cache at a time
-_UNLIKELY = 1e-30
+_CACHE = 1 << 17  # coordinates that are looked at while they are in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,17 +46,21 @@ class Noise:
     def __getitem__(self, chosen: NDArray[np.integer] | slice) -> Noise:
         return Noise(self.level[chosen], self.kind[chosen])
 
+    def among(self, kinds: int) -> NDArray[np.int64]:
+        """Return the kind of each patch as int64; where only one is told apart, that one."""
+        return self.kind.astype(np.int64) if kinds > 1 else np.zeros(len(self.kind), np.int64)
+
 
 class Kinds:
     """The correlations S that noise has, one for each kind of place, and what is derived from them.
 
     Parameters
     ----------
-    covariances : sequence of ndarray of shape (d, d), float64
+    covariances : ndarray of shape (kinds, d, d), float64
         For an SD of 1. Eigenvalues below a hundredth of their mean are raised to that.
     """
 
-    def __init__(self, covariances: Sequence[Float64]) -> None:
+    def __init__(self, covariances: Float64) -> None:
         eigen = [np.linalg.eigh(c) for c in covariances]
         floored = [(np.maximum(w, _FLOOR * w.mean()), v) for w, v in eigen]
         self.covariances = np.array([(v * w) @ v.T for w, v in floored])
@@ -70,6 +74,16 @@ class Kinds:
     def d(self) -> int:
         """Values of a patch."""
         return int(self.covariances.shape[1])
+
+    def mixed(self, shares: Float64) -> Float64:
+        """Return the covariance N of noise of which so much, in HU^2, is of each kind; shares of shape (kinds,)."""
+        mixed: Float64 = np.tensordot(shares, self.covariances, 1)
+        return mixed
+
+    def roots(self, shares: Float64) -> tuple[Float64, Float64]:
+        """Return N^(-1/2) and N^(1/2)."""
+        w, v = np.linalg.eigh(self.mixed(shares))
+        return (v / np.sqrt(w)) @ v.T, (v * np.sqrt(w)) @ v.T
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +115,8 @@ class Levels:
     def index(self, level: Float32) -> NDArray[np.int32]:
         """Return the nearest step of each level."""
         steps = np.rint(np.log(level / self.lowest) / math.log(self.STEP))
-        return np.clip(steps, 0, self.count - 1).astype(np.int32)
+        index: NDArray[np.int32] = np.clip(steps, 0, self.count - 1).astype(np.int32)
+        return index
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +184,7 @@ def nearest(points: Float32, centres: Float32) -> NDArray[np.int64]:
     """Return the nearest centre of each point; points of shape (n, f), centres of shape (c, f)."""
     squares = (centres * centres).sum(axis=1)
     parts = [
-        (squares - 2 * points[start : start + 65536] @ centres.T).argmin(axis=1)
-        for start in range(0, len(points), 65536)
+        (squares - 2 * points[start : start + 2048] @ centres.T).argmin(axis=1) for start in range(0, len(points), 2048)
     ]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
@@ -189,28 +203,12 @@ class Prepared:
 
     def __init__(self, mixture: Mixture, kinds: Kinds, levels: Levels, shortlists: Shortlists | None = None) -> None:
         self.mixture, self.kinds, self.levels, self.shortlists = mixture, kinds, levels, shortlists
-        self._tables: dict[tuple[int, int], tuple[NDArray[np.generic], ...]] = {}
-
-    # ------------------------------------------------------------------------------------------------ eigenvectors
-
-    @cached_property
-    def _directions(self) -> list[list[tuple[Float64, Float64]]]:
-        """For each kind and group: signal variance lam (r,) in units of the noise at level 1, and directions Q (d, r)."""
-        found = []
-        for whiten in self.kinds.whiten:
-            of_kind = []
-            for basis in self.mixture.bases:
-                q, root, _ = np.linalg.svd(whiten @ basis, full_matrices=False)
-                of_kind.append((root**2, q))
-            found.append(of_kind)
-        return found
-
-    @cached_property
-    def analysis(self) -> list[list[Float32]]:
-        """(d, r) for each kind and group: coordinates are (y - mu) times it."""
-        return [
+        self._tables: dict[tuple[int, int], tuple[NDArray[Any], ...]] = {}
+        # Made here, not when first needed: then threads would make them side by side.
+        self._directions = [[_directions(whiten @ basis) for basis in mixture.bases] for whiten in kinds.whiten]
+        self.analysis = [
             [(whiten @ q).astype(np.float32) for _, q in of_kind]
-            for whiten, of_kind in zip(self.kinds.whiten, self._directions, strict=True)
+            for whiten, of_kind in zip(kinds.whiten, self._directions, strict=True)
         ]
 
     @cached_property
@@ -228,16 +226,21 @@ class Prepared:
         factor: Float32 = (lam / np.maximum(lam + noise, 1e-30)).astype(np.float32)
         return factor
 
+    def kept(self, group: int) -> float:
+        """Return the share of a group's d degrees of freedom that is kept, at the middle level and kind."""
+        factors = self.shrinkage(len(self.kinds) // 2, group)
+        return float(factors[self.levels.count // 2].sum()) / self.kinds.d
+
     # ---------------------------------------------------------------------------------------------------- grouping
 
-    def _table(self, kind: int, cell: int) -> tuple[NDArray[np.generic], ...]:
+    def _table(self, kind: int, cell: int) -> tuple[NDArray[Any], ...]:
         if (kind, cell) not in self._tables:
             lists = self.shortlists.groups if self.shortlists else ()
             names = lists[cell] if lists else np.arange(len(self.mixture))
             self._tables[kind, cell] = self._make_table(kind, names)
         return self._tables[kind, cell]
 
-    def _make_table(self, kind: int, names: NDArray[np.int64]) -> tuple[NDArray[np.generic], ...]:
+    def _make_table(self, kind: int, names: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Put the columns of these groups side by side, as `best_group` takes them."""
         means, weights = self.mixture.means[names], self.mixture.weights[names]
         analysis = [self.analysis[kind][k] for k in names]
@@ -248,18 +251,18 @@ class Prepared:
         centre = means.mean(axis=0)
         means = means - centre
         linear = means @ inverse
-        offset = np.concatenate([mean @ a for mean, a in zip(means, analysis, strict=True)])
+        offset = np.concatenate([mean.astype(np.float32) @ a for mean, a in zip(means, analysis, strict=True)])
         variances = self.levels.variances[:, None]
         together = np.concatenate(lam)
         gain = together / np.maximum(together + variances, 1e-30)
         # -l^2 (log det - 2 log weight) - mu' S^-1 mu, with the last part divided by l^2 here and multiplied there.
         logs = np.log1p(together / variances)
-        log_det = np.stack([logs[:, a:b].sum(axis=1) for a, b in zip(first[:-1], first[1:], strict=True)], axis=1)
+        log_det = np.stack([logs[:, a:b].sum(axis=1) for a, b in pairwise(first)], axis=1)
         constant = 2 * np.log(weights) - log_det - np.einsum("kd,kd->k", linear, means) / variances
         return (
             centre.astype(np.float32),
             np.ascontiguousarray(np.concatenate([*analysis, linear.T], axis=1), np.float32),
-            offset.astype(np.float32),
+            offset,
             first.astype(np.int64),
             gain.astype(np.float32),
             constant.astype(np.float32),
@@ -269,7 +272,7 @@ class Prepared:
     def classify(self, patches: Float32, noise: Noise) -> NDArray[np.int64]:
         """Return the most likely group of each patch; patches of shape (n, d), HU."""
         cells = self.shortlists.cells(patches) if self.shortlists and self.shortlists.groups else None
-        key = noise.kind.astype(np.int64) << 32
+        key = noise.among(len(self.kinds)) << 32
         if cells is not None:
             key += cells
         found = np.empty(len(patches), np.int64)
@@ -280,8 +283,9 @@ class Prepared:
             own = patches[chosen] - centre
             at = level[chosen]
             labels = np.empty(len(chosen), np.int64)
-            for start in range(0, len(chosen), _CHUNK):
-                part = slice(start, start + _CHUNK)
+            step = max(64, _CACHE // columns.shape[1])
+            for start in range(0, len(chosen), step):
+                part = slice(start, start + step)
                 offset, first, gain, constant, names = table
                 projected = own[part] @ columns
                 best_group(projected, offset, first, gain, constant, variance[at[part]], at[part], names, labels[part])
@@ -308,7 +312,7 @@ class Prepared:
         """
         level = self.levels.index(noise.level)
         estimates, kept = np.empty_like(patches), np.empty(len(patches), np.float32)
-        key = noise.kind.astype(np.int64) * len(self.mixture) + groups
+        key = noise.among(len(self.kinds)) * len(self.mixture) + groups
         for chosen in _runs(key):
             kind, group = divmod(int(key[chosen[0]]), len(self.mixture))
             mean = self.mixture.means[group].astype(np.float32)
@@ -323,6 +327,12 @@ class Prepared:
             estimates[chosen] = np.where(fits[:, None], guess, own)
             kept[chosen] = factors.sum(axis=1)[level[chosen]]
         return estimates, kept
+
+
+def _directions(basis: Float64) -> tuple[Float64, Float64]:
+    """Return variances (r,) and orthonormal directions (d, r) of a whitened basis (d, r)."""
+    q, root, _ = np.linalg.svd(basis, full_matrices=False)
+    return root**2, q
 
 
 def _runs(key: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
 from .mixture import Kinds, Mixture, Noise
 
@@ -45,12 +46,12 @@ class Rule:
 
     rank: int = 60
     margin: float = 0.1
-    smallest: int = 60
+    smallest: int = 150
     leak: float = 0.0
     knee: float = 0.15
 
     def signal(self, variances: Float64, patches: float) -> int:
-        """Return how many of these variances (descending, in units of the noise's) are signal, seen in so many patches."""
+        """Return how many of these variances, descending and in units of the noise's, are signal in so many patches."""
         ratio = variances.size / patches
         return min(self.rank, int((variances - 1 > 2 * math.sqrt(ratio) + ratio + self.margin).sum()))
 
@@ -111,8 +112,8 @@ def moments_of(patches: Float32, noise: Noise, labels: Labels, groups: int, kind
         scatter[k] = (own.T @ own).astype(np.float64) - len(own) * np.outer(rest, rest)
         means[k] = means[k].astype(np.float32).astype(np.float64) + rest
     square = noise.level.astype(np.float64) ** 2
-    by_kind = np.bincount(labels * kinds + noise.kind, weights=square, minlength=groups * kinds)
-    return Moments(count, means, scatter, by_kind.reshape(groups, kinds))
+    by_kind = np.bincount(labels * kinds + noise.among(kinds), weights=square, minlength=groups * kinds)
+    return Moments(count, means, scatter, by_kind.reshape(groups, kinds).astype(np.float64))
 
 
 def mixture_from_moments(moments: Moments, kinds: Kinds, rule: Rule) -> Mixture:
@@ -122,10 +123,10 @@ def mixture_from_moments(moments: Moments, kinds: Kinds, rule: Rule) -> Mixture:
         if count < rule.smallest:
             factors.append((np.zeros(0), np.zeros((kinds.d, 0))))
             continue
-        whiten, _ = _roots(moments.mean_noise[k], kinds)
-        variances, vectors = np.linalg.eigh(whiten @ moments.scatter[k] @ whiten / count)
-        factors.append((variances[::-1], vectors[:, ::-1]))
-    return mixture_from_factors(moments, factors, kinds, rule)
+        # Solving for both at once is the same as whitening: vectors are N^(-1/2) V.
+        variances, vectors = linalg.eigh(moments.scatter[k] / count, noise := kinds.mixed(moments.mean_noise[k]))
+        factors.append((variances[::-1], (noise @ vectors)[:, ::-1]))
+    return _mixture(moments, factors, kinds.d, rule)
 
 
 def mixture_from_factors(
@@ -143,10 +144,18 @@ def mixture_from_factors(
     kinds : Kinds
     rule : Rule
     """
-    d = kinds.d
+    coloured = (
+        (variances, kinds.roots(moments.mean_noise[k])[1] @ v) if v.shape[1] else (variances, v)
+        for k, (variances, v) in enumerate(factors)
+    )
+    return _mixture(moments, coloured, kinds.d, rule)
+
+
+def _mixture(moments: Moments, factors: Iterable[tuple[Float64, Float64]], d: int, rule: Rule) -> Mixture:
+    """Return the mixture of these variances and directions N^(1/2) V."""
     bases, left, weights = [], [], []
     total = moments.count.sum()
-    for k, (variances, vectors) in enumerate(factors):
+    for k, (variances, directions) in enumerate(factors):
         if moments.count[k] < rule.smallest:
             bases.append(np.zeros((d, 0)))
             left.append(1.0)
@@ -154,11 +163,10 @@ def mixture_from_factors(
             continue
         padded = np.zeros(d)
         padded[: variances.size] = variances
-        r = min(rule.signal(padded, float(moments.count[k])), vectors.shape[1])
+        r = min(rule.signal(padded, float(moments.count[k])), directions.shape[1])
         signal = variances[:r] - 1
         b = rule.noise_left(signal, d)
-        _, colour = _roots(moments.mean_noise[k], kinds)
-        bases.append(colour @ vectors[:, :r] * np.sqrt(signal + 1 - b))
+        bases.append(directions[:, :r] * np.sqrt(signal + 1 - b))
         left.append(b)
         weights.append(float(moments.count[k] / total))
     return Mixture(moments.means, tuple(bases), np.array(weights), np.array(left))
@@ -166,12 +174,6 @@ def mixture_from_factors(
 
 def whitened_rows(sample: Float32, moments: Moments, group: int, kinds: Kinds) -> Float32:
     """Return the patches of one group as Mahout gets them: centred, and whitened by the mean noise of the group."""
-    whiten, _ = _roots(moments.mean_noise[group], kinds)
+    whiten, _ = kinds.roots(moments.mean_noise[group])
     rows: Float32 = (sample - moments.means[group].astype(np.float32)) @ whiten.astype(np.float32)
     return rows
-
-
-def _roots(mean_noise: Float64, kinds: Kinds) -> tuple[Float64, Float64]:
-    """Return N^(-1/2) and N^(1/2) for the mean noise N of a group."""
-    w, v = np.linalg.eigh(np.tensordot(mean_noise, kinds.covariances, 1))
-    return (v / np.sqrt(w)) @ v.T, (v * np.sqrt(w)) @ v.T

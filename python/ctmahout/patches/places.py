@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..noise import NoiseModel
-from ..noise.grid import block_mean
 from .kernels import gather
-from .learning import Sample
-from .mixture import Kinds, Noise, nearest
-from .learning import kmeans
+from .learning import Sample, kmeans
+from .mixture import Noise, nearest
 
 __all__ = ["PATCH", "View", "covariance_of"]
 

@@ -36,6 +36,11 @@ class Threads:
 
     count: int = field(default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 
+    @classmethod
+    def of(cls, count: int | None) -> Threads:
+        """Return so many threads; as many as there are cores, if not given."""
+        return cls() if count is None else cls(count)
+
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield results in order; only a few are held at a time."""
         remaining = iter(items)

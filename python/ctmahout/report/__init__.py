@@ -13,10 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..volume import Volume
-from .figures import LEVELS, RESIDUAL_HU, WINDOWS, slices_of, spectrum
-from .numbers import report_numbers
+from . import plots
+from .numbers import LIMITS, report_numbers
+from .pictures import WINDOWS, Picture, levels_of
+from .plots import GroupSpectrum
 
-__all__ = ["report_numbers", "write_report"]
+__all__ = ["GroupSpectrum", "report_numbers", "write_report"]
+
+_TISSUES = {"lung": "lung", "soft": "soft tissue", "bone": "bone"}
 
 
 def write_report(
@@ -26,12 +30,16 @@ def write_report(
     after: Mapping[str, Volume],
     run: Mapping[str, Any],
     numbers: Mapping[str, Any],
-    s: NDArray[np.float64],
-    weights: Mapping[str, NDArray[np.float64]],
-    noise_sd_hu: float,
+    s: NDArray[np.float64] | None = None,
+    weights: Mapping[str, NDArray[np.float64]] | None = None,
+    noise_sd_hu: float = 0.0,
+    groups: Sequence[GroupSpectrum] = (),
     warnings: Sequence[str] = (),
 ) -> Path:
     """Write the report of a run.
+
+    The report is the same for all methods but for the section about what was kept: singular values for ``slices``,
+    groups of patches for ``patches``.
 
     Parameters
     ----------
@@ -44,41 +52,33 @@ def write_report(
         The run manifest.
     numbers : mapping
         What `report_numbers` gave.
-    s : ndarray of shape (k,), float64
-        Singular values, descending, HU.
-    weights : mapping of str to ndarray of shape (k,)
-        What each strength keeps of each component.
+    s : ndarray of shape (k,), float64, optional
+        Of ``slices``: singular values, descending, HU.
+    weights : mapping of str to ndarray of shape (k,), optional
+        What each strength keeps of each of these components.
     noise_sd_hu : float
-        Noise of a matrix entry, as ``auto`` was told.
+        Noise of an entry of the matrix of slices, as ``auto`` was told.
+    groups : sequence of GroupSpectrum
+        Of ``patches``: what each group of patches was found to hold, with equally many components.
     warnings : sequence of str
     """
-    z = len(before.hu)
-    m = before.hu[0].size
-    edge = noise_sd_hu * (np.sqrt(m) + np.sqrt(z))
-    levels = LEVELS if z > 2 else LEVELS[:: len(LEVELS) - 1][:z]
+    y, x = before.shape[1:]
+    rows_mm, columns_mm = before.geometry.pixel_spacing_mm
     strengths = [
-        {
-            "name": strength,
-            "rank": int(np.count_nonzero(weights[strength])),
-            "numbers": numbers["after"][strength],
-            "pictures": [slices_of(before, volume, level, strength) for level in levels],
-        }
+        {"name": strength, "numbers": numbers["after"][strength], "levels": levels_of(before, volume)}
         for strength, volume in after.items()
     ]
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["hu"] = lambda value: "none" if value is None else f"{value:.1f}"
-    environment.filters["percent"] = lambda value: "none" if value is None else f"{100 * value:.0f} %"
-    template = environment.from_string((files(__package__) / "template.html").read_text(encoding="utf-8"))
-    html = template.render(
+    html = _template().render(
         before=numbers["before"],
+        reference=numbers.get("reference"),
         strengths=strengths,
-        spectrum=spectrum(s, weights, float(edge)),
-        components=s.size,
-        noise_sd_hu=noise_sd_hu,
+        tissues=_TISSUES,
+        limits=LIMITS,
         windows=WINDOWS,
-        residual_hu=RESIDUAL_HU,
+        proportion=x * columns_mm / (y * rows_mm),
+        power=_power(numbers),
+        slices=None if s is None else _slices(s, weights or {}, noise_sd_hu, before),
+        groups=_groups(groups) if groups else None,
         run=run,
         manifest=json.dumps(run, indent=1),
         warnings=warnings,
@@ -86,3 +86,54 @@ def write_report(
     path = Path(path)
     path.write_text(html, encoding="utf-8")
     return path
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+    def written(form: str, scale: float = 1.0) -> Any:
+        return lambda value: "none" if value is None else format(scale * value, form)
+
+    environment.filters["hu"] = written(".1f")
+    environment.filters["shift"] = written("+.2f")
+    environment.filters["share"] = environment.filters["width"] = written(".2f")
+    environment.filters["correlation"] = written(".3f")
+    environment.filters["percent"] = lambda value: "none" if value is None else f"{100 * value:.0f} %"
+    return environment.from_string((files(__package__) / "template.html").read_text(encoding="utf-8"))
+
+
+def _power(numbers: Mapping[str, Any]) -> Picture | None:
+    """Plot the noise power spectra; None without flat soft tissue."""
+    if numbers["before"]["nps"] is None:
+        return None
+    return plots.power(
+        numbers["before"]["nps"], {name: (n["nps"], n["residual_nps"]) for name, n in numbers["after"].items()}
+    )
+
+
+def _slices(
+    s: NDArray[np.float64], weights: Mapping[str, NDArray[np.float64]], noise_sd_hu: float, before: Volume
+) -> dict[str, Any]:
+    edge = noise_sd_hu * (np.sqrt(before.hu[0].size) + np.sqrt(len(before.hu)))
+    return {
+        "plot": plots.singular_values(s, weights, float(edge)),
+        "components": s.size,
+        "ranks": {strength: int(np.count_nonzero(w)) for strength, w in weights.items()},
+        "noise_sd_hu": noise_sd_hu,
+    }
+
+
+def _groups(groups: Sequence[GroupSpectrum]) -> dict[str, Any]:
+    kept, rows = (np.array([getattr(g, name) for g in groups]) for name in ("kept", "rows"))
+    return {
+        "plot": plots.groups(groups),
+        "count": len(groups),
+        "rows": int(rows.sum()),
+        "smallest": int(rows.min()),
+        "largest": int(rows.max()),
+        "components": groups[0].eigenvalues.size,
+        "kept": [int(q) for q in np.quantile(kept, (0.0, 0.5, 1.0), method="nearest")],
+        "gain": float(np.average([g.gain for g in groups], weights=np.maximum(rows, 1))),
+    }

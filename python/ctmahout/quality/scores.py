@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .volume import Volume
+from ..volume import Volume
+from .edges import Edges
+from .flat import FlatRegions
+from .masks import TISSUES, tissues
 
-__all__ = ["NOISY", "Scores", "compare", "tissues"]
-
-# Smoothing in pixels with which `tissues` finds its way in a noisy volume.
-NOISY = 2.0
+__all__ = ["Scores", "compare"]
 
 # Ranges in HU; PSNR and SSIM need a data range, and these two are what CT denoising is usually scored with.
 _RANGE = 2000.0
 _SOFT_WINDOW = (-160.0, 240.0)
-_TISSUES = {"lung": (-960.0, -600.0), "soft": (-20.0, 200.0), "bone": (250.0, np.inf)}
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,14 @@ class Scores:
     rmse_hu, mean_difference_hu : dict of str to float or None
         By tissue of the reference: lung, soft, bone. None where there is none of it.
     largest_difference_hu : float
+        In the body.
+    edge_sharpness : dict of str to float or None
+        Width of the reference's mean edge as a share of that in the volume, see `Edges`: below 1 where it is softer.
+        strong: edges of 300 HU and more. weak: of 60 to 300 HU. None where the reference has too few.
+    nps_distance : float or None
+        Share of the noise, 0 to 1, that lies at other frequencies than the reference's, in its flat soft tissue, see
+        `NoisePower.distance`. Fine texture of the anatomy counts as noise. None if either has no noise, or if there is
+        no flat soft tissue.
     """
 
     psnr_db: float | None
@@ -47,49 +54,23 @@ class Scores:
     rmse_hu: dict[str, float | None]
     mean_difference_hu: dict[str, float | None]
     largest_difference_hu: float
+    edge_sharpness: dict[str, float | None]
+    nps_distance: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the scores as JSON has them."""
         return dataclasses.asdict(self)
 
 
-def tissues(hu: NDArray[np.float32], *, smoothing: float = 0.0) -> dict[str, NDArray[np.bool_]]:
-    """Return masks of the body and of tissues in it.
-
-    Parameters
-    ----------
-    hu : ndarray of shape (z, y, x), float32, HU
-        As free of noise as there is.
-    smoothing : float
-        SD in pixels of a Gaussian over slices, for a noisy volume: masks drawn by noisy values would choose voxels by
-        their noise, whose mean then is not that of the tissue.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (z, y, x), bool
-        body: in each slice the largest region above -400 HU, holes filled; everything if there is none. lung, soft,
-        bone: voxels of the body by HU.
-    """
-    if smoothing:
-        hu = ndimage.gaussian_filter(hu, (0, smoothing, smoothing))
-    body = np.zeros(hu.shape, np.bool_)
-    for z, image in enumerate(hu):
-        labels, count = ndimage.label(ndimage.binary_opening(image > -400, iterations=2))
-        if count:
-            sizes = np.bincount(labels.ravel())[1:]
-            body[z] = ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
-    if not body.any():
-        body[:] = True
-    return {"body": body} | {name: body & (hu > low) & (hu < high) for name, (low, high) in _TISSUES.items()}
-
-
-def compare(a: Volume, reference: Volume) -> Scores:
+def compare(a: Volume, reference: Volume, *, outline: NDArray[np.float32] | None = None) -> Scores:
     """Score `a` against `reference`.
 
     Parameters
     ----------
     a, reference : Volume
         Of the same shape. Padding of either is left out.
+    outline : ndarray of shape (z, y, x), float32, HU, optional
+        What the body is found in, if not the reference: of a phantom, the drawing.
 
     Raises
     ------
@@ -98,7 +79,7 @@ def compare(a: Volume, reference: Volume) -> Scores:
     """
     if a.shape != reference.shape:
         raise ValueError(f"shapes differ: {a.shape} and {reference.shape}")
-    masks = tissues(reference.hu)
+    masks = tissues(reference.hu, outline=outline)
     for volume in (a, reference):
         if volume.padding is not None:
             masks = {name: mask & ~volume.padding for name, mask in masks.items()}
@@ -115,10 +96,30 @@ def compare(a: Volume, reference: Volume) -> Scores:
         psnr_db=float(20 * np.log10(_RANGE / rmse)) if rmse > 0 else None,
         ssim=_ssim(a.hu, reference.hu, masks["body"], _RANGE),
         ssim_soft=_ssim(np.clip(a.hu, low, high), np.clip(reference.hu, low, high), masks["body"], high - low),
-        rmse_hu={name: of(name, lambda d: np.sqrt(np.mean(d**2))) for name in _TISSUES},
-        mean_difference_hu={name: of(name, np.mean) for name in _TISSUES},
+        rmse_hu={name: of(name, lambda d: np.sqrt(np.mean(d**2))) for name in TISSUES},
+        mean_difference_hu={name: of(name, np.mean) for name in TISSUES},
         largest_difference_hu=float(np.max(np.abs(body))) if body.size else 0.0,
+        edge_sharpness=_sharpness(a, reference, masks["body"]),
+        nps_distance=_nps_distance(a, reference, masks["soft"]),
     )
+
+
+def _sharpness(a: Volume, reference: Volume, mask: NDArray[np.bool_]) -> dict[str, float | None]:
+    edges = Edges.of(reference.hu, mask, reference.geometry.pixel_spacing_mm)
+    widths, sharp = edges.widths_mm(a.hu), edges.widths_mm(reference.hu)
+    return {kind: _ratio(sharp[kind], widths[kind]) for kind in widths}
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    return a / b if a is not None and b else None
+
+
+def _nps_distance(a: Volume, reference: Volume, mask: NDArray[np.bool_]) -> float | None:
+    flat = FlatRegions.of(reference.hu, mask)
+    if flat is None:
+        return None
+    spacing = reference.geometry.pixel_spacing_mm
+    return flat.power(a.hu, spacing).distance(flat.power(reference.hu, spacing))
 
 
 def _ssim(a: NDArray[np.float32], b: NDArray[np.float32], mask: NDArray[np.bool_], data_range: float) -> float:

@@ -1,0 +1,82 @@
+"""What a method has to offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..config import Config
+from ..exchange import Manifest
+from ..rank import Strength
+from ..volume import Volume
+
+__all__ = ["Method", "Progress", "Rebuilt"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, what is done and what there is; a total of 0 means that it is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rebuilt:
+    """A denoised volume.
+
+    Attributes
+    ----------
+    strength : Strength
+    volume : Volume
+    kept : str
+        What was kept, for people: "12 of 51 components kept".
+    facts : dict
+        The same for programs, as JSON.
+    warnings : tuple of str
+    """
+
+    strength: Strength
+    volume: Volume
+    kept: str
+    facts: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+class Method(Protocol):
+    """How a volume becomes matrices and factors a volume."""
+
+    @property
+    def strengths(self) -> tuple[str, ...]:
+        """Kinds of `Strength` that it knows."""
+
+    def prepare(self, volume: Volume, matrix: Path, config: Config, progress: Progress | None) -> Manifest:
+        """Write the matrix directory of a volume: step one."""
+
+    def refines(self, matrix: Manifest) -> bool:
+        """Tell whether there is another matrix to be made of this one and its factors."""
+
+    def refine(
+        self,
+        volume: Volume,
+        matrix: Path,
+        factors: Path,
+        refined: Path,
+        config: Config,
+        progress: Progress | None,
+    ) -> Manifest:
+        """Write that matrix directory."""
+
+    def rebuild(
+        self,
+        volume: Volume,
+        matrix: Path,
+        factors: Path,
+        strengths: Sequence[Strength],
+        config: Config,
+        progress: Progress | None,
+    ) -> Iterator[Rebuilt]:
+        """Yield the denoised volume for each strength."""
+
+    def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the report shows of the decomposition: keyword arguments of `write_report`.
+
+        `choices` are the facts of each strength.
+        """

@@ -1,0 +1,152 @@
+"""Method ``patches``: columns are the voxels of small patches, one matrix for each group of patches that look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Config
+from ..errors import InputError
+from ..exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
+from ..patches import EFFORTS, Learnt, Stage, Threads, apply, first_stage, second_stage, without_padding
+from ..rank import Strength
+from ..report import GroupSpectrum
+from ..volume import Volume
+from .base import Progress, Rebuilt
+from .blend import Blend
+
+__all__ = ["PatchesMethod"]
+
+Float32 = NDArray[np.float32]
+
+_NOTHING = "No noise was found: the series comes back as it is."
+
+
+class PatchesMethod:
+    """See `ctmahout.patches`."""
+
+    strengths = ("auto", "remove")
+
+    def prepare(self, volume: Volume, matrix: Path, config: Config, progress: Progress | None) -> Manifest:
+        effort = EFFORTS[config.effort]
+        threads = Threads.of(config.workers)
+        learnt = first_stage(
+            without_padding(volume.hu, volume.padding),
+            volume.geometry.pixel_spacing_mm,
+            effort.passes[0],
+            effort.kinds,
+            config.seed,
+            threads,
+        )
+        options = {"effort": config.effort, "seed": config.seed, "series_sha256": volume.fingerprint()}
+        return _write(matrix, learnt, options, overwrite=config.overwrite)
+
+    def refines(self, matrix: Manifest) -> bool:
+        return 0 < int(matrix.layout["pass"]) < len(EFFORTS[matrix.layout["effort"]].passes)
+
+    def refine(
+        self,
+        volume: Volume,
+        matrix: Path,
+        factors: Path,
+        refined: Path,
+        config: Config,
+        progress: Progress | None,
+    ) -> Manifest:
+        made = read_manifest(matrix, "matrix")
+        options = {key: made.layout[key] for key in ("effort", "seed", "series_sha256")}
+        if not self.refines(made):
+            raise InputError("CTM_NOTHING_TO_REFINE", path=matrix)
+        threads = Threads.of(config.workers)
+        hu = without_padding(volume.hu, volume.padding)
+        stage = Stage.read(matrix, made)
+        how = EFFORTS[options["effort"]].passes
+        pilot = _run(hu, stage, factors, how[0].stride, threads, progress, "refine")
+        learnt = second_stage(hu, stage, pilot, how[1], options["seed"], threads)
+        return _write(refined, learnt, options, overwrite=config.overwrite)
+
+    def rebuild(
+        self,
+        volume: Volume,
+        matrix: Path,
+        factors: Path,
+        strengths: Sequence[Strength],
+        config: Config,
+        progress: Progress | None,
+    ) -> Iterator[Rebuilt]:
+        made = read_manifest(matrix, "matrix")
+        number = made.layout["pass"]
+        if number == 0:
+            for strength in strengths:
+                yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0}, (_NOTHING,))
+            return
+        hu = without_padding(volume.hu, volume.padding)
+        how = EFFORTS[made.layout["effort"]].passes[number - 1]
+        stage = Stage.read(matrix, made)
+        found = _run(hu, stage, factors, how.stride, Threads.of(config.workers), progress, "reconstruct")
+        np.clip(found, hu.min(), hu.max(), out=found)
+        blend = Blend.of(hu, found, volume.padding)
+        for strength in strengths:
+            share, removed, warnings = blend.choose(strength)
+            out = found if share == 1 else hu + np.float32(share) * (found - hu)
+            if volume.padding is not None:
+                out = np.where(volume.padding, volume.hu, out)
+            facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
+            yield Rebuilt(strength, volume.with_hu(out), f"{100 * removed:.0f} % of the noise removed", facts, warnings)
+
+    def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        made = read_manifest(matrix, "matrix")
+        if made.layout["pass"] == 0:
+            return {"groups": []}
+        stage, found = Stage.read(matrix, made, pilot=False), read_all_factors(factors)
+        filter = stage.filter(found)
+        spectra = []
+        for group, f in zip(stage.factored, found, strict=True):
+            kept = filter.shrinking.kept(int(group))
+            spectra.append(
+                GroupSpectrum(f.rows, _padded(f, stage.kinds.d), filter.shrinking.mixture.bases[group].shape[1], kept)
+            )
+        return {"groups": spectra}
+
+
+def _write(path: Path, learnt: Learnt | None, options: Mapping[str, Any], *, overwrite: bool) -> Manifest:
+    if learnt is None:
+        # Mahout gets a matrix all the same, so that the steps that follow are the same ones.
+        about = {"method": "patches", "pass": 0, **options}
+        nothing = [np.zeros((1, 1), np.float32)]
+        return write_matrix(path, nothing, units="1", centring="columns", layout=about, overwrite=overwrite)
+    return write_matrix(
+        path,
+        learnt.stage.matrices(learnt.parts),
+        units="noise SD",
+        centring="columns",
+        layout=learnt.stage.layout() | dict(options),
+        arrays=learnt.stage.arrays(),
+        overwrite=overwrite,
+    )
+
+
+def _run(
+    hu: Float32,
+    stage: Stage,
+    factors: Path,
+    stride: tuple[int, int],
+    threads: Threads,
+    progress: Progress | None,
+    phase: str,
+) -> Float32:
+    def tell(done: int, total: int) -> None:
+        if progress:
+            progress(phase, done, total)
+
+    return apply(hu, stage, stage.filter(read_all_factors(factors)), stride, threads, tell)
+
+
+def _padded(found: Factors, d: int) -> NDArray[np.float64]:
+    variances = np.zeros(d)
+    variances[: found.rank] = found.s**2 / found.rows
+    return variances

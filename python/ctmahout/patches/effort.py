@@ -1,0 +1,51 @@
+"""How much work a run puts into a series: `EFFORTS`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["EFFORTS", "Effort", "Pass"]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over the volume.
+
+    Attributes
+    ----------
+    groups : int
+        At most so many.
+    patches : int
+        To learn from, at most.
+    rounds : int
+        Of finding the groups.
+    stride : tuple of int
+        Steps of the patches that are filtered, in y and x.
+    """
+
+    groups: int
+    patches: int
+    rounds: int
+    stride: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The passes, one or two, and the kinds of place that noise is told apart by."""
+
+    passes: tuple[Pass, ...]
+    kinds: int = 8
+
+
+_FIRST = Pass(groups=60, patches=150_000, rounds=6, stride=(2, 2))
+
+EFFORTS = {
+    "fast": Effort((_FIRST,)),
+    "normal": Effort((_FIRST, Pass(groups=200, patches=250_000, rounds=4, stride=(1, 2)))),
+    "best": Effort(
+        (
+            Pass(groups=120, patches=450_000, rounds=6, stride=(1, 2)),
+            Pass(groups=500, patches=900_000, rounds=4, stride=(1, 1)),
+        )
+    ),
+}

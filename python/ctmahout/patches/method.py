@@ -1,0 +1,150 @@
+"""The method, step by step: the first pass's groups, its result, the second pass's groups, the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..noise import estimate_noise
+from .effort import Pass
+from .learning import Part, Sample, fit, sum_moments
+from .mixture import Kinds
+from .passes import Filter, run_pass
+from .places import PATCH, View
+from .stage import BETA, FIRST, SECOND, Stage, pilot_kinds
+from .workers import Threads, Workers
+
+__all__ = ["Learnt", "apply", "first_stage", "second_stage", "without_padding"]
+
+Float32 = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+_AIR_HU = -1000.0
+_PART = 50_000  # patches that are learnt from at a time; part of the answer, for sums are in their order
+
+
+@dataclass(frozen=True, eq=False)
+class _Here:
+    """A part of a sample in this process's memory."""
+
+    sample: Sample
+
+    def load(self) -> Sample:
+        return self.sample
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """A stage and the patches it was learnt from."""
+
+    stage: Stage
+    parts: tuple[Part, ...]
+
+
+def without_padding(hu: Float32, padding: NDArray[np.bool_] | None) -> Float32:
+    """Return the volume with air where it has no measurement."""
+    return hu if padding is None else np.where(padding, np.float32(_AIR_HU), hu)
+
+
+def first_stage(
+    hu: Float32, pixel_mm: tuple[float, float], how: Pass, kinds: int, seed: int, threads: Threads
+) -> Learnt | None:
+    """Measure the noise of a volume and find the groups of its patches.
+
+    Parameters
+    ----------
+    hu : ndarray of shape (z, y, x), float32, HU
+        Without padding.
+    pixel_mm : tuple of float, mm
+    how : Pass
+    kinds : int
+        Of place, by the direction of the noise.
+    seed : int
+    threads : Threads
+        The answer does not depend on how many there are.
+
+    Returns
+    -------
+    Learnt, or None
+        None: there is no noise.
+
+    Raises
+    ------
+    InputError
+        CTM_INPUT_TOO_SMALL: one slice, or slices smaller than a patch. CTM_NOISE_UNMEASURABLE.
+    """
+    if len(hu) < 2 or hu.shape[1] < PATCH[1] or hu.shape[2] < PATCH[2]:
+        raise InputError(
+            "CTM_INPUT_TOO_SMALL",
+            path="The series",
+            given="{} slices of {} x {} pixels".format(*hu.shape),
+            expected=f"at least 2 slices of {PATCH[1]} x {PATCH[2]}: noise is what differs between neighbours",
+        )
+    noise = estimate_noise(hu, pixel_mm, threads=threads.count, seed=seed)
+    if noise is None:
+        return None
+    rng = np.random.default_rng([seed, 2])
+    view = View.of(hu, noise, kinds, rng)
+    parts = _parts(view.sample(view.draw(how.patches, rng)))
+    of_noise = Kinds(view.covariances * BETA)
+    telling = fit(parts, _groups(how, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
+    moments = sum_moments(parts, telling, len(telling.mixture), len(of_noise), threads)
+    return Learnt(Stage(1, noise, view.kind, view.covariances, telling, moments), parts)
+
+
+def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int, workers: Workers) -> Learnt:
+    """Find the groups of patches anew, now told by the first pass's result.
+
+    Parameters
+    ----------
+    hu, pilot : ndarray of shape (z, y, x), float32, HU
+    first : Stage
+    how : Pass
+    seed : int
+    workers : Workers
+    """
+    rng = np.random.default_rng([seed, 3])
+    view = _view(hu, first)
+    parts = _parts(view.sample(view.draw(how.patches, rng), view.with_hu(pilot)))
+    telling = fit(parts, _groups(how, parts), how.rounds, pilot_kinds(first.covariances), SECOND.telling, workers, rng)
+    moments = sum_moments(parts, telling, len(telling.mixture), len(first.covariances), workers, of_pilot=False)
+    return Learnt(Stage(2, first.noise, first.kind, first.covariances, telling, moments, pilot), parts)
+
+
+def apply(
+    hu: Float32,
+    stage: Stage,
+    filter: Filter,
+    stride: tuple[int, int],
+    workers: Workers,
+    progress: Progress | None = None,
+) -> Float32:
+    """Run the pass of a stage over a volume; returns the result, of the same shape, HU."""
+    view = _view(hu, stage)
+    pilot = None if stage.pilot is None else view.with_hu(stage.pilot)
+    out = np.empty_like(hu)
+    for z, found in run_pass(view, filter, stride, workers, pilot=pilot, progress=progress):
+        out[z] = found
+    return out
+
+
+def _view(hu: Float32, stage: Stage) -> View:
+    return stage.view(hu, (min(PATCH[0], len(hu)), PATCH[1], PATCH[2]))
+
+
+def _groups(how: Pass, parts: tuple[Part, ...]) -> int:
+    """Return how many groups a sample can feed: a basis needs hundreds of patches."""
+    count = sum(len(part.load().patches) for part in parts)
+    return max(1, min(how.groups, count // 500))
+
+
+def _parts(sample: Sample) -> tuple[Part, ...]:
+    cuts = [slice(start, start + _PART) for start in range(0, len(sample.patches), _PART)]
+    return tuple(
+        _Here(Sample(sample.patches[at], sample.noise[at], None if sample.pilot is None else sample.pilot[at]))
+        for at in cuts
+    )

@@ -1,0 +1,8 @@
+"""How good a volume is: against a reference, or by what can be measured in the volume itself."""
+
+from .edges import Edges
+from .flat import FlatRegions, NoisePower
+from .masks import NOISY, TISSUES, sample_slices, tissues
+from .scores import Scores, compare
+
+__all__ = ["NOISY", "TISSUES", "Edges", "FlatRegions", "NoisePower", "Scores", "compare", "sample_slices", "tissues"]

@@ -1,0 +1,139 @@
+"""The plots of the report: power spectra of the noise, spectra of what was kept."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import ticker
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import integrate
+
+from .pictures import Picture, data_uri
+
+__all__ = ["GroupSpectrum", "groups", "power", "singular_values"]
+
+_DPI = 160
+_SOURCE, _EDGE = "#444444", "#b00020"
+_COLOURS = ("#1f77b4", "#d9730d", "#2a8a3e", "#8250c4", "#8c564b")
+
+
+@dataclass(frozen=True)
+class GroupSpectrum:
+    """What a group of patches was found to hold.
+
+    Attributes
+    ----------
+    rows : int
+        Patches that the basis was learnt from.
+    eigenvalues : ndarray of shape (d,), float64
+        Variance along each component, in units of the noise variance, descending: 1 where there is only noise.
+    kept : int
+        Components with a weight above 0.
+    gain : float
+        Mean weight of the d components, 0 to 1.
+    """
+
+    rows: int
+    eigenvalues: NDArray[np.float64]
+    kept: int
+    gain: float
+
+
+def singular_values(s: NDArray[np.float64], weights: Mapping[str, NDArray[np.float64]], edge: float) -> Picture:
+    """Show the singular values, what each strength keeps of them, and where those of the noise end."""
+    figure, axis = _figure(1, 3.6)
+    if s.size:
+        index = np.arange(1, s.size + 1)
+        axis.semilogy(index, s, "o-", color=_SOURCE, markersize=3, linewidth=1, label="measured")
+        for number, (strength, w) in enumerate(weights.items()):
+            kept = w > 0
+            axis.semilogy(index[kept], (w * s)[kept], "-", color=_colour(number), label=f"kept, {strength}")
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    if edge > 0:
+        axis.axhline(edge, color=_EDGE, linestyle="--", linewidth=1, label="where noise ends")
+    _label(axis, "component", "singular value, HU")
+    return Picture(_uri(figure), f"The {s.size} singular values and what each strength keeps of them")
+
+
+def groups(spectra: Sequence[GroupSpectrum]) -> Picture:
+    """Show the eigenvalues of all groups, where each was cut, and how many components groups of a size keep."""
+    ordered = sorted(spectra, key=lambda g: (g.kept, g.rows))
+    kept = np.array([g.kept for g in ordered])
+    figure, (left, right) = _figure(2, 3.9)
+    # What lies far below all that is kept is noise throughout, and tells nothing more.
+    values = np.array([g.eigenvalues for g in ordered], np.float64).T[: 2 * int(kept.max()) + 10]
+    # Below 1 is what a sample's noise leaves; all of it is noise.
+    most = max(10.0, float(values.max(initial=1.0)))
+    extent = (0.5, len(ordered) + 0.5, len(values) + 0.5, 0.5)
+    shown = left.imshow(
+        np.clip(values, 1.0, most), aspect="auto", cmap="viridis", norm=LogNorm(1.0, most), extent=extent
+    )
+    left.step(np.arange(1, len(ordered) + 1), kept + 0.5, where="mid", color="white", linewidth=1.4)
+    left.set_xlabel("group, fewest components kept first", fontsize=9)
+    left.set_ylabel("component; kept above the white line", fontsize=9)
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    figure.colorbar(shown, ax=left, pad=0.02).set_label("variance / noise variance", fontsize=9)
+    dots = right.scatter([g.rows for g in ordered], kept, c=[g.gain for g in ordered], s=14, cmap="viridis", vmin=0.0)
+    right.set_xscale("log")
+    right.set_ylim(bottom=0)
+    right.yaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    figure.colorbar(dots, ax=right, pad=0.02).set_label("mean weight of components", fontsize=9)
+    _label(right, "patches in the group", "components kept")
+    return Picture(
+        _uri(figure), f"Eigenvalues of {len(ordered)} groups, how many components each keeps, and the size of groups"
+    )
+
+
+def power(before: Mapping[str, Any], after: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Picture:
+    """Show noise power spectra as `report_numbers` gives them: before, and after and residual of each strength."""
+    figure, (left, right) = _figure(2, 3.6)
+    lines = [("before", before, _SOURCE, "-")]
+    for number, (strength, (result, residual)) in enumerate(after.items()):
+        lines.append((f"after, {strength}", result, _colour(number), "-"))
+        lines.append((f"taken away, {strength}", residual, _colour(number), ":"))
+    for label, nps, colour, style in lines:
+        frequency, values = np.array(nps["frequency_per_mm"]), np.array(nps["power_hu2_mm2"])
+        if not values.any():
+            continue
+        left.semilogy(frequency, np.where(values > 0, values, np.nan), style, color=colour, label=label)
+        right.plot(frequency, values / integrate.trapezoid(values, frequency), style, color=colour)
+    right.set_ylim(bottom=0)
+    _label(left, "cycles/mm", "noise power, HU² mm²")
+    _label(right, "cycles/mm", "shape: the same with area 1, mm")
+    return Picture(_uri(figure), "Noise power spectra of the series before, after, and of what was taken away")
+
+
+def _figure(columns: int, height: float) -> tuple[Figure, Any]:
+    figure = Figure(
+        figsize=(10, height) if columns > 1 else (8, height), dpi=_DPI, facecolor="white", layout="constrained"
+    )
+    return figure, figure.subplots(1, columns)
+
+
+def _label(axis: Any, x: str, y: str) -> None:
+    axis.set_xlabel(x, fontsize=9)
+    axis.set_ylabel(y, fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.grid(visible=True, alpha=0.3)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8)
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def _uri(figure: Figure) -> str:
+    """Return a plot as a data URI, without dates and versions in it: the same plot has the same bytes."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})
+    return data_uri(buffer.getvalue(), "png")
