@@ -163,7 +163,7 @@ with connect("py4j") as door:
     for n in (1, 2, 8):
         out = {str(tmp_path)!r} + f"/{{n}}"
         denoise({str(ct_data / "chest_pair_smooth_B40f")!r}, out, session=door.session, partitions=n,
-                strength=("rank:3",), timestamp={TIME!r}, report=False)
+                method="slices", strength=("rank:3",), timestamp={TIME!r}, report=False)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -178,7 +178,7 @@ def test_a_study_in_one_session_says_what_became_of_each_series(ct_data, tmp_pat
     for name in ("chest_pair_sharp_B70f", "chest_pair_smooth_B40f"):
         shutil.copytree(ct_data / name, study / name)
     shutil.copytree(ct_data / "geometry_notavolume_001", study / "bolus")
-    options = ["--all-series", "--no-report", "--strength", "rank:3"]
+    options = ["--all-series", "--method", "slices", "--no-report", "--strength", "rank:3"]
     done = ctmahout("denoise", study, tmp_path / "out", *options, code=3)
     assert "[CTM_STUDY_INCOMPLETE]" in done.stderr
     assert "[CTM_SLICE_DUPLICATE]" in done.stdout

@@ -245,7 +245,7 @@ def test_nifti_without_its_package(slices, tmp_path, monkeypatch):
 def test_denoising_gives_what_it_was_given(slices, tmp_path, suffix):
     source = slices.write(tmp_path / "in")
     convert(source, tmp_path / f"in{suffix}")
-    how = {"engine": "numpy", "strength": ("rank:2",), "report": False}
+    how = {"method": "slices", "engine": "numpy", "strength": ("rank:2",), "report": False}
     denoise(source, tmp_path / "dicom", **how)
     denoise(tmp_path / f"in{suffix}", tmp_path / "array", **how)
     of_dicom, of_array = (

@@ -15,7 +15,7 @@ from ctmahout.dicom import find_series, read_series
 from ctmahout.errors import CtmahoutError
 from ctmahout.study import STUDY, denoise_study
 
-HOW = {"engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
+HOW = {"method": "slices", "engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
 
 
 @pytest.fixture(scope="session")
