@@ -26,6 +26,8 @@ from ctmahout.dicom import find_series, read_series, write_series
 from ctmahout.errors import CtmahoutError
 
 TIMEOUT_S = 60
+# So many of the first sound files are slices of one series, which has three more.
+NEIGHBOURLY = 6
 # Beside what a file says that it holds: pydicom's own, decoders' tables, one slice in float64.
 SLACK = 96 << 20
 _SYNTAXES = {
@@ -38,9 +40,10 @@ _SYNTAXES = {
 
 
 def seeds(data, folder):
-    """Write sound files of every kind; return them."""
+    """Write sound files of every kind; return them, and the slices of the series that the first of them are of."""
     slices = Slices(data / "chest_pair_sharp_B70f" / "1-12.dcm", 40)
-    files = [slices.write(folder / "plain", n=1) / "slice-00.dcm"]
+    plain = sorted(slices.write(folder / "plain").iterdir())
+    files = [plain[0]]
     for name, syntax in _SYNTAXES.items():
         ds = slices.slice(0)
         if name in ("rle", "jpegls", "j2k"):
@@ -55,17 +58,21 @@ def seeds(data, folder):
     files += [data / "pydicom_zoo" / "bad_sequence.dcm", data / "pydicom_zoo" / "CT_small.dcm"]
     for name in ("lowdose_pet_ct_STS_003", "legacy_converted_enhanced"):
         files.append(sorted((data / name).iterdir())[0])
-    return [file.read_bytes() for file in files]
+    return [file.read_bytes() for file in files], [file.read_bytes() for file in plain]
 
 
-def one(number, seed, files, folder):
+def one(number, seed, files, neighbours, folder):
     """Run a case; return what became of it. Raises AssertionError, or whatever must not be raised."""
     random = np.random.default_rng([seed, number])
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "in").mkdir(parents=True)
     file = folder / "in" / "x.dcm"
-    file.write_bytes(mutated(files[int(random.integers(len(files)))], random))
+    chosen = int(random.integers(len(files)))
+    file.write_bytes(mutated(files[chosen], random))
     before = file.read_bytes()
+    if chosen < NEIGHBOURLY and random.random() < 0.5:  # a series, of which one slice is spoilt
+        for i in (1, 2, 3):
+            (folder / "in" / f"{i}.dcm").write_bytes(neighbours[i])
     lenient = bool(random.random() < 0.5)
     low = peak()
     volume = error = None
@@ -77,7 +84,8 @@ def one(number, seed, files, folder):
         error = e
     grown = peak() - low
     if volume is not None:
-        verify(volume, file)
+        for z in range(len(volume.hu)):
+            verify(volume, z)
     if error is None:
         verify_written(volume, folder / "out")
         result = "read" if not volume.warnings else "read with a warning"
@@ -106,21 +114,22 @@ def declared(file):
         return 0
 
 
-def verify(volume, file):
+def verify(volume, z):
     """What was read is what pydicom reads, rescaled as the file says and placed where it says."""
-    whole = quietly(lambda: pydicom.dcmread(file, force=volume.source.slices[0].headless))
-    assert np.isfinite(volume.hu).all(), "values that are not finite"
-    assert np.isfinite(volume.geometry.positions_mm).all(), "places that are not finite"
-    for z, header in enumerate(volume.source.slices):
-        said = whole if header.frame is None else _of_frame(whole, header.frame)
-        plane = quietly(pydicom.pixels.pixel_array, whole, index=header.frame)
-        hu = plane * float(said.RescaleSlope) + float(said.RescaleIntercept)
-        if header.has_overlay_in_pixels or any("bits above" in w for w in volume.warnings):
-            continue
-        assert np.array_equal(volume.hu[z], hu.astype(np.float32)), "other values than pydicom's"
-        assert volume.geometry.positions_mm[z].tolist() == [float(v) for v in said.ImagePositionPatient], (
-            "another place"
-        )
+    header = volume.source.slices[z]
+    whole = quietly(lambda: pydicom.dcmread(header.path, force=header.headless))
+    assert np.isfinite(volume.hu[z]).all(), "values that are not finite"
+    said = whole if header.frame is None else _of_frame(whole, header.frame)
+    place = [float(v) for v in said.ImagePositionPatient]
+    assert np.isfinite(place).all(), "a place that is not finite"
+    assert volume.geometry.positions_mm[z].tolist() == place, "another place"
+    if header.has_overlay_in_pixels or any("bits above" in w for w in volume.warnings):
+        return
+    if "SamplesPerPixel" not in whole:  # MONOCHROME2 says it
+        whole.SamplesPerPixel = 1
+    plane = quietly(pydicom.pixels.pixel_array, whole, index=header.frame)
+    hu = plane * float(said.RescaleSlope) + float(said.RescaleIntercept)
+    assert np.array_equal(volume.hu[z], hu.astype(np.float32)), "other values than pydicom's"
 
 
 def _of_frame(whole, index):
@@ -148,11 +157,11 @@ def worker(pipe, data, seed, only):
     with tempfile.TemporaryDirectory(prefix="ctmahout-fuzz-") as scratch:
         folder = Path(scratch)
         (folder / "seeds").mkdir()
-        files = quietly(seeds, Path(data), folder / "seeds")
+        files, neighbours = quietly(seeds, Path(data), folder / "seeds")
         pipe.send(("ready", None))
         while (number := pipe.recv()) is not None:
             try:
-                pipe.send(("ok", one(number, seed, files, folder / "case")))
+                pipe.send(("ok", one(number, seed, files, neighbours, folder / "case")))
             except BaseException:
                 pipe.send(("wrong", traceback.format_exc()))
 

@@ -265,7 +265,7 @@ def test_row_21_orientations_are_series_of_their_own_when_asked_for(slices, tmp_
     assert code_of(folder, lenient=True) == "CTM_SERIES_MIXED"
     assert read_series(folder, split=True, series="rule:most-slices").shape[0] == 5
     assert read_series(folder, split=True, series="[2]").shape[0] == 3
-    assert [s.part for s in find_series(folder, split=True)] == [f"orientation or size {n} of 2" for n in (1, 2)]
+    assert [s.part for s in find_series(folder, split=True)] == [f"stack {n} of 2" for n in (1, 2)]
 
 
 def test_a_series_by_description_and_by_rule(slices, tmp_path):
@@ -292,3 +292,13 @@ def test_pixels_of_frames_are_read_as_any_decoder_reads_them(slices, tmp_path):
     volume = read_series(file)
     for z, header in enumerate(volume.source.slices):
         assert np.array_equal(volume.hu[z], whole[header.frame] + np.float32(header.pixels.intercept))
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_row_35_patients_and_studies_under_one_uid_are_series_of_their_own_when_asked_for(slices, tmp_path, keyword):
+    folder = slices.write(tmp_path / "in", put(**{keyword: "1.2.3"}), n=6, only=[4, 5])
+    assert code_of(folder) == "CTM_SERIES_MIXED"
+    first, second = (read_series(folder, split=True, series=f"[{n}]") for n in (1, 2))
+    assert (len(first.hu), len(second.hu)) == (4, 2)
+    uids = {write_series(v, tmp_path / f"out-{len(v.hu)}", derivation=DERIVATION).series_uid for v in (first, second)}
+    assert len(uids) == 2

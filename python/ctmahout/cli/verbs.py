@@ -155,7 +155,10 @@ def _study(config: Config, as_json: bool, source: Path, output: Path) -> None:
     with progress_bar() as progress:
         study = denoise_study(source, output, config, progress=progress)
     if as_json:
-        print_json(study.as_dict())
+        shown = study.as_dict()
+        for row, series in zip(shown["series"], study.series, strict=True):
+            row["message"] = series.message
+        print_json(shown)
         if study.failed:
             raise SystemExit(3)
         return

@@ -7,14 +7,20 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 from pydicom.valuerep import VR
 
 from ..errors import CtmahoutError, InputError
@@ -194,6 +200,8 @@ def _judge(
         else:
             headers = [header_of(ds, file, size, headless=headless)]
         _check_length(headers[0], frames, size[0] - stream.tell())
+        if not several:
+            headers = [replace(headers[0], pixels_at=_plain_pixels_at(headers[0], stream))]
         return headers
     except CtmahoutError as e:
         return _Problem(uid, e)
@@ -274,10 +282,21 @@ def _check_length(header: SliceHeader, frames: int, given: int) -> None:
         return
     pixels = header.pixels
     given -= 4 if syntax.is_implicit_VR else 8
-    expected = frames * pixels.rows * pixels.columns * pixels.bits_allocated // 8
+    expected = frames * pixels.size
     if given < expected:
         problem = f"the file ends after {max(given, 0)} of {expected} bytes"
         raise InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
+
+
+def _plain_pixels_at(header: SliceHeader, stream: BinaryIO) -> int | None:
+    """Return where the pixels begin if nothing has to be decoded; the stream stands behind their tag."""
+    explicit = header.transfer_syntax == ExplicitVRLittleEndian
+    if not explicit and header.transfer_syntax != ImplicitVRLittleEndian:
+        return None
+    rest = stream.read(8 if explicit else 4)
+    length = int.from_bytes(rest[-4:], "little")
+    sound = not explicit or rest[:4] in (b"OW\0\0", b"OB\0\0")
+    return stream.tell() if sound and header.pixels.size <= length < 0xFFFFFFFF else None
 
 
 def _damaged(file: Path, e: Exception) -> InputError:

@@ -63,6 +63,8 @@ class SliceHeader:
         Which frame of a multi-frame image, from 0.
     sop_class : str
         SOPClassUID of the file, as found.
+    pixels_at : int or None
+        Where in the file the pixels begin, if they lie there as they are: one frame, native, little endian.
     file_uid : str
         SOPInstanceUID of the file, as found: all frames of one share it.
     study_uid, series_uid, frame_of_reference_uid, series_number : str
@@ -97,6 +99,7 @@ class SliceHeader:
     sop_uid: str
     has_sop_uid: bool
     frame: int | None
+    pixels_at: int | None
     sop_class: str
     file_uid: str
     study_uid: str
@@ -190,6 +193,7 @@ def header_of(
         sop_uid=_own_uid(uid, path, frame),
         has_sop_uid=bool(uid),
         frame=frame,
+        pixels_at=None,
         sop_class=sop_class_of(ds),
         file_uid=uid,
         study_uid=identity["StudyInstanceUID"],
@@ -198,7 +202,7 @@ def header_of(
         frame_of_reference_uid=text_of(ds, "FrameOfReferenceUID"),
         patient=hashlib.sha256(repr([text_of(ds, k) for k in ("PatientID", "PatientName")]).encode()).hexdigest(),
         description=text_of(ds, "SeriesDescription"),
-        phases=tuple(text_of(ds, keyword) for keyword in PHASES),
+        phases=tuple(text_of(ds, keyword) if keyword in ds else "" for keyword in PHASES),
         transfer_syntax=syntax,
         position_mm=position,
         orientation=orientation,

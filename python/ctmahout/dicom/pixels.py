@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
 
 from ..errors import CtmahoutError, InputError
-from .archive import stamp
+from .archive import open_file, stamp
 from .codestream import codestream_problem, jpeg_precision, preferred_plugin
 from .doubts import Doubt, messages, settle
 from .files import each, first_line, open_dataset
@@ -45,6 +46,8 @@ def load(header: SliceHeader) -> FileDataset:
         raise _unreadable(header, f"the file is damaged ({type(e).__name__})") from e
     if "PixelData" not in ds:  # pydicom drops what it has when compressed pixels do not end
         raise _unreadable(header, "they are cut off")
+    if "SamplesPerPixel" not in ds:  # MONOCHROME2 says it; decoders ask for it
+        ds.SamplesPerPixel = 1
     if text_of(ds, "SOPInstanceUID") != header.file_uid:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path)
     return ds
@@ -57,12 +60,35 @@ def _whole(header: SliceHeader) -> FileDataset:
     return ds
 
 
-def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.int32], bool]:
+def plain_values(header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
+    """Return what `stored_values` does, of a file whose `pixels_at` is known, without reading its header again.
+
+    Raises
+    ------
+    InputError
+        CTM_SOURCE_CHANGED.
+    """
+    pixels = header.pixels
+    try:
+        if stamp(header.path) != (header.size, header.mtime_ns):
+            raise InputError("CTM_SOURCE_CHANGED", file=header.path)
+        with open_file(header.path) as stream:
+            stream.seek(header.pixels_at or 0)
+            data = stream.read(pixels.size)
+    except OSError as e:
+        raise InputError("CTM_SOURCE_CHANGED", file=header.path) from e
+    if len(data) < pixels.size:
+        raise InputError("CTM_SOURCE_CHANGED", file=header.path)
+    kind = np.dtype(f"<{'i' if pixels.signed else 'u'}{pixels.bits_allocated // 8}")
+    return _of_stored_bits(np.frombuffer(data, kind).reshape(pixels.rows, pixels.columns), header)
+
+
+def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
     """Return the stored pixel values, and whether the bits above BitsStored hold something else.
 
     Returns
     -------
-    values : ndarray of shape (rows, columns), int32
+    values : ndarray of shape (rows, columns), of some kind of whole numbers
         Of the bits that are stored; what the others are is not defined (PS3.5 8.1.1).
     others : bool
         The others are neither all zero nor all the sign: an overlay, or BitsStored is wrong.
@@ -90,10 +116,14 @@ def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.int3
     expected = (header.pixels.rows, header.pixels.columns)
     if whole.shape != expected:
         raise _unreadable(header, f"they have shape {whole.shape}, the header says {expected}")
-    whole = np.asarray(whole, dtype=np.int32)
+    return _of_stored_bits(whole, header)
+
+
+def _of_stored_bits(whole: NDArray[np.integer[Any]], header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
     low, high = header.pixels.stored_range
     if low <= whole.min() and whole.max() <= high:
         return whole, False
+    whole = whole.astype(np.int32)
     mask = (1 << header.pixels.bits_stored) - 1
     values = whole & mask
     unused = whole & ~mask & 0xFFFF
@@ -157,7 +187,8 @@ def read_hu(
         """Fill slice z; tell whether it has a border that PixelPaddingValue does not tell, or why it has no pixels."""
         header = order[z]
         try:
-            stored, others = stored_values(load(header), header)
+            plain = header.pixels_at is not None
+            stored, others = plain_values(header) if plain else stored_values(load(header), header)
         except InputError as e:
             if lenient and e.code == "CTM_PIXELS_UNREADABLE":
                 return e

@@ -46,7 +46,8 @@ def read_series(
         `find_series` gives. "[2]" is always the latter. "description:CHEST*" goes by SeriesDescription, with * and ?
         and without regard to case; "rule:most-slices" and "rule:thinnest" take the series that has most of it.
     split : bool
-        Take what differs in orientation, size, spacing or phase within one series for series of their own.
+        Take what differs in patient, study, orientation, size, spacing or phase within one series for series of
+        their own.
     lenient : bool
         Go on with a warning where slices are missing or unevenly spaced, identifiers are absent, a file is damaged or
         has no preamble, RescaleType is US. What would make HU values or positions guesswork is refused even so.

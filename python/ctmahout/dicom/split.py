@@ -17,23 +17,27 @@ Parts = list[tuple[str, list[SliceHeader]]]
 def split(headers: Sequence[SliceHeader]) -> Parts:
     """Return the parts of a series that can be volumes, each with what tells it from the others.
 
-    Slices of one orientation, size and spacing are a part. Where places repeat, as in gated and in contrast scans, it
+    Slices of one patient, study, orientation, size and spacing are a part. Where places repeat, as in gated and in contrast scans, it
     is split further by the first of `PHASES` that all its slices have and that gives parts with the same places, each
     once. If none does, the part is left whole; reading it tells which slices collide.
     """
     stacks: list[list[SliceHeader]] = []
     for header in headers:
-        stack = next((s for s in stacks if alike(header, s[0])), None)
+        stack = next((s for s in stacks if _together(header, s[0])), None)
         if stack is None:
             stacks.append([header])
         else:
             stack.append(header)
     parts: Parts = []
     for number, stack in enumerate(stacks, 1):
-        of_stack = f"orientation or size {number} of {len(stacks)}" if len(stacks) > 1 else ""
+        of_stack = f"stack {number} of {len(stacks)}" if len(stacks) > 1 else ""
         for of_phase, phase in _phases(stack):
             parts.append((", ".join(filter(None, (of_stack, of_phase))), phase))
     return parts
+
+
+def _together(a: SliceHeader, b: SliceHeader) -> bool:
+    return (a.patient, a.study_uid) == (b.patient, b.study_uid) and alike(a, b)
 
 
 def _phases(stack: list[SliceHeader]) -> Parts:
