@@ -17,9 +17,9 @@ Parts = list[tuple[str, list[SliceHeader]]]
 def split(headers: Sequence[SliceHeader]) -> Parts:
     """Return the parts of a series that can be volumes, each with what tells it from the others.
 
-    Slices of one patient, study, orientation, size and spacing are a part. Where places repeat, as in gated and in contrast scans, it
-    is split further by the first of `PHASES` that all its slices have and that gives parts with the same places, each
-    once. If none does, the part is left whole; reading it tells which slices collide.
+    Slices of one patient, study, orientation, size and spacing are a part. Where places repeat, as in gated and in
+    contrast scans, it is split further by the first of `PHASES` that all its slices have and that gives parts with the
+    same places, each once. If none does, the part is left whole; reading it tells which slices collide.
     """
     stacks: list[list[SliceHeader]] = []
     for header in headers:
