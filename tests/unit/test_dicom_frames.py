@@ -178,6 +178,19 @@ def test_row_36_37_damaged_archives(slices, tmp_path, suffix):
     assert e.value.code == "CTM_SOURCE_CHANGED"
 
 
+def test_row_36_encrypted_archives(slices, tmp_path):
+    archive = packed(slices.write(tmp_path / "study"), tmp_path / "a.zip")
+    data = bytearray(archive.read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = -1
+        while (at := data.find(header, at + 1)) >= 0:
+            data[at + flags] |= 1
+    archive.write_bytes(data)
+    with pytest.raises(CtmahoutError) as e:
+        read_series(archive)
+    assert (e.value.code, e.value.fields["problem"]) == ("CTM_INPUT_UNREADABLE", "it is encrypted")
+
+
 def test_row_36_members_with_odd_names(slices, tmp_path):
     folder = slices.write(tmp_path / "study")
     names = ["/abs.dcm", "../up.dcm", "./a//b.dcm", "c/../d.dcm"]

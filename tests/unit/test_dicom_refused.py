@@ -675,3 +675,24 @@ def test_the_first_error_ends_the_work():
         each(work, range(100_000), workers=2)
     assert len(begun) < 100_000
     assert each(lambda i: i * i, range(5), workers=3) == [0, 1, 4, 9, 16]
+
+
+def test_row_52_sizes_that_no_memory_holds(slices, tmp_path):
+    def edit(ds, i):
+        ds.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)
+        ds.Rows = ds.Columns = 65535
+
+    slices.write(tmp_path / "in", edit, n=60, enforce_file_format=True)
+    error = refused(tmp_path / "in")
+    assert error.code == "CTM_INPUT_TOO_LARGE"
+    assert "60 slices of 65535 x 65535" in error.message
+
+
+def test_pydicom_logs_nothing_of_what_is_read_and_written(slices, tmp_path, caplog):
+    folder = slices.write(tmp_path / "in", text("StudyID", "Zebedee far too long for SH"))
+    for i, file in enumerate(sorted(folder.iterdir())):
+        file.write_bytes(file.read_bytes().replace(f"1.2.3.{i + 1}\0".encode(), f"1.2.A.{i + 1}\0".encode()))
+    write_series(accepted(folder), tmp_path / "out", derivation=DERIVATION)
+    assert [r for r in caplog.records if r.name.startswith("pydicom")] == []
+    quietly(lambda: pydicom.dcmread(folder / "slice-00.dcm").StudyID)
+    assert [r for r in caplog.records if r.name.startswith("pydicom")] != []  # as it was, when we are done
