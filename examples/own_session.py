@@ -16,9 +16,9 @@ def main(series: str, out: str) -> None:
         factors = ctmahout.dssvd(tall, k=10, session=spark)
         print(f"rank {factors.rank} of a matrix made of 4 components")
 
-        result = ctmahout.denoise(series, out, strength=("auto", "rank:3"), session=spark)
+        result = ctmahout.denoise(series, out, method="slices", strength=("auto", "rank:3"), session=spark)
         for written in result.series:
-            print(f"{written.strength}: rank {written.rank} in {written.path}")
+            print(f"{written.strength}: {written.kept}, in {written.path}")
     finally:
         spark.stop()
 

@@ -84,9 +84,9 @@ def denoise(
         matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
             volume = read_volume(source, config, progress)
-        with timer.phase("prepare"):
-            made = method.prepare(volume, matrix, config, progress)
-        with _door(config, session) as door:
+        with _door(config, session) as door:  # opened before the work: what it lacks is told at once
+            with timer.phase("prepare"):
+                made = method.prepare(volume, matrix, config, progress)
             with timer.phase("dssvd"):
                 _factorise(matrix, factors, config, door)
             if method.refines(made):

@@ -41,7 +41,8 @@ def test_full_rank_gives_the_source_back_bit_for_bit(ct_data, tmp_path, name):
     source = ct_data / name
     n = len(datasets(source))
     lenient = ["--lenient"] if name == "j2k_series_no_sopclass" else []
-    ctmahout("denoise", source, tmp_path / "out", "--strength", f"rank:{n}", "--no-report", *lenient)
+    options = ["--method", "slices", "--strength", f"rank:{n}", "--no-report", *lenient]
+    ctmahout("denoise", source, tmp_path / "out", *options)
     before, after = datasets(source), datasets(tmp_path / "out" / f"rank-{n}")
     assert len(after) == n
     for b, a in zip(before, after, strict=True):
@@ -63,7 +64,7 @@ def test_every_algorithm_gives_the_source_back_and_is_told(ct_data, tmp_path, en
     before = datasets(source)
     for algorithm in ("exact", "dspca"):
         out = tmp_path / algorithm
-        strengths = ["--strength", f"rank:{len(before)}", "--strength", "rank:3"]
+        strengths = ["--method", "slices", "--strength", f"rank:{len(before)}", "--strength", "rank:3"]
         ctmahout("denoise", source, out, "--algorithm", algorithm, "--engine", engine, *strengths)
         after = datasets(out / f"rank-{len(before)}")
         for b, a in zip(before, after, strict=True):
@@ -92,8 +93,8 @@ def test_steps_one_by_one_and_a_second_run_give_the_same_bytes(ct_data, tmp_path
     source = ct_data / "chest_pair_sharp_B70f"
     strengths = ["--strength", "auto", "--strength", "rank:3", "--timestamp", TIME]
     for name in ("first", "second"):
-        ctmahout("denoise", source, tmp_path / name, *strengths)
-    ctmahout("prepare", source, tmp_path / "matrix")
+        ctmahout("denoise", source, tmp_path / name, "--method", "slices", *strengths)
+    ctmahout("prepare", source, tmp_path / "matrix", "--method", "slices")
     ctmahout("dssvd", tmp_path / "matrix", tmp_path / "factors")
     ctmahout("reconstruct", source, tmp_path / "matrix", tmp_path / "factors", tmp_path / "steps", *strengths)
     first, second, steps = (tree(tmp_path / name) for name in ("first", "second", "steps"))
@@ -107,7 +108,7 @@ def test_steps_one_by_one_and_a_second_run_give_the_same_bytes(ct_data, tmp_path
 @pytest.mark.spark
 def test_the_report_and_the_manifest_say_what_was_done_and_name_nobody(ct_data, tmp_path):
     source = ct_data / "chest_pair_sharp_B70f"
-    done = ctmahout("denoise", source, tmp_path / "out", "--json")
+    done = ctmahout("denoise", source, tmp_path / "out", "--json", "--effort", "fast")
     answer = json.loads(done.stdout)
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert answer["run"] == run
@@ -127,7 +128,7 @@ def test_a_stopped_run_leaves_nothing_and_can_be_run_again(ct_data, tmp_path):
     source = ct_data / "lowdose_pet_ct_STS_003"
     for stop in (signal.SIGINT, signal.SIGTERM):
         for seconds in (1.5, 5.0):
-            command = [CTMAHOUT, "denoise", source, tmp_path / "out"]
+            command = [CTMAHOUT, "denoise", source, tmp_path / "out", "--effort", "fast"]
             run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             time.sleep(seconds)
             run.send_signal(stop)
@@ -138,13 +139,13 @@ def test_a_stopped_run_leaves_nothing_and_can_be_run_again(ct_data, tmp_path):
             assert run.returncode == 130, out + err
             assert "Traceback" not in err
             assert not list(tmp_path.iterdir())
-    ctmahout("denoise", source, tmp_path / "out")
+    ctmahout("denoise", source, tmp_path / "out", "--effort", "fast")
 
 
 @pytest.mark.spark
 def test_numpy_needs_no_java_and_agrees_to_a_rounding(ct_data, tmp_path):
     source = ct_data / "lowdose_pet_ct_STS_002"
-    options = ["--strength", "rank:5", "--no-report"]
+    options = ["--method", "slices", "--strength", "rank:5", "--no-report"]
     ctmahout("denoise", source, tmp_path / "mahout", *options)
     no_java = {"PATH": str(CTMAHOUT.parent), "HOME": str(tmp_path)}
     ctmahout("denoise", source, tmp_path / "numpy", "--engine", "numpy", *options, env=no_java)

@@ -24,7 +24,7 @@ def test_own_session(root, ct_data, tmp_path):
 
 def test_own_step(root, ct_data, tmp_path):
     source = ct_data / "lowdose_pet_ct_STS_003"
-    run(CTMAHOUT, "prepare", source, tmp_path / "matrix")
+    run(CTMAHOUT, "prepare", source, tmp_path / "matrix", "--method", "slices")
     run(CTMAHOUT, "dssvd", tmp_path / "matrix", tmp_path / "factors", "--engine", "numpy")
     assert "components kept" in run(
         sys.executable, root / "examples/own_step.py", tmp_path / "factors", tmp_path / "chosen"

@@ -140,7 +140,7 @@ def test_errors_as_json(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", ["denoise", "prepare", "dssvd", "reconstruct", "inspect", "doctor", "compare", "phantom", "jar"]
+    "verb", ["denoise", "prepare", "dssvd", "refine", "reconstruct", "inspect", "doctor", "compare", "phantom", "jar"]
 )
 def test_every_verb_explains_itself_at_once(verb):
     done = subprocess.run([CTMAHOUT, verb, "--help"], capture_output=True, text=True, check=True)

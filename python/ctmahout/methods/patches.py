@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..errors import InputError
 from ..exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
-from ..patches import EFFORTS, Learnt, Stage, Threads, apply, first_stage, second_stage, without_padding
+from ..patches import EFFORTS, Learnt, Stage, Threads, apply, first_stage, one_core_each, second_stage, without_padding
 from ..rank import Strength
 from ..report import GroupSpectrum
 from ..volume import Volume
@@ -113,6 +113,7 @@ class PatchesMethod:
         return {"groups": spectra}
 
 
+@one_core_each
 def _write(path: Path, learnt: Learnt | None, options: Mapping[str, Any], *, overwrite: bool) -> Manifest:
     if learnt is None:
         # Mahout gets a matrix all the same, so that the steps that follow are the same ones.

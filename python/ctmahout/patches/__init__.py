@@ -13,7 +13,7 @@ from __future__ import annotations
 from .effort import EFFORTS, Effort, Pass
 from .method import Learnt, apply, first_stage, second_stage, without_padding
 from .stage import Stage
-from .workers import Threads
+from .workers import Threads, one_core_each
 
 __all__ = [
     "EFFORTS",
@@ -24,6 +24,7 @@ __all__ = [
     "Threads",
     "apply",
     "first_stage",
+    "one_core_each",
     "second_stage",
     "without_padding",
 ]

@@ -16,7 +16,7 @@ from .mixture import Kinds
 from .passes import Filter, run_pass
 from .places import PATCH, View
 from .stage import BETA, FIRST, SECOND, Stage, pilot_kinds
-from .workers import Threads, Workers
+from .workers import Threads, Workers, one_core_each
 
 __all__ = ["Learnt", "apply", "first_stage", "second_stage", "without_padding"]
 
@@ -50,6 +50,7 @@ def without_padding(hu: Float32, padding: NDArray[np.bool_] | None) -> Float32:
     return hu if padding is None else np.where(padding, np.float32(_AIR_HU), hu)
 
 
+@one_core_each
 def first_stage(
     hu: Float32, pixel_mm: tuple[float, float], how: Pass, kinds: int, seed: int, threads: Threads
 ) -> Learnt | None:
@@ -96,6 +97,7 @@ def first_stage(
     return Learnt(Stage(1, noise, view.kind, view.covariances, telling, moments), parts)
 
 
+@one_core_each
 def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int, workers: Workers) -> Learnt:
     """Find the groups of patches anew, now told by the first pass's result.
 
@@ -115,6 +117,7 @@ def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int
     return Learnt(Stage(2, first.noise, first.kind, first.covariances, telling, moments, pilot), parts)
 
 
+@one_core_each
 def apply(
     hu: Float32,
     stage: Stage,

@@ -6,15 +6,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import wraps
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["Threads", "Workers"]
+__all__ = ["Threads", "Workers", "one_core_each"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+P = ParamSpec("P")
 
 
 class Workers(Protocol):
@@ -22,6 +24,20 @@ class Workers(Protocol):
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield function(item) for each item; function and items can be pickled."""
+
+
+def one_core_each(function: Callable[P, Result]) -> Callable[P, Result]:
+    """Keep products of matrices from starting threads of their own: these would wait for each other, busily.
+
+    And they would sum in another order for another number of cores.
+    """
+
+    @wraps(function)
+    def limited(*args: P.args, **kwargs: P.kwargs) -> Result:
+        with threadpool_limits(1, "blas"):
+            return function(*args, **kwargs)
+
+    return limited
 
 
 @dataclass(frozen=True)
@@ -44,8 +60,7 @@ class Threads:
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield results in order; only a few are held at a time."""
         remaining = iter(items)
-        # One core each: products of matrices would else start threads of their own, and sum in another order.
-        with threadpool_limits(1), ThreadPoolExecutor(self.count) as pool:
+        with ThreadPoolExecutor(self.count) as pool:
             waiting: list[Any] = [pool.submit(function, item) for item in islice(remaining, self.count + 1)]
             try:
                 while waiting:

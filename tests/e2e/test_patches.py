@@ -1,0 +1,83 @@
+"""Method patches as a user runs it: the installed command, real series, real Spark and Mahout."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from test_denoise import TIME, ctmahout, datasets, tree
+
+from ctmahout.dicom import read_series
+from ctmahout.noise import noise_sd
+
+SMALL = "lowdose_pet_ct_STS_003"
+
+
+@pytest.mark.spark
+def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data, tmp_path):
+    source = ct_data / SMALL
+    write = ["--strength", "auto", "--strength", "remove:50%", "--timestamp", TIME]
+    ctmahout("denoise", source, tmp_path / "whole", *write, "--workers", 3)
+    ctmahout("prepare", source, tmp_path / "matrix", "--workers", 1)
+    ctmahout("dssvd", tmp_path / "matrix", tmp_path / "factors", "--partitions", 3)
+    ctmahout("refine", source, tmp_path / "matrix", tmp_path / "factors", tmp_path / "refined", "--workers", 2)
+    ctmahout("dssvd", tmp_path / "refined", tmp_path / "refined-factors")
+    ctmahout("reconstruct", source, tmp_path / "refined", tmp_path / "refined-factors", tmp_path / "steps", *write)
+    whole, steps = tree(tmp_path / "whole"), tree(tmp_path / "steps")
+    images = [name for name in whole if name.endswith(".dcm")]
+    assert len(images) == 2 * 51
+    assert set(whole) == set(steps)
+    for name in images:
+        assert whole[name] == steps[name], name
+    before, half, full = (
+        noise_sd(read_series(folder).hu) for folder in (source, tmp_path / "whole/remove-50", tmp_path / "whole/auto")
+    )
+    assert full < 0.3 * before
+    assert half == pytest.approx(0.5 * before, rel=0.05)
+    again = ctmahout("refine", source, tmp_path / "refined", tmp_path / "refined-factors", tmp_path / "third", code=3)
+    assert "[CTM_NOTHING_TO_REFINE]" in again.stderr
+    other = ctmahout(
+        "reconstruct",
+        ct_data / "lowdose_pet_ct_STS_002",
+        tmp_path / "refined",
+        tmp_path / "refined-factors",
+        tmp_path / "other",
+        code=3,
+    )
+    assert "[CTM_SERIES_MISMATCH]" in other.stderr
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("name", ["chest_pair_sharp_B70f", "j2k_series_no_sopclass"])
+def test_a_real_series_loses_its_noise_and_nothing_else(ct_data, tmp_path, name):
+    source = ct_data / name
+    lenient = ["--lenient"] if name == "j2k_series_no_sopclass" else []
+    ctmahout("denoise", source, tmp_path / "out", "--effort", "fast", *lenient)
+    assert len(datasets(tmp_path / "out/auto")) == len(datasets(source))
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["series"][0]["noise_removed"] > 0.4
+    before, after = (read_series(folder, lenient=True) for folder in (source, tmp_path / "out/auto"))
+    assert np.array_equal(before.geometry.positions_mm, after.geometry.positions_mm)
+    assert abs(float((after.hu - before.hu).mean(dtype=np.float64))) < 0.5
+    if before.padding is not None:
+        assert np.array_equal(before.padding, after.padding)
+        assert np.array_equal(before.hu[before.padding], after.hu[before.padding])
+
+
+@pytest.mark.spark
+def test_one_slice_is_refused_and_a_damaged_stage_is_found(ct_data, tmp_path):
+    source = ct_data / SMALL
+    one = tmp_path / "one"
+    one.mkdir()
+    shutil.copy(sorted(source.rglob("*.dcm"))[0], one)
+    done = ctmahout("denoise", one, tmp_path / "out", code=3)
+    assert "[CTM_INPUT_TOO_SMALL]" in done.stderr
+    ctmahout("prepare", source, tmp_path / "matrix", "--effort", "fast")
+    ctmahout("dssvd", tmp_path / "matrix", tmp_path / "factors", "--engine", "numpy")
+    (part,) = (tmp_path / "matrix/arrays/telling_basis").glob("part-*.parquet")
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    done = ctmahout("reconstruct", source, tmp_path / "matrix", tmp_path / "factors", tmp_path / "out", code=4)
+    assert "[CTM_EXCHANGE_C" in done.stderr
+    assert not (tmp_path / "out").exists()
