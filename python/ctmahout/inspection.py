@@ -18,6 +18,14 @@ __all__ = ["Found", "inspect_path"]
 # Columns up to which the eigenvectors of A'A on the driver cost little beside the pass over A.
 _NARROW = 500
 
+# Measured with 12 and 100 slices of 512 x 512, report included: Python's peak 474 and 1,101 MiB, CPU 20 and 31 s.
+_PYTHON_MIB = 420
+_PYTHON_BYTES = 32
+_START_CPU_S = 15
+_VOXEL_CPU_S = 0.5e-6
+# Of the products of blocks, on one core (docs/numbers.md).
+_FLOPS = 1e10
+
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 
 
@@ -32,6 +40,8 @@ class Need:
         Room for the matrix beside the output while the run lasts.
     python_mib, jvm_mib : int
         Memory of the two processes.
+    cpu_s : int
+        CPU seconds, of both processes together; about, and on a core as docs/numbers.md was measured on.
     """
 
     matrix_rows: int
@@ -39,6 +49,7 @@ class Need:
     disk_mib: int
     python_mib: int
     jvm_mib: int
+    cpu_s: int
 
 
 @dataclass(frozen=True)
@@ -72,11 +83,23 @@ class Found:
                 f"{n.matrix_rows} x {n.matrix_columns}",
                 f"{n.python_mib} + {n.jvm_mib} MiB",
                 f"{n.disk_mib} MiB",
+                f"{n.cpu_s} s",
             )
             for s, n in zip(self.series, self.needs, strict=True)
         ]
-        columns = ("", "number", "slices", "pixels", "spacing mm", "kernel", "matrix", "memory Python + JVM", "disk")
-        return [("CT series", columns, rows)]
+        columns = (
+            "",
+            "number",
+            "slices",
+            "pixels",
+            "spacing mm",
+            "kernel",
+            "matrix",
+            "memory Python + JVM",
+            "disk",
+            "CPU",
+        )
+        return [("CT series, and what method slices needs for them", columns, rows)]
 
 
 def inspect_path(path: Path, config: Config) -> Found:
@@ -114,10 +137,12 @@ def _need(series: SeriesInfo, config: Config) -> Need:
         matrix_rows=m,
         matrix_columns=n,
         disk_mib=voxels * 4 // mib + 1,
-        # The volume, its result and what the report compares; modules loaded.
-        python_mib=250 + voxels * (3 * 4 + 1) // mib,
+        # The volume, its result and what the report measures in both; modules loaded.
+        python_mib=_PYTHON_MIB + voxels * _PYTHON_BYTES // mib,
         # A as floats; Y and Q as doubles; Spark itself.
         jvm_mib=600 + (voxels * 4 + 2 * m * min(n, k + config.p) * 8) // mib,
+        # Up to some hundred columns the products are a small part of it.
+        cpu_s=round(_START_CPU_S + voxels * _VOXEL_CPU_S + 2 * voxels * min(n, k + config.p) / _FLOPS),
     )
 
 
