@@ -1,7 +1,6 @@
 """What others think of the further ways to write: compressed, widened, with private attributes, without identity."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -145,9 +144,9 @@ def _value(line):
     return re.sub(r"\s+", " ", line)
 
 
+@pytest.mark.usefixtures("extras")
 @pytest.mark.parametrize("compression", ["none", "jpeg-ls"])
 def test_a_storage_server_takes_what_is_sent(ct_data, tmp_path, compression):
-    pytest.importorskip("pynetdicom") if os.environ.get("CI") != "true" else __import__("pynetdicom")
     _, files = written(read_series(ct_data / CHEST), tmp_path / "out", compression=compression)
     with storage(tmp_path / "pacs", *(["+xt"] if compression == "jpeg-ls" else [])) as port:
         done = subprocess.run(
@@ -167,8 +166,8 @@ def test_a_storage_server_takes_what_is_sent(ct_data, tmp_path, compression):
         assert got.file_meta.TransferSyntaxUID == ds.file_meta.TransferSyntaxUID
 
 
+@pytest.mark.usefixtures("extras")
 def test_a_server_that_does_not_take_it(ct_data, tmp_path):
-    pytest.importorskip("pynetdicom") if os.environ.get("CI") != "true" else __import__("pynetdicom")
     _, files = written(read_series(ct_data / CHEST), tmp_path / "out", compression="jpeg2000")
 
     def failed(folder, port, **options):

@@ -4,7 +4,6 @@ import gzip
 
 import numpy as np
 import pytest
-from conftest import missing
 from dicom_slices import Slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,13 +21,9 @@ try:
 except ImportError:
     nibabel = None
 
+pytestmark = pytest.mark.usefixtures("extras")
+
 SUFFIXES = [".nii", ".nii.gz", ".npz"]
-
-
-@pytest.fixture(autouse=True)
-def with_nibabel():
-    if nibabel is None:
-        missing("nibabel is not installed")
 
 
 @pytest.fixture(scope="session")
