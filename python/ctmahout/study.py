@@ -14,7 +14,7 @@ from typing import Any
 
 from . import __version__
 from .config import Config
-from .dicom import SeriesInfo, find_series
+from .dicom import SeriesInfo, find_series, headers_kept
 from .engine import connect
 from .errors import ConfigError, CtmahoutError, InputError, OutputError
 from .outcome import RUN, Progress, is_run
@@ -145,11 +145,22 @@ def denoise_study(
         )
     source, output = Path(source), Path(output)
     refuse_overlap(output, source)
+    with headers_kept():
+        return _every(source, output, config, session, progress, told)
+
+
+def _every(
+    source: Path,
+    output: Path,
+    config: Config,
+    session: object,
+    progress: Progress | None,
+    told: Callable[[StudySeries], None] | None,
+) -> Study:
     found = find_series(source, split=config.split, lenient=config.lenient, workers=config.workers, progress=progress)
     if not found:
-        raise InputError(
-            "CTM_INPUT_NO_CT", path=source, found=", ".join(f"{n} {what}" for what, n in found.skipped.items())
-        )
+        others = ", ".join(f"{count} {what}" for what, count in found.skipped.items())
+        raise InputError("CTM_INPUT_NO_CT", path=source, found=others)
     _begin(output)
     done: list[StudySeries] = []
     with _one_session(config, session, needed=any(_undone(info, output, config) for info in found)) as shared:

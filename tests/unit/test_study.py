@@ -201,3 +201,26 @@ def test_phases_are_series_of_a_study(slices, tmp_path):
     uids = {pydicom.dcmread(f).SeriesInstanceUID for f in (tmp_path / "out").rglob("*.dcm")}
     assert len(uids) == 2
     assert len(find_series(tmp_path / "out")) == 2
+
+
+def test_headers_of_a_study_are_read_once(slices, tmp_path, monkeypatch):
+    from ctmahout.dicom import find
+
+    looked, look = [], find.look
+
+    def counting(file):
+        looked.append(file)
+        return look(file)
+
+    monkeypatch.setattr(find, "look", counting)
+    source = study(slices, tmp_path / "in")
+
+    def late(series):  # a file that changes meanwhile is read anew, and refused as it is refused otherwise
+        if series.number == 1:
+            (source / "b" / "slice-01.dcm").write_bytes(b"not an image any more")
+
+    done = denoise_study(source, tmp_path / "out", told=late, **HOW)
+    assert [s.code for s in done.series[:2]] == ["", "CTM_INPUT_UNREADABLE"]
+    assert len(looked) == len(set(looked)) + 1
+    read_series(source, series="1.2.1", lenient=True)
+    assert len(looked) == 2 * len(set(looked)) + 1

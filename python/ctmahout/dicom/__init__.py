@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .decoders import Decoder, check_decoders, decodable, decoders
 from .derive import Derivation
+from .find import headers_kept
 from .headers import SliceHeader, SourceSeries
 from .inventory import SeriesInfo, SeriesList, find_series
 from .read import read_series
@@ -24,6 +25,7 @@ __all__ = [
     "decodable",
     "decoders",
     "find_series",
+    "headers_kept",
     "read_series",
     "send",
     "write_series",
