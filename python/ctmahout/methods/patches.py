@@ -102,13 +102,13 @@ class PatchesMethod:
         made = read_manifest(matrix, "matrix")
         if made.layout["pass"] == 0:
             return {"groups": []}
-        stage, found = Stage.read(matrix, made, pilot=False), read_all_factors(factors)
-        filter = stage.filter(found)
+        groups, found = Stage.read(matrix, made, pilot=False).groups, read_all_factors(factors)
+        filter = groups.filter(found)
         spectra = []
-        for group, f in zip(stage.factored, found, strict=True):
+        for group, f in zip(groups.factored, found, strict=True):
             kept = filter.shrinking.kept(int(group))
             spectra.append(
-                GroupSpectrum(f.rows, _padded(f, stage.kinds.d), filter.shrinking.mixture.bases[group].shape[1], kept)
+                GroupSpectrum(f.rows, _padded(f, groups.kinds.d), filter.shrinking.mixture.bases[group].shape[1], kept)
             )
         return {"groups": spectra}
 
@@ -122,7 +122,7 @@ def _write(path: Path, learnt: Learnt | None, options: Mapping[str, Any], *, ove
         return write_matrix(path, nothing, units="1", centring="columns", layout=about, overwrite=overwrite)
     return write_matrix(
         path,
-        learnt.stage.matrices(learnt.parts),
+        learnt.stage.groups.matrices(learnt.parts),
         units="noise SD",
         centring="columns",
         layout=learnt.stage.layout() | dict(options),
@@ -144,7 +144,7 @@ def _run(
         if progress:
             progress(phase, done, total)
 
-    return apply(hu, stage, stage.filter(read_all_factors(factors)), stride, threads, tell)
+    return apply(hu, stage, stage.groups.filter(read_all_factors(factors)), stride, threads, tell)
 
 
 def _padded(found: Factors, d: int) -> NDArray[np.float64]:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..noise import estimate_noise
 from .effort import Pass
+from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .learning import Part, Sample, fit, sum_moments
 from .mixture import Kinds
 from .passes import Filter, run_pass
 from .places import PATCH, View
-from .stage import BETA, FIRST, SECOND, Stage, pilot_kinds
+from .stage import Stage
 from .workers import Threads, Workers, one_core_each
 
 __all__ = ["Learnt", "apply", "first_stage", "second_stage", "without_padding"]
@@ -94,7 +95,7 @@ def first_stage(
     of_noise = Kinds(view.covariances * BETA)
     telling = fit(parts, _groups(how, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
     moments = sum_moments(parts, telling, len(telling.mixture), len(of_noise), threads)
-    return Learnt(Stage(1, noise, view.kind, view.covariances, telling, moments), parts)
+    return Learnt(Stage(Groups(1, view.covariances, telling, moments), noise, view.kind), parts)
 
 
 @one_core_each
@@ -110,11 +111,11 @@ def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int
     workers : Workers
     """
     rng = np.random.default_rng([seed, 3])
-    view = _view(hu, first)
+    view, covariances = first.view(hu), first.groups.covariances
     parts = _parts(view.sample(view.draw(how.patches, rng), view.with_hu(pilot)))
-    telling = fit(parts, _groups(how, parts), how.rounds, pilot_kinds(first.covariances), SECOND.telling, workers, rng)
-    moments = sum_moments(parts, telling, len(telling.mixture), len(first.covariances), workers, of_pilot=False)
-    return Learnt(Stage(2, first.noise, first.kind, first.covariances, telling, moments, pilot), parts)
+    telling = fit(parts, _groups(how, parts), how.rounds, pilot_kinds(covariances), SECOND.telling, workers, rng)
+    moments = sum_moments(parts, telling, len(telling.mixture), len(covariances), workers, of_pilot=False)
+    return Learnt(Stage(Groups(2, covariances, telling, moments), first.noise, first.kind, pilot), parts)
 
 
 @one_core_each
@@ -127,16 +128,12 @@ def apply(
     progress: Progress | None = None,
 ) -> Float32:
     """Run the pass of a stage over a volume; returns the result, of the same shape, HU."""
-    view = _view(hu, stage)
+    view = stage.view(hu)
     pilot = None if stage.pilot is None else view.with_hu(stage.pilot)
     out = np.empty_like(hu)
     for z, found in run_pass(view, filter, stride, workers, pilot=pilot, progress=progress):
         out[z] = found
     return out
-
-
-def _view(hu: Float32, stage: Stage) -> View:
-    return stage.view(hu, (min(PATCH[0], len(hu)), PATCH[1], PATCH[2]))
 
 
 def _groups(how: Pass, parts: tuple[Part, ...]) -> int:

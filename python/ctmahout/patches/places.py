@@ -12,7 +12,7 @@ from .kernels import gather
 from .learning import Sample, kmeans
 from .mixture import Noise, nearest
 
-__all__ = ["PATCH", "View", "covariance_of"]
+__all__ = ["PATCH", "View", "covariance_of", "patch_size"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -29,6 +29,11 @@ def covariance_of(autocovariance: Float64, along_z: tuple[float, float], patch: 
     found = autocovariance[y[:, None] - y + centre, x[:, None] - x + centre] * along
     symmetric: Float64 = (found + found.T) / 2
     return symmetric
+
+
+def patch_size(hu: Float32) -> tuple[int, int, int]:
+    """Return the size of patches in a volume: `PATCH`, but no deeper than the volume."""
+    return min(PATCH[0], len(hu)), PATCH[1], PATCH[2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +61,7 @@ class View:
     @classmethod
     def of(cls, hu: Float32, noise: NoiseModel, kinds: int, rng: np.random.Generator) -> View:
         """Tell kinds of place by the direction of their noise."""
-        patch = (min(PATCH[0], len(hu)), *PATCH[1:])
+        patch = patch_size(hu)
         sectors = len(noise.share)
         directions = np.sqrt(noise.share.reshape(sectors, -1).T)
         chosen = rng.choice(len(directions), min(len(directions), 60_000), replace=False)
