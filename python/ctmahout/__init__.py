@@ -9,6 +9,8 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .arrays import read_array as read_array
+    from .arrays import write_array as write_array
     from .config import Config as Config
     from .dicom import read_series as read_series
     from .dicom import write_series as write_series
@@ -58,10 +60,12 @@ _HOME = {
     "dssvd": "pipeline",
     "factorise": "pipeline",
     "prepare": "pipeline",
+    "read_array": "arrays",
     "read_series": "dicom",
     "reconstruct": "pipeline",
     "refine": "pipeline",
     "spark_builder": "engine",
+    "write_array": "arrays",
     "write_series": "dicom",
 }
 

@@ -110,10 +110,13 @@ def test_compressed_output_is_the_same_series(ct_data, tmp_path, compression, sy
     assert np.array_equal(read_series(tmp_path / "out").hu, volume.hu)
 
 
-def test_compressions_that_cannot_be(source, tmp_path):
+def test_compressions_that_cannot_be(source, tmp_path, ct_data):
     volume = read_series(source)
     assert fails(volume, tmp_path / "out", compression="zip") == "CTM_CONFIG_VALUE"
     assert fails(volume, tmp_path / "out", compression="jpeg2000") == "CTM_CONFIG_VALUE"  # 16 x 16
+    small = read_series(Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm", 7).write(tmp_path / "small"))
+    assert fails(small, tmp_path / "out", compression="jpeg-ls") == "CTM_CONFIG_VALUE"
+    write_series(small, tmp_path / "out", derivation=DERIVATION, compression="rle")
 
 
 def test_private_attributes_are_kept_when_asked_for(slices, tmp_path):

@@ -19,8 +19,8 @@ COMPRESSIONS = {"none": "", "rle": RLELossless, "jpeg-ls": JPEGLSLossless, "jpeg
 _PLUGINS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
 
 
-# OpenJPEG halves an image five times.
-_LEAST_J2K = 32
+# OpenJPEG halves an image five times; pyjpegls has too little room for what is smaller.
+_LEAST = {"jpeg2000": 32, "jpeg-ls": 8}
 
 
 # Two threads that encode JPEG 2000 at once end the process (pylibjpeg-openjpeg 2.6).
@@ -36,8 +36,9 @@ def check_compression(name: str, *, rows: int, columns: int) -> None:
         CTM_CONFIG_VALUE.
     """
     expected = "one of " + ", ".join(COMPRESSIONS)
-    if name == "jpeg2000" and min(rows, columns) < _LEAST_J2K:
-        expected = f"another for slices of less than {_LEAST_J2K} x {_LEAST_J2K} pixels"
+    least = _LEAST.get(name, 1)
+    if min(rows, columns) < least:
+        expected = f"another for slices of less than {least} x {least} pixels"
     elif name in COMPRESSIONS:
         return
     raise ConfigError("CTM_CONFIG_VALUE", source="options", key="compression", value=repr(name), expected=expected)

@@ -70,7 +70,7 @@ class Derivation:
 
 
 def _bad(key: str, given: object, expected: str) -> ConfigError:
-    return ConfigError("CTM_CONFIG_VALUE", source="derivation", key=key, given=repr(given), expected=expected)
+    return ConfigError("CTM_CONFIG_VALUE", source="derivation", key=key, value=repr(given), expected=expected)
 
 
 @dataclass(frozen=True)
