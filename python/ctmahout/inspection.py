@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .arrays import is_array, read_array
 from .config import Config
 from .dicom import SeriesInfo, find_series
 from .errors import InputError
@@ -103,7 +104,9 @@ class Found:
 
 
 def inspect_path(path: Path, config: Config) -> Found:
-    """Look into a folder of DICOM files, a matrix directory or a factors directory. Reads headers and manifests only.
+    """Look into a folder or archive of DICOM files, a NIfTI or npz file, a matrix directory or a factors directory.
+
+    Of DICOM and of directories only headers and manifests are read.
 
     Raises
     ------
@@ -115,12 +118,39 @@ def inspect_path(path: Path, config: Config) -> Found:
     if is_exchange(path):
         manifest = read_manifest(path)
         return Found(manifest=manifest, notes=_of_exchange(manifest, config))
+    if is_array(path):
+        return _found([_of_array(path)], [], config)
     series = find_series(path, split=config.split, lenient=config.lenient)
     others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
     if not series and not series.unreadable:
         raise InputError("CTM_INPUT_NO_CT", path=path, found=others)
+    return _found(series, [*series.unreadable, *([f"No CT slices: {others}."] if others else [])], config)
+
+
+def _of_array(path: Path) -> SeriesInfo:
+    volume = read_array(path)
+    slices, rows, columns = volume.shape
+    return SeriesInfo(
+        number=1,
+        series_uid="",
+        series_number="",
+        part="",
+        slices=slices,
+        rows=rows,
+        columns=columns,
+        spacing_mm=(volume.geometry.spacing_mm, *volume.geometry.pixel_spacing_mm),
+        thickness_mm=None,
+        kernel="",
+        transfer_syntaxes=(),
+        denoised=False,
+        unusable=0,
+        fingerprint=volume.fingerprint(),
+        doubts=volume.warnings,
+    )
+
+
+def _found(series: Sequence[SeriesInfo], notes: list[str], config: Config) -> Found:
     needs = tuple(_need(s, config) for s in series)
-    notes = [*series.unreadable, *([f"No CT slices: {others}."] if others else [])]
     notes += [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
     for s, n in zip(series, needs, strict=True):
         if s.slices > 1:

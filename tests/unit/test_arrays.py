@@ -14,6 +14,7 @@ from ctmahout.comparison import compare_series
 from ctmahout.conversion import convert
 from ctmahout.dicom import read_series
 from ctmahout.errors import CtmahoutError
+from ctmahout.inspection import inspect_path
 from ctmahout.volume import Geometry, Volume
 
 try:
@@ -114,6 +115,17 @@ def test_any_grid_comes_back_as_it_was(tmp_path_factory, angles, spacing, origin
     again = nibabel.load(folder / "out.nii")
     assert np.array_equal(np.asarray(again.dataobj), values)
     assert np.allclose(again.affine, affine, atol=1e-2)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_inspect_tells_of_them_what_it_tells_of_series(slices, tmp_path, suffix):
+    convert(slices.write(tmp_path / "in"), tmp_path / f"in{suffix}")
+    (series,), (array,) = (
+        inspect_path(tmp_path / name, Config()).as_dict()["series"] for name in ("in", f"in{suffix}")
+    )
+    assert array["needs"] == series["needs"]
+    assert (array["slices"], array["rows"], array["columns"]) == (4, 16, 16)
+    assert array["spacing_mm"] == pytest.approx(series["spacing_mm"], abs=1e-4)
 
 
 def test_uneven_slices_go_into_npz_only(slices, tmp_path):
