@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .arrays import read_array as read_array
     from .arrays import write_array as write_array
+    from .cohort import learn as learn
     from .config import Config as Config
     from .dicom import read_series as read_series
     from .dicom import write_series as write_series
@@ -59,6 +60,7 @@ _HOME = {
     "denoise_study": "study",
     "dssvd": "pipeline",
     "factorise": "pipeline",
+    "learn": "cohort",
     "prepare": "pipeline",
     "read_array": "arrays",
     "read_series": "dicom",

@@ -72,6 +72,10 @@ class Config:
     q: int = option(1, "Power iterations; not for exact.", least=0, short="-q")
     seed: int = option(0, "Seed of the random projection.", least=0)
 
+    model: str | None = option(None, "Use this model that `learn` made, without Spark.", metavar="DIR")
+    refit: bool = option(False, "Learn from the series itself where the model does not know its kind.")
+    groups: int | None = option(None, "Groups of patches that `learn` looks for; 1000 if not given.", least=1)
+
     # Where the decomposition runs
     engine: str = option("py4j", "The door to Mahout on Spark; numpy needs no Java.", choices=ENGINES)
     master: str | None = option(None, "Spark master; all cores of this machine if not given.", metavar="URL")

@@ -16,7 +16,6 @@ from typing import Any
 from . import __version__
 from .config import Config
 from .errors import ConfigError
-from .exchange import Factors
 from .methods import Progress
 from .volume import Volume
 
@@ -82,7 +81,7 @@ class Denoised:
 def run_manifest(
     config: Config,
     volume: Volume,
-    found: Factors,
+    origin: Mapping[str, Any],
     series: Sequence[DenoisedSeries],
     *,
     numbers: Mapping[str, Any],
@@ -93,10 +92,10 @@ def run_manifest(
 ) -> dict[str, Any]:
     """Return the run manifest, with nothing in it that names a patient or a study.
 
-    `sha256` is the volume's fingerprint; the other parts are what the run was given and found.
+    `origin` is what made the result, factors or a model; `sha256` is the volume's fingerprint; the other parts are what
+    the run was given and found.
     """
-    hidden = {"series", "work", "jar"}  # may hold a UID or a path
-    manifest = found.manifest.to_dict()
+    hidden = {"series", "work", "jar", "model"}  # may hold a UID or a path
     return {
         "kind": "run",
         "ctmahout": __version__,
@@ -117,12 +116,7 @@ def run_manifest(
             }
             for s in series
         ],
-        "factors": {
-            key: manifest[key]
-            for key in ("groups", "centring", "request", "writer", "timings_s", "warnings")
-            if key in manifest
-        }
-        | {"algorithm": found.algorithm},
+        **origin,
         "numbers": dict(numbers),
         "phases_s": dict(phases_s),
         "python_peak_mib": _peak_mib(),

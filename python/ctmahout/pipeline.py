@@ -5,28 +5,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import __version__
-from .arrays import ArraySource, WrittenArray, write_array
 from .config import Config
-from .dicom import Derivation, Written, write_series
+from .deliver import Origin, deliver
 from .engine import Door, Request, connect
 from .errors import ConfigError, InputError
 from .exchange import Factors, Manifest, read_factors, read_manifest, write_matrix
-from .methods import Rebuilt, method_named, method_of
-from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, is_run, run_manifest, timestamp
+from .methods import ModelRun, method_named, method_of
+from .outcome import Denoised, DenoisedSeries, Progress, Timer, is_run
+from .patches import Model
 from .rank import Strength
 from .reading import read_volume
-from .report import report_numbers, write_report
 from .staging import refuse_overlap, staged
 from .volume import Volume
 
@@ -79,23 +76,25 @@ def denoise(
     strengths = _strengths(config, method.strengths)
     refuse_overlap(output, source)
     timer = Timer(progress)
-    with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
-        work = Path(config.work) if config.work else partial / "work"
+    with staged(output, overwrite=config.overwrite, ours=is_run) as folder:
+        work = Path(config.work) if config.work else folder / "work"
         matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
             volume = read_volume(source, config, progress)
+        if config.model and (result := _with_model(volume, folder, config, strengths, timer)):
+            return result.moved(output)
         with _door(config, session) as door:  # opened before the work: what it lacks is told at once
             with timer.phase("prepare"):
                 made = method.prepare(volume, matrix, config, progress)
             with timer.phase("dssvd"):
-                _factorise(matrix, factors, config, door)
+                factorise_with(door, matrix, factors, config)
             if method.refines(made):
                 matrix, factors = work / "refined", work / "refined-factors"
                 with timer.phase("refine"):
                     method.refine(volume, work / "matrix", work / "factors", matrix, config, progress)
                 with timer.phase("dssvd"):
-                    _factorise(matrix, factors, config, door)
-        result = _reconstruct(volume, matrix, factors, partial, config, strengths, timer)
+                    factorise_with(door, matrix, factors, config)
+        result = _reconstruct(volume, matrix, factors, folder, config, strengths, timer)
         if not config.work:
             shutil.rmtree(work, ignore_errors=True)
     return result.moved(output)
@@ -163,7 +162,7 @@ def factorise(
     # Refused here as well as by the door: before a JVM starts.
     read_manifest(Path(matrix), "matrix")
     with _door(config, session) as door:
-        return _factorise(Path(matrix), Path(factors), config, door)
+        return factorise_with(door, Path(matrix), Path(factors), config)
 
 
 def reconstruct(
@@ -191,10 +190,10 @@ def reconstruct(
     strengths = _strengths(config, method_of(read_manifest(Path(matrix), "matrix")).strengths)
     refuse_overlap(output, source)
     timer = Timer(progress)
-    with staged(output, overwrite=config.overwrite, ours=is_run) as partial:
+    with staged(output, overwrite=config.overwrite, ours=is_run) as folder:
         with timer.phase("read"):
             volume = read_volume(source, config, progress)
-        result = _reconstruct(volume, Path(matrix), Path(factors), partial, config, strengths, timer)
+        result = _reconstruct(volume, Path(matrix), Path(factors), folder, config, strengths, timer)
     return result.moved(output)
 
 
@@ -293,7 +292,7 @@ def _door(config: Config, session: object) -> Door:
     )
 
 
-def _factorise(matrix: Path, factors: Path, config: Config, door: Door) -> dict[str, Any]:
+def factorise_with(door: Door, matrix: Path, factors: Path, config: Config) -> dict[str, Any]:
     return door.run(
         Request(
             input=str(matrix.absolute()),
@@ -326,102 +325,42 @@ def _reconstruct(
     strengths: Sequence[Strength],
     timer: Timer,
 ) -> Denoised:
-    made = _matrix_of(volume, matrix)
+    made, found = _matrix_of(volume, matrix), read_factors(factors)
     method = method_of(made)
-    found = read_factors(factors)
-    when = timestamp(config)
-    after: dict[str, Volume] = {}
-    series: list[DenoisedSeries] = []
-    warnings = [*volume.warnings, *found.warnings]
-    rebuilding = method.rebuild(volume, matrix, factors, strengths, config, timer.progress)
-    for strength in strengths:
-        with timer.phase("reconstruct"):
-            rebuilt = next(rebuilding)
-        folder = output / strength.label
-        with timer.phase("write"):
-            written = _write(rebuilt, folder, made, found, config, when, timer.progress)
-        after[strength.text] = rebuilt.volume
-        series.append(DenoisedSeries(strength.text, folder, rebuilt.kept, rebuilt.facts, written.clipped))
-        warnings += [f"{strength.text}: {w}" for w in (*rebuilt.warnings, *written.warnings)]
-    with timer.phase("report"):
-        numbers = report_numbers(volume, after)
-        run = run_manifest(
-            config,
-            volume,
-            found,
-            series,
-            numbers=numbers,
-            warnings=warnings,
-            phases_s=timer.seconds(),
-            when=when,
-            sha256=made.layout["series_sha256"],
-        )
-        report = None
-        if config.report:
-            report = write_report(
-                output / "report.html",
-                before=volume,
-                after=after,
-                run=run,
-                numbers=numbers,
-                **method.shown(matrix, factors, {s.strength: s.facts for s in series}),
-                warnings=warnings,
-            )
-    (output / RUN).write_text(json.dumps(run, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return Denoised(output, tuple(series), report, run)
-
-
-def _write(
-    rebuilt: Rebuilt,
-    output: Path,
-    made: Manifest,
-    found: Factors,
-    config: Config,
-    when: datetime,
-    progress: Progress | None,
-) -> Written | WrittenArray:
-    if isinstance(rebuilt.volume.source, ArraySource):
-        return write_array(rebuilt.volume, output / rebuilt.volume.source.path.name)
-    request = found.manifest.request
-    writer = found.manifest.writer
-    # Only what the numbers depend on: it goes into the identifiers.
-    names = ("seed",) if found.algorithm == "exact" else ("p", "q", "seed")
-    parameters = " ".join([f"k={request['k'] or found.columns}", *(f"{name}={request[name]}" for name in names)])
-    maths = (
-        f"Apache Mahout {writer['mahout']} {found.algorithm} on Apache Spark"
-        if "mahout" in writer
-        else f"numpy reference of {found.algorithm}"
-    )
-    how = " ".join([made.layout["method"], *([made.layout["effort"]] if "effort" in made.layout else [])])
-    derivation = Derivation(
-        description=f"Denoised by ctmahout {__version__}: method {how}, strength {rebuilt.strength.text} "
-        f"({rebuilt.kept}); {maths}, {parameters}.",
-        # Of the engines only the family counts: every door to Mahout gives the same answer.
-        key=json.dumps(
-            [
-                __version__,
-                how,
-                rebuilt.strength.text,
-                found.algorithm,
-                parameters,
-                "mahout" if "mahout" in writer else "numpy",
-            ]
-        ),
-        series_suffix=config.series_suffix,
-        image_type_value2=config.image_type,
-        series_number_offset=config.series_number_offset,
-        software_version=__version__,
-        private=config.private,
-        deidentified=config.deidentify,
-    )
-    return write_series(
-        rebuilt.volume,
+    return deliver(
+        volume,
+        method.rebuild(volume, matrix, factors, strengths, config, timer.progress),
+        Origin.of_factors(made, found),
+        partial(method.shown, matrix, factors),
         output,
-        derivation=derivation,
-        compression=config.compression,
-        timestamp=when,
-        progress=progress,
-        workers=config.workers,
+        config,
+        timer,
+    )
+
+
+def _with_model(
+    volume: Volume, output: Path, config: Config, strengths: Sequence[Strength], timer: Timer
+) -> Denoised | None:
+    """Denoise with a model, or return None if it does not know the series and another is to be learnt."""
+    with timer.phase("read"):
+        manifest = read_manifest(Path(str(config.model)), "model")
+        model = Model.read(Path(str(config.model)), manifest)
+    with timer.phase("prepare"):
+        fitted = ModelRun.of(model, volume, config)
+    if fitted.fit is not None and not fitted.fit.is_good:
+        if config.refit:
+            return None
+        raise InputError(
+            "CTM_MODEL_UNFIT", path=config.model, given=f"{fitted.fit.model:.1f}", expected=f"{fitted.fit.own:.1f}"
+        )
+    return deliver(
+        volume,
+        fitted.rebuild(strengths, timer.progress),
+        Origin.of_model(manifest, model, volume, fitted.fit),
+        fitted.shown,
+        output,
+        config,
+        timer,
     )
 
 

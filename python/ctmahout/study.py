@@ -230,7 +230,7 @@ def _undone(info: SeriesInfo, output: Path, config: Config) -> bool:
 @contextmanager
 def _one_session(config: Config, session: object, *, needed: bool) -> Iterator[object]:
     """Give one Spark session for all series: to start one takes longer than to denoise a small series."""
-    if session is not None or config.engine != "py4j" or not needed:
+    if session is not None or config.engine != "py4j" or config.model or not needed:
         yield session
         return
     with connect("py4j", master=config.master, jar=config.jar, driver_memory=config.driver_memory) as door:

@@ -46,6 +46,8 @@ _PHASES: Mapping[str, str] = {
     "prepare": "Writing the matrix",
     "dssvd": "Decomposing",
     "refine": "First pass",
+    "sample": "Sampling patches",
+    "learn": "Finding groups",
     "reconstruct": "Rebuilding the volume",
     "write": "Writing the series",
     "report": "Writing the report",

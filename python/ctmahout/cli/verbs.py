@@ -41,7 +41,7 @@ def ctmahout() -> None:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured("method", "effort", *_WRITE, *_DECOMPOSE, *_READ, "all_series", "work", "overwrite")
+@configured("method", "effort", "model", "refit", *_WRITE, *_DECOMPOSE, *_READ, "all_series", "work", "overwrite")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Path) -> None:
     """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
@@ -92,6 +92,26 @@ def refine(config: Config, as_json: bool, **paths: Path) -> None:
         print_json(manifest)
         return
     _show_matrix(paths["refined"], manifest)
+
+
+@ctmahout.command()
+@click.argument("series", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SERIES...")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+@configured("groups", *_DECOMPOSE, "lenient", "workers", "work", "overwrite")
+@json_option
+def learn(config: Config, as_json: bool, series: tuple[Path, ...], model: Path) -> None:
+    """Learn a model on many series of one protocol, for `denoise --model`.
+
+    With --master, its executors read the series and compare patches with groups.
+    """
+    from ..cohort import learn as run
+
+    with progress_bar() as progress:
+        manifest = run(series, model, config, progress=progress)
+    if as_json:
+        print_json(manifest.to_dict())
+        return
+    click.echo(f"model  {model}  (learnt on {len(series)} series)")
 
 
 def _show_matrix(path: Path, manifest: dict[str, Any]) -> None:

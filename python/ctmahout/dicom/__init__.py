@@ -5,7 +5,7 @@ from __future__ import annotations
 from .decoders import Decoder, check_decoders, decodable, decoders
 from .derive import Derivation
 from .find import headers_kept
-from .headers import SliceHeader, SourceSeries
+from .headers import SliceHeader, SourceSeries, kernel_of
 from .inventory import SeriesInfo, SeriesList, find_series
 from .read import read_series
 from .send import Sent, send
@@ -26,6 +26,7 @@ __all__ = [
     "decoders",
     "find_series",
     "headers_kept",
+    "kernel_of",
     "read_series",
     "send",
     "write_series",

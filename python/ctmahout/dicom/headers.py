@@ -12,13 +12,24 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 
 from ..errors import InputError
+from ..volume import Volume
 from .archive import open_file
 from .doubts import Doubt
 from .frames import sop_class_of
 from .uids import made_uid
 from .values import PixelFormat, numbers, pixel_format, text_of
 
-__all__ = ["CT_IMAGE", "MODEL", "PHASES", "SliceHeader", "SourceSeries", "digest", "header_of", "is_denoised"]
+__all__ = [
+    "CT_IMAGE",
+    "MODEL",
+    "PHASES",
+    "SliceHeader",
+    "SourceSeries",
+    "digest",
+    "header_of",
+    "is_denoised",
+    "kernel_of",
+]
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -147,6 +158,12 @@ class SourceSeries:
 
     root: Path
     slices: tuple[SliceHeader, ...]
+
+
+def kernel_of(volume: Volume) -> str:
+    """Return the ConvolutionKernel of the series that a volume was read from; empty if there is none."""
+    source = volume.source
+    return source.slices[0].kernel if isinstance(source, SourceSeries) and source.slices else ""
 
 
 def digest(path: Path) -> str:

@@ -11,6 +11,7 @@ from .checksum import checksum
 from .factors import Factors, Svd, read_all_factors, read_factors, write_factors
 from .manifest import Group, Manifest, is_exchange, read_manifest
 from .matrices import read_matrix, write_matrix
+from .models import write_model
 
 __all__ = [
     "Factors",
@@ -26,4 +27,5 @@ __all__ = [
     "read_matrix",
     "write_factors",
     "write_matrix",
+    "write_model",
 ]

@@ -17,7 +17,7 @@ __all__ = ["NAME", "VERSION", "Group", "Manifest", "is_exchange", "read_manifest
 
 NAME = "_ctmahout.json"
 VERSION = "1.0"
-_KINDS = {"matrix": "a matrix", "factors": "factors"}
+_KINDS = {"matrix": "a matrix", "factors": "factors", "model": "a model"}
 _CHECKSUM = re.compile(r"[0-9a-f]{16}")
 
 
@@ -57,13 +57,13 @@ class Manifest:
     Attributes
     ----------
     kind : str
-        "matrix" or "factors".
+        "matrix", "factors" or "model".
     exchange_version : str
         For instance "1.0".
     dtype : str
         "float32" or "float64": element type of a matrix, or of U.
     groups : tuple of Group
-        In ascending order.
+        In ascending order; none in a model.
     units : str or None
     centring : str or None
         "none" or "columns": of a matrix, what its writer took off; of factors, whether they are of the matrix less the
@@ -205,7 +205,8 @@ def _parse(text: bytes, kind: str | None) -> Manifest:
     for key in ("name", "version"):
         if not isinstance(writer.get(key), str):
             raise _MalformedError(f"writer.{key} is missing or no text")
-    groups = sorted((_group(_Form(g), factors) for g in form.objects("groups")), key=lambda g: g.group)
+    listed = form.objects("groups") if json_object["kind"] != "model" else []
+    groups = sorted((_group(_Form(g), factors) for g in listed), key=lambda g: g.group)
     if len({g.group for g in groups}) < len(groups):
         raise _MalformedError("a group is listed twice")
     if len({g.columns for g in groups}) > 1:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from ..exchange import Manifest
 from .base import Method, Progress, Rebuilt
-from .patches import PatchesMethod
+from .patches import ModelRun, PatchesMethod
 from .slices import SlicesMethod
 
-__all__ = ["Method", "Progress", "Rebuilt", "method_named", "method_of"]
+__all__ = ["Method", "ModelRun", "Progress", "Rebuilt", "method_named", "method_of"]
 
 _METHODS: dict[str, Method] = {"patches": PatchesMethod(), "slices": SlicesMethod()}
 

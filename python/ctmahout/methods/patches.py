@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,29 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..errors import InputError
 from ..exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
-from ..patches import EFFORTS, Learnt, Stage, Threads, apply, first_stage, one_core_each, second_stage, without_padding
+from ..noise import NoiseModel
+from ..patches import (
+    EFFORTS,
+    Fit,
+    Learnt,
+    Model,
+    Stage,
+    Threads,
+    View,
+    apply,
+    first_stage,
+    noise_of,
+    one_core_each,
+    second_stage,
+    without_padding,
+)
 from ..rank import Strength
 from ..report import GroupSpectrum
 from ..volume import Volume
 from .base import Progress, Rebuilt
 from .blend import Blend
 
-__all__ = ["PatchesMethod"]
+__all__ = ["ModelRun", "PatchesMethod"]
 
 Float32 = NDArray[np.float32]
 
@@ -81,36 +97,106 @@ class PatchesMethod:
         made = read_manifest(matrix, "matrix")
         number = made.layout["pass"]
         if number == 0:
-            for strength in strengths:
-                yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0}, (_NOTHING,))
+            yield from _unchanged(volume, strengths)
             return
         hu = without_padding(volume.hu, volume.padding)
         how = EFFORTS[made.layout["effort"]].passes[number - 1]
         stage = Stage.read(matrix, made)
         found = _run(hu, stage, factors, how.stride, Threads.of(config.workers), progress, "reconstruct")
-        np.clip(found, hu.min(), hu.max(), out=found)
-        blend = Blend.of(hu, found, volume.padding)
-        for strength in strengths:
-            share, removed, warnings = blend.choose(strength)
-            out = found if share == 1 else hu + np.float32(share) * (found - hu)
-            if volume.padding is not None:
-                out = np.where(volume.padding, volume.hu, out)
-            facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
-            yield Rebuilt(strength, volume.with_hu(out), f"{100 * removed:.0f} % of the noise removed", facts, warnings)
+        yield from _strengths(volume, hu, found, strengths)
 
     def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         made = read_manifest(matrix, "matrix")
         if made.layout["pass"] == 0:
             return {"groups": []}
         groups, found = Stage.read(matrix, made, pilot=False).groups, read_all_factors(factors)
-        filter = groups.filter(found)
-        spectra = []
-        for group, f in zip(groups.factored, found, strict=True):
-            kept = filter.shrinking.kept(int(group))
-            spectra.append(
-                GroupSpectrum(f.rows, _padded(f, groups.kinds.d), filter.shrinking.mixture.bases[group].shape[1], kept)
-            )
-        return {"groups": spectra}
+        shrinking = groups.filter(found).shrinking
+        return {
+            "groups": [
+                GroupSpectrum(
+                    f.rows,
+                    _padded(f, groups.kinds.d),
+                    shrinking.mixture.bases[group].shape[1],
+                    shrinking.kept(int(group)),
+                )
+                for group, f in zip(groups.factored, found, strict=True)
+            ]
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ModelRun:
+    """A model on a series: no matrix, no factors, no Spark.
+
+    Attributes
+    ----------
+    model : Model
+    volume : Volume
+    config : Config
+    noise : NoiseModel, or None
+        None: there is no noise.
+    fit : Fit, or None
+        How well the model knows the series; None if there is no noise.
+    """
+
+    model: Model
+    volume: Volume
+    config: Config
+    noise: NoiseModel | None
+    fit: Fit | None
+
+    @classmethod
+    def of(cls, model: Model, volume: Volume, config: Config) -> ModelRun:
+        """Measure the series, and how well the model knows it; errors as of `first_stage`."""
+        hu, threads = without_padding(volume.hu, volume.padding), Threads.of(config.workers)
+        noise = noise_of(hu, volume.geometry.pixel_spacing_mm, config.seed, threads)
+        if noise is None:
+            return cls(model, volume, config, None, None)
+        view = _model_view(hu, noise, config)
+        return cls(model, volume, config, noise, model.fit(view, threads, config.seed))
+
+    def rebuild(self, strengths: Sequence[Strength], progress: Progress | None) -> Iterator[Rebuilt]:
+        """Yield the denoised volume for each strength."""
+        if self.noise is None:
+            yield from _unchanged(self.volume, strengths)
+            return
+        hu = without_padding(self.volume.hu, self.volume.padding)
+        view = _model_view(hu, self.noise, self.config)
+
+        def tell(done: int, total: int) -> None:
+            if progress:
+                progress("reconstruct", done, total)
+
+        effort = EFFORTS[self.config.effort]
+        strides = [how.stride for how in effort.passes][: len(self.model.passes)]
+        found = self.model.apply(view, strides, Threads.of(self.config.workers), tell)
+        yield from _strengths(self.volume, hu, found, strengths)
+
+    def shown(self, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the report shows: a model has no spectrum of this series."""
+        return {"groups": []}
+
+
+def _model_view(hu: Float32, noise: NoiseModel, config: Config) -> View:
+    return View.of(hu, noise, EFFORTS[config.effort].kinds, np.random.default_rng([config.seed, 2]))
+
+
+def _unchanged(volume: Volume, strengths: Sequence[Strength]) -> Iterator[Rebuilt]:
+    for strength in strengths:
+        yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0, "share": 1.0}, (_NOTHING,))
+
+
+def _strengths(volume: Volume, hu: Float32, found: Float32, strengths: Sequence[Strength]) -> Iterator[Rebuilt]:
+    """Yield a blend of source and result for each strength; padding stays, and no value lies outside the source's."""
+    np.clip(found, hu.min(), hu.max(), out=found)
+    blend = Blend.of(hu, found, volume.padding)
+    for strength in strengths:
+        share, removed, warnings = blend.choose(strength)
+        out = found if share == 1 else hu + np.float32(share) * (found - hu)
+        if volume.padding is not None:
+            out = np.where(volume.padding, volume.hu, out)
+        facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
+        yield Rebuilt(strength, volume.with_hu(out), f"{100 * removed:.0f} % of the noise removed", facts, warnings)
 
 
 @one_core_each

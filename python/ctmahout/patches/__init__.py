@@ -11,20 +11,48 @@ voxel are averaged. A second pass groups patches by the first result.
 from __future__ import annotations
 
 from .effort import EFFORTS, Effort, Pass
-from .method import Learnt, apply, first_stage, second_stage, without_padding
+from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
+from .learning import Part, fit, kmeans, sum_moments
+from .method import Learnt, apply, first_stage, noise_of, second_stage, without_padding
+from .mixture import Kinds, nearest
+from .model import Fit, Model, ModelPass
+from .parts import FilePart, write_parts
+from .passes import Filter, run_pass
+from .places import View
 from .stage import Stage
-from .workers import Threads, one_core_each
+from .workers import Threads, Workers, one_core_each
 
 __all__ = [
+    "BETA",
     "EFFORTS",
+    "FIRST",
+    "SECOND",
     "Effort",
+    "FilePart",
+    "Filter",
+    "Fit",
+    "Groups",
+    "Kinds",
     "Learnt",
+    "Model",
+    "ModelPass",
+    "Part",
     "Pass",
     "Stage",
     "Threads",
+    "View",
+    "Workers",
     "apply",
     "first_stage",
+    "fit",
+    "kmeans",
+    "nearest",
+    "noise_of",
     "one_core_each",
+    "pilot_kinds",
+    "run_pass",
     "second_stage",
+    "sum_moments",
     "without_padding",
+    "write_parts",
 ]

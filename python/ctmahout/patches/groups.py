@@ -15,7 +15,17 @@ from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
 from .moments import Moments, Rule, mixture_from_factors, whitened_rows
 from .passes import Filter
 
-__all__ = ["BETA", "FIRST", "SECOND", "Groups", "pack_mixture", "pack_shortlists", "pilot_kinds", "unpack_mixture"]
+__all__ = [
+    "BETA",
+    "FIRST",
+    "SECOND",
+    "Groups",
+    "pack_mixture",
+    "pack_shortlists",
+    "pilot_kinds",
+    "unpack_mixture",
+    "unpack_shortlists",
+]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

@@ -47,6 +47,9 @@ class Sample:
     noise: Noise
     pilot: Float32 | None = None
 
+    def __getitem__(self, chosen: slice) -> Sample:
+        return Sample(self.patches[chosen], self.noise[chosen], None if self.pilot is None else self.pilot[chosen])
+
     @property
     def telling(self) -> Float32:
         """The patches that groups are told by."""

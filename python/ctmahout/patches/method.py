@@ -9,33 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..noise import estimate_noise
+from ..noise import NoiseModel, estimate_noise
 from .effort import Pass
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
-from .learning import Part, Sample, fit, sum_moments
+from .learning import Part, fit, sum_moments
 from .mixture import Kinds
+from .parts import parts_of
 from .passes import Filter, run_pass
 from .places import PATCH, View
 from .stage import Stage
 from .workers import Threads, Workers, one_core_each
 
-__all__ = ["Learnt", "apply", "first_stage", "second_stage", "without_padding"]
+__all__ = ["Learnt", "apply", "first_stage", "noise_of", "second_stage", "without_padding"]
 
 Float32 = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 _AIR_HU = -1000.0
-_PART = 50_000  # patches that are learnt from at a time; part of the answer, for sums are in their order
-
-
-@dataclass(frozen=True, eq=False)
-class _Here:
-    """A part of a sample in this process's memory."""
-
-    sample: Sample
-
-    def load(self) -> Sample:
-        return self.sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +69,21 @@ def first_stage(
     InputError
         CTM_INPUT_TOO_SMALL: one slice, or slices smaller than a patch. CTM_NOISE_UNMEASURABLE.
     """
+    noise = noise_of(hu, pixel_mm, seed, threads)
+    if noise is None:
+        return None
+    rng = np.random.default_rng([seed, 2])
+    view = View.of(hu, noise, kinds, rng)
+    parts = parts_of(view.sample(view.draw(how.patches, rng)))
+    of_noise = Kinds(view.covariances * BETA)
+    telling = fit(parts, _groups(how, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
+    moments = sum_moments(parts, telling, len(telling.mixture), len(of_noise), threads)
+    return Learnt(Stage(Groups(1, view.covariances, telling, moments), noise, view.kind), parts)
+
+
+@one_core_each
+def noise_of(hu: Float32, pixel_mm: tuple[float, float], seed: int, threads: Threads) -> NoiseModel | None:
+    """Measure the noise of a volume; parameters, errors and None as of `first_stage`."""
     if len(hu) < 2 or hu.shape[1] < PATCH[1] or hu.shape[2] < PATCH[2]:
         raise InputError(
             "CTM_INPUT_TOO_SMALL",
@@ -86,16 +91,7 @@ def first_stage(
             given="{} slices of {} x {} pixels".format(*hu.shape),
             expected=f"at least 2 slices of {PATCH[1]} x {PATCH[2]}: noise is what differs between neighbours",
         )
-    noise = estimate_noise(hu, pixel_mm, threads=threads.count, seed=seed)
-    if noise is None:
-        return None
-    rng = np.random.default_rng([seed, 2])
-    view = View.of(hu, noise, kinds, rng)
-    parts = _parts(view.sample(view.draw(how.patches, rng)))
-    of_noise = Kinds(view.covariances * BETA)
-    telling = fit(parts, _groups(how, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
-    moments = sum_moments(parts, telling, len(telling.mixture), len(of_noise), threads)
-    return Learnt(Stage(Groups(1, view.covariances, telling, moments), noise, view.kind), parts)
+    return estimate_noise(hu, pixel_mm, threads=threads.count, seed=seed)
 
 
 @one_core_each
@@ -112,7 +108,7 @@ def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int
     """
     rng = np.random.default_rng([seed, 3])
     view, covariances = first.view(hu), first.groups.covariances
-    parts = _parts(view.sample(view.draw(how.patches, rng), view.with_hu(pilot)))
+    parts = parts_of(view.sample(view.draw(how.patches, rng), view.with_hu(pilot)))
     telling = fit(parts, _groups(how, parts), how.rounds, pilot_kinds(covariances), SECOND.telling, workers, rng)
     moments = sum_moments(parts, telling, len(telling.mixture), len(covariances), workers, of_pilot=False)
     return Learnt(Stage(Groups(2, covariances, telling, moments), first.noise, first.kind, pilot), parts)
@@ -140,11 +136,3 @@ def _groups(how: Pass, parts: tuple[Part, ...]) -> int:
     """Return how many groups a sample can feed: a basis needs hundreds of patches."""
     count = sum(len(part.load().patches) for part in parts)
     return max(1, min(how.groups, count // 500))
-
-
-def _parts(sample: Sample) -> tuple[Part, ...]:
-    cuts = [slice(start, start + _PART) for start in range(0, len(sample.patches), _PART)]
-    return tuple(
-        _Here(Sample(sample.patches[at], sample.noise[at], None if sample.pilot is None else sample.pilot[at]))
-        for at in cuts
-    )

@@ -292,6 +292,24 @@ class Prepared:
             found[chosen] = labels
         return found
 
+    def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
+        """Return the log-likelihood of each patch in its most likely group, of shape (n,), in nats."""
+        groups = self.classify(patches, noise)
+        d, found = patches.shape[1], np.empty(len(patches))
+        log_det = [float(np.linalg.slogdet(c)[1]) for c in self.kinds.covariances]
+        key = noise.among(len(self.kinds)) * len(self.mixture) + groups
+        for chosen in _runs(key):
+            kind, group = divmod(int(key[chosen[0]]), len(self.mixture))
+            lam, q = self._directions[kind][group]
+            centred = (patches[chosen] - self.mixture.means[group]) @ self.kinds.whiten[kind]
+            variance = noise.level[chosen].astype(np.float64)[:, None] ** 2
+            along = (centred @ q) ** 2
+            distance = (centred**2).sum(axis=1) / variance[:, 0]
+            distance -= (along * lam / (variance * (lam + variance))).sum(axis=1)
+            logs = d * np.log(2 * np.pi * variance[:, 0]) + log_det[kind] + np.log1p(lam / variance).sum(axis=1)
+            found[chosen] = math.log(self.mixture.weights[group]) - 0.5 * (distance + logs)
+        return found
+
     # --------------------------------------------------------------------------------------------------- shrinking
 
     def estimate(self, patches: Float32, noise: Noise, groups: NDArray[np.int64]) -> tuple[Float32, Float32]:

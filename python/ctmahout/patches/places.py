@@ -78,6 +78,11 @@ class View:
         ]
         return cls(hu, noise, patch, kind.reshape(noise.share.shape[1:]).astype(np.int32), np.array(covariances))
 
+    @classmethod
+    def of_kind(cls, hu: Float32, noise: NoiseModel, kind: int, covariances: Float64) -> View:
+        """Return a volume whose noise is of one of several kinds everywhere."""
+        return cls(hu, noise, patch_size(hu), np.full(noise.log_sd.shape, kind, np.int32), covariances)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of the volume."""

@@ -1,0 +1,291 @@
+"""Learn a model on many series: `learn`.
+
+Series are read, and patches compared with groups, by threads here or by Spark's executors: the same functions on the
+same parts, so the same model. Mahout factors the groups.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import Config
+from .dicom import kernel_of, read_series
+from .engine import Door, connect
+from .engine.executors import Executors
+from .errors import InputError
+from .exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
+from .noise import NoiseModel, estimate_noise
+from .patches import (
+    BETA,
+    FIRST,
+    SECOND,
+    FilePart,
+    Filter,
+    Groups,
+    Kinds,
+    Model,
+    ModelPass,
+    Part,
+    Threads,
+    View,
+    Workers,
+    fit,
+    kmeans,
+    nearest,
+    one_core_each,
+    pilot_kinds,
+    run_pass,
+    sum_moments,
+    without_padding,
+    write_parts,
+)
+from .pipeline import factorise_with
+from .staging import refuse_existing, refuse_overlap
+
+__all__ = ["learn"]
+
+_PATCHES_OF_A_GROUP = (3750, 1500)  # to learn from, in the first pass and in the second
+_GROUPS = 1000  # in the second pass, if the series can feed them
+_FIRST_SHARE = 0.24  # of them in the first
+_ROUNDS = (6, 4)
+_STRIDE = (2, 2)  # of the first pass
+_KINDS = 8  # of noise: series whose noise is alike share one
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """What is kept of a series between the passes.
+
+    Attributes
+    ----------
+    source : Path
+    noise : NoiseModel
+    covariance : ndarray of shape (d, d), float64
+        Of a patch of its noise, for an SD of 1.
+    parts : tuple of FilePart
+    facts : dict
+        For the model, naming nobody.
+    kind : int
+        Which of the cohort's kinds its noise is of.
+    """
+
+    source: Path
+    noise: NoiseModel
+    covariance: NDArray[np.float64]
+    parts: tuple[FilePart, ...]
+    facts: dict[str, Any]
+    kind: int = 0
+
+
+@one_core_each
+def learn(
+    sources: Sequence[str | Path],
+    model: str | Path,
+    config: Config | None = None,
+    *,
+    session: object = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Manifest:
+    """Learn groups and bases of patches on many series, from their noisy patches alone.
+
+    Series should be of one protocol: one kernel, pixel size and slice thickness; doses may differ. More series feed
+    more groups, and more groups take out noise better.
+
+    Parameters
+    ----------
+    sources : sequence of path
+        Folders with one CT series each.
+    model : path
+        A new directory; `denoise` with ``model=`` uses it, without Spark.
+    config : Config, optional
+        ``groups``, ``seed``, ``engine`` and what `read_series` and `connect` take.
+    session : SparkSession, optional
+        A session of yours.
+    progress : callable, optional
+        See `ctmahout.methods.Progress`.
+    **options
+        Fields of `Config`, instead of `config`.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    InputError
+        CTM_NOISE_UNMEASURABLE: a series has no noise to learn from. Those of `read_series`.
+    EngineError, OutputError
+
+    Notes
+    -----
+    With a master or a session, series are read and patches are compared by its executors, which see the same paths;
+    else by threads here. The model is the same.
+    """
+    config = config if config is not None else Config.of(options)
+    model = Path(model)
+    for source in sources:
+        refuse_overlap(model, Path(source))
+    refuse_existing(model.absolute(), overwrite=config.overwrite, ours=is_exchange)
+    with (
+        tempfile.TemporaryDirectory(prefix="ctmahout-", dir=config.work) as folder,
+        connect(
+            config.engine,
+            session=session,
+            master=config.master,
+            jar=config.jar,
+            driver_memory=config.driver_memory,
+        ) as door,
+    ):
+        spark = getattr(door, "session", None) if session is not None or config.master else None
+        workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
+        run = _Learning(Path(folder), config, door, workers, progress)
+        passes, series = run.passes([Path(s).absolute() for s in sources])
+    learnt = Model(passes, [one.facts for one in series])
+    return write_model(model, learnt.arrays(), learnt.layout(), overwrite=config.overwrite)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learning:
+    work: Path
+    config: Config
+    door: Door
+    workers: Workers
+    progress: Progress | None
+
+    def passes(self, sources: Sequence[Path]) -> tuple[tuple[ModelPass, ...], list[_Series]]:
+        config = self.config
+        second = config.groups or _GROUPS
+        groups = (max(1, round(_FIRST_SHARE * second)), second)
+        each = [-(-g * n // len(sources)) for g, n in zip(groups, _PATCHES_OF_A_GROUP, strict=True)]
+        self._tell("sample")
+        sampler = _FirstSample(self.work, each[0], config.seed, config.lenient)
+        series = _with_kinds(list(self.workers.map(sampler, enumerate(sources))), config.seed)
+        covariances = _means(series)
+        rng = np.random.default_rng([config.seed, 5])
+        self._tell("learn")
+        parts = [part for one in series for part in one.parts]
+        one, filter = self._pass(1, parts, groups[0], Kinds(covariances * BETA), covariances, rng)
+        self._tell("refine")
+        again = _SecondSample(self.work, filter, covariances, each[1], config.seed, config.lenient)
+        parts = [part for found in self.workers.map(again, enumerate(series)) for part in found]
+        self._tell("learn")
+        two, _ = self._pass(2, parts, groups[1], pilot_kinds(covariances), covariances, rng)
+        return (one, two), series
+
+    def _pass(
+        self,
+        number: int,
+        parts: Sequence[Part],
+        groups: int,
+        kinds: Kinds,
+        covariances: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> tuple[ModelPass, Filter]:
+        """Find groups, have Mahout factor them, and return what is for the model and what goes on here."""
+        rules = (FIRST, SECOND)[number - 1]
+        enough = sum(self.workers.map(_size, parts)) // 500
+        telling = fit(parts, max(1, min(groups, enough)), _ROUNDS[number - 1], kinds, rules.telling, self.workers, rng)
+        count = len(telling.mixture)
+        moments = sum_moments(parts, telling, count, len(covariances), self.workers, of_pilot=False)
+        found = Groups(number, covariances, telling, moments)
+        matrix, factors = self.work / f"matrix-{number}", self.work / f"factors-{number}"
+        write_matrix(matrix, found.matrices(parts), units="noise SD", centring="columns", layout={"method": "cohort"})
+        self._tell("dssvd")
+        factorise_with(self.door, matrix, factors, self.config)
+        filter = found.filter(read_all_factors(factors))
+        assert telling.shortlists is not None
+        return ModelPass(telling.mixture, filter.shrinking.mixture, telling.shortlists), filter
+
+    def _tell(self, phase: str) -> None:
+        if self.progress:
+            self.progress(phase, 0, 0)
+
+
+# -------------------------------------------------------------------------------------------------- on the executors
+
+
+def _size(part: Part) -> int:
+    return len(part.load().patches)
+
+
+@dataclass(frozen=True)
+class _FirstSample:
+    """Measure the noise of a series and draw patches."""
+
+    work: Path
+    patches: int
+    seed: int
+    lenient: bool
+
+    @one_core_each
+    def __call__(self, numbered: tuple[int, Path]) -> _Series:
+        number, source = numbered
+        volume = read_series(source, lenient=self.lenient, workers=1)
+        hu = without_padding(volume.hu, volume.padding)
+        noise = estimate_noise(hu, volume.geometry.pixel_spacing_mm, seed=self.seed) if len(hu) > 1 else None
+        if noise is None:
+            raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given="there is none")
+        rng = np.random.default_rng([self.seed, 6, number])
+        view = View.of(hu, noise, 1, rng)
+        facts = {
+            "series_sha256": volume.fingerprint(),
+            "shape": list(volume.shape),
+            "spacing_mm": [volume.geometry.spacing_mm, *volume.geometry.pixel_spacing_mm],
+            "kernel": kernel_of(volume),
+            "noise": noise.info,
+        }
+        parts = write_parts(view.sample(view.draw(self.patches, rng)), self.work / f"first-{number}")
+        return _Series(source, noise, view.covariances[0], parts, facts)
+
+
+@dataclass(frozen=True, eq=False)
+class _SecondSample:
+    """Run the first pass over a series and draw patches of it and of its result."""
+
+    work: Path
+    filter: Filter
+    covariances: NDArray[np.float64]
+    patches: int
+    seed: int
+    lenient: bool
+
+    @one_core_each
+    def __call__(self, numbered: tuple[int, _Series]) -> tuple[FilePart, ...]:
+        number, one = numbered
+        volume = read_series(one.source, lenient=self.lenient, workers=1)
+        hu = without_padding(volume.hu, volume.padding)
+        view = View.of_kind(hu, one.noise, one.kind, self.covariances)
+        pilot = np.empty_like(hu)
+        for z, found in run_pass(view, self.filter, _STRIDE, Threads(1)):
+            pilot[z] = found
+        rng = np.random.default_rng([self.seed, 7, number])
+        sample = view.sample(view.draw(self.patches, rng), view.with_hu(pilot))
+        return write_parts(sample, self.work / f"second-{number}")
+
+
+def _with_kinds(series: list[_Series], seed: int) -> list[_Series]:
+    """Tell kinds of noise: series whose correlation is alike share one."""
+    flat = np.array([one.covariance.ravel() for one in series], np.float32)
+    count = min(_KINDS, len(series))
+    kind = nearest(flat, kmeans(flat, count, np.random.default_rng([seed, 8])))
+    _, kind = np.unique(kind, return_inverse=True)
+    return [
+        replace(one, kind=int(k), parts=tuple(replace(part, kind=int(k)) for part in one.parts))
+        for one, k in zip(series, kind, strict=True)
+    ]
+
+
+def _means(series: Sequence[_Series]) -> NDArray[np.float64]:
+    """Return the mean covariance of each kind, of shape (kinds, d, d)."""
+    kinds = 1 + max(one.kind for one in series)
+    return np.array([np.mean([one.covariance for one in series if one.kind == k], axis=0) for k in range(kinds)])

@@ -1,0 +1,50 @@
+"""Model directories: what was learnt on some series, to be used on others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..staging import staged
+from .arrays import write_arrays
+from .manifest import VERSION, Manifest, is_exchange, write_manifest
+
+__all__ = ["write_model"]
+
+
+def write_model(
+    path: str | Path, arrays: Mapping[str, NDArray[Any]], layout: Mapping[str, Any], *, overwrite: bool = False
+) -> Manifest:
+    """Write a model directory; it appears whole or not at all. `read_manifest` and `read_arrays` read it.
+
+    Parameters
+    ----------
+    path : path
+    arrays : mapping of str to ndarray
+        Finite.
+    layout : mapping
+        What the arrays are, and what they were learnt on: JSON values.
+    overwrite : bool
+        Replace an exchange directory that is there; nothing else is ever replaced.
+
+    Raises
+    ------
+    OutputError
+        CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+    """
+    path = Path(path)
+    with staged(path, overwrite=overwrite, ours=is_exchange) as partial:
+        return write_manifest(
+            partial,
+            {
+                "kind": "model",
+                "exchange_version": VERSION,
+                "dtype": "float64",
+                "layout": dict(layout) | {"arrays": write_arrays(partial, path, arrays)},
+                "writer": {"name": "ctmahout", "version": __version__},
+            },
+        )
