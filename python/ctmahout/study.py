@@ -17,6 +17,7 @@ from .config import Config
 from .dicom import SeriesInfo, find_series, headers_kept
 from .engine import connect
 from .errors import ConfigError, CtmahoutError, InputError, OutputError
+from .exchange import read_manifest
 from .outcome import RUN, Progress, is_run
 from .pipeline import denoise
 from .staging import refuse_overlap
@@ -224,7 +225,15 @@ def _undone(info: SeriesInfo, output: Path, config: Config) -> bool:
     run = json.loads((folder / RUN).read_text(encoding="utf-8"))
     given = config.to_dict()
     same = all(given.get(key) == value for key, value in run["config"].items() if key not in _HOW)
-    return not (same and run["ctmahout"] == __version__)
+    return not (same and run["ctmahout"] == __version__ and _same_model(run, config))
+
+
+def _same_model(run: dict[str, Any], config: Config) -> bool:
+    """Tell whether a run used the model that is asked for; its path may be another's now."""
+    used = run.get("model", {}).get("sha256")
+    if config.model is None or used is None:
+        return bool(used is None and (config.model is None or config.refit))
+    return bool(used == read_manifest(Path(config.model), "model").sha256)
 
 
 @contextmanager

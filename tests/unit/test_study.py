@@ -170,6 +170,14 @@ def test_other_options_are_another_run(slices, tmp_path):
     assert [s.outcome for s in denoise_study(source, tmp_path / "out", q=0, **HOW).series] == ["kept"]
 
 
+def test_a_run_with_a_model_is_another_run(slices, tmp_path):
+    source = slices.write(tmp_path / "in")
+    (series,) = denoise_study(source, tmp_path / "out", **HOW).series
+    file = tmp_path / "out" / series.folder / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model": {"sha256": "0" * 64}}))
+    assert [s.code for s in denoise_study(source, tmp_path / "out", **HOW).series] == ["CTM_OUTPUT_EXISTS"]
+
+
 def test_a_study_s_output_is_refused_as_any_other(slices, tmp_path):
     source = slices.write(tmp_path / "in")
     (tmp_path / "full").mkdir()
