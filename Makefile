@@ -80,7 +80,7 @@ demo: $(SPARK4)/ready ## Make a low-dose chest CT, denoise it through Spark and 
 	@echo "The denoised series is in demo/denoised/auto; open demo/denoised/report.html"
 
 inputs: $(SPARK4)/ready ## Write docs/inputs.md anew: what happens to each awkward input
-	$(SPARK4)/bin/python tests/unit/awkward.py $${CTMAHOUT_TEST_DATA:-../shared/data/ct} > docs/inputs.md
+	$(SPARK4)/bin/python tests/unit/inputs_page.py $${CTMAHOUT_TEST_DATA:-../shared/data/ct} > docs/inputs.md
 
 fuzz: $(SPARK4)/ready ## Run 20,000 spoilt files through reader and writer
 	$(SPARK4)/bin/python tests/unit/fuzz.py $${CTMAHOUT_TEST_DATA:-../shared/data/ct} --cases 20000

@@ -2,7 +2,8 @@
 
 import re
 
-from awkward import CASES, ROWS, TOLD, outcomes, page
+from awkward import CASES
+from inputs_page import ROWS, TOLD, outcomes, page
 
 
 def test_the_page_of_awkward_inputs_is_true(root, ct_data, tmp_path):
