@@ -125,7 +125,7 @@ def page(found):
     lines = [
         "# Awkward inputs, and what happens",
         "",
-        "Made by `tests/unit/inputs_page.py`, which reads each of these inputs and writes it again; a test keeps it so.",
+        "Made by `tests/unit/inputs_page.py`, which reads each of these inputs and writes it; a test keeps it so.",
         "A row is a kind of input that real archives hold or that files decay into. What is only told is a warning in",
         "the run's report and on the command line; what is refused ends with exit code 3 and writes nothing.",
         "",
