@@ -22,7 +22,7 @@ BENCH_SOURCES := $(shell find bench/jvm -type f -not -path '*/target/*' 2>/dev/n
 
 PYTEST := -q --durations=5
 
-.PHONY: help wheel jars test test-jvm test-spark4 test-spark35 demo lint format bench clean
+.PHONY: help wheel jars test test-jvm test-spark4 test-spark35 demo inputs fuzz lint format bench clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -79,6 +79,12 @@ demo: $(SPARK4)/ready ## Make a low-dose chest CT, denoise it through Spark and 
 	$(SPARK4)/bin/ctmahout compare demo/denoised/auto demo/phantom/clean
 	@echo "The denoised series is in demo/denoised/auto; open demo/denoised/report.html"
 
+inputs: $(SPARK4)/ready ## Write docs/inputs.md anew: what happens to each awkward input
+	$(SPARK4)/bin/python tests/unit/inputs_page.py $${CTMAHOUT_TEST_DATA:-../shared/data/ct} > docs/inputs.md
+
+fuzz: $(SPARK4)/ready ## Run 20,000 spoilt files through reader and writer
+	$(SPARK4)/bin/python tests/unit/fuzz.py $${CTMAHOUT_TEST_DATA:-../shared/data/ct} --cases 20000
+
 lint: $(SPARK4)/ready ## Check style, types and the direction of imports
 	$(SPARK4)/bin/ruff check .
 	$(SPARK4)/bin/ruff format --check .
@@ -101,6 +107,7 @@ $(BENCH_JARS) &: $(JARS) $(BENCH_SOURCES)
 
 bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure everything and write docs/numbers.md
 	$(SPARK4)/bin/python bench/pipeline.py
+	$(SPARK4)/bin/python bench/dicom.py
 	$(SPARK4)/bin/python bench/decomposition.py
 	$(SPARK4)/bin/python bench/quality.py
 	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real

@@ -17,7 +17,19 @@ __all__ = ["DOCS", "Column", "Section", "Target", "publish"]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 # In this order they stand on the page, whichever was measured last.
-_ORDER = ("pipeline", "quality", "quality-real", "headline", "exact", "door", "large", "cores", "groups", "accuracy")
+_ORDER = (
+    "pipeline",
+    "dicom",
+    "quality",
+    "quality-real",
+    "headline",
+    "exact",
+    "door",
+    "large",
+    "cores",
+    "groups",
+    "accuracy",
+)
 
 _HEAD = """# Numbers
 

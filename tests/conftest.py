@@ -1,5 +1,6 @@
 """What all tests share: where real CT files are, and which tools must be there."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -43,3 +44,11 @@ def chromium() -> None:
     """A browser to look at reports with."""
     if not shutil.which("chromium"):
         missing("not installed: chromium")
+
+
+@pytest.fixture(scope="session")
+def extras() -> None:
+    """The packages of our extras."""
+    absent = [name for name in ("nibabel", "pynetdicom") if importlib.util.find_spec(name) is None]
+    if absent:
+        missing(f"not installed: {', '.join(absent)}")

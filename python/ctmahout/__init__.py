@@ -9,6 +9,8 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .arrays import read_array as read_array
+    from .arrays import write_array as write_array
     from .cohort import learn as learn
     from .config import Config as Config
     from .dicom import read_series as read_series
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from .pipeline import reconstruct as reconstruct
     from .pipeline import refine as refine
     from .rank import choose_rank as choose_rank
+    from .study import denoise_study as denoise_study
     from .volume import Geometry as Geometry
     from .volume import Volume as Volume
 
@@ -54,14 +57,17 @@ _HOME = {
     "choose_rank": "rank",
     "connect": "engine",
     "denoise": "pipeline",
+    "denoise_study": "study",
     "dssvd": "pipeline",
     "factorise": "pipeline",
     "learn": "cohort",
     "prepare": "pipeline",
+    "read_array": "arrays",
     "read_series": "dicom",
     "reconstruct": "pipeline",
     "refine": "pipeline",
     "spark_builder": "engine",
+    "write_array": "arrays",
     "write_series": "dicom",
 }
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from .config import Config
-from .dicom import read_series
 from .errors import InputError
 from .quality import compare
+from .reading import read_volume
 
 __all__ = ["compare_series"]
 
@@ -21,7 +21,7 @@ def compare_series(a: Path, b: Path, config: Config) -> dict[str, Any]:
     InputError
         CTM_SERIES_MIXED: the two differ in shape.
     """
-    one, reference = (read_series(path, lenient=config.lenient, workers=config.workers) for path in (a, b))
+    one, reference = (read_volume(path, config) for path in (a, b))
     if one.shape != reference.shape:
         raise InputError(
             "CTM_SERIES_MIXED",

@@ -24,6 +24,7 @@ ENGINES = ("py4j", "jpype", "submit", "numpy")
 METHODS = ("patches", "slices")
 EFFORTS = ("fast", "normal", "best")
 ALGORITHMS = ("dssvd", "exact", "dspca")
+COMPRESSIONS = ("none", "rle", "jpeg-ls", "jpeg2000")
 
 
 def option(
@@ -83,7 +84,15 @@ class Config:
     jar: str | None = option(None, "The ctmahout jar, instead of the bundled one.", metavar="PATH")
 
     # What is read
-    series: str | None = option(None, "The series to take: its number, SeriesNumber or UID.", metavar="SERIES")
+    series: str | None = option(
+        None,
+        "The series to take: its number, SeriesNumber, UID, description:TEXT, rule:most-slices or rule:thinnest.",
+        metavar="SERIES",
+    )
+    all_series: bool = option(False, "Denoise every CT series: each gets a folder; run again, it goes on.")
+    split: bool = option(
+        False, "Take what differs in orientation, size or phase within a series for series of its own."
+    )
     lenient: bool = option(False, "Go on with a warning where a doubtful series would be refused.")
 
     # What is written
@@ -98,6 +107,9 @@ class Config:
     )
     series_suffix: str = option("DENOISED", "Added to SeriesDescription.", metavar="TEXT")
     series_number_offset: int = option(9000, "Added to SeriesNumber.", least=1)
+    compression: str = option("none", "Lossless compression of the series.", choices=COMPRESSIONS)
+    private: str = option("drop", "What becomes of private attributes.", choices=("drop", "keep"))
+    deidentify: bool = option(False, "Keep technical attributes only: nothing in the series names the patient.")
     workers: int | None = option(None, "Threads that read and write files; automatic if not given.", least=1)
 
     def __post_init__(self) -> None:

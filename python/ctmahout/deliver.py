@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .arrays import ArraySource, WrittenArray, write_array
 from .config import Config
 from .dicom import Derivation, Written, write_series
 from .exchange import Factors, Manifest
@@ -159,7 +160,9 @@ def deliver(
 
 def _write(
     rebuilt: Rebuilt, output: Path, origin: Origin, config: Config, when: datetime, progress: Progress | None
-) -> Written:
+) -> Written | WrittenArray:
+    if isinstance(rebuilt.volume.source, ArraySource):
+        return write_array(rebuilt.volume, output / rebuilt.volume.source.path.name)
     strength = rebuilt.strength.text
     derivation = Derivation(
         description=f"Denoised by ctmahout {__version__}: method {origin.method}, strength {strength} "
@@ -169,7 +172,15 @@ def _write(
         image_type_value2=config.image_type,
         series_number_offset=config.series_number_offset,
         software_version=__version__,
+        private=config.private,
+        deidentified=config.deidentify,
     )
     return write_series(
-        rebuilt.volume, output, derivation=derivation, timestamp=when, progress=progress, workers=config.workers
+        rebuilt.volume,
+        output,
+        derivation=derivation,
+        compression=config.compression,
+        timestamp=when,
+        progress=progress,
+        workers=config.workers,
     )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .arrays import is_array, read_array
 from .config import Config
 from .dicom import SeriesInfo, find_series
 from .errors import InputError
@@ -17,6 +18,14 @@ __all__ = ["Found", "inspect_path"]
 
 # Columns up to which the eigenvectors of A'A on the driver cost little beside the pass over A.
 _NARROW = 500
+
+# Measured with 12 and 100 slices of 512 x 512, report included: Python's peak 474 and 1,101 MiB, CPU 20 and 31 s.
+_PYTHON_MIB = 420
+_PYTHON_BYTES = 32
+_START_CPU_S = 15
+_VOXEL_CPU_S = 0.5e-6
+# Of the products of blocks, on one core (docs/numbers.md).
+_FLOPS = 1e10
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 
@@ -32,6 +41,8 @@ class Need:
         Room for the matrix beside the output while the run lasts.
     python_mib, jvm_mib : int
         Memory of the two processes.
+    cpu_s : int
+        CPU seconds, of both processes together; about, and on a core as docs/numbers.md was measured on.
     """
 
     matrix_rows: int
@@ -39,6 +50,7 @@ class Need:
     disk_mib: int
     python_mib: int
     jvm_mib: int
+    cpu_s: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ class Found:
         rows = [
             (
                 s.number,
-                s.series_number or "-",
+                ", ".join(filter(None, (s.series_number or "-", s.part))),
                 s.slices,
                 f"{s.rows} x {s.columns}",
                 " x ".join(f"{mm:.3g}" for mm in s.spacing_mm),
@@ -72,15 +84,29 @@ class Found:
                 f"{n.matrix_rows} x {n.matrix_columns}",
                 f"{n.python_mib} + {n.jvm_mib} MiB",
                 f"{n.disk_mib} MiB",
+                f"{n.cpu_s} s",
             )
             for s, n in zip(self.series, self.needs, strict=True)
         ]
-        columns = ("", "number", "slices", "pixels", "spacing mm", "kernel", "matrix", "memory Python + JVM", "disk")
-        return [("CT series", columns, rows)]
+        columns = (
+            "",
+            "number",
+            "slices",
+            "pixels",
+            "spacing mm",
+            "kernel",
+            "matrix",
+            "memory Python + JVM",
+            "disk",
+            "CPU",
+        )
+        return [("CT series, and what method slices needs for them", columns, rows)]
 
 
 def inspect_path(path: Path, config: Config) -> Found:
-    """Look into a folder of DICOM files, a matrix directory or a factors directory. Reads headers and manifests only.
+    """Look into a folder or archive of DICOM files, a NIfTI or npz file, a matrix directory or a factors directory.
+
+    Of DICOM and of directories only headers and manifests are read.
 
     Raises
     ------
@@ -92,12 +118,39 @@ def inspect_path(path: Path, config: Config) -> Found:
     if is_exchange(path):
         manifest = read_manifest(path)
         return Found(manifest=manifest, notes=_of_exchange(manifest, config))
-    series = find_series(path, lenient=config.lenient)
+    if is_array(path):
+        return _found([_of_array(path)], [], config)
+    series = find_series(path, split=config.split, lenient=config.lenient)
     others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
     if not series and not series.unreadable:
         raise InputError("CTM_INPUT_NO_CT", path=path, found=others)
+    return _found(series, [*series.unreadable, *([f"No CT slices: {others}."] if others else [])], config)
+
+
+def _of_array(path: Path) -> SeriesInfo:
+    volume = read_array(path)
+    slices, rows, columns = volume.shape
+    return SeriesInfo(
+        number=1,
+        series_uid="",
+        series_number="",
+        part="",
+        slices=slices,
+        rows=rows,
+        columns=columns,
+        spacing_mm=(volume.geometry.spacing_mm, *volume.geometry.pixel_spacing_mm),
+        thickness_mm=None,
+        kernel="",
+        transfer_syntaxes=(),
+        denoised=False,
+        unusable=0,
+        fingerprint=volume.fingerprint(),
+        doubts=volume.warnings,
+    )
+
+
+def _found(series: Sequence[SeriesInfo], notes: list[str], config: Config) -> Found:
     needs = tuple(_need(s, config) for s in series)
-    notes = [*series.unreadable, *([f"No CT slices: {others}."] if others else [])]
     notes += [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
     for s, n in zip(series, needs, strict=True):
         if s.slices > 1:
@@ -114,10 +167,12 @@ def _need(series: SeriesInfo, config: Config) -> Need:
         matrix_rows=m,
         matrix_columns=n,
         disk_mib=voxels * 4 // mib + 1,
-        # The volume, its result and what the report compares; modules loaded.
-        python_mib=250 + voxels * (3 * 4 + 1) // mib,
+        # The volume, its result and what the report measures in both; modules loaded.
+        python_mib=_PYTHON_MIB + voxels * _PYTHON_BYTES // mib,
         # A as floats; Y and Q as doubles; Spark itself.
         jvm_mib=600 + (voxels * 4 + 2 * m * min(n, k + config.p) * 8) // mib,
+        # Up to some hundred columns the products are a small part of it.
+        cpu_s=round(_START_CPU_S + voxels * _VOXEL_CPU_S + 2 * voxels * min(n, k + config.p) / _FLOPS),
     )
 
 

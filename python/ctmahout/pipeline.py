@@ -16,7 +16,6 @@ import numpy as np
 
 from .config import Config
 from .deliver import Origin, deliver
-from .dicom import read_series
 from .engine import Door, Request, connect
 from .errors import ConfigError, InputError
 from .exchange import Factors, Manifest, read_factors, read_manifest, write_matrix
@@ -24,6 +23,7 @@ from .methods import ModelRun, method_named, method_of
 from .outcome import Denoised, DenoisedSeries, Progress, Timer, is_run
 from .patches import Model
 from .rank import Strength
+from .reading import read_volume
 from .staging import refuse_overlap, staged
 from .volume import Volume
 
@@ -80,7 +80,7 @@ def denoise(
         work = Path(config.work) if config.work else folder / "work"
         matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
-            volume = _read(source, config, progress)
+            volume = read_volume(source, config, progress)
         if config.model and (result := _with_model(volume, folder, config, strengths, timer)):
             return result.moved(output)
         with _door(config, session) as door:  # opened before the work: what it lacks is told at once
@@ -111,7 +111,7 @@ def prepare(
     """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
     config = _options(config, options)
     refuse_overlap(Path(matrix), Path(source))
-    volume = _read(Path(source), config, progress)
+    volume = read_volume(source, config, progress)
     return method_named(config.method).prepare(volume, Path(matrix), config, progress).to_dict()
 
 
@@ -138,7 +138,7 @@ def refine(
     config = _options(config, options)
     for given in (source, matrix, factors):
         refuse_overlap(Path(refined), Path(given))
-    volume = _read(Path(source), config, progress)
+    volume = read_volume(source, config, progress)
     made = _matrix_of(volume, Path(matrix))
     return method_of(made).refine(volume, Path(matrix), Path(factors), Path(refined), config, progress).to_dict()
 
@@ -192,7 +192,7 @@ def reconstruct(
     timer = Timer(progress)
     with staged(output, overwrite=config.overwrite, ours=is_run) as folder:
         with timer.phase("read"):
-            volume = _read(source, config, progress)
+            volume = read_volume(source, config, progress)
         result = _reconstruct(volume, Path(matrix), Path(factors), folder, config, strengths, timer)
     return result.moved(output)
 
@@ -280,10 +280,6 @@ def dssvd(
 
 
 # ------------------------------------------------------------------------------------------------- the steps' bodies
-
-
-def _read(source: Path, config: Config, progress: Progress | None) -> Volume:
-    return read_series(source, series=config.series, lenient=config.lenient, workers=config.workers, progress=progress)
 
 
 def _door(config: Config, session: object) -> Door:

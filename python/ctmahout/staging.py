@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["refuse_overlap", "staged"]
+__all__ = ["refuse_overlap", "staged", "staged_file"]
 
 
 @contextmanager
@@ -48,6 +48,33 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):  # they are not empty after a run that ended well
+            for folder in missing:
+                folder.rmdir()
+
+
+@contextmanager
+def staged_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give the path of a new file beside `path` to write, and rename it to `path` when the block ends well.
+
+    Raises
+    ------
+    OutputError
+        CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+    """
+    path = Path(path).absolute()
+    if path.is_symlink() or (path.exists() and not (overwrite and path.is_file())):
+        raise OutputError("CTM_OUTPUT_EXISTS", path=path)
+    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as e:
+        raise OutputError("CTM_OUTPUT_UNWRITABLE", path=path, problem=e.strerror or e) from e
+    finally:
+        with suppress(OSError):  # they are not empty after a file that was written well
+            partial.unlink(missing_ok=True)
             for folder in missing:
                 folder.rmdir()
 

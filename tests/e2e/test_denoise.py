@@ -153,3 +153,42 @@ def test_numpy_needs_no_java_and_agrees_to_a_rounding(ct_data, tmp_path):
         difference = np.abs(a.pixel_array.astype(int) - b.pixel_array)
         assert difference.max() <= 1
         assert np.mean(difference > 0) < 1e-3
+
+
+@pytest.mark.spark
+def test_row_53_partitions_change_no_byte(ct_data, tmp_path):
+    # In one session, of a process of its own.
+    code = f"""
+from ctmahout import connect, denoise
+with connect("py4j") as door:
+    for n in (1, 2, 8):
+        out = {str(tmp_path)!r} + f"/{{n}}"
+        denoise({str(ct_data / "chest_pair_smooth_B40f")!r}, out, session=door.session, partitions=n,
+                method="slices", strength=("rank:3",), timestamp={TIME!r}, report=False)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two, eight = (tree(tmp_path / str(n) / "rank-3") for n in (1, 2, 8))
+    assert len(one) == 12
+    assert one == two == eight
+
+
+@pytest.mark.spark
+def test_a_study_in_one_session_says_what_became_of_each_series(ct_data, tmp_path):
+    study = tmp_path / "study"
+    for name in ("chest_pair_sharp_B70f", "chest_pair_smooth_B40f"):
+        shutil.copytree(ct_data / name, study / name)
+    shutil.copytree(ct_data / "geometry_notavolume_001", study / "bolus")
+    options = ["--all-series", "--method", "slices", "--no-report", "--strength", "rank:3"]
+    done = ctmahout("denoise", study, tmp_path / "out", *options, code=3)
+    assert "[CTM_STUDY_INCOMPLETE]" in done.stderr
+    assert "[CTM_SLICE_DUPLICATE]" in done.stdout
+    series = json.loads((tmp_path / "out" / "study.json").read_text())["series"]
+    assert sorted(s["outcome"] for s in series) == ["done", "done", "failed"]
+    before = tree(tmp_path / "out")
+    again = ctmahout("denoise", study, tmp_path / "out", *options, "--json", code=3)
+    assert sorted(s["outcome"] for s in json.loads(again.stdout)["series"]) == ["failed", "kept", "kept"]
+    after = tree(tmp_path / "out")
+    assert {n: d for n, d in after.items() if n != "study.json"} == {
+        n: d for n, d in before.items() if n != "study.json"
+    }

@@ -91,3 +91,52 @@ def put(**values):
                 setattr(ds, keyword, value)
 
     return edit
+
+
+def enhanced(slices, path, n=4, *, phases=1, legacy=False, edit=None, syntax=None):
+    """Write n slices as frames of one Enhanced CT image, each `phases` times; the rescale differs frame by frame."""
+    ds = slices.slice(0)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = f"1.2.840.10008.5.1.4.1.1.2.{2 if legacy else 1}"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3.99"
+    shared = pydicom.Dataset()
+    shared.PixelMeasuresSequence = [_moved(ds, "PixelSpacing", "SliceThickness")]
+    shared.PlaneOrientationSequence = [_moved(ds, "ImageOrientationPatient")]
+    shared.CTReconstructionSequence = [_moved(ds, "ConvolutionKernel")]
+    kind = pydicom.Dataset()
+    kind.FrameType, kind.PixelPresentation = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], "MONOCHROME"
+    shared.CTImageFrameTypeSequence = [kind]
+    frames, pixels = [], []
+    for phase in range(phases):
+        for i in reversed(range(n)):
+            frame, content, values = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+            frame.PlanePositionSequence = [_moved(slices.slice(i), "ImagePositionPatient")]
+            content.StackID, content.InStackPositionNumber, content.TemporalPositionIndex = "1", i + 1, phase + 1
+            frame.FrameContentSequence = [content]
+            values.RescaleSlope, values.RescaleIntercept, values.RescaleType = "1", str(-1024 - i), "HU"
+            frame.PixelValueTransformationSequence = [values]
+            if legacy:
+                frame.UnassignedPerFrameConvertedAttributesSequence = [pydicom.Dataset()]
+                frame.UnassignedPerFrameConvertedAttributesSequence[0].Exposure = str(100 + i)
+            frames.append(frame)
+            pixels.append(np.roll(slices.pixels, i) + phase)
+    for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType", "ImagePositionPatient", "SliceLocation"):
+        put(**{keyword: None})(ds, 0)
+    ds.ImageType, ds.PixelPresentation, ds.NumberOfFrames = kind.FrameType, "MONOCHROME", n * phases
+    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = [shared], frames
+    ds.PixelData = np.array(pixels, "<u2").tobytes()
+    if edit is not None:
+        quietly(edit, ds, 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    if syntax:
+        quietly(ds.compress, syntax, generate_instance_uid=False)
+    quietly(ds.save_as, path, enforce_file_format=True)
+    return path
+
+
+def _moved(ds, *keywords):
+    item = pydicom.Dataset()
+    for keyword in keywords:
+        item[keyword] = ds[keyword]
+        delattr(ds, keyword)
+    return item

@@ -140,7 +140,7 @@ def test_a_part_of_a_series_gets_identifiers_of_its_own(source, tmp_path):
     assert not whole & part
 
 
-def test_54_what_is_denoised_again_says_so(source, tmp_path):
+def test_row_54_what_is_denoised_again_says_so(source, tmp_path):
     write_series(read_series(source), tmp_path / "once", derivation=DERIVATION)
     volume = read_series(tmp_path / "once")
     assert "The source was already denoised by ctmahout." in volume.warnings
@@ -188,7 +188,7 @@ def test_values_are_rounded_to_the_nearest(slices, tmp_path):
     assert np.abs(read_series(tmp_path / "out").hu - hu).max() <= 0.25
 
 
-def test_47_bits_are_added_before_anything_is_clipped(source, tmp_path):
+def test_row_47_bits_are_added_before_anything_is_clipped(source, tmp_path):
     volume = read_series(source)
     hu = volume.hu.copy()
     hu[1, 0, 0], hu[2, 0, 0], hu[2, 0, 1] = 3072, 64511, 64512
@@ -236,7 +236,7 @@ def fails(volume, out, **options):
     return e.value.code
 
 
-def test_50_an_existing_output_is_kept_unless_ours_and_asked_for(source, tmp_path):
+def test_row_50_an_existing_output_is_kept_unless_ours_and_asked_for(source, tmp_path):
     volume = read_series(source)
     out = tmp_path / "out"
     write_series(volume, out, derivation=DERIVATION, timestamp=WHEN)
@@ -255,7 +255,7 @@ def test_50_an_existing_output_is_kept_unless_ours_and_asked_for(source, tmp_pat
     assert fails(volume, file, overwrite=True) == "CTM_OUTPUT_EXISTS"
 
 
-def test_50_output_and_input_are_kept_apart(slices, tmp_path):
+def test_row_50_output_and_input_are_kept_apart(slices, tmp_path):
     slices.write(tmp_path / "in" / "series")
     volume = read_series(tmp_path / "in")
     (tmp_path / "link").symlink_to(tmp_path / "in")
@@ -270,14 +270,14 @@ def test_50_output_and_input_are_kept_apart(slices, tmp_path):
 @pytest.mark.parametrize(
     "problem", [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EROFS, "Read-only")]
 )
-def test_50_a_full_disk_leaves_nothing(source, tmp_path, monkeypatch, problem):
+def test_row_50_a_full_disk_leaves_nothing(source, tmp_path, monkeypatch, problem):
     volume = read_series(source)
     _break_at_third(monkeypatch, problem)
     assert fails(volume, tmp_path / "out") == "CTM_OUTPUT_UNWRITABLE"
 
 
 @pytest.mark.parametrize("problem", [KeyboardInterrupt(), RuntimeError("a bug")])
-def test_50_an_interrupt_leaves_nothing_and_the_old_output(source, tmp_path, monkeypatch, problem):
+def test_row_50_an_interrupt_leaves_nothing_and_the_old_output(source, tmp_path, monkeypatch, problem):
     volume = read_series(source)
     write_series(volume, tmp_path / "out", derivation=DERIVATION, timestamp=WHEN)
     before = tree(tmp_path / "out")
@@ -303,7 +303,7 @@ def _break_at_third(monkeypatch, problem):
 
 
 @pytest.mark.parametrize("case", ["gone", "touched", "longer", "other"])
-def test_51_a_source_that_changed_is_noticed(source, tmp_path, slices, case):
+def test_row_51_a_source_that_changed_is_noticed(source, tmp_path, slices, case):
     volume = read_series(source)
     file = source / "slice-02.dcm"
     status = file.stat()

@@ -1,3 +1,4 @@
+import ast
 import pickle
 import re
 
@@ -49,3 +50,28 @@ def test_messages_name_what_was_given_and_hints_do_not_repeat_them():
     for code, entry in catalogue().items():
         assert re.fullmatch(r"CTM_[A-Z_]+", code)
         assert entry["message"] != entry["hint"]
+
+
+def test_who_raises_an_error_fills_in_all_that_its_texts_name(root):
+    seen = set()
+    for file in sorted((root / "python" / "ctmahout").rglob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or not call.args or not isinstance(call.args[0], ast.Constant):
+                continue
+            if getattr(call.func, "id", "") not in (
+                "ConfigError",
+                "EngineError",
+                "ExchangeError",
+                "InputError",
+                "OutputError",
+            ):
+                continue
+            code = call.args[0].value
+            given = {keyword.arg for keyword in call.keywords}
+            if code not in catalogue() or None in given:  # None: **fields
+                continue
+            entry = catalogue()[code]
+            named = set(re.findall(r"\{(\w+)\}", entry["message"] + entry["hint"]))
+            assert named <= given, f"{file.name}:{call.lineno}: {code} lacks {named - given}"
+            seen.add(code)
+    assert len(seen) > 40

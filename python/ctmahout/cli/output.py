@@ -51,6 +51,7 @@ _PHASES: Mapping[str, str] = {
     "reconstruct": "Rebuilding the volume",
     "write": "Writing the series",
     "report": "Writing the report",
+    "send": "Sending the images",
     "phantom": "Simulating the scan",
 }
 

@@ -14,9 +14,19 @@ from .output import print_json, print_table, progress_bar
 
 __all__ = ["ctmahout"]
 
-_READ = ("series", "lenient", "workers")
+_READ = ("series", "split", "lenient", "workers")
 _DECOMPOSE = ("algorithm", "k", "p", "q", "seed", "engine", "master", "partitions", "driver_memory", "jar")
-_WRITE = ("strength", "report", "timestamp", "image_type", "series_suffix", "series_number_offset")
+_WRITE = (
+    "strength",
+    "report",
+    "timestamp",
+    "image_type",
+    "series_suffix",
+    "series_number_offset",
+    "compression",
+    "private",
+    "deidentify",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -31,10 +41,16 @@ def ctmahout() -> None:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured("method", "effort", "model", "refit", *_WRITE, *_DECOMPOSE, *_READ, "work", "overwrite")
+@configured("method", "effort", "model", "refit", *_WRITE, *_DECOMPOSE, *_READ, "all_series", "work", "overwrite")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Path) -> None:
-    """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest."""
+    """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
+
+    IN may be a zip or tar archive, too. With --all-series OUT gets a folder for each series of a study.
+    """
+    if config.all_series:
+        _study(config, as_json, paths["in"], paths["out"])
+        return
     from ..pipeline import denoise as run
 
     with progress_bar() as progress:
@@ -152,6 +168,29 @@ def reconstruct(config: Config, as_json: bool, **paths: Path) -> None:
     _show(result, as_json)
 
 
+def _study(config: Config, as_json: bool, source: Path, output: Path) -> None:
+    from ..errors import InputError
+    from ..study import denoise_study
+
+    with progress_bar() as progress:
+        study = denoise_study(source, output, config, progress=progress)
+    if as_json:
+        shown = study.as_dict()
+        for row, series in zip(shown["series"], study.series, strict=True):
+            row["message"] = series.message
+        print_json(shown)
+        if study.failed:
+            raise SystemExit(3)
+        return
+    rows = [
+        (s.number, s.slices, s.outcome, s.folder, f"[{s.code}] {s.message}" if s.code else s.message)
+        for s in study.series
+    ]
+    print_table(f"CT series in {output}", ("", "slices", "outcome", "folder", ""), rows)
+    if study.failed:
+        raise InputError("CTM_STUDY_INCOMPLETE", failed=study.failed, count=len(study.series), path=output)
+
+
 def _show(result: Any, as_json: bool) -> None:
     if as_json:
         print_json({"path": result.path, "report": result.report, "run": result.run})
@@ -166,7 +205,7 @@ def _show(result: Any, as_json: bool) -> None:
 
 @ctmahout.command()
 @click.argument("PATH", type=click.Path(path_type=Path))
-@configured("k", "p", "q", "lenient")
+@configured("k", "p", "q", "split", "lenient")
 @json_option
 def inspect(config: Config, as_json: bool, path: Path) -> None:
     """Tell what is in a folder (series, matrix or factors) and what a run on it would need."""
@@ -224,6 +263,46 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append(((prefix + name).replace("_", " "), "" if value is None else f"{value:.4f}"))
     return rows
+
+
+@ctmahout.command()
+@path("IN")
+@path("OUT")
+@configured(*_READ, "overwrite")
+@json_option
+def convert(config: Config, as_json: bool, **paths: Path) -> None:
+    """Write the volume in IN, DICOM or NIfTI or npz, to the file OUT: .nii.gz, .nii or .npz."""
+    from ..conversion import convert as run
+
+    with progress_bar() as progress:
+        volume, written = run(paths["in"], paths["out"], config, progress=progress)
+    if as_json:
+        print_json({"path": written.path, "shape": volume.shape, "warnings": volume.warnings})
+        return
+    click.echo(f"{written.path}: {' x '.join(map(str, volume.shape))}")
+    for warning in volume.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@ctmahout.command()
+@click.argument("FOLDER", type=click.Path(path_type=Path))
+@click.argument("HOST")
+@click.argument("PORT", type=click.IntRange(1, 65535))
+@click.option("--called", default="ANY-SCP", show_default=True, metavar="TITLE", help="The archive's AE title.")
+@click.option("--calling", default="CTMAHOUT", show_default=True, metavar="TITLE", help="Our AE title.")
+@json_option
+def send(folder: Path, host: str, port: int, called: str, calling: str, as_json: bool) -> None:
+    """Send the DICOM files below FOLDER to an archive by C-STORE."""
+    from ..dicom import send as run
+
+    with progress_bar() as progress:
+        sent = run(folder, host, port, called=called, calling=calling, progress=progress)
+    if as_json:
+        print_json({"images": sent.images, "warnings": sent.warnings})
+        return
+    click.echo(f"{host}:{port} took {sent.images} images")
+    if sent.warnings:
+        click.echo(f"warning: {sent.warnings} of them with a warning", err=True)
 
 
 @ctmahout.command()

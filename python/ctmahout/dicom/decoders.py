@@ -89,7 +89,7 @@ def check_decoders(syntaxes: Mapping[tuple[str, int], Path]) -> None:
         if code is None:
             continue
         name = UID(syntax).name
-        shown = f"{name} ({syntax})" if name != syntax else syntax
+        shown = f"{name} ({syntax})" if name != syntax else syntax if UID(syntax).is_valid else "that is no identifier"
         raise InputError(code, file=file, syntax=shown, packages=_PACKAGES.get(syntax, ""))
 
 

@@ -17,8 +17,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
 from ..errors import ConfigError
-from .find import CT_IMAGE
-from .headers import MODEL, SliceHeader
+from .deidentify import deidentify
+from .headers import CT_IMAGE, MODEL, SliceHeader
 from .uids import IMPLEMENTATION_CLASS_UID, made_uid
 from .values import as_stored, text_of
 
@@ -42,6 +42,10 @@ class Derivation:
     series_number_offset : int
         Added to SeriesNumber.
     software_version : str
+    private : str
+        "drop" or "keep": what becomes of private attributes. Some hold numbers of the source's pixels, untrue of ours.
+    deidentified : bool
+        Take out what tells whose image it is: see `deidentify`.
     """
 
     description: str
@@ -50,6 +54,8 @@ class Derivation:
     image_type_value2: str = "SECONDARY"
     series_number_offset: int = 9000
     software_version: str = ""
+    private: str = "drop"
+    deidentified: bool = False
 
     def __post_init__(self) -> None:
         suffix = self.series_suffix
@@ -57,12 +63,14 @@ class Derivation:
             raise _bad("series_suffix", suffix, "1 to 32 printable ASCII characters, no backslash")
         if self.image_type_value2 not in ("SECONDARY", "PRIMARY"):
             raise _bad("image_type", self.image_type_value2, "SECONDARY or PRIMARY")
+        if self.private not in ("drop", "keep"):
+            raise _bad("private", self.private, "drop or keep")
         if not 1 <= self.series_number_offset < 2**31:
             raise _bad("series_number_offset", self.series_number_offset, "1 to 2147483647")
 
 
 def _bad(key: str, given: object, expected: str) -> ConfigError:
-    return ConfigError("CTM_CONFIG_VALUE", source="derivation", key=key, given=repr(given), expected=expected)
+    return ConfigError("CTM_CONFIG_VALUE", source="derivation", key=key, value=repr(given), expected=expected)
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,11 @@ def facts_of(slices: Sequence[SliceHeader], derivation: Derivation, when: dateti
     """
     first = slices[0]
     identity = [first.study_uid, first.series_uid, *(h.sop_uid for h in slices)]
-    options = (derivation.image_type_value2, derivation.series_suffix, str(derivation.series_number_offset))
+    options = [derivation.image_type_value2, derivation.series_suffix, str(derivation.series_number_offset)]
+    # Named only where they are asked for: else identifiers of earlier versions would be others.
+    options += ["private"] * (derivation.private == "keep") + ["de-identified"] * derivation.deidentified
     # An invalid identifier, as some de-identify, would make the reference invalid, too.
-    known = UID(first.series_uid).is_valid and all(h.has_sop_uid and UID(h.sop_uid).is_valid for h in slices)
+    known = UID(first.series_uid).is_valid and all(UID(h.file_uid).is_valid for h in slices)
     return SeriesFacts(
         series_uid=made_uid("series", *identity, derivation.key, *options),
         frame_of_reference_uid=made_uid("frame of reference", *identity),
@@ -109,7 +119,8 @@ def facts_of(slices: Sequence[SliceHeader], derivation: Derivation, when: dateti
 def _references(slices: Sequence[SliceHeader]) -> RawDataElement:
     """Return the source series and all its slices (PS3.3 C.12.2, Common Instance Reference)."""
     series = Dataset()
-    series.ReferencedInstanceSequence = DicomSequence([_reference(h.sop_uid) for h in slices])
+    instances = {h.file_uid: h for h in slices}.values()  # a multi-frame image once
+    series.ReferencedInstanceSequence = DicomSequence([_reference(h) for h in instances])
     series.SeriesInstanceUID = slices[0].series_uid
     whole = Dataset()
     whole.ReferencedSeriesSequence = DicomSequence([series])
@@ -150,6 +161,18 @@ _UNTRUE = (
     "NumberOfFrames",
 )
 
+# What frames of Enhanced CT have and single-frame CT has not.
+_ENHANCED = (
+    "PixelPresentation",
+    "VolumetricProperties",
+    "VolumeBasedCalculationTechnique",
+    "ContentQualification",
+    "PresentationLUTShape",
+    "StackID",
+    "TemporalPositionTimeOffset",
+    "NominalCardiacTriggerDelayTime",
+)
+
 # Type 2 in a CT image: must be there, may be empty.
 _TYPE_2 = (
     "PatientName",
@@ -173,8 +196,8 @@ _TYPE_2 = (
 
 def derive(ds: FileDataset, header: SliceHeader, derivation: Derivation, facts: SeriesFacts) -> None:
     """Turn the dataset of a source slice into that of a derived one, its pixels aside."""
-    _remove_private(ds)
-    for keyword in _UNTRUE:
+    _clean(ds, private=derivation.private == "keep" and not derivation.deidentified)
+    for keyword in (*_UNTRUE, *(_ENHANCED if header.frame is not None else ())):
         if keyword in ds:
             delattr(ds, keyword)
     _drop_overlays_in_pixels(ds)
@@ -201,7 +224,10 @@ def derive(ds: FileDataset, header: SliceHeader, derivation: Derivation, facts: 
     set_times(ds, facts.when)
     _say_how(ds, header, derivation, facts)
     _make_explicit(ds)
-    if facts.references is not None:
+    if derivation.deidentified:
+        deidentify(ds, _ascii(derivation.description)[:1024])
+        ds.SeriesDescription = derivation.series_suffix
+    elif facts.references is not None:
         ds[facts.references.tag] = facts.references
     ds.file_meta = file_meta(ds.SOPInstanceUID)
     ds.preamble = b"\0" * 128
@@ -216,11 +242,14 @@ def _make_explicit(ds: FileDataset) -> None:
         ds.set_original_encoding(False, True, ds.original_character_set)
 
 
-def _remove_private(ds: Dataset) -> None:
-    """Remove private, illegal and group length elements at every depth; the others stay undecoded, byte for byte."""
+def _clean(ds: Dataset, *, private: bool) -> None:
+    """Remove illegal and group length elements at every depth, and private ones unless they are wanted.
+
+    The others stay undecoded, byte for byte.
+    """
     for tag in list(ds.keys()):
         # Groups that files do not have (PS3.5 7.1, 7.5; PS3.7): they come of damage.
-        if tag.is_private or tag.element == 0 or tag.group < 8 or tag.group == 0xFFFE:
+        if (tag.is_private and not private) or tag.element == 0 or tag.group < 8 or tag.group == 0xFFFE:
             del ds[tag]
             continue
         vr = ds.get_item(tag).VR
@@ -228,7 +257,7 @@ def _remove_private(ds: Dataset) -> None:
             raise ValueError(f"unknown VR in {tag}")
         if vr in ("SQ", "UN", None) and ds[tag].VR == "SQ":
             for item in ds[tag].value:
-                _remove_private(item)
+                _clean(item, private=private)
 
 
 def _drop_overlays_in_pixels(ds: Dataset) -> None:
@@ -281,16 +310,20 @@ def _code(value: str, meaning: str) -> Dataset:
     return item
 
 
-def _reference(sop_uid: str) -> Dataset:
+def _reference(header: SliceHeader) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT_IMAGE, sop_uid
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.sop_class or CT_IMAGE, header.file_uid
     return item
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
 
 
 def _say_how(ds: Dataset, header: SliceHeader, derivation: Derivation, facts: SeriesFacts) -> None:
     """Say what was done, by what, from which images."""
     before = str(ds.get("DerivationDescription") or "")
-    now = derivation.description.encode("ascii", "replace").decode()  # whatever the source's character set is
+    now = _ascii(derivation.description)  # whatever the source's character set is
     text = f"{before}; {now}" if before else now
     ds.DerivationDescription = text if len(text) <= 1024 else now[:1024]  # VR ST
     # CID 7203 has no code for the removal of noise; this is its nearest.
@@ -300,7 +333,9 @@ def _say_how(ds: Dataset, header: SliceHeader, derivation: Derivation, facts: Se
         if keyword in ds:
             delattr(ds, keyword)
     if facts.references is not None:
-        source = _reference(header.sop_uid)
+        source = _reference(header)
+        if header.frame is not None:
+            source.ReferencedFrameNumber = header.frame + 1
         source.SpatialLocationsPreserved = "YES"
         source.PurposeOfReferenceCodeSequence = DicomSequence(
             [_code("121322", "Source image for image processing operation")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import warnings
@@ -15,6 +16,8 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from .archive import open_file
+
 __all__ = ["Progress", "each", "first_line", "open_dataset", "quiet", "tick_of"]
 
 Progress = Callable[[str, int, int], None]
@@ -26,6 +29,8 @@ R = TypeVar("R")
 _lock = threading.Lock()
 _quiet_depth = 0
 _quiet_before: Any = None
+_log_before = False
+_LOG = logging.getLogger("pydicom")
 
 
 def open_dataset(file: Path | BinaryIO, *, pixels: bool, headless: bool = False) -> FileDataset:
@@ -33,6 +38,9 @@ def open_dataset(file: Path | BinaryIO, *, pixels: bool, headless: bool = False)
 
     A file without meta information is taken for what it looks like: implicit or explicit VR little endian.
     """
+    if isinstance(file, Path):
+        with open_file(file) as stream:
+            return open_dataset(stream, pixels=pixels, headless=headless)
     ds = dcmread(file, stop_before_pixels=not pixels, force=headless)
     if headless and "TransferSyntaxUID" not in ds.file_meta:
         implicit = ds.original_encoding[0] is not False
@@ -77,17 +85,18 @@ def tick_of(progress: Progress | None, phase: str) -> Callable[[int, int], None]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence pydicom's warnings, which quote values of patients.
+    """Silence pydicom's warnings, and what it logs: both quote values of patients.
 
     `warnings.catch_warnings` alone is no good where threads enter and leave it in any order: the last one out would
     restore what an earlier one had set. So the first in sets it and the last out restores it.
     """
-    global _quiet_depth, _quiet_before
+    global _quiet_depth, _quiet_before, _log_before
     with _lock:
         if _quiet_depth == 0:
             _quiet_before = warnings.catch_warnings()
             _quiet_before.__enter__()
             warnings.simplefilter("ignore")
+            _log_before, _LOG.disabled = _LOG.disabled, True
         _quiet_depth += 1
     try:
         yield
@@ -97,6 +106,7 @@ def quiet() -> Iterator[None]:
             if _quiet_depth == 0 and _quiet_before is not None:
                 _quiet_before.__exit__(None, None, None)
                 _quiet_before = None
+                _LOG.disabled = _log_before
 
 
 def first_line(e: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,14 +10,14 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..volume import Geometry
 from .doubts import Doubt
-from .headers import SliceHeader
+from .headers import SliceHeader, digest
 
-__all__ = ["gaps", "geometry_of", "ordered"]
+__all__ = ["SAME_PLACE_MM", "alike", "gaps", "geometry_of", "ordered"]
 
 # Steps between slices may differ by this share of the median step: scanners round positions to 0.1 mm and worse.
 _STEP_TOLERANCE = 0.01
 # Slices nearer than this lie at one place. The finest CT has steps of some 0.1 mm.
-_SAME_PLACE_MM = 1e-3
+SAME_PLACE_MM = 1e-3
 # Direction cosines differ by rounding; a tenth of a degree is another orientation.
 _SAME_DIRECTION = 2e-3
 
@@ -46,36 +45,42 @@ def ordered(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Dou
     return order, doubts
 
 
-def _check_alike(headers: Sequence[SliceHeader]) -> None:
-    _refuse_other(
-        headers,
+Values = tuple[float, ...]
+# What slices of one volume share: how it is called, where it is found, and when two are the same.
+_SHARED: tuple[tuple[str, Callable[[SliceHeader], Values], Callable[[Values, Values], bool]], ...] = (
+    (
         "ImageOrientationPatient",
-        [h.orientation for h in headers],
-        lambda a, b: float(np.abs(np.subtract(a, b)).max()) <= _SAME_DIRECTION,
-    )
-    _refuse_other(
-        headers, "Rows and Columns", [(h.pixels.rows, h.pixels.columns) for h in headers], lambda a, b: a == b
-    )
-    _refuse_other(
-        headers,
+        lambda h: h.orientation,
+        lambda a, b: max(abs(p - q) for p, q in zip(a, b, strict=True)) <= _SAME_DIRECTION,
+    ),
+    ("Rows and Columns", lambda h: (h.pixels.rows, h.pixels.columns), lambda a, b: a == b),
+    (
         "PixelSpacing",
-        [h.pixel_spacing_mm for h in headers],
-        lambda a, b: bool(np.allclose(a, b, rtol=1e-3, atol=0)),
-    )
+        lambda h: h.pixel_spacing_mm,
+        lambda a, b: all(abs(p - q) <= 1e-3 * q for p, q in zip(a, b, strict=True)),
+    ),
+)
 
 
-def _refuse_other(
-    headers: Sequence[SliceHeader],
-    attribute: str,
-    values: Sequence[tuple[float, ...]],
-    same: Callable[[tuple[float, ...], tuple[float, ...]], bool],
-) -> None:
+def alike(a: SliceHeader, b: SliceHeader) -> bool:
+    """Tell whether two slices can lie in one volume: orientation, size and spacing are the same."""
+    return all(same(value(a), value(b)) for _, value, same in _SHARED)
+
+
+def _check_alike(headers: Sequence[SliceHeader]) -> None:
     """Refuse the first slice that differs from what most slices have."""
-    usual = max(dict.fromkeys(values), key=values.count)
-    for header, value in zip(headers, values, strict=True):
-        if not same(value, usual):
-            given, expected = _joined(value), _joined(usual)
-            raise InputError("CTM_SERIES_MIXED", file=header.path, attribute=attribute, given=given, expected=expected)
+    for attribute, value, same in _SHARED:
+        values = [value(h) for h in headers]
+        usual = max(dict.fromkeys(values), key=values.count)
+        for header, given in zip(headers, values, strict=True):
+            if not same(given, usual):
+                raise InputError(
+                    "CTM_SERIES_MIXED",
+                    file=header.path,
+                    attribute=attribute,
+                    given=_joined(given),
+                    expected=_joined(usual),
+                )
 
 
 def _joined(values: Sequence[float]) -> str:
@@ -88,7 +93,7 @@ def _without_copies(order: Sequence[SliceHeader]) -> tuple[list[SliceHeader], in
     by_uid: dict[str, SliceHeader] = {}
     for h in order:
         other, attribute = by_uid.get(h.sop_uid), "SOPInstanceUID"
-        if other is None and kept and h.along_mm - kept[-1].along_mm < _SAME_PLACE_MM:
+        if other is None and kept and h.along_mm - kept[-1].along_mm < SAME_PLACE_MM:
             other, attribute = kept[-1], "ImagePositionPatient"
         if other is None:
             by_uid[h.sop_uid] = h
@@ -99,10 +104,9 @@ def _without_copies(order: Sequence[SliceHeader]) -> tuple[list[SliceHeader], in
 
 
 def _same_bytes(a: SliceHeader, b: SliceHeader) -> bool:
-    if a.size != b.size:
+    if a.size != b.size or a.frame != b.frame:
         return False
-    one, other = (hashlib.sha256(h.path.read_bytes()).digest() for h in (a, b))
-    return one == other
+    return digest(a.path) == digest(b.path)
 
 
 def gaps(order: Sequence[SliceHeader]) -> list[Doubt]:
@@ -112,7 +116,7 @@ def gaps(order: Sequence[SliceHeader]) -> list[Doubt]:
     positions = np.array([h.along_mm for h in order])
     steps = np.diff(positions)
     step = float(np.median(steps))
-    wrong = np.flatnonzero(np.abs(steps - step) > _STEP_TOLERANCE * step + _SAME_PLACE_MM)
+    wrong = np.flatnonzero(np.abs(steps - step) > _STEP_TOLERANCE * step + SAME_PLACE_MM)
     if not wrong.size:
         return []
     shown = [f"{steps[i]:.3f} mm between {positions[i]:.2f} and {positions[i + 1]:.2f}" for i in wrong[:5]]
@@ -159,6 +163,8 @@ def _identities(order: Sequence[SliceHeader]) -> list[Doubt]:
         doubts.append("FrameOfReferenceUID is absent; one is made for what is written.")
     if len(frames - {""}) > 1:
         doubts.append("FrameOfReferenceUID differs between slices; each keeps its own.")
+    if len({h.thickness_mm for h in order}) > 1:
+        doubts.append("SliceThickness differs between slices, and noise with it.")
     if len({h.kernel for h in order}) > 1:
         doubts.append("ConvolutionKernel differs between slices, and noise with it.")
     if len({(h.pixels.bits_stored, h.pixels.signed) for h in order}) > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +13,44 @@ from pydicom.dataset import Dataset, FileDataset
 
 from ..errors import InputError
 from ..volume import Volume
+from .archive import open_file
 from .doubts import Doubt
+from .frames import sop_class_of
 from .uids import made_uid
 from .values import PixelFormat, numbers, pixel_format, text_of
 
-__all__ = ["MODEL", "SliceHeader", "SourceSeries", "header_of", "is_denoised", "kernel_of"]
+__all__ = [
+    "CT_IMAGE",
+    "MODEL",
+    "PHASES",
+    "SliceHeader",
+    "SourceSeries",
+    "digest",
+    "header_of",
+    "is_denoised",
+    "kernel_of",
+]
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 MODEL = "ctmahout"
 """ManufacturerModelName in ContributingEquipmentSequence, by which our own output is known."""
 
 _LOSSY_ALWAYS = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+# What tells apart the passes over one place: times of a contrast agent, phases of a heart; the most telling first.
+PHASES = (
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "NominalCardiacTriggerDelayTime",
+    "TemporalPositionTimeOffset",
+    "AcquisitionNumber",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "StackID",
+    "ConvolutionKernel",
+    "ImageType",
+)
 # Unit vectors to 3 decimals are found in the field, with 2 they are not.
 _UNIT_TOLERANCE = 1e-3
 
@@ -40,13 +67,25 @@ class SliceHeader:
     headless : bool
         The file has no preamble (PS3.10 7.1).
     sop_uid : str
-        SOPInstanceUID, or one made from the file's content.
+        SOPInstanceUID, or one made from the file's content or the frame's number.
     has_sop_uid : bool
         The file has a SOPInstanceUID.
+    frame : int or None
+        Which frame of a multi-frame image, from 0.
+    sop_class : str
+        SOPClassUID of the file, as found.
+    pixels_at : int or None
+        Where in the file the pixels begin, if they lie there as they are: one frame, native, little endian.
+    file_uid : str
+        SOPInstanceUID of the file, as found: all frames of one share it.
     study_uid, series_uid, frame_of_reference_uid, series_number : str
         As found; empty if absent.
     patient : str
         Tells patients apart without naming them.
+    description : str
+        SeriesDescription; for choosing a series, never for a message.
+    phases : tuple of str
+        The values of `PHASES`, empty where absent.
     position_mm, orientation : tuple of float
         ImagePositionPatient and ImageOrientationPatient.
     pixel_spacing_mm : tuple of float
@@ -70,11 +109,17 @@ class SliceHeader:
     headless: bool
     sop_uid: str
     has_sop_uid: bool
+    frame: int | None
+    pixels_at: int | None
+    sop_class: str
+    file_uid: str
     study_uid: str
     series_uid: str
     series_number: str
     frame_of_reference_uid: str
     patient: str = field(repr=False)
+    description: str = field(repr=False)
+    phases: tuple[str, ...] = field(repr=False)
     transfer_syntax: str
     position_mm: tuple[float, float, float]
     orientation: tuple[float, ...]
@@ -121,7 +166,15 @@ def kernel_of(volume: Volume) -> str:
     return source.slices[0].kernel if isinstance(source, SourceSeries) and source.slices else ""
 
 
-def header_of(ds: FileDataset, path: Path, stat: os.stat_result, *, headless: bool = False) -> SliceHeader:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open_file(path) as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def header_of(
+    ds: FileDataset, path: Path, stamp: tuple[int, int], *, headless: bool = False, frame: int | None = None
+) -> SliceHeader:
     """Return the light header of a CT image, everything in it checked.
 
     Raises
@@ -151,16 +204,22 @@ def header_of(ds: FileDataset, path: Path, stat: os.stat_result, *, headless: bo
     uid = identity["SOPInstanceUID"]
     return SliceHeader(
         path=path,
-        size=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
+        size=stamp[0],
+        mtime_ns=stamp[1],
         headless=headless,
-        sop_uid=uid or made_uid("content", hashlib.sha256(path.read_bytes()).hexdigest()),
+        sop_uid=_own_uid(uid, path, frame),
         has_sop_uid=bool(uid),
+        frame=frame,
+        pixels_at=None,
+        sop_class=sop_class_of(ds),
+        file_uid=uid,
         study_uid=identity["StudyInstanceUID"],
         series_uid=identity["SeriesInstanceUID"],
         series_number=text_of(ds, "SeriesNumber"),
         frame_of_reference_uid=text_of(ds, "FrameOfReferenceUID"),
         patient=hashlib.sha256(repr([text_of(ds, k) for k in ("PatientID", "PatientName")]).encode()).hexdigest(),
+        description=text_of(ds, "SeriesDescription"),
+        phases=tuple(text_of(ds, keyword) if keyword in ds else "" for keyword in PHASES),
         transfer_syntax=syntax,
         position_mm=position,
         orientation=orientation,
@@ -174,6 +233,13 @@ def header_of(ds: FileDataset, path: Path, stat: os.stat_result, *, headless: bo
         utc_offset=text_of(ds, "TimezoneOffsetFromUTC"),
         doubts=tuple(doubts),
     )
+
+
+def _own_uid(uid: str, path: Path, frame: int | None) -> str:
+    """Return what identifies a slice, where its file has no identifier or shares it among frames."""
+    if frame is None:
+        return uid or made_uid("content", digest(path))
+    return made_uid("frame", uid or digest(path), str(frame))
 
 
 def is_denoised(ds: Dataset) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class SeriesInfo:
         Its place in the list, from 1: what ``--series`` takes.
     series_uid, series_number : str
         As found; empty if absent.
+    part : str
+        Which part of the series, if it was split.
     slices, rows, columns : int
     spacing_mm : tuple of float, mm
         Median step between slices along their normal, distance between rows, distance between columns.
@@ -37,6 +40,12 @@ class SeriesInfo:
         ConvolutionKernel.
     transfer_syntaxes : tuple of str
         UIDs.
+    denoised : bool
+        Written by ctmahout.
+    unusable : int
+        Files of it that cannot be used.
+    fingerprint : str
+        SHA-256 of the identifiers of its slices: the same wherever they lie.
     doubts : tuple of str
         Why reading it is refused, after a code in brackets; and what reading it warns about.
     """
@@ -44,6 +53,7 @@ class SeriesInfo:
     number: int
     series_uid: str
     series_number: str
+    part: str
     slices: int
     rows: int
     columns: int
@@ -51,6 +61,9 @@ class SeriesInfo:
     thickness_mm: float | None
     kernel: str
     transfer_syntaxes: tuple[str, ...]
+    denoised: bool
+    unusable: int
+    fingerprint: str
     doubts: tuple[str, ...]
 
 
@@ -73,13 +86,20 @@ class SeriesList(list[SeriesInfo]):
 
 @quiet()
 def find_series(
-    path: str | Path, *, lenient: bool = False, workers: int | None = None, progress: Progress | None = None
+    path: str | Path,
+    *,
+    split: bool = False,
+    lenient: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> SeriesList:
     """List the CT series of a folder and its sub-folders, from headers alone.
 
     Parameters
     ----------
     path : path
+    split : bool
+        As for `read_series`.
     lenient : bool
         Doubts that lenient reading lets pass are given without a code.
     workers : int, optional
@@ -92,7 +112,7 @@ def find_series(
     InputError
         CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
     """
-    listing = list_folder(Path(path), workers=workers, tick=tick_of(progress, "find"))
+    listing = list_folder(Path(path), parts=split, workers=workers, tick=tick_of(progress, "find"))
     return SeriesList(
         (_info(number, series, lenient=lenient) for number, series in enumerate(listing.series, 1)),
         dict(sorted(listing.skipped.items())),
@@ -124,6 +144,7 @@ def _info(number: int, series: SeriesFiles, *, lenient: bool) -> SeriesInfo:
         number=number,
         series_uid=series.uid,
         series_number=first.series_number if first else "",
+        part=series.part,
         slices=len(order),
         rows=first.pixels.rows if first else 0,
         columns=first.pixels.columns if first else 0,
@@ -131,8 +152,15 @@ def _info(number: int, series: SeriesFiles, *, lenient: bool) -> SeriesInfo:
         thickness_mm=first.thickness_mm if first else None,
         kernel=first.kernel if first else "",
         transfer_syntaxes=tuple(sorted({h.transfer_syntax for h in order})),
+        denoised=any(h.denoised for h in order),
+        unusable=len(series.problems),
+        fingerprint=_fingerprint(series),
         doubts=tuple(told),
     )
+
+
+def _fingerprint(series: SeriesFiles) -> str:
+    return hashlib.sha256(repr((series.uid, sorted({h.sop_uid for h in series.headers}))).encode()).hexdigest()
 
 
 def _coded(e: CtmahoutError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,11 @@ from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
 
 from ..errors import CtmahoutError, InputError
+from .archive import open_file, stamp
 from .codestream import codestream_problem, jpeg_precision, preferred_plugin
 from .doubts import Doubt, messages, settle
 from .files import each, first_line, open_dataset
+from .frames import forgetting, frame_of, kept_whole
 from .headers import SliceHeader
 from .values import text_of
 
@@ -28,10 +31,13 @@ def load(header: SliceHeader) -> FileDataset:
         CTM_SOURCE_CHANGED: it is not the file that was listed. CTM_PIXELS_UNREADABLE.
     """
     try:
-        status = header.path.stat()
-        if (status.st_size, status.st_mtime_ns) != (header.size, header.mtime_ns):
+        found = stamp(header.path)
+        if found != (header.size, header.mtime_ns):
             raise InputError("CTM_SOURCE_CHANGED", file=header.path)
-        ds = open_dataset(header.path, pixels=True, headless=header.headless)
+        if header.frame is None:
+            ds = open_dataset(header.path, pixels=True, headless=header.headless)
+        else:
+            ds = frame_of(kept_whole((header.path, found), lambda: _whole(header)), header.frame)
     except InputError:
         raise
     except OSError as e:
@@ -40,17 +46,49 @@ def load(header: SliceHeader) -> FileDataset:
         raise _unreadable(header, f"the file is damaged ({type(e).__name__})") from e
     if "PixelData" not in ds:  # pydicom drops what it has when compressed pixels do not end
         raise _unreadable(header, "they are cut off")
-    if text_of(ds, "SOPInstanceUID") != (header.sop_uid if header.has_sop_uid else ""):
+    if "SamplesPerPixel" not in ds:  # MONOCHROME2 says it; decoders ask for it
+        ds.SamplesPerPixel = 1
+    if text_of(ds, "SOPInstanceUID") != header.file_uid:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path)
     return ds
 
 
-def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.int32], bool]:
+def _whole(header: SliceHeader) -> FileDataset:
+    ds = open_dataset(header.path, pixels=True, headless=header.headless)
+    if "PixelData" not in ds:
+        raise _unreadable(header, "they are cut off")
+    return ds
+
+
+def plain_values(header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
+    """Return what `stored_values` does, of a file whose `pixels_at` is known, without reading its header again.
+
+    Raises
+    ------
+    InputError
+        CTM_SOURCE_CHANGED.
+    """
+    pixels = header.pixels
+    try:
+        if stamp(header.path) != (header.size, header.mtime_ns):
+            raise InputError("CTM_SOURCE_CHANGED", file=header.path)
+        with open_file(header.path) as stream:
+            stream.seek(header.pixels_at or 0)
+            data = stream.read(pixels.size)
+    except OSError as e:
+        raise InputError("CTM_SOURCE_CHANGED", file=header.path) from e
+    if len(data) < pixels.size:
+        raise InputError("CTM_SOURCE_CHANGED", file=header.path)
+    kind = np.dtype(f"<{'i' if pixels.signed else 'u'}{pixels.bits_allocated // 8}")
+    return _of_stored_bits(np.frombuffer(data, kind).reshape(pixels.rows, pixels.columns), header)
+
+
+def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
     """Return the stored pixel values, and whether the bits above BitsStored hold something else.
 
     Returns
     -------
-    values : ndarray of shape (rows, columns), int32
+    values : ndarray of shape (rows, columns), of some kind of whole numbers
         Of the bits that are stored; what the others are is not defined (PS3.5 8.1.1).
     others : bool
         The others are neither all zero nor all the sign: an overlay, or BitsStored is wrong.
@@ -78,10 +116,14 @@ def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.int3
     expected = (header.pixels.rows, header.pixels.columns)
     if whole.shape != expected:
         raise _unreadable(header, f"they have shape {whole.shape}, the header says {expected}")
-    whole = np.asarray(whole, dtype=np.int32)
+    return _of_stored_bits(whole, header)
+
+
+def _of_stored_bits(whole: NDArray[np.integer[Any]], header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
     low, high = header.pixels.stored_range
     if low <= whole.min() and whole.max() <= high:
         return whole, False
+    whole = whole.astype(np.int32)
     mask = (1 << header.pixels.bits_stored) - 1
     values = whole & mask
     unused = whole & ~mask & 0xFFFF
@@ -129,11 +171,15 @@ def read_hu(
     Raises
     ------
     InputError
-        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED.
+        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED, CTM_INPUT_TOO_LARGE.
     """
     shape = (len(order), order[0].pixels.rows, order[0].pixels.columns)
-    hu = np.empty(shape, np.float32)
-    padding = np.zeros(shape, np.bool_)
+    try:
+        hu = np.empty(shape, np.float32)
+        padding = np.zeros(shape, np.bool_)
+    except MemoryError as e:
+        z, y, x = shape
+        raise InputError("CTM_INPUT_TOO_LARGE", slices=z, rows=y, columns=x, mib=5 * z * y * x >> 20) from e
 
     told: list[Doubt] = []
 
@@ -141,7 +187,8 @@ def read_hu(
         """Fill slice z; tell whether it has a border that PixelPaddingValue does not tell, or why it has no pixels."""
         header = order[z]
         try:
-            stored, others = stored_values(load(header), header)
+            plain = header.pixels_at is not None
+            stored, others = plain_values(header) if plain else stored_values(load(header), header)
         except InputError as e:
             if lenient and e.code == "CTM_PIXELS_UNREADABLE":
                 return e
@@ -156,7 +203,8 @@ def read_hu(
         np.logical_or(declared, border, out=padding[z])
         return bool((border & ~declared).any())
 
-    found = each(read, range(len(order)), workers=workers, tick=tick)
+    with forgetting():
+        found = each(read, range(len(order)), workers=workers, tick=tick)
     errors = [e for e in found if isinstance(e, CtmahoutError)]
     doubts = messages([[doubt] for doubt in told])
     kept = [z for z, e in enumerate(found) if not isinstance(e, CtmahoutError)]

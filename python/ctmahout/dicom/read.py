@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputError
 from ..volume import Volume
+from .choose import chosen
 from .decoders import check_decoders
 from .doubts import messages, settle
 from .files import Progress, quiet, tick_of
-from .find import Listing, SeriesFiles, labels, list_folder
+from .find import list_folder
 from .geometry import gaps, geometry_of, ordered
 from .headers import SourceSeries
 from .pixels import read_hu
@@ -30,19 +29,25 @@ def read_series(
     path: str | Path,
     *,
     series: str | int | None = None,
+    split: bool = False,
     lenient: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Volume:
-    """Read one CT series from a folder and its sub-folders.
+    """Read one CT series from a folder and its sub-folders, zip and tar archives among them, or from such an archive.
 
     Parameters
     ----------
     path : path
-        Files that are no CT slices are left out and counted in the volume's warnings.
+        Single-frame CT, Enhanced CT and Legacy Converted Enhanced CT; each frame is a slice. Files that are no CT
+        slices are left out and counted in the volume's warnings.
     series : str or int, optional
         The series to take if there are several: its SeriesInstanceUID, its SeriesNumber, or its number in the list that
-        `find_series` gives. "[2]" is always the latter.
+        `find_series` gives. "[2]" is always the latter. "description:CHEST*" goes by SeriesDescription, with * and ?
+        and without regard to case; "rule:most-slices" and "rule:thinnest" take the series that has most of it.
+    split : bool
+        Take what differs in patient, study, orientation, size, spacing or phase within one series for series of
+        their own.
     lenient : bool
         Go on with a warning where slices are missing or unevenly spaced, identifiers are absent, a file is damaged or
         has no preamble, RescaleType is US. What would make HU values or positions guesswork is refused even so.
@@ -63,13 +68,13 @@ def read_series(
         With the code of what is wrong; no message holds a name, an ID or a date of a patient.
     """
     path = Path(path)
-    listing = list_folder(path, workers=workers, tick=tick_of(progress, "find"))
-    chosen = _chosen(path, listing, series)
-    problems = [*listing.unreadable, *chosen.problems]
+    listing = list_folder(path, parts=split, workers=workers, tick=tick_of(progress, "find"))
+    files = chosen(path, listing, series)
+    problems = [*listing.unreadable, *files.problems]
     settle(problems if not lenient else [e for e in problems if e.code not in _DAMAGED], lenient=False)
-    if not chosen.headers:
+    if not files.headers:
         raise problems[0]
-    order, doubts = ordered(chosen.headers)
+    order, doubts = ordered(files.headers)
     by_file = [h.doubts for h in order]
     settle([doubt for found in by_file for doubt in found], lenient=lenient)
     settle(doubts, lenient=lenient)
@@ -89,37 +94,3 @@ def read_series(
         source=SourceSeries(path.absolute(), tuple(read)),
         warnings=(*told, *messages([[*doubts, *found]]), *messages([h.doubts for h in read])),
     )
-
-
-def _chosen(path: Path, listing: Listing, given: str | int | None) -> SeriesFiles:
-    """Return the series asked for, or the only one."""
-    found = listing.series
-    if not found:
-        if listing.unreadable:
-            raise listing.unreadable[0]
-        raise InputError("CTM_INPUT_NO_CT", path=path, found=listing.skipped_text())
-    if given is None:
-        if len(found) > 1:
-            raise InputError("CTM_SERIES_AMBIGUOUS", path=path, count=len(found), series=labels(found))
-        return found[0]
-    matches = _matches(found, str(given))
-    if len(matches) > 1:
-        # A SeriesNumber that two series have, or that is another one's number in the list.
-        text = f"{given} means any of {labels(found)}"
-        raise InputError("CTM_SERIES_AMBIGUOUS", path=path, count=len(matches), series=text)
-    if not matches:
-        raise InputError("CTM_SERIES_UNKNOWN", given=given, path=path, series=labels(found))
-    return matches[0]
-
-
-def _matches(found: Sequence[SeriesFiles], given: str) -> list[SeriesFiles]:
-    """Return the series that a UID, a SeriesNumber or a number of the list stands for."""
-    given = given.strip()
-    if exact := [s for s in found if s.uid and s.uid == given]:
-        return exact
-    bare = given.removeprefix("[").removesuffix("]")
-    in_list = [found[int(bare) - 1]] if bare.isdecimal() and 1 <= int(bare) <= len(found) else []
-    if bare != given:
-        return in_list
-    numbered = [s for s in found if any(h.series_number == given for h in s.headers[:1])]
-    return [s for s in found if s in numbered or s in in_list]

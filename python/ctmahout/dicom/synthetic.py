@@ -13,7 +13,7 @@ from ..staging import staged
 from ..volume import Volume
 from .derive import contributing_equipment, file_meta, set_times
 from .files import Progress, each, tick_of
-from .find import CT_IMAGE
+from .headers import CT_IMAGE
 from .uids import made_uid
 from .write import Written, is_ours, save
 

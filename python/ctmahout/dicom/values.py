@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,17 @@ __all__ = ["PixelFormat", "numbers", "pixel_format", "text_of"]
 _FINEST_SLOPE = 1e-3
 # Below any tissue, and below air: what a whole corner holds below it was never measured.
 _LOWEST_HU = -1500.0
+# Defined terms that are not HU (PS3.3 C.11.1.1.2).
+_OTHER_UNITS = {
+    "US": "unspecified",
+    "OD": "optical density",
+    "MGML": "mg/ml",
+    "Z_EFF": "effective atomic number",
+    "ED": "electron density",
+    "EDW": "electron density",
+    "HU_MOD": "modified HU",
+    "PCT": "percentage",
+}
 # Padding above this many HU would also hide tissue.
 _HIGHEST_PADDING_HU = -900.0
 
@@ -54,21 +67,38 @@ class PixelFormat:
             return -(1 << (self.bits_stored - 1)), (1 << (self.bits_stored - 1)) - 1
         return 0, (1 << self.bits_stored) - 1
 
-    def to_hu(self, stored: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return HU of stored values."""
-        return stored.astype(np.float64) * self.slope + self.intercept
+    @property
+    def size(self) -> int:
+        """Bytes of one slice that is not compressed."""
+        return self.rows * self.columns * self.bits_allocated // 8
+
+    def to_hu(self, stored: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return HU of stored values, correctly rounded."""
+        whole = self.slope.is_integer() and self.intercept.is_integer()
+        # Float32 is exact for whole numbers up to 2**24, and takes half the time.
+        exact = whole and self.slope * 65536 + abs(self.intercept) < 1 << 24
+        hu = stored.astype(np.float32 if exact else np.float64)
+        hu *= self.slope
+        hu += self.intercept
+        return hu.astype(np.float32, copy=False)
 
     def to_stored(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the nearest whole stored values of HU, whether or not they fit."""
         return np.rint((hu.astype(np.float64) - self.intercept) / self.slope)
 
-    def declared_padding(self, stored: NDArray[np.int32]) -> NDArray[np.bool_]:
+    @property
+    def highest_padding(self) -> float:
+        """The highest stored value that a voxel without measurement can have, declared or of a border."""
+        border = (_LOWEST_HU - self.intercept) / self.slope
+        return border if self.padding is None else max(border, self.padding[1])
+
+    def declared_padding(self, stored: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Return where PixelPaddingValue says that there is no measurement."""
         if self.padding is None:
             return np.zeros(stored.shape, np.bool_)
         return (stored >= self.padding[0]) & (stored <= self.padding[1])
 
-    def border(self, stored: NDArray[np.int32]) -> NDArray[np.bool_]:
+    def border(self, stored: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Return where stored values are those of a corner that no tissue has: the outside of the scanned circle."""
         mask = np.zeros(stored.shape, np.bool_)
         for corner in {int(stored[y, x]) for y in (0, -1) for x in (0, -1)}:
@@ -99,7 +129,10 @@ def numbers(
         values = ()
     if len(values) != count or not all(map(math.isfinite, values)):
         expected = "a number" if count == 1 else f"{count} numbers"
-        given = "missing" if not parts else "\\".join(map(str, parts))[:80]
+        text = "\\".join(map(str, parts))[:80]
+        # What is no number at all may be a part of another attribute, put here by damage.
+        number = re.fullmatch(r"[-+0-9.,eEnaif\\ ]*", text)
+        given = "missing" if not parts else text if number else "no number"
         raise InputError(code, file=path, attribute=keyword, given=given, expected=expected)
     return values
 
@@ -120,6 +153,9 @@ def pixel_format(ds: FileDataset, path: Path) -> tuple[PixelFormat, list[Doubt]]
     if photometric != "MONOCHROME2" or ds.get("SamplesPerPixel", 1) != 1:
         # MONOCHROME1 only says how to display (PS3.3 C.7.6.3.1.2), but not every scanner means it so.
         raise _refuse(path, "PhotometricInterpretation", photometric or "missing", "MONOCHROME2, one sample per pixel")
+    if (shown := text_of(ds, "PixelPresentation")) not in ("", "MONOCHROME"):
+        # Above some value pixels are indices into a palette (PS3.3 C.8.16.2.1.1): no HU.
+        raise _refuse(path, "PixelPresentation", shown, "MONOCHROME")
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
         if not isinstance(ds.get(keyword), int):
             raise _refuse(path, keyword, text_of(ds, keyword) or "missing", "a whole number")
@@ -166,8 +202,8 @@ def _rescale(ds: FileDataset, path: Path, doubts: list[Doubt]) -> tuple[float, f
     if slope < _FINEST_SLOPE:
         raise _refuse(path, "RescaleSlope", f"{slope:g}", f"a number of at least {_FINEST_SLOPE:g}")
     kind = text_of(ds, "RescaleType")
-    if kind == "US":  # unspecified (PS3.3 C.11.1.1.2)
-        doubts.append(_refuse(path, "RescaleType", "US (unspecified)", "HU"))
+    if kind in _OTHER_UNITS:
+        doubts.append(_refuse(path, "RescaleType", f"{kind} ({_OTHER_UNITS[kind]})", "HU"))
     elif kind not in ("", "HU"):  # "Houndsfield Unit" and its like are found in the field
         doubts.append(f"RescaleType is {kind[:16]!r}; it is taken for HU.")
     return slope, intercept

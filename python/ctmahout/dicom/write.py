@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,21 +10,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import InputError
 from ..staging import refuse_existing, refuse_overlap, staged
 from ..volume import Volume
+from .compression import check_compression, compress
 from .derive import Derivation, derive, facts_of
 from .files import Progress, each, quiet, tick_of
+from .frames import forgetting
 from .headers import SliceHeader, SourceSeries
 from .pixels import load, stored_values
 from .uids import IMPLEMENTATION_CLASS_UID
-from .values import PixelFormat
+from .values import PixelFormat, text_of
 
 __all__ = ["Written", "is_ours", "save", "write_series"]
 
 Mask = NDArray[np.bool_] | None
+
+_SIGNED_MOST = 0x7FFF
 
 
 @dataclass(frozen=True)
@@ -53,16 +59,18 @@ def write_series(
     out: str | Path,
     *,
     derivation: Derivation,
+    compression: str = "none",
     overwrite: bool = False,
     timestamp: datetime | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> Written:
-    """Write a derived CT series: single-frame CT images, explicit VR little endian.
+    """Write a derived CT series: single-frame CT images, explicit VR little endian, or compressed without loss.
 
     Every source file is read once more; geometry, patient and study are taken over as they are. Stored values are
     (HU - intercept) / slope by the slice's own rescale, rounded to nearest. If they do not fit BitsStored, it becomes
-    16 for the whole series; what does not fit even then is clipped and counted. Padding is the source's, bit for bit.
+    16 for the whole series, and unsigned becomes signed if values below 0 need it and none above 32767 forbids it; what
+    does not fit even then is clipped and counted. Padding is the source's, bit for bit.
 
     Parameters
     ----------
@@ -71,6 +79,8 @@ def write_series(
     out : path
         A new folder. It appears when all slices are in it.
     derivation : Derivation
+    compression : str
+        "none", "rle", "jpeg-ls" or "jpeg2000".
     overwrite : bool
         Replace a folder that holds nothing but images of ctmahout.
     timestamp : datetime, optional
@@ -83,7 +93,9 @@ def write_series(
     Raises
     ------
     InputError
-        CTM_SOURCE_CHANGED.
+        CTM_SOURCE_CHANGED. CTM_ATTRIBUTE_INVALID: output de-identified, and a source says that texts are in its pixels.
+    ConfigError
+        CTM_CONFIG_VALUE: there is no such compression, or not for slices so small.
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE, CTM_OUTPUT_IS_INPUT.
     """
@@ -91,16 +103,18 @@ def write_series(
     if not isinstance(source, SourceSeries):
         raise TypeError("the volume was not read from a DICOM series; see write_synthetic")
     _check_values(volume, source)
+    check_compression(compression, rows=volume.shape[1], columns=volume.shape[2])
     out = Path(out)
     refuse_overlap(out, source.root)
     refuse_existing(out.absolute(), overwrite=overwrite, ours=is_ours)
     facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
     masks: list[Mask] = [None] * len(source.slices) if volume.padding is None else list(volume.padding)
-    formats = [h.pixels for h in source.slices]
-    widen = any(map(_overflows, volume.hu, formats, masks)) or any(f.bits_allocated == 8 for f in formats)
+    storage = _storage(volume, [h.pixels for h in source.slices], masks)
     warnings = []
-    if widen:
+    if storage.widened:
         warnings.append("BitsStored was widened to 16: the result does not fit the source's.")
+    if storage.signed:
+        warnings.append("PixelRepresentation became signed: the result has values below the lowest that was stored.")
     if any(h.denoised for h in source.slices):
         warnings.append("The source was already denoised by ctmahout.")
     if facts.references is None:
@@ -109,21 +123,41 @@ def write_series(
     def write(z: int) -> int:
         header = source.slices[z]
         ds = load(header)
-        clipped = _fill(ds, volume.hu[z], header, masks[z], widen=widen)
+        if derivation.deidentified and text_of(ds, "BurnedInAnnotation") == "YES":
+            raise InputError(
+                "CTM_ATTRIBUTE_INVALID",
+                file=header.path,
+                attribute="BurnedInAnnotation",
+                given="YES",
+                expected="NO, for output without identity",
+            )
+        clipped = _fill(ds, volume.hu[z], header, masks[z], storage)
         try:
             derive(ds, header, derivation, facts)
+            compress(ds, compression)
             save(ds, partial / f"slice-{z + 1:04d}.dcm")
-        except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as e:
-            # What pydicom reads lazily shows its damage only now. Its text may quote a patient's data.
-            problem = f"its header is damaged ({type(e).__name__})"
-            raise InputError("CTM_INPUT_UNREADABLE", file=header.path, problem=problem) from e
+        except (AttributeError, BytesLengthException, LookupError, NotImplementedError, TypeError, ValueError) as e:
+            raise _damaged(header, e) from e
+        except OSError as e:
+            if e.errno is None:  # pydicom's word for a number that is none
+                raise _damaged(header, e) from e
+            raise
         return clipped
 
-    with staged(out, overwrite=overwrite, ours=is_ours) as partial:
+    with staged(out, overwrite=overwrite, ours=is_ours) as partial, forgetting():
         counts = each(write, range(len(source.slices)), workers=workers, tick=tick_of(progress, "write"))
     if clipped := sum(counts):
         warnings.append(f"{clipped} voxels did not fit the stored range and were clipped.")
     return Written(out, facts.series_uid, len(counts), clipped, tuple(warnings))
+
+
+def _damaged(header: SliceHeader, e: Exception) -> InputError:
+    """Return the error of what pydicom reads lazily, so that it shows its damage only when it is written.
+
+    Its text may quote a patient's data.
+    """
+    problem = f"its header is damaged ({type(e).__name__})"
+    return InputError("CTM_INPUT_UNREADABLE", file=header.path, problem=problem)
 
 
 def _check_values(volume: Volume, source: SourceSeries) -> None:
@@ -136,25 +170,40 @@ def _check_values(volume: Volume, source: SourceSeries) -> None:
         raise ValueError("the volume holds values that are not finite")
 
 
-def _overflows(hu: NDArray[np.float32], pixels: PixelFormat, mask: Mask) -> bool:
-    """Tell whether more bits would hold what BitsStored does not: unsigned values below 0 fit nowhere."""
-    if pixels.bits_stored == 16:
-        return False
-    measured = hu if mask is None else hu[~mask]
-    if not measured.size:
-        return False
-    least, most = pixels.to_stored(np.array([measured.min(), measured.max()]))
-    low, high = pixels.stored_range
-    return bool(most > high or (pixels.signed and least < low))
+@dataclass(frozen=True)
+class _Storage:
+    """How the slices of a series are stored: in their own BitsStored or in 16, in their own signedness or signed."""
+
+    widened: bool
+    signed: bool
 
 
-def _fill(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: Mask, *, widen: bool) -> int:
+def _storage(volume: Volume, formats: Sequence[PixelFormat], masks: Sequence[Mask]) -> _Storage:
+    """Return what holds the result: one for all slices, so that a series is of one kind as far as its source is."""
+    widened = any(pixels.bits_allocated == 8 for pixels in formats)
+    below, above = False, False
+    for hu, pixels, mask in zip(volume.hu, formats, masks, strict=True):
+        measured = hu if mask is None else hu[~mask]
+        if not measured.size:
+            continue
+        least, most = pixels.to_stored(np.array([measured.min(), measured.max()]))
+        low, high = pixels.stored_range
+        widened |= bool(pixels.bits_stored < 16 and (most > high or (pixels.signed and least < low)))
+        if not pixels.signed:
+            below |= bool(least < 0)
+            above |= bool(most > _SIGNED_MOST or (mask is not None and pixels.highest_padding > _SIGNED_MOST))
+    signed = below and not above
+    return _Storage(widened or signed, signed)
+
+
+def _fill(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: Mask, storage: _Storage) -> int:
     """Put new pixels into the dataset; return how many were clipped."""
     restore = mask is not None and bool(mask.any())
     before = stored_values(ds, header)[0] if restore else None
-    bits = 16 if widen else header.pixels.bits_stored
+    bits = 16 if storage.widened else header.pixels.bits_stored
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
-    signed = header.pixels.signed
+    signed = storage.signed or header.pixels.signed
+    ds.PixelRepresentation = int(signed)
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     values = header.pixels.to_stored(hu)
     outside = (values < low) | (values > high)
@@ -170,7 +219,7 @@ def _fill(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: M
 
 def save(ds: Dataset, path: Path) -> None:
     """Write a file; values that the source had and the standard does not allow stay as they are."""
-    ds.save_as(path, enforce_file_format=True, implicit_vr=False, little_endian=True)
+    ds.save_as(path, enforce_file_format=True)
 
 
 def is_ours(folder: Path) -> bool:

@@ -1,0 +1,33 @@
+"""Whatever a path holds, as a volume: a DICOM series, or a file of NIfTI or NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .arrays import is_array, read_array
+from .config import Config
+from .dicom import read_series
+from .volume import Volume
+
+__all__ = ["read_volume"]
+
+
+def read_volume(source: str | Path, config: Config, progress: Callable[[str, int, int], None] | None = None) -> Volume:
+    """Read the volume that the options choose.
+
+    Raises
+    ------
+    InputError
+        See `ctmahout.dicom.read_series` and `ctmahout.arrays.read_array`.
+    """
+    if is_array(source):
+        return read_array(source)
+    return read_series(
+        source,
+        series=config.series,
+        split=config.split,
+        lenient=config.lenient,
+        workers=config.workers,
+        progress=progress,
+    )

@@ -1,0 +1,278 @@
+"""A whole study: every CT series in a folder or archive, one after the other: ``ctmahout denoise --all-series``."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .config import Config
+from .dicom import SeriesInfo, find_series, headers_kept
+from .engine import connect
+from .errors import ConfigError, CtmahoutError, InputError, OutputError
+from .exchange import read_manifest
+from .outcome import RUN, Progress, is_run
+from .pipeline import denoise
+from .staging import refuse_overlap
+
+__all__ = ["STUDY", "Study", "StudySeries", "denoise_study"]
+
+STUDY = "study.json"
+"""The list of what became of each series; by it the folder is known as ours."""
+
+# Options that leave the values as they are: a run with others of these need not be done again.
+_HOW = frozenset({"overwrite", "workers", "master", "partitions", "driver_memory", "timestamp"})
+
+
+@dataclass(frozen=True)
+class StudySeries:
+    """What became of one series.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the list that ``inspect`` shows.
+    folder : str
+        Below the output; it is there if the outcome is "done" or "kept".
+    slices : int
+    outcome : str
+        "done"; "kept", from an earlier run; "skipped", for there is nothing to denoise; "failed".
+    code, message : str
+        Why it failed, or was skipped.
+    exit_code : int
+        Of the error; 0 if there is none.
+    seconds : float
+    """
+
+    number: int
+    folder: str
+    slices: int
+    outcome: str
+    code: str = ""
+    message: str = ""
+    exit_code: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Study:
+    """What became of a study.
+
+    Attributes
+    ----------
+    path : Path
+    series : tuple of StudySeries
+    """
+
+    path: Path
+    series: tuple[StudySeries, ...]
+
+    @property
+    def failed(self) -> int:
+        """How many series failed."""
+        return sum(s.outcome == "failed" for s in self.series)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as ``study.json`` has it, with nothing that names a patient."""
+        # Messages name files, and their names may be those of patients; they are shown, not kept.
+        kept = ("number", "folder", "slices", "outcome", "code", "seconds")
+        return {
+            "kind": "study",
+            "ctmahout": __version__,
+            "series": [{name: getattr(s, name) for name in kept} for s in self.series],
+        }
+
+
+def denoise_study(
+    source: str | Path,
+    output: str | Path,
+    config: Config | None = None,
+    *,
+    session: object = None,
+    progress: Progress | None = None,
+    told: Callable[[StudySeries], None] | None = None,
+    **options: Any,
+) -> Study:
+    """Denoise every CT series of a study; a series that fails does not stop the others.
+
+    Each series gets a folder of its own, which appears whole or not at all. Run again, it keeps what an earlier run
+    with the same options has finished, and does the rest.
+
+    Parameters
+    ----------
+    source : path
+        A folder or an archive. It is only read.
+    output : path
+        A new folder, or that of an earlier run; it gets a folder for each series and ``study.json``.
+    config : Config, optional
+    session : SparkSession, optional
+        A session of yours to work in; it is neither reconfigured nor stopped. If not given, one is started for all.
+    progress : callable, optional
+        See `Progress`.
+    told : callable, optional
+        Called with each series when it is done with.
+    **options
+        Fields of `Config`, instead of `config`.
+
+    Raises
+    ------
+    InputError
+        There is no CT series at all.
+    ConfigError
+        CTM_CONFIG_VALUE: `series` chooses one.
+    OutputError
+        CTM_OUTPUT_EXISTS: what is at `output` is not of an earlier run. CTM_OUTPUT_IS_INPUT.
+    EngineError
+        Spark cannot be started.
+    """
+    if config is not None and options:
+        raise TypeError("give either config or single options, not both")
+    config = config if config is not None else Config.of(options)
+    if config.series is not None or config.work is not None:
+        key = "series" if config.series is not None else "work"
+        raise ConfigError(
+            "CTM_CONFIG_VALUE",
+            source="options",
+            key=key,
+            value=repr(getattr(config, key)),
+            expected="none with all series",
+        )
+    source, output = Path(source), Path(output)
+    refuse_overlap(output, source)
+    with headers_kept():
+        return _every(source, output, config, session, progress, told)
+
+
+def _every(
+    source: Path,
+    output: Path,
+    config: Config,
+    session: object,
+    progress: Progress | None,
+    told: Callable[[StudySeries], None] | None,
+) -> Study:
+    found = find_series(source, split=config.split, lenient=config.lenient, workers=config.workers, progress=progress)
+    if not found:
+        others = ", ".join(f"{count} {what}" for what, count in found.skipped.items())
+        raise InputError("CTM_INPUT_NO_CT", path=source, found=others)
+    _begin(output)
+    done: list[StudySeries] = []
+    with _one_session(config, session, needed=any(_undone(info, output, config) for info in found)) as shared:
+        for info in found:
+            outcome = _one(info, found, source, output, config, shared, progress)
+            done.append(outcome)
+            _note(Study(output, tuple(done)))
+            if told:
+                told(outcome)
+    return Study(output, tuple(done))
+
+
+def _one(
+    info: SeriesInfo,
+    found: list[SeriesInfo],
+    source: Path,
+    output: Path,
+    config: Config,
+    session: object,
+    progress: Progress | None,
+) -> StudySeries:
+    so_far = StudySeries(info.number, folder_of(info), info.slices, "done")
+    if reason := _nothing_to_do(info):
+        return replace(so_far, outcome="skipped", message=reason)
+    if not _undone(info, output, config):
+        return replace(so_far, outcome="kept")
+    # By its UID, which stays when others come or go; a part of a series has none of its own.
+    alone = bool(info.series_uid) and sum(other.series_uid == info.series_uid for other in found) == 1
+    chosen = info.series_uid if alone else f"[{info.number}]"
+    start = time.perf_counter()
+    try:
+        denoise(source, output / so_far.folder, replace(config, series=chosen), session=session, progress=progress)
+    except CtmahoutError as e:
+        if e.exit_code == 130:
+            raise
+        so_far = replace(so_far, outcome="failed", code=e.code, message=e.message, exit_code=e.exit_code)
+    return replace(so_far, seconds=round(time.perf_counter() - start, 2))
+
+
+def folder_of(info: SeriesInfo) -> str:
+    """Return the folder of a series: the same on every run, and nothing in it is a patient's."""
+    number = re.sub(r"\D", "", info.series_number)[:10] or "0"
+    return f"series-{number}-{info.fingerprint[:8]}"
+
+
+def _nothing_to_do(info: SeriesInfo) -> str:
+    if info.denoised:
+        return "It was denoised by ctmahout before."
+    if info.slices == 1 and not info.unusable:
+        return "It is a single slice."
+    return ""
+
+
+def _undone(info: SeriesInfo, output: Path, config: Config) -> bool:
+    """Tell whether a series is to be denoised: there is no run of it, or one of another version or other options."""
+    folder = output / folder_of(info)
+    if _nothing_to_do(info):
+        return False
+    if config.overwrite or not is_run(folder):
+        return True
+    run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    given = config.to_dict()
+    same = all(given.get(key) == value for key, value in run["config"].items() if key not in _HOW)
+    return not (same and run["ctmahout"] == __version__ and _same_model(run, config))
+
+
+def _same_model(run: dict[str, Any], config: Config) -> bool:
+    """Tell whether a run used the model that is asked for; its path may be another's now."""
+    used = run.get("model", {}).get("sha256")
+    if config.model is None or used is None:
+        return bool(used is None and (config.model is None or config.refit))
+    return bool(used == read_manifest(Path(config.model), "model").sha256)
+
+
+@contextmanager
+def _one_session(config: Config, session: object, *, needed: bool) -> Iterator[object]:
+    """Give one Spark session for all series: to start one takes longer than to denoise a small series."""
+    if session is not None or config.engine != "py4j" or config.model or not needed:
+        yield session
+        return
+    with connect("py4j", master=config.master, jar=config.jar, driver_memory=config.driver_memory) as door:
+        yield getattr(door, "session", None)
+
+
+def _begin(output: Path) -> None:
+    """Make the output folder, or take that of an earlier run and clear away what a killed one left."""
+    try:
+        if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
+            if not _is_study(output):
+                raise OutputError("CTM_OUTPUT_EXISTS", path=output)
+            for left in output.glob("series-*.partial-????????"):
+                shutil.rmtree(left, ignore_errors=True)
+            return
+        output.mkdir(parents=True, exist_ok=True)
+        _note(Study(output, ()))
+    except OSError as e:
+        raise OutputError("CTM_OUTPUT_UNWRITABLE", path=output, problem=e.strerror or e) from e
+
+
+def _is_study(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / STUDY).read_text(encoding="utf-8"))["kind"] == "study")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _note(study: Study) -> None:
+    """Write the list anew, whole or not at all."""
+    beside = study.path / f".{STUDY}.partial"
+    try:
+        beside.write_text(json.dumps(study.as_dict(), indent=1) + "\n", encoding="utf-8")
+        beside.replace(study.path / STUDY)
+    except OSError as e:
+        raise OutputError("CTM_OUTPUT_UNWRITABLE", path=study.path, problem=e.strerror or e) from e

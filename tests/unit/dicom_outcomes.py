@@ -1,0 +1,41 @@
+"""Reading that must be refused, or must not: and in both cases must name no patient."""
+
+import pytest
+from dicom_slices import PATIENT
+
+from ctmahout.dicom import find_series, read_series
+from ctmahout.errors import CtmahoutError
+
+
+def refused(path, **options):
+    """Return the error of reading; nothing in it, nor in what inspect tells, is a patient's."""
+    with pytest.raises(CtmahoutError) as e:
+        read_series(path, **options)
+    _no_patient(str(e.value), *find_doubts(path))
+    return e.value
+
+
+def find_doubts(path):
+    try:
+        found = find_series(path)
+    except CtmahoutError as e:
+        return [str(e)]
+    return [*found.unreadable, *(doubt for s in found for doubt in s.doubts)]
+
+
+def _no_patient(*texts):
+    for secret in PATIENT.values():
+        for part in (secret, *secret.split("^")):
+            assert not any(part in t for t in texts)
+
+
+def accepted(path, says=None, **options):
+    """Return the volume; what it is warned of holds `says`, and nothing of a patient or a path."""
+    volume = read_series(path, **options)
+    _no_patient(*volume.warnings)
+    assert not any(str(path) in w for w in volume.warnings)
+    if says is None:
+        assert volume.warnings == ()
+    else:
+        assert any(says in w for w in volume.warnings), volume.warnings
+    return volume
