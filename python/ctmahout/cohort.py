@@ -21,7 +21,7 @@ from .engine import Door, connect
 from .engine.executors import Executors
 from .errors import InputError
 from .exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
-from .noise import NoiseModel, estimate_noise
+from .noise import NoiseModel
 from .patches import (
     BETA,
     FIRST,
@@ -39,6 +39,7 @@ from .patches import (
     fit,
     kmeans,
     nearest,
+    noise_of,
     one_core_each,
     pilot_kinds,
     run_pass,
@@ -232,7 +233,7 @@ class _FirstSample:
         number, source = numbered
         volume = read_series(source, lenient=self.lenient, workers=1)
         hu = without_padding(volume.hu, volume.padding)
-        noise = estimate_noise(hu, volume.geometry.pixel_spacing_mm, seed=self.seed) if len(hu) > 1 else None
+        noise = noise_of(hu, volume.geometry, self.seed, Threads(1))
         if noise is None:
             raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given="there is none")
         rng = np.random.default_rng([self.seed, 6, number])

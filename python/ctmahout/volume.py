@@ -24,12 +24,15 @@ class Geometry:
         Unit vectors along which the column index and the row index grow (ImageOrientationPatient).
     pixel_spacing_mm : tuple of float, mm
         Distance between rows and between columns, in this order (PixelSpacing).
+    thickness_mm : float or None, mm
+        SliceThickness, if it is known: slices may be thicker than they are apart.
     """
 
     positions_mm: NDArray[np.float64]
     row_direction: NDArray[np.float64]
     column_direction: NDArray[np.float64]
     pixel_spacing_mm: tuple[float, float]
+    thickness_mm: float | None = None
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -46,6 +49,11 @@ class Geometry:
         """Median step between neighbouring slices along the normal, mm; 0 for a single slice."""
         steps = np.diff(self.slice_positions_mm)
         return float(np.median(steps)) if steps.size else 0.0
+
+    @property
+    def overlap(self) -> float:
+        """Share of a slice that its neighbour covers, too: 0 if they only touch or if their thickness is not known."""
+        return max(0.0, 1 - self.spacing_mm / self.thickness_mm) if self.thickness_mm else 0.0
 
 
 @dataclass(frozen=True)

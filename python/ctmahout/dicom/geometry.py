@@ -180,4 +180,5 @@ def geometry_of(order: Sequence[SliceHeader]) -> Geometry:
         row_direction=orientation[:3],
         column_direction=orientation[3:],
         pixel_spacing_mm=order[0].pixel_spacing_mm,
+        thickness_mm=min((h.thickness_mm for h in order if h.thickness_mm), default=None),
     )

@@ -52,7 +52,7 @@ class PatchesMethod:
         threads = Threads.of(config.workers)
         learnt = first_stage(
             without_padding(volume.hu, volume.padding),
-            volume.geometry.pixel_spacing_mm,
+            volume.geometry,
             effort.passes[0],
             effort.kinds,
             config.seed,
@@ -149,7 +149,7 @@ class ModelRun:
     def of(cls, model: Model, volume: Volume, config: Config) -> ModelRun:
         """Measure the series, and how well the model knows it; errors as of `first_stage`."""
         hu, threads = without_padding(volume.hu, volume.padding), Threads.of(config.workers)
-        noise = noise_of(hu, volume.geometry.pixel_spacing_mm, config.seed, threads)
+        noise = noise_of(hu, volume.geometry, config.seed, threads)
         if noise is None:
             return cls(model, volume, config, None, None)
         view = _model_view(hu, noise, config)

@@ -7,7 +7,9 @@ radial power of its own (ramp and kernel) and, at each place, the directions of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,9 @@ __all__ = ["REACH", "Measured", "autocovariance_by_direction", "measure_correlat
 
 REACH = 16  # pixels: the largest lag
 _WINDOWS = ((32, 0.9), (24, 0.8), (16, 0.7), (16, 0.4))  # side in pixels, share of it in the tissue; the first that fit
+_PEAK_FROM, _RAMP_FROM = 0.1, 0.03  # cycles per pixel: the noise of no kernel peaks lower; what windows can tell
 _ENOUGH, _MOST, _MOST_Z = 20, 1500, 400  # windows
+_QUIET = 0.35  # share of the windows that is used, the quietest
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Measured:
     ----------
     autocovariance : ndarray of shape (2 REACH + 1, 2 REACH + 1), float64
         Of the z-difference divided by its SD, over lags in y and x.
-    along_z : tuple of float
-        Correlation with the next slice and the one after.
+    along_z, along_z_everywhere : tuple of float
+        Correlation with the next slice and the one after: in the windows that are quietest in the slice, and in all.
     plateau : float
         Share of the variance that does not fall off with distance, taken to be anatomy.
     windows : int
@@ -42,6 +46,7 @@ class Measured:
 
     autocovariance: NDArray[np.float64]
     along_z: tuple[float, float]
+    along_z_everywhere: tuple[float, float]
     plateau: float
     windows: int
 
@@ -56,17 +61,19 @@ def measure_correlation(
     InputError
         CTM_NOISE_UNMEASURABLE: no window of 16 x 16 pixels lies in the body.
     """
-    normalised: dict[int, NDArray[np.float32]] = {}
 
+    @cache
+    def level(z: int) -> NDArray[np.float32]:
+        sd: NDArray[np.float32] = np.exp(upsample(log_sd[z : z + 1], cell, *hu.shape[1:])[0])
+        return sd
+
+    @cache
     def slice_of(z: int) -> NDArray[np.float32]:
-        if z not in normalised:
-            sd = np.exp(upsample(log_sd[z : z + 1], cell, *hu.shape[1:])[0])
-            normalised[z] = z_difference(hu, z) / sd
-        return normalised[z]
+        return z_difference(hu, z) / level(z)
 
     for side, share in _WINDOWS:
         corners = _windows(hu.shape, tissue, side, share)
-        if len(corners) >= _ENOUGH:
+        if len(corners) >= _ENOUGH / _QUIET:
             break
     if not len(corners):
         raise InputError(
@@ -75,14 +82,15 @@ def measure_correlation(
     variance = np.array([slice_of(z)[y : y + side, x : x + side].var() for z, y, x in corners])
     order = np.argsort(variance, kind="stable")
     # The very quietest are often not image at all; beyond a third, anatomy sets in.
-    quiet = order[int(0.02 * len(order)) : max(_ENOUGH, int(0.35 * len(order)))]
+    quiet = order[int(0.02 * len(order)) : max(_ENOUGH, int(_QUIET * len(order)))]
     quiet = rng.permutation(quiet)[:_MOST]
     power = np.zeros((2 * side, side + 1))
     for z, y, x in corners[quiet]:
         window = slice_of(z)[y : y + side, x : x + side]
         power += np.abs(np.fft.rfft2(window - window.mean(), (2 * side, 2 * side))) ** 2
     covariance, plateau = _unbiased(np.fft.irfft2(power / len(quiet), (2 * side, 2 * side)), side)
-    return Measured(covariance, _along_z(hu, corners[quiet[:_MOST_Z]], side), plateau, len(quiet))
+    along_z, everywhere = _along_z(hu, level, corners[quiet[:_MOST_Z]], side)
+    return Measured(covariance, along_z, everywhere, plateau, len(quiet))
 
 
 def _windows(shape: tuple[int, ...], tissue: Tissue, side: int, share: float) -> NDArray[np.int64]:
@@ -116,16 +124,44 @@ def _unbiased(covariance: NDArray[np.float64], side: int) -> tuple[NDArray[np.fl
     return np.where(lag < reach, whole - floor, 0.0), share
 
 
-def _along_z(hu: NDArray[np.float32], corners: NDArray[np.int64], side: int) -> tuple[float, float]:
+def _along_z(
+    hu: NDArray[np.float32], level: Callable[[int], NDArray[np.float32]], corners: NDArray[np.int64], side: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Measure the correlation with the next two slices, in the windows that are quietest in the slice, and in all.
+
+    Those that are quiet in the z-difference are not enough: vessels and surfaces along z cancel there, and here they
+    would be taken for noise.
+    """
     if len(hu) < 3:
-        return 0.0, 0.0
-    sums = np.zeros(3)
-    for z, y, x in corners:
+        return (0.0, 0.0), (0.0, 0.0)
+    sums = np.zeros((len(corners), 3))
+    for n, (z, y, x) in enumerate(corners):
         middle = min(max(int(z), 1), len(hu) - 2)
-        a, b, c = (band(image) for image in hu[middle - 1 : middle + 2, y : y + side, x : x + side])
-        sums += [0.5 * float((a * a + b * b).sum()), float((a * b).sum()), float((a * c).sum())]
-    next_one, after = (float(np.clip(v, 0, 0.9)) if v > 0.03 else 0.0 for v in sums[1:] / max(sums[0], 1e-9))
-    return next_one, after
+        window = np.s_[y : y + side, x : x + side]
+        a, b, c = (band(image) for image in hu[middle - 1 : middle + 2, window[0], window[1]])
+        variance = float(np.mean(level(int(z))[window], dtype=np.float64)) ** 2
+        products = [0.5 * float((a * a + b * b).sum()), float((a * b).sum()), float((a * c).sum())]
+        sums[n] = np.array(products) / variance
+    quiet = np.argsort(sums[:, 0], kind="stable")[: max(_ENOUGH, int(_QUIET * len(sums)))]
+    return _correlations(sums[quiet]), _correlations(sums)
+
+
+def _correlations(sums: NDArray[np.float64]) -> tuple[float, float]:
+    energy, next_one, after = sums.sum(axis=0)
+    one, two = (float(np.clip(v, 0, 0.9)) if v > 0.03 else 0.0 for v in np.array([next_one, after]) / max(energy, 1e-9))
+    return one, two
+
+
+def _below_ramp(frequency: NDArray[np.float64], power: Sequence[float]) -> NDArray[np.float64]:
+    """Cap the radial power below its peak by a ramp: what lies above is anatomy.
+
+    The ramp of filtered back-projection times a kernel that does not rise below its peak cannot be higher. Windows of
+    finite size cannot tell the lowest frequencies, so the ramp ends there.
+    """
+    found = np.asarray(power)
+    peak = int(np.argmax(np.where(frequency >= _PEAK_FROM, found, 0)))
+    cap = found[peak] * np.maximum(frequency, _RAMP_FROM) / frequency[peak]
+    return np.where(frequency < frequency[peak], np.minimum(found, cap), found)
 
 
 def autocovariance_by_direction(
@@ -158,7 +194,7 @@ def autocovariance_by_direction(
     expected = mean_share[np.minimum(direction.astype(int), sectors - 1)] * sectors
     edges = np.arange(0, 0.75, 1 / 64)
     rings = [np.exp(-0.5 * ((frequency - edge) * 64 / 0.6) ** 2) for edge in edges]
-    radial = np.interp(frequency, edges, [(r * power).sum() / (r * expected).sum() for r in rings])
+    radial = np.interp(frequency, edges, _below_ramp(edges, [(r * power).sum() / (r * expected).sum() for r in rings]))
     found = []
     for sector in range(sectors):
         share = np.maximum(0, 1 - np.abs((direction - 0.5 - sector + sectors / 2) % sectors - sectors / 2))

@@ -19,6 +19,8 @@ __all__ = ["NoiseModel", "estimate_noise"]
 
 _CELLS = 64  # cells of the coarse grid along the longer side of a slice
 _NOTHING_HU = 0.02
+_TEXTURE_FROM = 0.3  # correlation with the slice after the next
+_TEXTURE_ONLY = 0.85  # share of the variance beside which noise cannot be told
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +70,23 @@ class NoiseModel:
         return replace(self, cell=max(1, self.cell // 2), autocovariance=covariance)
 
 
+def _in_difference(one: float, two: float) -> float:
+    """Return the variance of a slice less its neighbours, over 6, where these and those are so much alike."""
+    return 1 - 4 / 3 * one + two / 3
+
+
+def _texture(along_z: tuple[float, float], expected: float) -> float:
+    """Return the share of anatomy in the variance, told by its likeness from slice to slice; 0 if it is all noise's.
+
+    Noise is alike in the slice after the next only as far as the two overlap. Anatomy's likeness rho falls off by about
+    the same factor with each slice, so a share a of it makes correlations of a rho and a rho^2.
+    """
+    one, two = along_z
+    return one * one / two if two > max(expected, one * one) else 0.0
+
+
 def estimate_noise(
-    hu: NDArray[np.float32], pixel_mm: tuple[float, float], *, threads: int = 1, seed: int = 0
+    hu: NDArray[np.float32], pixel_mm: tuple[float, float], *, overlap: float = 0.0, threads: int = 1, seed: int = 0
 ) -> NoiseModel | None:
     """Measure the noise of a CT volume in the volume itself.
 
@@ -82,6 +99,8 @@ def estimate_noise(
         Two slices at least; nothing outside the image but air.
     pixel_mm : tuple of float, mm
         Distance between rows and between columns.
+    overlap : float
+        Share of a slice that its neighbour covers, too: noise is alike in slices that overlap.
     threads : int
         The answer does not depend on it.
     seed : int
@@ -112,9 +131,18 @@ def estimate_noise(
     log_sd = fit_level(shape, cell, (hu.shape[0], hu.shape[1], hu.shape[2]), points, level)
     measured = measure_correlation(hu, log_sd, cell, tissue, rng)
     in_difference = float(measured.autocovariance[REACH, REACH])
-    one, two = measured.along_z
-    # Slices that are alike cancel in the difference: its variance is 6 - 8 rho1 + 2 rho2 times that of one, over 6.
-    gain = in_difference / max(1 - 4 / 3 * one + two / 3, 0.05)
+    expected = max(0.0, 2 * overlap - 1)  # correlation of noise with the slice after the next, as far as these overlap
+    if _texture(measured.along_z_everywhere, expected + _TEXTURE_FROM) > _TEXTURE_ONLY:
+        return None
+    along_z, texture = measured.along_z, _texture(measured.along_z, expected)
+    if texture:
+        # The likeness is anatomy's: its variance is in the difference, too, times what its own likeness leaves.
+        likeness = along_z[1] / along_z[0]
+        gain = (1 - texture) / (1 - texture + texture * _in_difference(likeness, likeness**2))
+        along_z = (0.0, 0.0)
+    else:
+        gain = 1 / max(_in_difference(*along_z), 0.05)
+    gain *= in_difference
     at = [np.minimum((points[:, axis] / cell).astype(int), log_sd.shape[axis] - 1) for axis in (1, 2)]
     mean_share = share[:, points[:, 0].astype(int), at[0], at[1]].mean(axis=1, dtype=np.float64)
     by_direction = autocovariance_by_direction(measured.autocovariance / in_difference, mean_share)
@@ -123,8 +151,9 @@ def estimate_noise(
         "measured_in": tissue.name,
         "points": int(level.size),
         "windows": measured.windows,
-        "along_z": [round(v, 4) for v in measured.along_z],
+        "measured_along_z": [round(v, 4) for v in measured.along_z],
+        "texture": round(texture, 4),
         "plateau": round(measured.plateau, 4),
         "median_sd_hu": round(float(np.exp(np.median(log_sd[:, at[0], at[1]]))), 3) if level.size else 0.0,
     }
-    return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, measured.along_z, info)
+    return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, along_z, info)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..noise import NoiseModel, estimate_noise
+from ..volume import Geometry
 from .effort import Pass
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .learning import Part, fit, sum_moments
@@ -42,16 +43,14 @@ def without_padding(hu: Float32, padding: NDArray[np.bool_] | None) -> Float32:
 
 
 @one_core_each
-def first_stage(
-    hu: Float32, pixel_mm: tuple[float, float], how: Pass, kinds: int, seed: int, threads: Threads
-) -> Learnt | None:
+def first_stage(hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: int, threads: Threads) -> Learnt | None:
     """Measure the noise of a volume and find the groups of its patches.
 
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
         Without padding.
-    pixel_mm : tuple of float, mm
+    geometry : Geometry
     how : Pass
     kinds : int
         Of place, by the direction of the noise.
@@ -69,7 +68,7 @@ def first_stage(
     InputError
         CTM_INPUT_TOO_SMALL: one slice, or slices smaller than a patch. CTM_NOISE_UNMEASURABLE.
     """
-    noise = noise_of(hu, pixel_mm, seed, threads)
+    noise = noise_of(hu, geometry, seed, threads)
     if noise is None:
         return None
     rng = np.random.default_rng([seed, 2])
@@ -82,7 +81,7 @@ def first_stage(
 
 
 @one_core_each
-def noise_of(hu: Float32, pixel_mm: tuple[float, float], seed: int, threads: Threads) -> NoiseModel | None:
+def noise_of(hu: Float32, geometry: Geometry, seed: int, threads: Threads) -> NoiseModel | None:
     """Measure the noise of a volume; parameters, errors and None as of `first_stage`."""
     if len(hu) < 2 or hu.shape[1] < PATCH[1] or hu.shape[2] < PATCH[2]:
         raise InputError(
@@ -91,7 +90,7 @@ def noise_of(hu: Float32, pixel_mm: tuple[float, float], seed: int, threads: Thr
             given="{} slices of {} x {} pixels".format(*hu.shape),
             expected=f"at least 2 slices of {PATCH[1]} x {PATCH[2]}: noise is what differs between neighbours",
         )
-    return estimate_noise(hu, pixel_mm, threads=threads.count, seed=seed)
+    return estimate_noise(hu, geometry.pixel_spacing_mm, overlap=geometry.overlap, threads=threads.count, seed=seed)
 
 
 @one_core_each

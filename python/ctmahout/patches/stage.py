@@ -68,7 +68,7 @@ class Stage:
             "pass": self.groups.number,
             "groups": self.groups.factored.tolist(),
             "levels": {"lowest_hu": levels.lowest, "count": levels.count},
-            "noise": {"cell": self.noise.cell, "along_z": list(self.noise.along_z), **self.noise.info},
+            "noise": {**self.noise.info, "cell": self.noise.cell, "along_z": list(self.noise.along_z)},
         }
 
     @classmethod
