@@ -188,6 +188,7 @@ def _unchanged(volume: Volume, strengths: Sequence[Strength]) -> Iterator[Rebuil
 
 def _strengths(volume: Volume, hu: Float32, found: Float32, strengths: Sequence[Strength]) -> Iterator[Rebuilt]:
     """Yield a blend of source and result for each strength; padding stays, and no value lies outside the source's."""
+    restore_means(hu, found)
     np.clip(found, hu.min(), hu.max(), out=found)
     blend = Blend.of(hu, found, volume.padding)
     for strength in strengths:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from .effort import EFFORTS, Effort, Pass
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .learning import Part, fit, kmeans, sum_moments
+from .means import restore_means
 from .method import Learnt, apply, first_stage, noise_of, second_stage, without_padding
 from .mixture import Kinds, nearest
 from .model import Fit, Model, ModelPass
@@ -50,6 +51,7 @@ __all__ = [
     "noise_of",
     "one_core_each",
     "pilot_kinds",
+    "restore_means",
     "run_pass",
     "second_stage",
     "sum_moments",
