@@ -26,6 +26,7 @@ from ..patches import (
     first_stage,
     noise_of,
     one_core_each,
+    restore_means,
     second_stage,
     without_padding,
 )
