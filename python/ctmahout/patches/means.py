@@ -1,8 +1,8 @@
 """The means of tissues: what a denoiser takes away must have none.
 
 Patches lie on their group's mean a little too closely, so on very noisy series a tissue's mean may move by a HU or
-more. The residual, averaged over a centimetre of one tissue, holds hardly any noise, that of filtered back-projection having
-next to no low frequencies; so that average is given back.
+more. The residual, averaged over a centimetre of one tissue, holds hardly any noise, for that of filtered
+back-projection has next to no low frequencies; so that average is given back.
 """
 
 from __future__ import annotations
