@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 __all__ = ["Executors"]
@@ -24,13 +25,15 @@ class Executors:
     session: Any
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield function(item) for each item, in order: one task for each, the function sent once to each executor."""
-        given = list(items)
-        if not given:
-            return
+        """Yield function(item) for each item, in order: one task for each, the function sent once to each executor.
+
+        A few tasks for each core at a time, so that no more of what they give is held here.
+        """
         context = self.session.sparkContext
+        remaining, step = iter(items), 4 * context.defaultParallelism
         sent = context.broadcast(function)
         try:
-            yield from context.parallelize(given, len(given)).map(lambda item: sent.value(item)).collect()
+            while given := list(islice(remaining, step)):
+                yield from context.parallelize(given, len(given)).map(lambda item: sent.value(item)).collect()
         finally:
             sent.destroy()
