@@ -19,7 +19,7 @@ from .mixture import Kinds, nearest
 from .model import Fit, Model, ModelPass
 from .parts import FilePart, write_parts
 from .passes import Filter, run_pass
-from .places import View
+from .places import PATCH, View
 from .stage import Stage
 from .workers import Threads, Workers, one_core_each
 
@@ -27,6 +27,7 @@ __all__ = [
     "BETA",
     "EFFORTS",
     "FIRST",
+    "PATCH",
     "SECOND",
     "Effort",
     "FilePart",
