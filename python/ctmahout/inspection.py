@@ -33,7 +33,7 @@ _FLOPS = 1e10
 
 # Method patches, by effort: CPU seconds for a series of any size and for each voxel.
 _PATCHES_CPU_S = {"fast": (25, 1.5e-6), "normal": (50, 4e-6), "best": (180, 9e-6)}
-_PATCHES_MIB, _PATCHES_BYTES = 900, 26
+_PATCHES_MIB, _PATCHES_BYTES = 1100, 22
 _PATCHES_JVM_MIB = 1500
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
