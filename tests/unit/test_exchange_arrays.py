@@ -1,6 +1,7 @@
 """Arrays beside a matrix and in a model: round trips, damage, what is missing."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ctmahout.errors import CtmahoutError
+from ctmahout.errors import CtmahoutError, ExchangeError
 from ctmahout.exchange import is_exchange, read_arrays, read_manifest, read_matrix, write_matrix, write_model
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -118,12 +119,10 @@ def test_no_flipped_bit_of_the_values_goes_unseen(tmp_path, dtype):
             damaged = bytearray(sound)
             damaged[at] ^= 1 << bit
             part.write_bytes(damaged)
-            try:
+            found = array
+            with suppress(ExchangeError):
                 found = read_arrays(tmp_path / "n", manifest)["a"]
-            except CtmahoutError as e:
-                assert e.code.startswith("CTM_EXCHANGE_"), (at, bit, e)
-            else:
-                assert found.tobytes() == array.tobytes(), (at, bit)
+            assert found.tobytes() == array.tobytes(), (at, bit)
 
 
 def test_a_part_that_is_gone_or_of_another_array_is_found(tmp_path):
