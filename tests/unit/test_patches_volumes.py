@@ -13,11 +13,22 @@ from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
 from ctmahout.methods import PatchesMethod
 from ctmahout.noise import noise_sd
+from ctmahout.patches import EFFORTS, Effort, Pass
 from ctmahout.quality import tissues
 from ctmahout.rank import Strength
 from ctmahout.volume import Geometry, Volume
 
 PICTURES = os.environ.get("CTMAHOUT_TEST_PICTURES")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_effort():
+    """Small volumes do not feed more groups than these, and learning would take most of the time."""
+    first, second = Pass(20, 25_000, 3, (2, 2)), Pass(40, 30_000, 2, (2, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EFFORTS, "fast", Effort((first,), 3))
+        patch.setitem(EFFORTS, "normal", Effort((first, second), 3))
+        yield
 
 
 def volume(hu, pixel_mm=(2.4, 2.4), padding=None):
@@ -91,7 +102,7 @@ def code_of(call, *args, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def ran(phantom, tmp_path_factory):
+def ran(little_effort, phantom, tmp_path_factory):
     """The phantom by two passes, at three strengths in one run."""
     strengths = ("auto", "remove:50%", "remove:25%")
     return denoised(phantom.noisy, tmp_path_factory.mktemp("ran"), strengths, "phantom", effort="normal")
