@@ -11,8 +11,9 @@ from ctmahout.errors import CtmahoutError
 from ctmahout.noise import NoiseModel, estimate_noise
 from ctmahout.noise.grid import block_mean, upsample
 from ctmahout.noise.projection import MU_WATER, SECTORS, variance_by_direction
+from ctmahout.patches.places import covariance_of
 from ctmahout.phantom import make_phantom
-from ctmahout.quality import flat_regions_sd
+from ctmahout.quality import FlatRegions, tissues
 
 
 def ratio(model, added, clean):
@@ -89,8 +90,9 @@ def test_shares_sum_up_to_one_and_autocovariances_are_even(model):
     np.testing.assert_allclose(model.share.sum(axis=0), 1, rtol=1e-5)
     assert (model.share >= 0).all()
     np.testing.assert_allclose(model.autocovariance, model.autocovariance[:, ::-1, ::-1], atol=1e-9)
-    power = np.fft.fft2(np.fft.ifftshift(model.autocovariance, axes=(1, 2))).real
-    assert power.min() > -0.05 * power.max()
+    for share in np.moveaxis(model.share[:, 12, ::16, ::16].reshape(SECTORS, -1), 1, 0):
+        told = covariance_of(np.tensordot(share, model.autocovariance, 1), model.along_z, (3, 5, 5))
+        assert np.linalg.eigvalsh(told).min() > -0.05
 
 
 def test_threads_and_runs_give_the_same_bits_and_a_seed_nearly_the_same(phantom, model):
@@ -155,15 +157,6 @@ def test_likeness_along_z(weights, expected, overlap, across):
     assert median == pytest.approx(1, abs=0.1)
     assert low > 0.8
     assert high < 1.2
-
-
-def test_white_noise_has_no_neighbours():
-    made = estimate_noise(disc().astype(np.float32) + noise_along_z([1]), (2.0, 2.0))
-    share = made.share[:, :, 20, 20].mean(axis=1)
-    told = np.tensordot(share, made.autocovariance, 1)
-    assert told[16, 16] == pytest.approx(1, abs=0.1)
-    told[16, 16] = 0
-    assert np.abs(told).max() < 0.2
 
 
 @pytest.mark.parametrize("sigma", [1.5, 2.0, 3.0])
@@ -272,9 +265,12 @@ def test_a_turned_image_has_turned_directions():
     turned = variance_by_direction(np.ascontiguousarray(hu.transpose(0, 2, 1)), (5.0, 3.0), 1)
     half = SECTORS // 2
     order = [(half - 1 - k) % SECTORS for k in range(SECTORS)]
-    np.testing.assert_allclose(turned[order].transpose(0, 1, 3, 2), straight, rtol=0.03)
     mirrored = variance_by_direction(np.ascontiguousarray(hu[:, :, ::-1]), (3.0, 5.0), 1)
-    np.testing.assert_allclose(mirrored[::-1, :, :, ::-1], straight, rtol=0.03)
+    for back in (turned[order].transpose(0, 1, 3, 2), mirrored[::-1, :, :, ::-1]):
+        assert np.abs(np.log(back / straight)).mean() < 0.03  # rays hit the pixels of a coarse grid elsewhere
+        np.testing.assert_allclose(back.sum(axis=0), straight.sum(axis=0), rtol=0.1)
+    wrong = turned.transpose(0, 1, 3, 2)
+    assert np.abs(np.log(wrong / straight)).mean() > 0.05
 
 
 def test_the_grid_keeps_what_is_linear():
@@ -299,5 +295,5 @@ def test_flat_areas_of_real_series_agree(ct_data, name):
     volume = read_series(ct_data / name)
     made = found(volume, overlap=volume.geometry.overlap)
     assert isinstance(made, NoiseModel)
-    flat = flat_regions_sd(volume.hu)
+    flat = FlatRegions.of(volume.hu, tissues(volume.hu)["soft"]).sd(volume.hu)
     assert made.info["median_sd_hu"] == pytest.approx(flat, rel=0.25)
