@@ -99,7 +99,14 @@ def stranger(scans, tmp_path_factory):
     z, y, x = np.mgrid[:8, :80, :80]
     clean = np.where((x + 2 * y + z) % 8 < 4, 0.0, 100.0)
     hu = clean + np.random.default_rng(0).normal(0, 15, clean.shape)
-    np.savez(path, hu=hu.astype(np.float32), spacing_mm=np.array([3.0, 1.0, 1.0]))
+    np.savez(
+        path,
+        hu=hu.astype(np.float32),
+        positions_mm=np.column_stack([np.zeros((8, 2)), np.arange(8.0)]),
+        row_direction=np.array([1.0, 0, 0]),
+        column_direction=np.array([0, 1.0, 0]),
+        pixel_spacing_mm=np.ones(2),
+    )
     return path
 
 
