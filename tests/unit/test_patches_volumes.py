@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from ctmahout.config import Config
 from ctmahout.engine import Request, connect
@@ -25,7 +26,7 @@ PICTURES = os.environ.get("CTMAHOUT_TEST_PICTURES")
 def little_effort():
     """Small volumes do not feed more groups than these, and learning would take most of the time."""
     first, second = Pass(20, 25_000, 3, (2, 2)), Pass(40, 30_000, 2, (2, 2))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(1, "blas"):
         patch.setitem(EFFORTS, "fast", Effort((first,), 3))
         patch.setitem(EFFORTS, "normal", Effort((first, second), 3))
         yield
