@@ -14,7 +14,7 @@ from ctmahout.patches import EFFORTS, Effort, Fit, Model, Pass
 from ctmahout.pipeline import denoise
 from ctmahout.simulation import write_phantom
 
-OPTIONS = {"engine": "numpy", "groups": 100}
+OPTIONS = {"engine": "numpy", "groups": 150}
 
 
 def code_of(call, *args, **kwargs):

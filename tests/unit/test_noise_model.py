@@ -135,7 +135,6 @@ def noise_along_z(weights, seed=0, across=0.0):
     return (20 * noise / noise.std()).astype(np.float32)
 
 
-@pytest.mark.parametrize("across", [0.0, 0.7])
 @pytest.mark.parametrize(
     ("weights", "expected", "overlap"),
     [
@@ -148,8 +147,8 @@ def noise_along_z(weights, seed=0, across=0.0):
     ],
     ids=["white", "1-2-1", "half", "two thirds", "three quarters", "two thirds unknown"],
 )
-def test_likeness_along_z(weights, expected, overlap, across):
-    added = noise_along_z(weights, across=across)
+def test_likeness_along_z(weights, expected, overlap):
+    added = noise_along_z(weights, across=0.7)
     made = estimate_noise(disc().astype(np.float32) + added, (2.0, 2.0), overlap=overlap)
     assert made.along_z == pytest.approx(expected, abs=0.04)
     low, median, high = ratio(made, added, np.broadcast_to(disc(), added.shape))
@@ -159,7 +158,7 @@ def test_likeness_along_z(weights, expected, overlap, across):
     assert high < 1.2
 
 
-@pytest.mark.parametrize("sigma", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("sigma", [2.0, 3.0])
 def test_a_texture_without_noise_is_no_noise(sigma):
     texture = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal((24, N, N)), sigma)
     hu = (disc() + 15 * texture / texture.std()).astype(np.float32)
