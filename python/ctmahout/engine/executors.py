@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -29,8 +31,13 @@ class Executors:
         if not given:
             return
         context = self.session.sparkContext
-        sent = context.broadcast(function)
+        sent, python = context.broadcast(function), context.pythonExec
         try:
-            yield from context.parallelize(given, len(given)).map(lambda item: sent.value(item)).collect()
+            if context.master.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
+                # Spark would take python3 on the path, which need not be the one that ctmahout is installed in.
+                context.pythonExec = sys.executable
+            found = context.parallelize(given, len(given)).map(lambda item: sent.value(item)).collect()
         finally:
+            context.pythonExec = python
             sent.destroy()
+        yield from found
