@@ -164,12 +164,18 @@ def make_golden() -> None:
     about: dict[str, Any] = {"units": "1", "centring": "none", "layout": {"method": "golden"}}
     path = GOLDEN / "python-matrix-float32"
     write_matrix(path, [shuffled, extremes], dtype="float32", **about)
-    arrays = {"float32": A[None], "float64": A.astype(np.float64) * np.pi, "nothing": np.empty((0, 3)), "line": A[:, 0]}
+    double = A.astype(np.float64) * np.pi
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "float32": A[None],
+        "float64": double,
+        "nothing": np.empty((0, 3)),
+        "line": A[:, 0],
+    }
     write_matrix(GOLDEN / "python-matrix-arrays", [A], arrays=arrays, **about)
     write_model(GOLDEN / "python-model", arrays, {"method": "golden", "learnt_on": []})
     path = GOLDEN / "python-matrix-float64"
-    made = write_matrix(path, [A.astype(np.float64) * np.pi], dtype="float64", **about)
-    found = dssvd(A.astype(np.float64) * np.pi, q=0)
+    made = write_matrix(path, [double], dtype="float64", **about)
+    found = dssvd(double, q=0)
     zero = Svd(1, np.zeros(0), np.zeros((3, 0)), np.zeros((4, 0)), 4, 3, 0.0, ("group 1: 0 of the 3 components.",))
     write_factors(
         GOLDEN / "python-factors",
