@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from ctmahout.engine import Request, connect
 from ctmahout.errors import ConfigError, CtmahoutError, catalogue
-from ctmahout.exchange import read_factors, read_manifest, read_matrix
+from ctmahout.exchange import read_arrays, read_factors, read_manifest, read_matrix
 
 CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"
 GOLDEN = sorted(path.parent for path in CONTRACT.glob("golden/*/_ctmahout.json"))
@@ -50,6 +50,43 @@ def test_golden_directories_are_read(path):
         assert (found.u is None) == ("u" not in manifest.request["want"])
         if found.u is not None:
             assert (found.u.shape, found.u.dtype) == ((g.rows, g.rank), manifest.dtype)
+
+
+@pytest.mark.parametrize("name", ["python-matrix-arrays", "python-model"])
+def test_golden_arrays(name):
+    path = CONTRACT / "golden" / name
+    manifest = read_manifest(path)
+    found = read_arrays(path, manifest)
+    double = MATRIX.astype(np.float64) * np.pi
+    expected = {"float32": MATRIX[None], "float64": double, "nothing": np.empty((0, 3)), "line": MATRIX[:, 0]}
+    assert found.keys() == expected.keys() == {each.name for each in (path / "arrays").iterdir()} | {"nothing"}
+    for key, array in expected.items():
+        np.testing.assert_array_equal(found[key], array, strict=True)
+
+
+def test_a_model_is_neither_a_matrix_nor_factors_and_these_are_no_model(tmp_path):
+    model = CONTRACT / "golden" / "python-model"
+    assert code_of(read_matrix, model) == code_of(read_factors, model) == "CTM_EXCHANGE_KIND"
+    assert code_of(connect("numpy").run, Request(str(model), str(tmp_path / "f"))) == "CTM_EXCHANGE_KIND"
+    assert list(tmp_path.iterdir()) == []
+    for name in ("python-matrix-arrays", "python-factors"):
+        assert code_of(read_manifest, CONTRACT / "golden" / name, "model") == "CTM_EXCHANGE_KIND"
+
+
+def test_the_schema_knows_what_each_kind_needs():
+    def made(name, **fields):
+        return json.loads((CONTRACT / "golden" / name / "_ctmahout.json").read_text()) | fields
+
+    for name in ("python-matrix-arrays", "python-factors"):
+        values = made(name)
+        del values["groups"]
+        assert not schema("manifest").is_valid(values), name
+    assert not schema("manifest").is_valid(made("python-model", layout={}))
+    entry = {"shape": [2, 3], "dtype": "float32", "checksum": "0123456789abcdef"}
+    for name in ("python-matrix-arrays", "python-model"):
+        assert schema("manifest").is_valid(made(name, layout={"arrays": {"a": entry}}))
+        for wrong in ({"shape": []}, {"shape": [-1]}, {"dtype": "int32"}, {"checksum": "0"}):
+            assert not schema("manifest").is_valid(made(name, layout={"arrays": {"a": entry | wrong}})), (name, wrong)
 
 
 def test_golden_values():

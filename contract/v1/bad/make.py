@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ctmahout.exchange import Svd, checksum, write_factors, write_matrix
+from ctmahout.exchange import Svd, checksum, write_factors, write_matrix, write_model
 from ctmahout.reference import dssvd
 
 HERE = Path(__file__).parent
@@ -34,6 +34,7 @@ MANIFEST: dict[str, Any] = {
     "layout": {},
     "writer": {"name": "ctmahout", "version": "0.1.0"},
 }
+NO_GROUPS = {k: v for k, v in MANIFEST.items() if k != "groups"}
 INDEX: dict[str, str] = {}
 
 
@@ -116,6 +117,7 @@ def make_bad() -> None:
     bad("manifest-no-checksum", "MANIFEST", manifest=manifest(groups=[{"group": 0, "rows": 6, "columns": 3}]))
     bad("manifest-group-twice", "MANIFEST", manifest=manifest(groups=[ENTRY, ENTRY]))
     bad("kind-factors", "KIND", manifest=manifest(kind="factors"))
+    bad("kind-model", "KIND", manifest={**NO_GROUPS, "kind": "model", "layout": {"arrays": {}}})
     bad("kind-unknown", "KIND", manifest=manifest(kind="tensor", exchange_version="9.9"))
     bad("version-2", "VERSION", manifest=manifest(exchange_version="2.0"))
     bad("version-2-of-another-form", "VERSION", manifest={"kind": "matrix", "exchange_version": "2.7", "blocks": 3})
@@ -162,9 +164,18 @@ def make_golden() -> None:
     about: dict[str, Any] = {"units": "1", "centring": "none", "layout": {"method": "golden"}}
     path = GOLDEN / "python-matrix-float32"
     write_matrix(path, [shuffled, extremes], dtype="float32", **about)
+    double = A.astype(np.float64) * np.pi
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "float32": A[None],
+        "float64": double,
+        "nothing": np.empty((0, 3)),
+        "line": A[:, 0],
+    }
+    write_matrix(GOLDEN / "python-matrix-arrays", [A], arrays=arrays, **about)
+    write_model(GOLDEN / "python-model", arrays, {"method": "golden", "learnt_on": []})
     path = GOLDEN / "python-matrix-float64"
-    made = write_matrix(path, [A.astype(np.float64) * np.pi], dtype="float64", **about)
-    found = dssvd(A.astype(np.float64) * np.pi, q=0)
+    made = write_matrix(path, [double], dtype="float64", **about)
+    found = dssvd(double, q=0)
     zero = Svd(1, np.zeros(0), np.zeros((3, 0)), np.zeros((4, 0)), 4, 3, 0.0, ("group 1: 0 of the 3 components.",))
     write_factors(
         GOLDEN / "python-factors",

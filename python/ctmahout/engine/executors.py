@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -31,9 +33,15 @@ class Executors:
         """
         context = self.session.sparkContext
         remaining, step = iter(items), 4 * context.defaultParallelism
-        sent = context.broadcast(function)
+        sent, python = context.broadcast(function), context.pythonExec
         try:
             while given := list(islice(remaining, step)):
-                yield from context.parallelize(given, len(given)).map(lambda item: sent.value(item)).collect()
+                if context.master.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
+                    # Spark would take python3 on the path, which need not be the one that ctmahout is installed in.
+                    context.pythonExec = sys.executable
+                found = context.parallelize(given, len(given)).map(lambda item: sent.value(item)).collect()
+                context.pythonExec = python
+                yield from found
         finally:
+            context.pythonExec = python
             sent.destroy()

@@ -55,14 +55,18 @@ def read_arrays(path: Path, manifest: Manifest, names: tuple[str, ...] | None = 
         CTM_EXCHANGE_MANIFEST: it has no such array. Else as for the rows of a matrix.
     """
     entries = manifest.layout.get("arrays", {})
+    if not isinstance(entries, dict):
+        raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=f"layout.arrays is {entries!r}, no object")
     found = {}
     for name in entries if names is None else names:
         try:
             entry = entries[name]
-            shape = tuple(int(n) for n in entry["shape"])
+            shape = tuple(entry["shape"])
+            if not shape or not all(type(n) is int and n >= 0 for n in shape):
+                raise ValueError
             expected = Expected(shape[0], int(np.prod(shape[1:])), str(entry["checksum"]))
             dtype = {"float32": "float32", "float64": "float64"}[entry["dtype"]]
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError):
             raise ExchangeError(
                 "CTM_EXCHANGE_MANIFEST", path=path, problem=f"layout.arrays.{name} is missing or malformed"
             ) from None

@@ -143,7 +143,8 @@ def _along_z(
         products = [0.5 * float((a * a + b * b).sum()), float((a * b).sum()), float((a * c).sum())]
         sums[n] = np.array(products) / variance
     quiet = np.argsort(sums[:, 0], kind="stable")[: max(_ENOUGH, int(_QUIET * len(sums)))]
-    return _correlations(sums[quiet]), _correlations(sums)
+    # In all windows each counts as much: a few with an edge in them, which is strong, would outvote the others.
+    return _correlations(sums[quiet]), _correlations(sums / np.maximum(sums[:, :1], 1e-12))
 
 
 def _correlations(sums: NDArray[np.float64]) -> tuple[float, float]:

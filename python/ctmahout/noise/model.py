@@ -19,7 +19,7 @@ __all__ = ["NoiseModel", "estimate_noise"]
 
 _CELLS = 64  # cells of the coarse grid along the longer side of a slice
 _NOTHING_HU = 0.02
-_TEXTURE_FROM = 0.3  # correlation with the slice after the next
+_TEXTURE_FROM = 0.4  # correlation with the slice after the next, above that of slices that overlap
 _TEXTURE_ONLY = 0.85  # share of the variance beside which noise cannot be told
 
 
@@ -132,7 +132,9 @@ def estimate_noise(
     measured = measure_correlation(hu, log_sd, cell, tissue, rng)
     in_difference = float(measured.autocovariance[REACH, REACH])
     expected = max(0.0, 2 * overlap - 1)  # correlation of noise with the slice after the next, as far as these overlap
-    if _texture(measured.along_z_everywhere, expected + _TEXTURE_FROM) > _TEXTURE_ONLY:
+    one, two = measured.along_z_everywhere
+    # So much likeness is not noise's, whether it falls off by a factor or faster.
+    if two > expected + _TEXTURE_FROM and one * one > _TEXTURE_ONLY * two:
         return None
     along_z, texture = measured.along_z, _texture(measured.along_z, expected)
     if texture:

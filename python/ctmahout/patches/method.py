@@ -66,14 +66,22 @@ def first_stage(hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: in
     Raises
     ------
     InputError
-        CTM_INPUT_TOO_SMALL: one slice, or slices smaller than a patch. CTM_NOISE_UNMEASURABLE.
+        CTM_INPUT_TOO_SMALL: one slice, slices smaller than a patch, or too few patches. CTM_NOISE_UNMEASURABLE.
     """
     noise = noise_of(hu, geometry, seed, threads)
     if noise is None:
         return None
     rng = np.random.default_rng([seed, 2])
     view = View.of(hu, noise, kinds, rng)
-    parts = parts_of(view.sample(view.draw(how.patches, rng)))
+    corners = view.draw(how.patches, rng)
+    if len(corners) < FIRST.shrinking.smallest:
+        raise InputError(
+            "CTM_INPUT_TOO_SMALL",
+            path="The series",
+            given=f"{len(corners)} places for a patch",
+            expected=f"at least {FIRST.shrinking.smallest} to learn from",
+        )
+    parts = parts_of(view.sample(corners))
     of_noise = Kinds(view.covariances * BETA)
     telling = fit(parts, _groups(how, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
     moments = sum_moments(parts, telling, len(telling.mixture), len(of_noise), threads)

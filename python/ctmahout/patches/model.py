@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ExchangeError
 from ..exchange import Manifest, read_arrays
 from .groups import (
     BETA,
@@ -165,13 +166,19 @@ class Model:
     @classmethod
     def read(cls, path: Path, manifest: Manifest) -> Model:
         """Read a model; errors as of `read_arrays`."""
+        about = manifest.layout
+        if about.get("method") != "patches" or about.get("passes") not in (1, 2) or "learnt_on" not in about:
+            raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem="layout is not that of a model of patches")
         a = read_arrays(path, manifest)
-        passes: Sequence[ModelPass] = [
-            ModelPass(
-                unpack_mixture(f"pass{n}_telling", a),
-                unpack_mixture(f"pass{n}_shrinking", a),
-                unpack_shortlists(f"pass{n}", a),
-            )
-            for n in range(1, manifest.layout["passes"] + 1)
-        ]
-        return cls(tuple(passes), manifest.layout["learnt_on"])
+        try:
+            passes = [
+                ModelPass(
+                    unpack_mixture(f"pass{n}_telling", a),
+                    unpack_mixture(f"pass{n}_shrinking", a),
+                    unpack_shortlists(f"pass{n}", a),
+                )
+                for n in range(1, about["passes"] + 1)
+            ]
+        except KeyError as e:
+            raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=f"layout.arrays lacks {e}") from None
+        return cls(tuple(passes), about["learnt_on"])

@@ -1,0 +1,30 @@
+"""Learns a model by threads and by Spark's executors, and puts it in the place of a matrix: SOURCES OUTPUT."""
+
+import json
+import sys
+from pathlib import Path
+
+from ctmahout.cohort import learn
+from ctmahout.engine import Request, connect, spark_builder
+from ctmahout.errors import CtmahoutError
+
+
+def main(sources, output):
+    sources, output = sorted(Path(sources).glob("*/noisy")), Path(output)
+    session = spark_builder("local[2]").getOrCreate()
+    told = {}
+    try:
+        for name, options in {"threads": {"workers": 2}, "executors": {"session": session}}.items():
+            told[name] = learn(sources, output / name, groups=24, **options).sha256
+        with connect("py4j", session=session) as door:
+            try:
+                door.run(Request(str(output / "threads"), str(output / "factors")))
+            except CtmahoutError as e:
+                told["as a matrix"] = e.code
+    finally:
+        session.stop()
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,14 @@
+"""What several unit tests share."""
+
+import pytest
+
+from ctmahout.phantom import make_phantom
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    """A small low-dose chest, 24 x 160 x 160, and its noise-free twin; only to be read."""
+    made = make_phantom(size=160, slices=24, dose=0.05)
+    for volume in (made.noisy, made.clean):
+        volume.hu.setflags(write=False)
+    return made

@@ -1,0 +1,192 @@
+"""Models: learnt on some series, used on others of their kind, refused for the rest; and damage to them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ctmahout.cohort import learn
+from ctmahout.dicom import read_series
+from ctmahout.errors import CtmahoutError
+from ctmahout.exchange import read_manifest
+from ctmahout.patches import EFFORTS, Effort, Fit, Model, Pass
+from ctmahout.pipeline import denoise
+from ctmahout.simulation import write_phantom
+
+OPTIONS = {"engine": "numpy", "groups": 150}
+
+
+def code_of(call, *args, **kwargs):
+    with pytest.raises(CtmahoutError) as caught:
+        call(*args, **kwargs)
+    return caught.value.code
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Three scans of one protocol: noisy and clean by number."""
+    folder = tmp_path_factory.mktemp("scans")
+    made = {}
+    for seed in (1, 2, 3):
+        made[seed] = write_phantom(folder / str(seed), size=112, slices=10, dose=0.05, seed=seed)
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(scans, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "model"
+    learn([scans[1]["noisy"], scans[2]["noisy"]], path, workers=2, **OPTIONS)
+    return path
+
+
+def test_a_third_scan_is_denoised_without_spark(scans, model, tmp_path):
+    found = denoise(scans[3]["noisy"], tmp_path / "out", model=str(model), report=False, engine="py4j")
+    before, clean, after = (
+        read_series(folder).hu for folder in (scans[3]["noisy"], scans[3]["clean"], found.series[0].path)
+    )
+    error = [np.sqrt(np.mean(np.square(hu - clean, dtype=np.float64))) for hu in (before, after)]
+    assert 20 * np.log10(error[0] / error[1]) > 3  # dB
+    about = found.run["model"]
+    assert about["sha256"] == read_manifest(model).sha256
+    assert about["log_likelihood"]["model"] >= about["log_likelihood"]["own"]
+
+
+def test_learning_with_other_threads_gives_the_same_bytes(scans, tmp_path):
+    for workers in (1, 3):
+        learn(
+            [scans[1]["noisy"], scans[2]["noisy"]], tmp_path / str(workers), engine="numpy", groups=8, workers=workers
+        )
+    assert files(tmp_path / "1") == files(tmp_path / "3")
+
+
+def test_a_model_names_nobody(scans, model):
+    source = read_series(scans[1]["noisy"])
+    text = (model / "_ctmahout.json").read_text()
+    learnt_on = json.loads(text)["layout"]["learnt_on"]
+    assert [one["series_sha256"] for one in learnt_on] == [
+        read_series(scans[seed]["noisy"]).fingerprint() for seed in (1, 2)
+    ]
+    assert learnt_on[0]["shape"] == list(source.shape)
+    import pydicom
+
+    ds = pydicom.dcmread(next(scans[1]["noisy"].rglob("*.dcm")))
+    private = [ds.PatientName, ds.PatientID, ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.StudyDate]
+    for value in [str(v) for v in private if v] + [str(scans[1]["noisy"].parent), ds.SeriesDescription]:
+        assert value not in text, value
+
+
+def test_what_is_written_is_what_is_read(model):
+    found = Model.read(model, read_manifest(model, "model"))
+    assert len(found.passes) == 2
+    arrays = found.arrays()
+    assert arrays.keys() == read_manifest(model).layout["arrays"].keys()
+    for one in found.passes:
+        assert len(one.telling) == len(one.shrinking)
+        assert all(len(groups) for groups in one.shortlists.groups)
+
+
+@pytest.mark.parametrize(("model_says", "own", "good"), [(-10.0, -11.0, True), (-11.0, -10.0, False), (-10, -10, True)])
+def test_a_model_is_good_that_says_at_least_as_much(model_says, own, good):
+    assert Fit(model_says, own).is_good == good
+
+
+@pytest.fixture(scope="module")
+def stranger(scans, tmp_path_factory):
+    """A volume of stripes: no chest."""
+    path = tmp_path_factory.mktemp("stranger") / "stripes.npz"
+    z, y, x = np.mgrid[:8, :80, :80]
+    clean = np.where((x + 2 * y + z) % 8 < 4, 0.0, 100.0)
+    hu = clean + np.random.default_rng(0).normal(0, 15, clean.shape)
+    np.savez(
+        path,
+        hu=hu.astype(np.float32),
+        positions_mm=np.column_stack([np.zeros((8, 2)), np.arange(8.0)]),
+        row_direction=np.array([1.0, 0, 0]),
+        column_direction=np.array([0, 1.0, 0]),
+        pixel_spacing_mm=np.ones(2),
+    )
+    return path
+
+
+def test_a_series_of_another_kind_is_refused_or_learnt_from_itself(stranger, model, tmp_path, monkeypatch):
+    assert code_of(denoise, stranger, tmp_path / "out", model=str(model)) == "CTM_MODEL_UNFIT"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setitem(EFFORTS, "fast", Effort((Pass(20, 25_000, 3, (2, 2)),), 3))
+    found = denoise(
+        stranger, tmp_path / "out", model=str(model), refit=True, engine="numpy", effort="fast", report=False
+    )
+    assert "model" not in found.run
+    assert found.series[0].facts["noise_removed"] > 0.05
+
+
+def test_a_scan_without_noise_is_nothing_to_learn_from(scans, tmp_path):
+    assert code_of(learn, [scans[1]["clean"]], tmp_path / "m", **OPTIONS) == "CTM_NOISE_UNMEASURABLE"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_not_overwritten_and_not_put_into_a_source(scans, model, tmp_path):
+    before = files(model)
+    assert code_of(learn, [scans[1]["noisy"]], model, **OPTIONS) == "CTM_OUTPUT_EXISTS"
+    assert code_of(learn, [scans[1]["noisy"]], scans[1]["noisy"] / "m", **OPTIONS) == "CTM_OUTPUT_IS_INPUT"
+    assert files(model) == before
+
+
+# -------------------------------------------------------------------------------------------------------------- damage
+
+
+@pytest.fixture
+def copy(model, tmp_path):
+    return shutil.copytree(model, tmp_path / "model")
+
+
+def used(scans, copy):
+    return code_of(denoise, scans[3]["noisy"], copy.parent / "out", model=str(copy))
+
+
+@pytest.mark.parametrize("array", ["pass1_telling_basis", "pass2_shrinking_mean", "pass1_cell_groups"])
+def test_one_flipped_bit_is_found(scans, copy, array):
+    part = next((copy / "arrays" / array).glob("part-*"))
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    assert used(scans, copy) in ("CTM_EXCHANGE_CORRUPT", "CTM_EXCHANGE_CHECKSUM")
+    assert not (copy.parent / "out").exists()
+
+
+CHANGES = {
+    "no array": lambda layout: layout["arrays"].pop("pass1_telling_mean"),
+    "no arrays": lambda layout: layout.pop("arrays"),
+    "no passes": lambda layout: layout.pop("passes"),
+    "passes of text": lambda layout: layout.update(passes="two"),
+    "more passes": lambda layout: layout.update(passes=3),
+    "no list": lambda layout: layout.pop("learnt_on"),
+    "another method": lambda layout: layout.update(method="slices"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_a_manifest_that_lacks_something_is_refused(scans, copy, change):
+    file = copy / "_ctmahout.json"
+    values = json.loads(file.read_text())
+    change(values["layout"])
+    file.write_text(json.dumps(values))
+    assert used(scans, copy) == "CTM_EXCHANGE_MANIFEST"
+    assert not (copy.parent / "out").exists()
+
+
+def test_other_directories_are_no_model(scans, root, tmp_path):
+    golden = root / "contract" / "v1" / "golden"
+    for path, code in (
+        (golden / "python-matrix-arrays", "CTM_EXCHANGE_KIND"),
+        (golden / "python-factors", "CTM_EXCHANGE_KIND"),
+        (golden / "python-model", "CTM_EXCHANGE_MANIFEST"),
+        (root / "contract" / "v1" / "bad" / "not-committed", "CTM_EXCHANGE_NOT_COMMITTED"),
+        (tmp_path / "nowhere", "CTM_INPUT_NOT_FOUND"),
+    ):
+        assert code_of(denoise, scans[3]["noisy"], tmp_path / "out", model=str(path)) == code, path
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,287 @@
+"""Groups of patches: the maths against plain formulas in double precision, and moments that add up."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+
+from ctmahout.patches import Kinds, Threads, fit, sum_moments, write_parts
+from ctmahout.patches.learning import Sample
+from ctmahout.patches.mixture import Levels, Mixture, Noise, Prepared, Shortlists
+from ctmahout.patches.moments import (
+    Moments,
+    Rule,
+    mixture_from_factors,
+    mixture_from_moments,
+    moments_of,
+    whitened_rows,
+)
+
+D, KINDS = 20, 2
+LEVELS = Levels(6.0, 25)
+
+
+def spread(rng, d=D):
+    """A covariance whose eigenvalues are within a factor of 10."""
+    q = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    return (q * rng.uniform(0.3, 3, d)) @ q.T
+
+
+def made_mixture(rng, ranks=(0, 1, 2, 4, 7), noise_left=1.0):
+    means = rng.uniform(-300, 300, (len(ranks), 1)) + rng.uniform(-20, 20, (len(ranks), D))
+    bases = tuple(25 * rng.standard_normal((D, r)) for r in ranks)
+    return Mixture(means, bases, rng.dirichlet(np.full(len(ranks), 5)), np.full(len(ranks), noise_left))
+
+
+def drawn(mixture, kinds, n, rng):
+    """Patches of a mixture, their noise and their groups; levels are those of the tables."""
+    groups = rng.choice(len(mixture), n, p=mixture.weights)
+    noise = Noise(
+        np.sqrt(LEVELS.variances)[rng.integers(0, LEVELS.count, n)].astype(np.float32),
+        rng.integers(0, len(kinds), n).astype(np.int32),
+    )
+    patches = np.empty((n, mixture.d), np.float32)
+    for i, (k, level, kind) in enumerate(zip(groups, noise.level, noise.kind, strict=True)):
+        basis = mixture.bases[k]
+        coloured = kinds.colour[kind] @ rng.standard_normal(mixture.d)
+        patches[i] = mixture.means[k] + basis @ rng.standard_normal(basis.shape[1]) + level * coloured
+    return patches, noise, groups
+
+
+@pytest.fixture(scope="module")
+def world():
+    rng = np.random.default_rng(3)
+    kinds = Kinds(np.array([spread(rng) for _ in range(KINDS)]))
+    mixture = made_mixture(rng)
+    return mixture, kinds, *drawn(mixture, kinds, 500, rng)
+
+
+def log_likelihoods(mixture, kinds, patches, noise):
+    """Of each patch in each group, the textbook way: log of weight times density."""
+    found = np.empty((len(patches), len(mixture)))
+    for i, patch in enumerate(patches.astype(np.float64)):
+        own = noise.level[i].astype(np.float64) ** 2 * kinds.covariances[noise.kind[i]]
+        for k, basis in enumerate(mixture.bases):
+            density = multivariate_normal(mixture.means[k], basis @ basis.T + own)
+            found[i, k] = np.log(mixture.weights[k]) + density.logpdf(patch)
+    return found
+
+
+# --------------------------------------------------------------------------------------------------------- the mixture
+
+
+def test_groups_and_likelihood_are_those_of_the_density(world):
+    mixture, kinds, patches, noise, _ = world
+    prepared = Prepared(mixture, kinds, LEVELS)
+    expected = log_likelihoods(mixture, kinds, patches, noise)
+    groups = prepared.classify(patches, noise)
+    best = expected.max(axis=1)
+    # Single precision may take one of two groups that are as likely.
+    assert (best - expected[np.arange(len(patches)), groups] < 0.02).all()
+    assert (groups == expected.argmax(axis=1)).mean() > 0.99
+    np.testing.assert_allclose(prepared.log_likelihood(patches, noise), best, rtol=1e-4, atol=0.02)
+
+
+def test_groups_are_told_far_from_zero_as_well(world):
+    """Differences of large numbers would cost the digits of single precision."""
+    mixture, kinds, patches, noise, _ = world
+    groups = Prepared(mixture, kinds, LEVELS).classify(patches, noise)
+    far = Mixture(mixture.means + 8192, mixture.bases, mixture.weights, mixture.noise_left)
+    assert (Prepared(far, kinds, LEVELS).classify(patches + np.float32(8192), noise) == groups).mean() > 0.99
+
+
+@pytest.mark.parametrize("noise_left", [1.0, 0.4])
+def test_an_estimate_is_wieners(world, noise_left):
+    mixture, kinds, patches, noise, groups = world
+    mixture = Mixture(mixture.means, mixture.bases, mixture.weights, np.full(len(mixture), noise_left))
+    found, kept = Prepared(mixture, kinds, LEVELS).estimate(patches, noise, groups)
+    for i, patch in enumerate(patches.astype(np.float64)):
+        k, basis = groups[i], mixture.bases[groups[i]]
+        signal = basis @ basis.T
+        own = noise.level[i].astype(np.float64) ** 2 * kinds.covariances[noise.kind[i]]
+        wiener = signal @ np.linalg.inv(signal + noise_left * own)
+        expected = mixture.means[k] + wiener @ (patch - mixture.means[k])
+        outlier = ((patch - expected) ** 2).mean() / noise.level[i] ** 2
+        if abs(outlier - 3) > 0.01:
+            np.testing.assert_allclose(found[i], expected if outlier < 3 else patch, atol=2e-3)
+        assert kept[i] == pytest.approx(np.trace(wiener), abs=1e-3)
+
+
+def test_in_a_group_without_a_basis_the_mean_is_all_that_is_left(world):
+    mixture, kinds, patches, noise, groups = world
+    found, kept = Prepared(mixture, kinds, LEVELS).estimate(patches, noise, groups)
+    none = groups == 0
+    stays = (found == patches).all(axis=1)
+    assert stays[none].mean() < 0.05
+    np.testing.assert_allclose(found[none & ~stays], mixture.means[0][None] + 0 * found[none & ~stays], rtol=1e-6)
+    assert (kept[none] == 0).all()
+
+
+def test_what_no_group_knows_stays_bit_by_bit(world):
+    mixture, kinds, patches, noise, groups = world
+    metal = patches.copy()
+    metal[:, 7] += 3000
+    found, _ = Prepared(mixture, kinds, LEVELS).estimate(metal, noise, groups)
+    few = np.array([basis.shape[1] for basis in mixture.bases])[groups] < 3
+    np.testing.assert_array_equal(found[few], metal[few])
+
+
+def shortlists(mixture, groups, seed=0):
+    rng = np.random.default_rng(seed)
+    projection = rng.standard_normal((D, 4)).astype(np.float32)
+    first = Shortlists(np.zeros(D, np.float32), projection, np.empty((0, 4), np.float32))
+    centres = first.features(mixture.means.astype(np.float32))
+    return Shortlists(first.mean, projection, centres, groups)
+
+
+def test_full_shortlists_leave_nothing_out_and_short_ones_are_kept_to(world):
+    mixture, kinds, patches, noise, _ = world
+    everyone = Prepared(mixture, kinds, LEVELS).classify(patches, noise)
+    full = shortlists(mixture, (np.arange(len(mixture)),) * len(mixture))
+    np.testing.assert_array_equal(Prepared(mixture, kinds, LEVELS, full).classify(patches, noise), everyone)
+    lists = tuple(np.array([i, (i + 1) % 5]) for i in range(5))
+    short = shortlists(mixture, tuple(np.sort(one) for one in lists))
+    found = Prepared(mixture, kinds, LEVELS, short).classify(patches, noise)
+    cells = short.cells(patches)
+    assert all(label in lists[cell] for label, cell in zip(found, cells, strict=True))
+    likely = log_likelihoods(mixture, kinds, patches, noise)
+    best = np.array([lists[c][likely[i, lists[c]].argmax()] for i, c in enumerate(cells)])
+    assert (found == best).mean() > 0.99
+
+
+def test_no_patches_have_no_groups(world):
+    mixture, kinds, patches, noise, groups = world
+    prepared = Prepared(mixture, kinds, LEVELS)
+    assert prepared.classify(patches[:0], noise[:0]).shape == (0,)
+    assert prepared.estimate(patches[:0], noise[:0], groups[:0])[0].shape == (0, D)
+
+
+@settings(max_examples=50, deadline=None)
+@given(low=st.floats(0.01, 100), ratio=st.floats(1, 50))
+def test_levels_cover_their_range_in_steps_of_3_percent(low, ratio):
+    level = np.geomspace(low, low * ratio, 30).astype(np.float32)
+    levels = Levels.of(level)
+    told = np.sqrt(levels.variances)[levels.index(level)]
+    assert np.abs(np.log(told / level)).max() <= 0.5 * np.log(Levels.STEP) + 1e-5
+
+
+# ----------------------------------------------------------------------------------------------------------- moments
+
+
+def direct(patches, noise, labels, groups, kinds):
+    """The moments in double precision, one group after the other."""
+    d = patches.shape[1]
+    means, scatter, count = np.zeros((groups, d)), np.zeros((groups, d, d)), np.zeros(groups)
+    of_noise = np.zeros((groups, kinds))
+    for k in range(groups):
+        own = patches[labels == k].astype(np.float64)
+        if len(own):
+            count[k], means[k] = len(own), own.mean(axis=0)
+            scatter[k] = (own - means[k]).T @ (own - means[k])
+        for kind in range(kinds):
+            chosen = (labels == k) & (noise.kind == kind)
+            of_noise[k, kind] = (noise.level[chosen].astype(np.float64) ** 2).sum()
+    return Moments(count, means, scatter, of_noise)
+
+
+def assert_same(a, b):
+    np.testing.assert_array_equal(a.count, b.count)
+    np.testing.assert_allclose(a.means, b.means, atol=1e-3)
+    scale = max(float(np.abs(b.scatter).max()), 1.0)
+    np.testing.assert_allclose(a.scatter, b.scatter, atol=1e-5 * scale)
+    np.testing.assert_allclose(a.noise, b.noise, rtol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(st.integers(0, 500), max_size=4), seed=st.integers(0, 1000), offset=st.sampled_from([0, 3000]))
+def test_moments_of_any_split_add_up_to_those_of_the_whole(world, cuts, seed, offset):
+    mixture, _, patches, noise, groups = world
+    patches = patches + np.float32(offset)
+    # One group more than there is, so that one is empty; and by a random order, so that any part may miss any group.
+    order = np.random.default_rng(seed).permutation(len(patches))
+    count = len(mixture) + 1
+    edges = [0, *sorted(cuts), len(patches)]
+    parts = [order[a:b] for a, b in pairwise(edges)]
+    total = moments_of(patches[parts[0]], noise[parts[0]], groups[parts[0]], count, KINDS)
+    for part in parts[1:]:
+        total = total + moments_of(patches[part], noise[part], groups[part], count, KINDS)
+    assert_same(total, direct(patches, noise, groups, count, KINDS))
+
+
+RULE = Rule(smallest=30)
+
+
+@pytest.mark.parametrize("rule", [RULE, Rule(rank=3, smallest=30), Rule(leak=2.0, knee=0.05, smallest=30)])
+def test_moments_and_the_svd_of_whitened_rows_tell_the_same_mixture(world, rule):
+    mixture, kinds, patches, noise, groups = world
+    moments = moments_of(patches, noise, groups, len(mixture), KINDS)
+    from_moments = mixture_from_moments(moments, kinds, rule)
+    factors = []
+    for k in range(len(mixture)):
+        rows = whitened_rows(patches[groups == k], moments, k, kinds)
+        _, s, vt = np.linalg.svd(rows.astype(np.float64), full_matrices=False)
+        factors.append((s**2 / len(rows), vt.T))
+    from_factors = mixture_from_factors(moments, factors, kinds, rule)
+    np.testing.assert_array_equal(from_moments.means, from_factors.means)
+    np.testing.assert_array_equal(from_moments.weights, from_factors.weights)
+    np.testing.assert_allclose(from_moments.noise_left, from_factors.noise_left, atol=1e-4)
+    assert any(left < 1 for left in from_moments.noise_left) == (rule.leak > 0)
+    for a, b in zip(from_moments.bases, from_factors.bases, strict=True):
+        assert a.shape == b.shape
+        assert a.shape[1] <= rule.rank
+        np.testing.assert_allclose(a @ a.T, b @ b.T, atol=2e-4 * max(1, np.abs(a @ a.T).max(initial=0)))
+
+
+def test_a_group_of_few_patches_is_nobodys(world):
+    mixture, kinds, patches, noise, groups = world
+    moments = moments_of(patches, noise, np.where(groups == 2, 1, groups), len(mixture), KINDS)
+    found = mixture_from_moments(moments, kinds, RULE)
+    assert found.bases[2].shape == (D, 0)
+    assert not (Prepared(found, kinds, LEVELS).classify(patches, noise) == 2).any()
+
+
+@dataclass(frozen=True)
+class Here:
+    sample: Sample
+
+    def load(self):
+        return self.sample
+
+
+def test_a_known_mixture_is_found_again():
+    """The truth is the best that can be said of patches that nobody has seen; what was learnt comes near."""
+    rng = np.random.default_rng(11)
+    kinds = Kinds(np.array([spread(rng) for _ in range(KINDS)]))
+    truth = made_mixture(rng, ranks=(0, 1, 2, 3))
+    patches, noise, _ = drawn(truth, kinds, 6000, rng)
+    test, its_noise, _ = drawn(truth, kinds, 1500, rng)
+    parts = [Here(Sample(patches[a : a + 1500], noise[a : a + 1500])) for a in range(0, 6000, 1500)]
+    learnt = fit(parts, 4, 6, kinds, Rule(), Threads(1), np.random.default_rng(0))
+    known = Prepared(truth, kinds, LEVELS).log_likelihood(test, its_noise).mean()
+    one = fit(parts, 1, 6, kinds, Rule(rank=0), Threads(1), np.random.default_rng(0))
+    told = learnt.log_likelihood(test, its_noise).mean()
+    assert known - 1 < told < known + 0.01
+    assert one.log_likelihood(test, its_noise).mean() < known - 20
+    again = fit(parts, 4, 6, kinds, Rule(), Threads(3), np.random.default_rng(0))
+    for a, b in zip(learnt.mixture.bases, again.mixture.bases, strict=True):
+        assert a.tobytes() == b.tobytes()
+    assert learnt.mixture.means.tobytes() == again.mixture.means.tobytes()
+
+
+def test_parts_in_files_teach_the_same_as_parts_in_memory(world, tmp_path):
+    mixture, kinds, patches, noise, _ = world
+    sample = Sample(patches, noise, patches + 1)
+    prepared = Prepared(mixture, kinds, LEVELS)
+    (file,) = write_parts(sample, tmp_path / "part")
+    for of_pilot in (True, False):
+        a, b = (
+            sum_moments([part], prepared, len(mixture), KINDS, Threads(1), of_pilot=of_pilot)
+            for part in (Here(sample), file)
+        )
+        assert a.scatter.tobytes() == b.scatter.tobytes()
+        assert a.means.tobytes() == b.means.tobytes()
+    np.testing.assert_array_equal(file.load().pilot, patches + 1)

@@ -1,0 +1,185 @@
+"""Where patches lie, what noise they have, and a pass over a volume."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from ctmahout.noise import NoiseModel
+from ctmahout.patches import FIRST, SECOND, Filter, Kinds, Pass, Threads, View, first_stage, pilot_kinds, run_pass
+from ctmahout.patches.mixture import Levels, Mixture, Prepared
+from ctmahout.patches.moments import mixture_from_moments
+from ctmahout.patches.places import covariance_of
+
+# ------------------------------------------------------------------------------------------------------------ places
+
+
+def flat_noise(shape, sd=20.0, cell=4):
+    """White noise of one SD."""
+    grid = (shape[0], -(-shape[1] // cell), -(-shape[2] // cell))
+    autocovariance = np.zeros((1, 33, 33))
+    autocovariance[0, 16, 16] = 1
+    log_sd = np.full(grid, np.log(sd), np.float32)
+    return NoiseModel(cell, log_sd, np.ones((1, *grid), np.float32), autocovariance, (0.0, 0.0))
+
+
+def view_of(hu, sd=20.0):
+    return View.of(hu, flat_noise(hu.shape, sd), 1, np.random.default_rng(0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(2, 7), st.integers(5, 19), st.integers(5, 19)),
+    stride=st.sampled_from([(1, 1), (1, 2), (2, 1), (2, 2), (3, 4), (5, 5)]),
+)
+def test_the_patches_of_every_layer_cover_the_slice(shape, stride):
+    view = view_of(np.zeros(shape, np.float32))
+    for z in range(view.layers):
+        covered = np.zeros(shape[1:], bool)
+        corners = view.layer(z, stride)
+        assert (corners[:, 0] == z).all()
+        assert len(np.unique(corners, axis=0)) == len(corners)
+        for _, y, x in corners:
+            assert 0 <= y <= shape[1] - 5
+            assert 0 <= x <= shape[2] - 5
+            covered[y : y + 5, x : x + 5] = True
+        assert covered.all()
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 5), (3, 7, 12), (6, 11, 9)])
+def test_patches_are_taken_from_where_they_lie(shape):
+    hu = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
+    view = view_of(hu)
+    corners = view.draw(10**6, np.random.default_rng(0))
+    depth = min(3, shape[0])
+    assert len(corners) == (shape[0] - depth + 1) * (shape[1] - 4) * (shape[2] - 4)
+    for corner, patch in zip(corners, view.take(corners), strict=True):
+        z, y, x = corner
+        np.testing.assert_array_equal(patch, hu[z : z + depth, y : y + 5, x : x + 5].ravel())
+    few = view.draw(7, np.random.default_rng(1))
+    assert len(np.unique(few, axis=0)) == min(7, len(corners))
+    assert (np.diff(few[:, 0]) >= 0).all()
+
+
+def test_noise_is_that_of_the_middle_of_a_patch():
+    noise = flat_noise((20, 40, 40))
+    ramp = np.log(5 + np.arange(20, dtype=np.float32))[:, None, None] + 0 * noise.log_sd
+    view = View.of(
+        np.zeros((20, 40, 40), np.float32),
+        NoiseModel(4, ramp, noise.share, noise.autocovariance, (0.0, 0.0)),
+        1,
+        np.random.default_rng(0),
+    )
+    corners = view.draw(3000, np.random.default_rng(2))
+    np.testing.assert_allclose(view.sample(corners).noise.level, 5 + corners[:, 0] + 1, rtol=1e-5)
+
+
+def test_the_covariance_of_a_patch_is_that_of_patches_of_such_noise():
+    rng = np.random.default_rng(6)
+    white = rng.standard_normal((40, 70, 70))
+    across, along = np.array([[1.0, 2.0, 1.0], [0.0, 3.0, 2.0]]), np.array([1.0, 2.0, 1.0])
+    noise = ndimage.convolve(ndimage.convolve1d(white, along, axis=0, mode="wrap"), across[None], mode="wrap")
+    power = np.abs(np.fft.fft2(across, (64, 64))) ** 2
+    in_slice = np.roll(np.fft.ifft2(power).real, (16, 16), (0, 1))[:33, :33]
+    # 1-2-1: variance 6, with the next slice 4, with the one after 1.
+    expected = covariance_of(in_slice / in_slice[16, 16], (4 / 6, 1 / 6), (3, 5, 5))
+    view = view_of((noise / noise.std()).astype(np.float32))
+    patches = view.take(view.draw(60_000, rng))
+    np.testing.assert_allclose(np.cov(patches.T), expected, atol=0.05)
+    assert np.linalg.eigvalsh(expected).min() > -1e-9
+
+
+# ------------------------------------------------------------------------------------------------------------ a pass
+
+
+@pytest.fixture(scope="module")
+def stage(phantom):
+    """Seven slices of a phantom, and filters of a first and of a second pass for them."""
+    hu = np.ascontiguousarray(phantom.noisy.hu[8:15, 40:113, 60:121])
+    how = Pass(groups=12, patches=12_000, rounds=2, stride=(2, 2))
+    learnt = first_stage(hu, phantom.noisy.geometry, how, 3, 0, Threads(1)).stage
+    groups = learnt.groups
+    shrinking = mixture_from_moments(groups.moments, groups.kinds, FIRST.shrinking)
+    prepared = Prepared(shrinking, groups.kinds, groups.telling.levels)
+    view = learnt.view(hu)
+    told_by_pilot = Prepared(
+        groups.telling.mixture, pilot_kinds(groups.covariances), groups.telling.levels, groups.telling.shortlists
+    )
+    return (
+        view,
+        Filter(groups.telling, prepared, FIRST.mix, FIRST.shrinking.knee),
+        Filter(told_by_pilot, prepared, SECOND.mix, SECOND.shrinking.knee),
+    )
+
+
+def whole(view, filter, threads=1, **options):
+    return np.stack([found for _, found in run_pass(view, filter, (2, 2), Threads(threads), **options)])
+
+
+@pytest.fixture(scope="module")
+def first_result(stage):
+    view, filter, _ = stage
+    return whole(view, filter)
+
+
+def test_any_number_of_threads_gives_the_same_bytes(stage, first_result):
+    view, filter, second = stage
+    pilot = view.with_hu(first_result)
+    for threads in (2, 5):
+        assert whole(view, filter, threads).tobytes() == first_result.tobytes()
+    one = whole(view, second, pilot=pilot)
+    assert whole(view, second, 4, pilot=pilot).tobytes() == one.tobytes()
+    assert one.tobytes() != first_result.tobytes()
+
+
+@pytest.mark.parametrize("cuts", [(0, 3, 7), (0, 1, 2, 7), (0, 6, 7), (0, 1, 2, 3, 4, 5, 6, 7)])
+def test_slabs_give_the_bytes_of_the_whole(stage, first_result, cuts):
+    view, filter, second = stage
+    pilot = view.with_hu(first_result)
+    for use, options, expected in (
+        (filter, {}, first_result),
+        (second, {"pilot": pilot}, whole(view, second, pilot=pilot)),
+    ):
+        told = []
+        for start, stop in pairwise(cuts):
+            found = list(run_pass(view, use, (2, 2), Threads(2), slices=(start, stop), **options))
+            assert [z for z, _ in found] == list(range(start, stop))
+            told += [image for _, image in found]
+        assert np.stack(told).tobytes() == expected.tobytes()
+
+
+def test_progress_counts_every_slice_once(stage):
+    view, filter, _ = stage
+    told = []
+    whole(view, filter, progress=lambda done, total: told.append((done, total)))
+    assert told == [(n, 7) for n in range(1, 8)]
+
+
+def one_group(mean, rank, d=75, seed=0):
+    """A filter that knows one group only."""
+    rng = np.random.default_rng(seed)
+    mixture = Mixture(np.full((1, d), float(mean)), (30 * rng.standard_normal((d, rank)),), np.ones(1), np.ones(1))
+    prepared = Prepared(mixture, Kinds(np.eye(d)[None]), Levels(20.0, 1))
+    return Filter(prepared, prepared)
+
+
+@pytest.mark.parametrize("rank", [0, 5])
+@pytest.mark.parametrize("value", [-1000.0, 0.0, 40.0])
+def test_a_volume_that_is_its_groups_mean_stays(rank, value):
+    hu = np.full((4, 13, 9), value, np.float32)
+    np.testing.assert_allclose(whole(view_of(hu), one_group(value, rank)), hu, atol=2e-4)
+
+
+def test_metal_stays_and_what_lies_apart_from_it_is_denoised():
+    rng = np.random.default_rng(1)
+    hu = rng.normal(40, 20, (7, 40, 40)).astype(np.float32)
+    hu[3, 20, 20] = 15_000
+    found = whole(view_of(hu), one_group(40, 0))
+    assert found[3, 20, 20] == pytest.approx(15_000, rel=1e-6)
+    near = np.zeros(hu.shape, bool)
+    near[1:6, 16:25, 16:25] = True
+    assert np.abs(found[~near] - 40).max() < 0.01
+    assert np.abs(found[near & (hu < 1000)] - hu[near & (hu < 1000)]).max() < 100
