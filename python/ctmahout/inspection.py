@@ -8,18 +8,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .arrays import is_array, read_array
 from .config import Config
 from .dicom import SeriesInfo, find_series
 from .errors import InputError
 from .exchange import Manifest, is_exchange, read_manifest
+from .patches import EFFORTS, PATCH
 
 __all__ = ["Found", "inspect_path"]
 
 # Columns up to which the eigenvectors of A'A on the driver cost little beside the pass over A.
 _NARROW = 500
 
-# Measured with 12 and 100 slices of 512 x 512, report included: Python's peak 474 and 1,101 MiB, CPU 20 and 31 s.
+# Method slices, measured with 12 and 100 slices of 512 x 512, report included: Python's peak 474 and 1,101 MiB, CPU 20
+# and 31 s.
 _PYTHON_MIB = 420
 _PYTHON_BYTES = 32
 _START_CPU_S = 15
@@ -27,16 +31,23 @@ _VOXEL_CPU_S = 0.5e-6
 # Of the products of blocks, on one core (docs/numbers.md).
 _FLOPS = 1e10
 
+# Method patches, by effort: CPU seconds for a series of any size and for each voxel.
+_PATCHES_CPU_S = {"fast": (25, 1.5e-6), "normal": (50, 4e-6), "best": (180, 9e-6)}
+_PATCHES_MIB, _PATCHES_BYTES = 1100, 22
+_PATCHES_JVM_MIB = 1500
+
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 
 
 @dataclass(frozen=True)
 class Need:
-    """What `denoise` needs for a series, by method ``slices``; bounds, not measurements.
+    """What `denoise` needs for a series; bounds, not measurements.
 
     Attributes
     ----------
+    method : str
     matrix_rows, matrix_columns : int
+        Of method ``patches`` of all groups together.
     disk_mib : int
         Room for the matrix beside the output while the run lasts.
     python_mib, jvm_mib : int
@@ -45,6 +56,7 @@ class Need:
         CPU seconds, of both processes together; about, and on a core as docs/numbers.md was measured on.
     """
 
+    method: str
     matrix_rows: int
     matrix_columns: int
     disk_mib: int
@@ -100,7 +112,8 @@ class Found:
             "disk",
             "CPU",
         )
-        return [("CT series, and what method slices needs for them", columns, rows)]
+        methods = " and ".join(sorted({need.method for need in self.needs})) or "denoise"
+        return [(f"CT series, and what method {methods} needs for them", columns, rows)]
 
 
 def inspect_path(path: Path, config: Config) -> Found:
@@ -154,7 +167,8 @@ def _found(series: Sequence[SeriesInfo], notes: list[str], config: Config) -> Fo
     notes += [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
     for s, n in zip(series, needs, strict=True):
         if s.slices > 1:
-            notes += [f"[{s.number}] {_advice(n)}", f"[{s.number}] {_algorithm(n.matrix_columns, config)}"]
+            notes += [f"[{s.number}] {_advice(n)}"]
+            notes += [f"[{s.number}] {_algorithm(n.matrix_columns, config)}"] if n.method == "slices" else []
     return Found(series=tuple(series), needs=needs, notes=tuple(notes))
 
 
@@ -163,7 +177,21 @@ def _need(series: SeriesInfo, config: Config) -> Need:
     k = config.k or n
     voxels = m * n
     mib = 1 << 20
+    if config.method == "patches":
+        start, each = _PATCHES_CPU_S[config.effort]
+        rows, columns = min(voxels, EFFORTS[config.effort].passes[-1].patches), int(np.prod(PATCH))
+        return Need(
+            method="patches",
+            matrix_rows=rows,
+            matrix_columns=columns,
+            # Matrices of both passes, and the first result.
+            disk_mib=(2 * rows * columns + voxels) * 4 // mib + 1,
+            python_mib=_PATCHES_MIB + voxels * _PATCHES_BYTES // mib,
+            jvm_mib=_PATCHES_JVM_MIB,
+            cpu_s=round(start + voxels * each),
+        )
     return Need(
+        method="slices",
         matrix_rows=m,
         matrix_columns=n,
         disk_mib=voxels * 4 // mib + 1,

@@ -38,8 +38,9 @@ class DenoisedSeries:
     kept : str
         What was kept of the source, for people.
     facts : dict
-        The same for programs. Method patches: ``noise_removed``, the share of the noise's SD in soft tissue that is
-        gone, and ``share``, that of the full result in the blend. Method slices: ``rank``, ``energy``, ``weights``.
+        The same for programs. Method patches: ``noise_removed``, the share of the noise's SD that is gone from flat
+        soft tissue, and ``share``, that of the full result in the blend. Method slices: ``rank``, ``energy``,
+        ``weights``.
     clipped : int
         Voxels that did not fit the stored range.
     """

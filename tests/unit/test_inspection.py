@@ -37,16 +37,17 @@ def test_factors_are_told_by_which_algorithm_they_were_made(tmp_path, algorithm)
     assert ("less the means" in note) == (algorithm == "dspca")
 
 
-def test_a_larger_series_needs_more_of_everything(ct_data, tmp_path):
+@pytest.mark.parametrize("method", ["patches", "slices"])
+def test_a_larger_series_needs_more_of_everything(ct_data, tmp_path, method):
     needs = []
     for n in (4, 12):
         folder = tmp_path / str(n)
         folder.mkdir()
         for file in sorted((ct_data / "chest_pair_sharp_B70f").iterdir(), key=lambda f: int(f.stem[2:]))[:n]:
             (folder / file.name).symlink_to(file)
-        (found,) = inspect_path(folder, Config()).as_dict()["series"]
+        (found,) = inspect_path(folder, Config(method=method)).as_dict()["series"]
         needs.append(found["needs"])
-    assert [n["matrix_columns"] for n in needs] == [4, 12]
-    for key in ("disk_mib", "python_mib", "jvm_mib", "cpu_s"):
+    assert [n["matrix_columns"] for n in needs] == ([4, 12] if method == "slices" else [75, 75])
+    for key in ("disk_mib", "python_mib", "cpu_s", *(["jvm_mib"] if method == "slices" else [])):
         values = [n[key] for n in needs]
         assert values == sorted(set(values)), key

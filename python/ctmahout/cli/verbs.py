@@ -205,7 +205,7 @@ def _show(result: Any, as_json: bool) -> None:
 
 @ctmahout.command()
 @click.argument("PATH", type=click.Path(path_type=Path))
-@configured("k", "p", "q", "split", "lenient")
+@configured("method", "effort", "k", "p", "q", "split", "lenient")
 @json_option
 def inspect(config: Config, as_json: bool, path: Path) -> None:
     """Tell what is in a folder (series, matrix or factors) and what a run on it would need."""

@@ -7,41 +7,47 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..noise import noise_sd
+from ..quality import FlatRegions, tissues
 from ..rank import Strength
 
 __all__ = ["Blend"]
 
 _SLICES = 24  # noise is measured in so many neighbouring slices, from the middle
+_HALVINGS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """A volume and its denoised twin, of some slices in the middle.
+    """Some slices from the middle of a volume and of its denoised twin, and flat regions of soft tissue in them.
 
     Attributes
     ----------
     before, after : ndarray of shape (z, y, x), float32, HU
-    padding : ndarray of shape (z, y, x), bool, or None
+    regions : FlatRegions, or None
+        Of the body, where there is no soft tissue; None if there is nothing flat.
     """
 
     before: NDArray[np.float32]
     after: NDArray[np.float32]
-    padding: NDArray[np.bool_] | None
+    regions: FlatRegions | None
 
     @classmethod
     def of(cls, before: NDArray[np.float32], after: NDArray[np.float32], padding: NDArray[np.bool_] | None) -> Blend:
+        """Take the slices from the middle; padding is not measured in."""
         start = max(0, (len(before) - _SLICES) // 2)
         middle = slice(start, start + _SLICES)
-        return cls(before[middle], after[middle], None if padding is None else padding[middle])
+        before, after = before[middle], after[middle]
+        masks = tissues(after)
+        found = (masks[name] if padding is None else masks[name] & ~padding[middle] for name in ("soft", "body"))
+        regions = next((r for mask in found if (r := FlatRegions.of(before, mask)) is not None), None)
+        return cls(before, after, regions)
 
     def removed(self, share: float) -> float:
-        """Return the share of the noise's SD in soft tissue that is gone from before + share (after - before)."""
-        noise = noise_sd(self.before, self.padding)
-        if noise == 0:
+        """Return the share of the noise's SD that is gone from before + share (after - before)."""
+        noise = self.regions.sd(self.before) if self.regions else 0.0
+        if self.regions is None or noise == 0:
             return 0.0
-        blended = self.before + np.float32(share) * (self.after - self.before)
-        return 1 - noise_sd(blended, self.padding) / noise
+        return 1 - self.regions.sd(self.before + np.float32(share) * (self.after - self.before)) / noise
 
     def choose(self, strength: Strength) -> tuple[float, float, tuple[str, ...]]:
         """Return the share of `after` for a strength, the share of the noise that it removes, and warnings."""
@@ -49,10 +55,10 @@ class Blend:
         if strength.kind == "auto":
             return 1.0, most, ()
         if strength.value >= most:
-            text = f"{100 * strength.value:g} % of the noise was to be removed, {100 * most:.0f} % can be."
-            return 1.0, most, (text,)
+            wanted = f"{100 * strength.value:g} % of the noise was to be removed"
+            return 1.0, most, (f"{wanted}, but no more than {100 * most:.0f} % can be.",)
         low, high = 0.0, 1.0
-        for _ in range(8):
+        for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (middle, high) if self.removed(middle) < strength.value else (low, middle)
         share = (low + high) / 2

@@ -26,6 +26,7 @@ from ..patches import (
     first_stage,
     noise_of,
     one_core_each,
+    restore_means,
     second_stage,
     without_padding,
 )
@@ -188,6 +189,7 @@ def _unchanged(volume: Volume, strengths: Sequence[Strength]) -> Iterator[Rebuil
 
 def _strengths(volume: Volume, hu: Float32, found: Float32, strengths: Sequence[Strength]) -> Iterator[Rebuilt]:
     """Yield a blend of source and result for each strength; padding stays, and no value lies outside the source's."""
+    restore_means(hu, found)
     np.clip(found, hu.min(), hu.max(), out=found)
     blend = Blend.of(hu, found, volume.padding)
     for strength in strengths:

@@ -13,12 +13,13 @@ from __future__ import annotations
 from .effort import EFFORTS, Effort, Pass
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .learning import Part, fit, kmeans, sum_moments
+from .means import restore_means
 from .method import Learnt, apply, first_stage, noise_of, second_stage, without_padding
 from .mixture import Kinds, nearest
 from .model import Fit, Model, ModelPass
 from .parts import FilePart, write_parts
 from .passes import Filter, run_pass
-from .places import View
+from .places import PATCH, View
 from .stage import Stage
 from .workers import Threads, Workers, one_core_each
 
@@ -26,6 +27,7 @@ __all__ = [
     "BETA",
     "EFFORTS",
     "FIRST",
+    "PATCH",
     "SECOND",
     "Effort",
     "FilePart",
@@ -50,6 +52,7 @@ __all__ = [
     "noise_of",
     "one_core_each",
     "pilot_kinds",
+    "restore_means",
     "run_pass",
     "second_stage",
     "sum_moments",

@@ -31,7 +31,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 
-BETA = 1.2  # noise is taken to be so much stronger: what is too little shows more than what is too much
+BETA = 1.1  # noise is taken to be so much stronger: too little shows more than too much
 _PILOT_NOISE, _PILOT_WHITE = 0.2, 0.02  # share of the noise's covariance that a first result has left
 
 
