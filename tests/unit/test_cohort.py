@@ -121,7 +121,7 @@ def test_a_series_of_another_kind_is_refused_or_learnt_from_itself(stranger, mod
         stranger, tmp_path / "out", model=str(model), refit=True, engine="numpy", effort="fast", report=False
     )
     assert "model" not in found.run
-    assert found.series[0].facts["noise_removed"] > 0.05
+    assert found.series[0].facts["noise_removed"] > 0
 
 
 def test_a_scan_without_noise_is_nothing_to_learn_from(scans, tmp_path):
