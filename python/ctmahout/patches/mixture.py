@@ -204,6 +204,7 @@ class Prepared:
     def __init__(self, mixture: Mixture, kinds: Kinds, levels: Levels, shortlists: Shortlists | None = None) -> None:
         self.mixture, self.kinds, self.levels, self.shortlists = mixture, kinds, levels, shortlists
         self._tables: dict[tuple[int, int], tuple[NDArray[Any], ...]] = {}
+        self._factors: dict[tuple[int, int], tuple[Float32, Float32]] = {}
         # Made here, not when first needed: then threads would make them side by side.
         self._directions = [[_directions(whiten @ basis) for basis in mixture.bases] for whiten in kinds.whiten]
         self.analysis = [
@@ -275,21 +276,20 @@ class Prepared:
         key = noise.among(len(self.kinds)) << 32
         if cells is not None:
             key += cells
-        found = np.empty(len(patches), np.int64)
-        level, variance = self.levels.index(noise.level), self.levels.variances.astype(np.float32)
-        for chosen in _runs(key):
-            kind, cell = divmod(int(key[chosen[0]]), 1 << 32)
-            centre, columns, *table = self._table(kind, cell)
-            own = patches[chosen] - centre
-            at = level[chosen]
-            labels = np.empty(len(chosen), np.int64)
+        order, runs = _runs(key)
+        # Sorted once: each run then is a slice, and a small one costs little.
+        ordered, level = patches.take(order, axis=0), self.levels.index(noise.level).take(order)
+        variance, labels = self.levels.variances.astype(np.float32)[level], np.empty(len(patches), np.int64)
+        for a, b in runs:
+            kind, cell = divmod(int(key[order[a]]), 1 << 32)
+            centre, columns, offset, first, gain, constant, names = self._table(kind, cell)
             step = max(64, _CACHE // columns.shape[1])
-            for start in range(0, len(chosen), step):
-                part = slice(start, start + step)
-                offset, first, gain, constant, names = table
-                projected = own[part] @ columns
-                best_group(projected, offset, first, gain, constant, variance[at[part]], at[part], names, labels[part])
-            found[chosen] = labels
+            for start in range(a, b, step):
+                part = slice(start, min(start + step, b))
+                projected = (ordered[part] - centre) @ columns
+                best_group(projected, offset, first, gain, constant, variance[part], level[part], names, labels[part])
+        found = np.empty_like(labels)
+        found[order] = labels
         return found
 
     def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
@@ -298,7 +298,9 @@ class Prepared:
         d, found = patches.shape[1], np.empty(len(patches))
         log_det = [float(np.linalg.slogdet(c)[1]) for c in self.kinds.covariances]
         key = noise.among(len(self.kinds)) * len(self.mixture) + groups
-        for chosen in _runs(key):
+        order, runs = _runs(key)
+        for a, b in runs:
+            chosen = order[a:b]
             kind, group = divmod(int(key[chosen[0]]), len(self.mixture))
             lam, q = self._directions[kind][group]
             centred = (patches[chosen] - self.mixture.means[group]) @ self.kinds.whiten[kind]
@@ -328,23 +330,35 @@ class Prepared:
         kept : ndarray of shape (n,), float32
             Sum of the Wiener factors: how many of the d degrees of freedom were kept.
         """
-        level = self.levels.index(noise.level)
-        estimates, kept = np.empty_like(patches), np.empty(len(patches), np.float32)
         key = noise.among(len(self.kinds)) * len(self.mixture) + groups
-        for chosen in _runs(key):
-            kind, group = divmod(int(key[chosen[0]]), len(self.mixture))
-            mean = self.mixture.means[group].astype(np.float32)
-            factors = self.shrinkage(kind, group)
-            own = patches[chosen]
+        order, runs = _runs(key)
+        ordered, level = patches.take(order, axis=0), self.levels.index(noise.level).take(order)
+        limit = np.float32(_OUTLIER * patches.shape[1]) * noise.level.take(order) ** 2
+        shares = np.empty(len(patches), np.float32)
+        for a, b in runs:
+            kind, group = divmod(int(key[order[a]]), len(self.mixture))
+            mean, own = self.mixture.means[group].astype(np.float32), ordered[a:b]
+            factors, sums = self._shrinkages(kind, group)
             coordinates = (own - mean) @ self.analysis[kind][group]
-            coordinates *= factors[level[chosen]]
+            coordinates *= factors.take(level[a:b], axis=0)
             guess = coordinates @ self.synthesis[kind][group]
             guess += mean
             residual = own - guess
-            fits = np.einsum("ij,ij->i", residual, residual) < _OUTLIER * own.shape[1] * noise.level[chosen] ** 2
-            estimates[chosen] = np.where(fits[:, None], guess, own)
-            kept[chosen] = factors.sum(axis=1)[level[chosen]]
+            misses = np.einsum("ij,ij->i", residual, residual) >= limit[a:b]
+            if misses.any():
+                guess[misses] = own[misses]
+            own[:] = guess
+            shares[a:b] = sums.take(level[a:b])
+        estimates, kept = np.empty_like(patches), np.empty_like(shares)
+        estimates[order], kept[order] = ordered, shares
         return estimates, kept
+
+    def _shrinkages(self, kind: int, group: int) -> tuple[Float32, Float32]:
+        """Return `shrinkage` and its sums over the coordinates, of shape (levels,); made once."""
+        if (kind, group) not in self._factors:
+            factors = self.shrinkage(kind, group)
+            self._factors[kind, group] = factors, factors.sum(axis=1)
+        return self._factors[kind, group]
 
 
 def _directions(basis: Float64) -> tuple[Float64, Float64]:
@@ -353,8 +367,8 @@ def _directions(basis: Float64) -> tuple[Float64, Float64]:
     return root**2, q
 
 
-def _runs(key: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return the indices of equal keys, in the order of the keys and stable within."""
+def _runs(key: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
+    """Return the order that sorts keys, stable, and where in it runs of equal ones begin and end."""
     order = np.argsort(key, kind="stable")
     cuts = np.flatnonzero(np.diff(key[order])) + 1
-    return np.split(order, cuts) if len(order) else []
+    return order, list(pairwise([0, *cuts.tolist(), len(key)])) if len(key) else []
