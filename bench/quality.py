@@ -32,7 +32,7 @@ from page import Column, Section, Target
 from real import real_section
 
 from ctmahout import Config, CtmahoutError, Geometry, Volume, factorise
-from ctmahout.config import EFFORTS
+from ctmahout.effort import EFFORTS
 from ctmahout.methods import method_named
 from ctmahout.noise import noise_sd
 from ctmahout.phantom import make_phantom

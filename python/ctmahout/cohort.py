@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .config import Config
 from .dicom import kernel_of, read_series
-from .engine import Door, connect
+from .engine import Door
 from .engine.executors import Executors
 from .errors import InputError
 from .exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
@@ -36,18 +36,19 @@ from .patches import (
     Threads,
     View,
     Workers,
+    affordable,
+    filtered,
     fit,
     kmeans,
     nearest,
     noise_of,
     one_core_each,
     pilot_kinds,
-    run_pass,
     sum_moments,
     without_padding,
     write_parts,
 )
-from .pipeline import factorise_with
+from .pipeline import door_for, factorise_with
 from .staging import refuse_existing, refuse_overlap
 
 __all__ = ["learn"]
@@ -139,13 +140,7 @@ def learn(
     refuse_existing(model.absolute(), overwrite=config.overwrite, ours=is_exchange)
     with (
         tempfile.TemporaryDirectory(prefix="ctmahout-", dir=config.work) as folder,
-        connect(
-            config.engine,
-            session=session,
-            master=config.master,
-            jar=config.jar,
-            driver_memory=config.driver_memory,
-        ) as door,
+        door_for(config, session) as door,
     ):
         spark = getattr(door, "session", None) if session is not None or config.master else None
         workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
@@ -194,8 +189,8 @@ class _Learning:
     ) -> tuple[ModelPass, Filter]:
         """Find groups, have Mahout factor them, and return what is for the model and what goes on here."""
         rules = (FIRST, SECOND)[number - 1]
-        enough = sum(self.workers.map(_size, parts)) // 500
-        telling = fit(parts, max(1, min(groups, enough)), _ROUNDS[number - 1], kinds, rules.telling, self.workers, rng)
+        groups = affordable(groups, parts, self.workers)
+        telling = fit(parts, groups, _ROUNDS[number - 1], kinds, rules.telling, self.workers, rng)
         count = len(telling.mixture)
         moments = sum_moments(parts, telling, count, len(covariances), self.workers, of_pilot=False)
         found = Groups(number, covariances, telling, moments)
@@ -213,10 +208,6 @@ class _Learning:
 
 
 # -------------------------------------------------------------------------------------------------- on the executors
-
-
-def _size(part: Part) -> int:
-    return len(part.load().patches)
 
 
 @dataclass(frozen=True)
@@ -266,9 +257,7 @@ class _SecondSample:
         volume = read_series(one.source, lenient=self.lenient, workers=1)
         hu = without_padding(volume.hu, volume.padding)
         view = View.of_kind(hu, one.noise, one.kind, self.covariances)
-        pilot = np.empty_like(hu)
-        for z, found in run_pass(view, self.filter, _STRIDE, Threads(1)):
-            pilot[z] = found
+        pilot = filtered(view, self.filter, _STRIDE, Threads(1))
         rng = np.random.default_rng([self.seed, 7, number])
         sample = view.sample(view.draw(self.patches, rng), view.with_hu(pilot))
         return write_parts(sample, self.work / f"second-{number}")

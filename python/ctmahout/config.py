@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from .effort import EFFORTS
 from .errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -18,11 +19,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ALGORITHMS", "EFFORTS", "ENGINES", "Config", "nearest"]
+__all__ = ["ALGORITHMS", "ENGINES", "Config", "nearest"]
 
 ENGINES = ("py4j", "jpype", "submit", "numpy")
 METHODS = ("patches", "slices")
-EFFORTS = ("fast", "normal", "best")
 ALGORITHMS = ("dssvd", "exact", "dspca")
 COMPRESSIONS = ("none", "rle", "jpeg-ls", "jpeg2000")
 
@@ -55,7 +55,7 @@ class Config:
 
     # The method
     method: str = option("patches", "patches: takes the noise out; slices: that of 2020, a reference.", choices=METHODS)
-    effort: str = option("normal", "Of method patches: one pass, two, or two thorough ones.", choices=EFFORTS)
+    effort: str = option("normal", "Of method patches: one pass, two, or two thorough ones.", choices=tuple(EFFORTS))
     strength: tuple[str, ...] = option(
         ("auto",),
         "How much is taken out: auto or remove:50% (of the noise); for slices auto, rank:N, energy:0.99 or drop:10%. "

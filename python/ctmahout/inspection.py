@@ -13,9 +13,9 @@ import numpy as np
 from .arrays import is_array, read_array
 from .config import Config
 from .dicom import SeriesInfo, find_series
+from .effort import EFFORTS, PATCH
 from .errors import InputError
 from .exchange import Manifest, is_exchange, read_manifest
-from .patches import EFFORTS, PATCH
 
 __all__ = ["Found", "inspect_path"]
 

@@ -83,7 +83,7 @@ def denoise(
             volume = read_volume(source, config, progress)
         if config.model and (result := _with_model(volume, folder, config, strengths, timer)):
             return result.moved(output)
-        with _door(config, session) as door:  # opened before the work: what it lacks is told at once
+        with door_for(config, session) as door:  # opened before the work: what it lacks is told at once
             with timer.phase("prepare"):
                 made = method.prepare(volume, matrix, config, progress)
             with timer.phase("dssvd"):
@@ -161,7 +161,7 @@ def factorise(
     refuse_overlap(Path(factors), Path(matrix))
     # Refused here as well as by the door: before a JVM starts.
     read_manifest(Path(matrix), "matrix")
-    with _door(config, session) as door:
+    with door_for(config, session) as door:
         return factorise_with(door, Path(matrix), Path(factors), config)
 
 
@@ -282,7 +282,8 @@ def dssvd(
 # ------------------------------------------------------------------------------------------------- the steps' bodies
 
 
-def _door(config: Config, session: object) -> Door:
+def door_for(config: Config, session: object) -> Door:
+    """Open the door that the options ask for."""
     return connect(
         config.engine,
         session=session,

@@ -1,6 +1,7 @@
 """What several unit tests share."""
 
 import pytest
+from dicom_slices import Slices
 
 from ctmahout.phantom import make_phantom
 
@@ -12,3 +13,15 @@ def phantom():
     for volume in (made.noisy, made.clean):
         volume.hu.setflags(write=False)
     return made
+
+
+@pytest.fixture(scope="session")
+def slices(ct_data):
+    """Slices made from a real one."""
+    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
+
+
+@pytest.fixture
+def source(slices, tmp_path):
+    """A folder with a series of them."""
+    return slices.write(tmp_path / "in")

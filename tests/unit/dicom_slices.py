@@ -67,6 +67,18 @@ class Slices:
             quietly(ds.save_as, path, implicit_vr=False, little_endian=True)
 
 
+def tree(folder):
+    return {f.name: f.read_bytes() for f in sorted(folder.iterdir())}
+
+
+def names(folder):
+    return sorted(f.name for f in folder.iterdir())
+
+
+def datasets(folder):
+    return [pydicom.dcmread(f) for f in sorted(folder.iterdir())]
+
+
 def text(keyword, value):
     """Return an edit that puts any bytes at all into an attribute."""
 

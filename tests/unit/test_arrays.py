@@ -4,7 +4,6 @@ import gzip
 
 import numpy as np
 import pytest
-from dicom_slices import Slices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,11 +24,6 @@ except ImportError:
 pytestmark = pytest.mark.usefixtures("extras")
 
 SUFFIXES = [".nii", ".nii.gz", ".npz"]
-
-
-@pytest.fixture(scope="session")
-def slices(ct_data):
-    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
 
 
 def code_of(function, *args, **options):

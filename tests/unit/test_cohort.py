@@ -8,9 +8,10 @@ import pytest
 
 from ctmahout.cohort import learn
 from ctmahout.dicom import read_series
+from ctmahout.effort import EFFORTS, Effort, Pass
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
-from ctmahout.patches import EFFORTS, Effort, Fit, Model, Pass
+from ctmahout.patches import Fit, Model
 from ctmahout.pipeline import denoise
 from ctmahout.simulation import write_phantom
 

@@ -11,15 +11,10 @@ import zipfile
 import numpy as np
 import pydicom
 import pytest
-from dicom_slices import DERIVATION, WHEN, Slices, enhanced, put, raw
+from dicom_slices import DERIVATION, WHEN, enhanced, put, raw
 
 from ctmahout.dicom import find_series, read_series, write_series
 from ctmahout.errors import CtmahoutError
-
-
-@pytest.fixture(scope="session")
-def slices(ct_data):
-    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
 
 
 def code_of(path, **options):

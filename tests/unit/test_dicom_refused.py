@@ -4,16 +4,10 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_outcomes import accepted, refused
-from dicom_slices import DERIVATION, Slices, put, quietly, text
+from dicom_slices import DERIVATION, put, quietly, text
 
 from ctmahout.dicom import decoders, find_series, read_series, write_series
 from ctmahout.errors import CtmahoutError
-
-
-@pytest.fixture(scope="session")
-def slices(ct_data):
-    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
-
 
 ATTRIBUTES = {
     "14 slope 0": put(RescaleSlope=0),

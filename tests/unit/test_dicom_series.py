@@ -13,11 +13,6 @@ from ctmahout.dicom import find_series, read_series, write_series
 from ctmahout.dicom.files import each
 
 
-@pytest.fixture(scope="session")
-def slices(ct_data):
-    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
-
-
 def test_row_18_bits_stored_varies(slices, tmp_path):
     slices.write(tmp_path / "in", put(BitsStored=16, HighBit=15), only=[1])
     accepted(tmp_path / "in", "BitsStored or PixelRepresentation differs")

@@ -3,32 +3,10 @@
 import numpy as np
 import pydicom
 import pytest
-from dicom_slices import DERIVATION, PATIENT, WHEN, Slices, put, raw
+from dicom_slices import DERIVATION, PATIENT, WHEN, Slices, datasets, names, put, raw, tree
 
 from ctmahout.dicom import Derivation, read_series, write_series
 from ctmahout.errors import CtmahoutError
-
-
-@pytest.fixture(scope="session")
-def slices(ct_data):
-    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
-
-
-@pytest.fixture
-def source(slices, tmp_path):
-    return slices.write(tmp_path / "in")
-
-
-def tree(folder):
-    return {f.name: f.read_bytes() for f in sorted(folder.iterdir())}
-
-
-def names(folder):
-    return sorted(f.name for f in folder.iterdir())
-
-
-def datasets(folder):
-    return [pydicom.dcmread(f) for f in sorted(folder.iterdir())]
 
 
 def fails(volume, out, **options):

@@ -9,33 +9,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_slices import DERIVATION, PATIENT, WHEN, Slices, put, raw, text
+from dicom_slices import DERIVATION, PATIENT, WHEN, datasets, names, put, raw, text, tree
 
 from ctmahout.dicom import Derivation, read_series, write_series, write_synthetic
 from ctmahout.errors import CtmahoutError
 from ctmahout.volume import Geometry, Volume
-
-
-@pytest.fixture(scope="session")
-def slices(ct_data):
-    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
-
-
-@pytest.fixture
-def source(slices, tmp_path):
-    return slices.write(tmp_path / "in")
-
-
-def tree(folder):
-    return {f.name: f.read_bytes() for f in sorted(folder.iterdir())}
-
-
-def names(folder):
-    return sorted(f.name for f in folder.iterdir())
-
-
-def datasets(folder):
-    return [pydicom.dcmread(f) for f in sorted(folder.iterdir())]
 
 
 def test_attributes_of_a_derived_slice(slices, tmp_path):

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from ctmahout.effort import Pass
 from ctmahout.noise import NoiseModel
-from ctmahout.patches import FIRST, SECOND, Filter, Kinds, Pass, Threads, View, first_stage, pilot_kinds, run_pass
+from ctmahout.patches import FIRST, SECOND, Filter, Kinds, Threads, View, first_stage, pilot_kinds, run_pass
 from ctmahout.patches.mixture import Levels, Mixture, Prepared
 from ctmahout.patches.moments import mixture_from_moments
 from ctmahout.patches.places import covariance_of

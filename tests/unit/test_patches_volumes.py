@@ -9,12 +9,12 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from ctmahout.config import Config
+from ctmahout.effort import EFFORTS, Effort, Pass
 from ctmahout.engine import Request, connect
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
 from ctmahout.methods import PatchesMethod
 from ctmahout.noise import noise_sd
-from ctmahout.patches import EFFORTS, Effort, Pass
 from ctmahout.quality import FlatRegions, tissues
 from ctmahout.rank import Strength
 from ctmahout.volume import Geometry, Volume

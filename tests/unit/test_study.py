@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pydicom
 import pytest
-from dicom_slices import Slices, put
+from dicom_slices import put
 
 from ctmahout import Config, denoise
 from ctmahout.dicom import find_series, read_series
@@ -16,11 +16,6 @@ from ctmahout.errors import CtmahoutError
 from ctmahout.study import STUDY, denoise_study
 
 HOW = {"method": "slices", "engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
-
-
-@pytest.fixture(scope="session")
-def slices(ct_data):
-    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
 
 
 def code_of(function, *args, **options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +45,23 @@ class Blend:
 
     def removed(self, share: float) -> float:
         """Return the share of the noise's SD that is gone from before + share (after - before)."""
-        noise = self.regions.sd(self.before) if self.regions else 0.0
-        if self.regions is None or noise == 0:
+        if self.regions is None or self.noise == 0:
             return 0.0
-        return 1 - self.regions.sd(self.before + np.float32(share) * (self.after - self.before)) / noise
+        return 1 - self.regions.sd(self.before + np.float32(share) * (self.after - self.before)) / self.noise
+
+    @cached_property
+    def noise(self) -> float:
+        """The SD before, HU."""
+        return self.regions.sd(self.before) if self.regions else 0.0
+
+    @cached_property
+    def most(self) -> float:
+        """What the full result removes."""
+        return self.removed(1.0)
 
     def choose(self, strength: Strength) -> tuple[float, float, tuple[str, ...]]:
         """Return the share of `after` for a strength, the share of the noise that it removes, and warnings."""
-        most = self.removed(1.0)
+        most = self.most
         if strength.kind == "auto":
             return 1.0, most, ()
         if strength.value >= most:

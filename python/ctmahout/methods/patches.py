@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
+from ..effort import EFFORTS
 from ..errors import InputError
 from ..exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
 from ..noise import NoiseModel
 from ..patches import (
-    EFFORTS,
     Fit,
     Learnt,
     Model,
@@ -163,11 +164,7 @@ class ModelRun:
             return
         hu = without_padding(self.volume.hu, self.volume.padding)
         view = _model_view(hu, self.noise, self.config)
-
-        def tell(done: int, total: int) -> None:
-            if progress:
-                progress("reconstruct", done, total)
-
+        tell = None if progress is None else partial(progress, "reconstruct")
         effort = EFFORTS[self.config.effort]
         strides = [how.stride for how in effort.passes][: len(self.model.passes)]
         found = self.model.apply(view, strides, Threads.of(self.config.workers), tell)
@@ -228,10 +225,7 @@ def _run(
     progress: Progress | None,
     phase: str,
 ) -> Float32:
-    def tell(done: int, total: int) -> None:
-        if progress:
-            progress(phase, done, total)
-
+    tell = None if progress is None else partial(progress, phase)
     return apply(hu, stage, stage.groups.filter(read_all_factors(factors)), stride, threads, tell)
 
 

@@ -10,26 +10,22 @@ voxel are averaged. A second pass groups patches by the first result.
 
 from __future__ import annotations
 
-from .effort import EFFORTS, Effort, Pass
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
-from .learning import Part, fit, kmeans, sum_moments
+from .learning import Part, affordable, fit, kmeans, sum_moments
 from .means import restore_means
 from .method import Learnt, apply, first_stage, noise_of, second_stage, without_padding
 from .mixture import Kinds, nearest
 from .model import Fit, Model, ModelPass
 from .parts import FilePart, write_parts
-from .passes import Filter, run_pass
-from .places import PATCH, View
+from .passes import Filter, filtered, run_pass
+from .places import View
 from .stage import Stage
 from .workers import Threads, Workers, one_core_each
 
 __all__ = [
     "BETA",
-    "EFFORTS",
     "FIRST",
-    "PATCH",
     "SECOND",
-    "Effort",
     "FilePart",
     "Filter",
     "Fit",
@@ -39,12 +35,13 @@ __all__ = [
     "Model",
     "ModelPass",
     "Part",
-    "Pass",
     "Stage",
     "Threads",
     "View",
     "Workers",
+    "affordable",
     "apply",
+    "filtered",
     "first_stage",
     "fit",
     "kmeans",

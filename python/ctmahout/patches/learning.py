@@ -19,12 +19,13 @@ from .mixture import Kinds, Levels, Noise, Prepared, Shortlists, nearest
 from .moments import Moments, Rule, mixture_from_moments, moments_of
 from .workers import Workers
 
-__all__ = ["Part", "Sample", "fit", "sum_moments"]
+__all__ = ["Part", "Sample", "affordable", "fit", "sum_moments"]
 
 Float32 = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 _FEATURES = 12
+_PATCHES_OF_A_GROUP = 500  # at least, in the mean
 _CLUSTERED = 100_000  # patches that k-means looks at
 _COMPARED = 250  # patches for each group that are compared with all groups, for the shortlists
 _CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
@@ -100,6 +101,16 @@ def fit(
         prepared = Prepared(mixture, kinds, levels, shortlists)
         mixture = mixture_from_moments(sum_moments(parts, prepared, groups, len(kinds), workers), kinds, rule)
     return Prepared(mixture, kinds, levels, shortlists)
+
+
+def affordable(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
+    """Return how many groups, of those wanted, a sample can feed: a basis needs hundreds of patches."""
+    count = sum(map(_size, parts) if workers is None else workers.map(_size, parts))
+    return max(1, min(groups, count // _PATCHES_OF_A_GROUP))
+
+
+def _size(part: Part) -> int:
+    return len(part.load().patches)
 
 
 class Labeller(Protocol):

@@ -33,14 +33,15 @@ def restore_means(before: Float32, after: Float32) -> None:
         A volume, and what became of it; tissues are told by the latter.
     """
     slabs = [slice(start, start + _SLAB) for start in range(0, len(before), _SLAB)]
+    found: list[list[tuple[Float32, Float32]]] = [[] for _ in range(len(_TISSUES_HU) + 1)]
+    for slab in slabs:
+        tissues, residual = np.digitize(after[slab], _TISSUES_HU), before[slab] - after[slab]
+        for tissue, parts in enumerate(found):
+            mask = (tissues == tissue).astype(np.float32)
+            parts.append((block_mean(residual * mask, _CELL), block_mean(mask, _CELL)))
     lows = []
-    for tissue in range(len(_TISSUES_HU) + 1):
-        sums, counts = [], []
-        for slab in slabs:
-            mask = (np.digitize(after[slab], _TISSUES_HU) == tissue).astype(np.float32)
-            sums.append(block_mean((before[slab] - after[slab]) * mask, _CELL))
-            counts.append(block_mean(mask, _CELL))
-        total, count = (ndimage.gaussian_filter(np.concatenate(part), _SPREAD) for part in (sums, counts))
+    for parts in found:
+        total, count = (ndimage.gaussian_filter(np.concatenate(part), _SPREAD) for part in zip(*parts, strict=True))
         lows.append(total / (count + np.float32(_LEAST)))
     for slab in slabs:
         tissues = np.digitize(after[slab], _TISSUES_HU)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..effort import PATCH, Pass
 from ..errors import InputError
 from ..noise import NoiseModel, estimate_noise
 from ..volume import Geometry
-from .effort import Pass
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
-from .learning import Part, fit, sum_moments
+from .learning import Part, affordable, fit, sum_moments
 from .mixture import Kinds
 from .parts import parts_of
-from .passes import Filter, run_pass
-from .places import PATCH, View
+from .passes import Filter, filtered
+from .places import View
 from .stage import Stage
 from .workers import Threads, Workers, one_core_each
 
@@ -83,7 +83,7 @@ def first_stage(hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: in
         )
     parts = parts_of(view.sample(corners))
     of_noise = Kinds(view.covariances * BETA)
-    telling = fit(parts, _groups(how, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
+    telling = fit(parts, affordable(how.groups, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
     moments = sum_moments(parts, telling, len(telling.mixture), len(of_noise), threads)
     return Learnt(Stage(Groups(1, view.covariances, telling, moments), noise, view.kind), parts)
 
@@ -116,7 +116,9 @@ def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int
     rng = np.random.default_rng([seed, 3])
     view, covariances = first.view(hu), first.groups.covariances
     parts = parts_of(view.sample(view.draw(how.patches, rng), view.with_hu(pilot)))
-    telling = fit(parts, _groups(how, parts), how.rounds, pilot_kinds(covariances), SECOND.telling, workers, rng)
+    telling = fit(
+        parts, affordable(how.groups, parts), how.rounds, pilot_kinds(covariances), SECOND.telling, workers, rng
+    )
     moments = sum_moments(parts, telling, len(telling.mixture), len(covariances), workers, of_pilot=False)
     return Learnt(Stage(Groups(2, covariances, telling, moments), first.noise, first.kind, pilot), parts)
 
@@ -133,13 +135,4 @@ def apply(
     """Run the pass of a stage over a volume; returns the result, of the same shape, HU."""
     view = stage.view(hu)
     pilot = None if stage.pilot is None else view.with_hu(stage.pilot)
-    out = np.empty_like(hu)
-    for z, found in run_pass(view, filter, stride, workers, pilot=pilot, progress=progress):
-        out[z] = found
-    return out
-
-
-def _groups(how: Pass, parts: tuple[Part, ...]) -> int:
-    """Return how many groups a sample can feed: a basis needs hundreds of patches."""
-    count = sum(len(part.load().patches) for part in parts)
-    return max(1, min(how.groups, count // 500))
+    return filtered(view, filter, stride, workers, pilot=pilot, progress=progress)

@@ -214,7 +214,7 @@ class Prepared:
 
     @cached_property
     def synthesis(self) -> list[list[Float32]]:
-        """(r, d) for each kind and group: a patch is mu plus its coordinates times it."""
+        """(r, d) for each kind and group: a patch is mu plus coordinates times it. Made by shrinking only."""
         return [
             [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in of_kind]
             for colour, of_kind in zip(self.kinds.colour, self._directions, strict=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from .groups import (
 from .learning import Sample, fit
 from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
 from .parts import parts_of
-from .passes import Filter, run_pass
+from .passes import Filter, filtered
 from .places import View
 from .workers import Threads, one_core_each
 
@@ -125,12 +126,9 @@ class Model:
         pilot, result = None, view.hu
         total = len(strides) * view.shape[0]
         for number, stride in enumerate(strides, 1):
-            filter, before = self.filter(number, view, level), (number - 1) * view.shape[0]
-            result = np.empty_like(view.hu)
-            for z, found in run_pass(view, filter, stride, threads, pilot=pilot):
-                result[z] = found
-                if progress:
-                    progress(before + z + 1, total)
+            before = (number - 1) * view.shape[0]
+            told = None if progress is None else partial(_after, progress, before, total)
+            result = filtered(view, self.filter(number, view, level), stride, threads, pilot=pilot, progress=told)
             pilot = view.with_hu(result)
         return result
 
@@ -182,3 +180,8 @@ class Model:
         except KeyError as e:
             raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=f"layout.arrays lacks {e}") from None
         return cls(tuple(passes), about["learnt_on"])
+
+
+def _after(progress: Callable[[int, int], None], before: int, total: int, done: int, of: int) -> None:
+    """Tell the progress of one of several passes as that of all."""
+    progress(before + done, total)

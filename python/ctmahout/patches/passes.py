@@ -17,7 +17,7 @@ from .mixture import Prepared
 from .places import View
 from .workers import Workers
 
-__all__ = ["Filter", "run_pass"]
+__all__ = ["Filter", "filtered", "run_pass"]
 
 Float32 = NDArray[np.float32]
 
@@ -121,3 +121,19 @@ def run_pass(
             done += 1
             if progress:
                 progress(done - first, stop - first)
+
+
+def filtered(
+    view: View,
+    filter: Filter,
+    stride: tuple[int, int],
+    workers: Workers,
+    *,
+    pilot: View | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float32:
+    """Return what `run_pass` makes of a whole volume, of its shape, HU."""
+    out = np.empty_like(view.hu)
+    for z, found in run_pass(view, filter, stride, workers, pilot=pilot, progress=progress):
+        out[z] = found
+    return out

@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..effort import PATCH
 from ..noise import NoiseModel
 from .kernels import gather
 from .learning import Sample, kmeans
 from .mixture import Noise, nearest
 
-__all__ = ["PATCH", "View", "covariance_of", "patch_size"]
+__all__ = ["View", "covariance_of", "patch_size"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Corners = NDArray[np.int32]
-
-PATCH = (3, 5, 5)
 
 
 def covariance_of(autocovariance: Float64, along_z: tuple[float, float], patch: tuple[int, int, int]) -> Float64:

@@ -1,10 +1,16 @@
-"""How much work a run puts into a series: `EFFORTS`."""
+"""How much work method ``patches`` puts into a series: `EFFORTS`.
+
+Apart from the method itself, which takes a second to load.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EFFORTS", "Effort", "Pass"]
+__all__ = ["EFFORTS", "PATCH", "Effort", "Pass"]
+
+PATCH = (3, 5, 5)
+"""Size of a patch in z, y, x, voxels."""
 
 
 @dataclass(frozen=True)
