@@ -35,6 +35,7 @@ from ctmahout import Config, CtmahoutError, Geometry, Volume, factorise
 from ctmahout.effort import EFFORTS
 from ctmahout.methods import method_named
 from ctmahout.noise import noise_sd
+from ctmahout.patches import Threads
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import compare
 from ctmahout.rank import Strength
@@ -125,10 +126,10 @@ def ours(**options: Any) -> Method:
             factorise(matrix, factors, config)
             if how.refines(made):
                 refined = Path(folder, "refined")
-                how.refine(volume, matrix, factors, refined, config, None)
+                how.refine(volume, matrix, factors, refined, config, Threads(), None)
                 matrix, factors = refined, Path(folder, "refined-factors")
                 factorise(matrix, factors, config)
-            return next(iter(how.rebuild(volume, matrix, factors, [Strength.parse("auto")], config, None))).volume
+            return next(iter(how.rebuild(volume, matrix, factors, [Strength.parse("auto")], Threads(), None))).volume
 
     return denoise
 

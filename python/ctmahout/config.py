@@ -82,6 +82,9 @@ class Config:
     partitions: int | None = option(None, "Spark partitions; automatic if not given.", least=1)
     driver_memory: str | None = option(None, "Memory of the Spark driver, for instance 4g.", metavar="SIZE")
     jar: str | None = option(None, "The ctmahout jar, instead of the bundled one.", metavar="PATH")
+    spread: bool = option(
+        False, "Have Spark's executors, where ctmahout is installed too, go over the volume as well: for clusters."
+    )
 
     # What is read
     series: str | None = option(

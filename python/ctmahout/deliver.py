@@ -17,7 +17,7 @@ from .exchange import Factors, Manifest
 from .methods import Rebuilt
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
 from .patches import Fit, Model
-from .report import report_numbers, write_report
+from .report import doubts, report_numbers, write_report
 from .volume import Volume
 
 __all__ = ["Origin", "deliver"]
@@ -132,6 +132,7 @@ def deliver(
         warnings += [f"{text}: {w}" for w in (*rebuilt.warnings, *written.warnings)]
     with timer.phase("report"):
         numbers = report_numbers(volume, after)
+        warnings += doubts(numbers)
         run = run_manifest(
             config,
             volume,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import numpy as np
 from .config import Config
 from .deliver import Origin, deliver
 from .engine import Door, Request, connect
+from .engine.executors import Executors
 from .errors import ConfigError, InputError
 from .exchange import Factors, Manifest, read_factors, read_manifest, write_matrix
 from .methods import ModelRun, method_named, method_of
 from .outcome import Denoised, DenoisedSeries, Progress, Timer, is_run
-from .patches import Model
+from .patches import Model, Threads, Workers
 from .rank import Strength
 from .reading import read_volume
 from .staging import refuse_overlap, staged
@@ -81,9 +83,11 @@ def denoise(
         matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
             volume = read_volume(source, config, progress)
-        if config.model and (result := _with_model(volume, folder, config, strengths, timer)):
+        if config.model and (result := _with_model(volume, folder, config, strengths, timer, session)):
             return result.moved(output)
-        with door_for(config, session) as door:  # opened before the work: what it lacks is told at once
+        with ExitStack() as stack:
+            door = stack.enter_context(door_for(config, session))  # before the work: what it lacks is told at once
+            workers = stack.enter_context(_workers(config, session, door))
             with timer.phase("prepare"):
                 made = method.prepare(volume, matrix, config, progress)
             with timer.phase("dssvd"):
@@ -91,10 +95,12 @@ def denoise(
             if method.refines(made):
                 matrix, factors = work / "refined", work / "refined-factors"
                 with timer.phase("refine"):
-                    method.refine(volume, work / "matrix", work / "factors", matrix, config, progress)
+                    method.refine(volume, work / "matrix", work / "factors", matrix, config, workers, progress)
                 with timer.phase("dssvd"):
                     factorise_with(door, matrix, factors, config)
-        result = _reconstruct(volume, matrix, factors, folder, config, strengths, timer)
+            if not workers.elsewhere:
+                stack.close()  # Spark gives back its memory
+            result = _reconstruct(volume, matrix, factors, folder, config, strengths, workers, timer)
         if not config.work:
             shutil.rmtree(work, ignore_errors=True)
     return result.moved(output)
@@ -122,6 +128,7 @@ def refine(
     refined: str | Path,
     config: Config | None = None,
     *,
+    session: object = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -139,8 +146,10 @@ def refine(
     for given in (source, matrix, factors):
         refuse_overlap(Path(refined), Path(given))
     volume = read_volume(source, config, progress)
-    made = _matrix_of(volume, Path(matrix))
-    return method_of(made).refine(volume, Path(matrix), Path(factors), Path(refined), config, progress).to_dict()
+    method = method_of(_matrix_of(volume, Path(matrix)))
+    with _workers(config, session) as workers:
+        made = method.refine(volume, Path(matrix), Path(factors), Path(refined), config, workers, progress)
+    return made.to_dict()
 
 
 def factorise(
@@ -172,6 +181,7 @@ def reconstruct(
     output: str | Path,
     config: Config | None = None,
     *,
+    session: object = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Denoised:
@@ -193,7 +203,8 @@ def reconstruct(
     with staged(output, overwrite=config.overwrite, ours=is_run) as folder:
         with timer.phase("read"):
             volume = read_volume(source, config, progress)
-        result = _reconstruct(volume, Path(matrix), Path(factors), folder, config, strengths, timer)
+        with _workers(config, session) as workers:
+            result = _reconstruct(volume, Path(matrix), Path(factors), folder, config, strengths, workers, timer)
     return result.moved(output)
 
 
@@ -293,6 +304,20 @@ def door_for(config: Config, session: object) -> Door:
     )
 
 
+@contextmanager
+def _workers(config: Config, session: object, door: Door | None = None) -> Iterator[Workers]:
+    """Give what goes over a volume: threads here or, if asked for, the executors behind a door."""
+    if not config.spread:
+        yield Threads.of(config.workers)
+        return
+    if config.engine != "py4j":
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="options", key="engine", value=config.engine, expected="py4j with --spread"
+        )
+    with nullcontext(door) if door else door_for(config, session) as opened:
+        yield Executors(getattr(opened, "session", None))
+
+
 def factorise_with(door: Door, matrix: Path, factors: Path, config: Config) -> dict[str, Any]:
     return door.run(
         Request(
@@ -324,13 +349,14 @@ def _reconstruct(
     output: Path,
     config: Config,
     strengths: Sequence[Strength],
+    workers: Workers,
     timer: Timer,
 ) -> Denoised:
     made, found = _matrix_of(volume, matrix), read_factors(factors)
     method = method_of(made)
     return deliver(
         volume,
-        method.rebuild(volume, matrix, factors, strengths, config, timer.progress),
+        method.rebuild(volume, matrix, factors, strengths, workers, timer.progress),
         Origin.of_factors(made, found),
         partial(method.shown, matrix, factors),
         output,
@@ -340,7 +366,7 @@ def _reconstruct(
 
 
 def _with_model(
-    volume: Volume, output: Path, config: Config, strengths: Sequence[Strength], timer: Timer
+    volume: Volume, output: Path, config: Config, strengths: Sequence[Strength], timer: Timer, session: object
 ) -> Denoised | None:
     """Denoise with a model, or return None if it does not know the series and another is to be learnt."""
     with timer.phase("read"):
@@ -354,15 +380,16 @@ def _with_model(
         raise InputError(
             "CTM_MODEL_UNFIT", path=config.model, given=f"{fitted.fit.model:.1f}", expected=f"{fitted.fit.own:.1f}"
         )
-    return deliver(
-        volume,
-        fitted.rebuild(strengths, timer.progress),
-        Origin.of_model(manifest, model, volume, fitted.fit),
-        fitted.shown,
-        output,
-        config,
-        timer,
-    )
+    with _workers(config, session) as workers:
+        return deliver(
+            volume,
+            fitted.rebuild(strengths, workers, timer.progress),
+            Origin.of_model(manifest, model, volume, fitted.fit),
+            fitted.shown,
+            output,
+            config,
+            timer,
+        )
 
 
 # ------------------------------------------------------------------------------------------------------ small pieces

@@ -28,7 +28,7 @@ STUDY = "study.json"
 """The list of what became of each series; by it the folder is known as ours."""
 
 # Options that leave the values as they are: a run with others of these need not be done again.
-_HOW = frozenset({"overwrite", "workers", "master", "partitions", "driver_memory", "timestamp"})
+_HOW = frozenset({"overwrite", "workers", "master", "partitions", "driver_memory", "spread", "timestamp"})
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def _same_model(run: dict[str, Any], config: Config) -> bool:
 @contextmanager
 def _one_session(config: Config, session: object, *, needed: bool) -> Iterator[object]:
     """Give one Spark session for all series: to start one takes longer than to denoise a small series."""
-    if session is not None or config.engine != "py4j" or config.model or not needed:
+    if session is not None or config.engine != "py4j" or (config.model and not config.spread) or not needed:
         yield session
         return
     with connect("py4j", master=config.master, jar=config.jar, driver_memory=config.driver_memory) as door:

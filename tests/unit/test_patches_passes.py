@@ -1,5 +1,6 @@
 """Where patches lie, what noise they have, and a pass over a volume."""
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import ndimage
 
 from ctmahout.effort import Pass
 from ctmahout.noise import NoiseModel
-from ctmahout.patches import FIRST, SECOND, Filter, Kinds, Threads, View, first_stage, pilot_kinds, run_pass
+from ctmahout.patches import FIRST, SECOND, Filter, Kinds, Threads, View, filtered, first_stage, pilot_kinds, run_pass
 from ctmahout.patches.mixture import Levels, Mixture, Prepared
 from ctmahout.patches.moments import mixture_from_moments
 from ctmahout.patches.places import covariance_of
@@ -150,6 +151,28 @@ def test_slabs_give_the_bytes_of_the_whole(stage, first_result, cuts):
             assert [z for z, _ in found] == list(range(start, stop))
             told += [image for _, image in found]
         assert np.stack(told).tobytes() == expected.tobytes()
+
+
+class Away:
+    """Workers that share no memory with us: what goes to them and comes back is pickled."""
+
+    elsewhere = True
+
+    def map(self, function, items):
+        for item in items:
+            sent, given = pickle.loads(pickle.dumps((function, item)))
+            yield pickle.loads(pickle.dumps(sent(given)))
+
+
+@pytest.mark.parametrize("slab", [1, 2, 3, 50])
+def test_workers_elsewhere_are_sent_slabs_and_give_the_same_bytes(stage, first_result, slab, monkeypatch):
+    monkeypatch.setattr("ctmahout.patches.passes._SLAB", slab)
+    view, filter, second = stage
+    pilot, told = view.with_hu(first_result), []
+    assert filtered(view, filter, (2, 2), Away()).tobytes() == first_result.tobytes()
+    found = filtered(view, second, (2, 2), Away(), pilot=pilot, progress=lambda done, total: told.append((done, total)))
+    assert found.tobytes() == whole(view, second, pilot=pilot).tobytes()
+    assert told == [(min(done, 7), 7) for done in range(slab, 7 + slab, slab)]
 
 
 def test_progress_counts_every_slice_once(stage):

@@ -15,6 +15,7 @@ from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
 from ctmahout.methods import PatchesMethod
 from ctmahout.noise import noise_sd
+from ctmahout.patches import Threads
 from ctmahout.quality import FlatRegions, tissues
 from ctmahout.rank import Strength
 from ctmahout.volume import Geometry, Volume
@@ -53,10 +54,11 @@ def denoised(source, folder, strengths=("auto",), name=None, **options):
     with connect("numpy") as door:
         door.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
         if method.refines(made):
-            method.refine(source, matrix, factors, folder / "refined", config, None)
+            method.refine(source, matrix, factors, folder / "refined", config, Threads(2), None)
             matrix, factors = folder / "refined", folder / "refined-factors"
             door.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
-    found = list(method.rebuild(source, matrix, factors, [Strength.parse(text) for text in strengths], config, None))
+    wanted = [Strength.parse(text) for text in strengths]
+    found = list(method.rebuild(source, matrix, factors, wanted, Threads(2), None))
     assert source.hu.tobytes() == before
     for each in found:
         out = each.volume
@@ -181,12 +183,9 @@ def test_nothing_to_refine_where_there_is_no_noise(tmp_path):
     source, config = volume(np.zeros((4, 20, 20))), Config.of({"effort": "normal"})
     made = PatchesMethod().prepare(source, tmp_path / "matrix", config, None)
     assert not PatchesMethod().refines(made)
-    refined = tmp_path / "refined"
-    refine = PatchesMethod().refine
-    assert (
-        code_of(refine, source, tmp_path / "matrix", tmp_path / "f", refined, config, None) == "CTM_NOTHING_TO_REFINE"
-    )
-    assert not refined.exists()
+    given = (source, tmp_path / "matrix", tmp_path / "factors", tmp_path / "refined", config, Threads(2), None)
+    assert code_of(PatchesMethod().refine, *given) == "CTM_NOTHING_TO_REFINE"
+    assert not (tmp_path / "refined").exists()
 
 
 def test_a_clean_phantom_is_not_changed(phantom, tmp_path):

@@ -16,6 +16,8 @@ __all__ = ["ctmahout"]
 
 _READ = ("series", "split", "lenient", "workers")
 _DECOMPOSE = ("algorithm", "k", "p", "q", "seed", "engine", "master", "partitions", "driver_memory", "jar")
+_METHOD = ("method", "effort", "model", "refit")
+_SPREAD = ("spread", "master", "driver_memory", "jar")
 _WRITE = (
     "strength",
     "report",
@@ -41,7 +43,7 @@ def ctmahout() -> None:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured("method", "effort", "model", "refit", *_WRITE, *_DECOMPOSE, *_READ, "all_series", "work", "overwrite")
+@configured(*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "all_series", "work", "overwrite")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Path) -> None:
     """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
@@ -80,7 +82,7 @@ def prepare(config: Config, as_json: bool, **paths: Path) -> None:
 @path("MATRIX")
 @path("FACTORS")
 @path("REFINED")
-@configured(*_READ, "overwrite")
+@configured(*_READ, *_SPREAD, "overwrite")
 @json_option
 def refine(config: Config, as_json: bool, **paths: Path) -> None:
     """Between dssvd and reconstruct, for method patches: write the matrix of the second pass to REFINED."""
@@ -157,7 +159,7 @@ def dssvd(config: Config, as_json: bool, matrix: Path, factors: Path) -> None:
 @path("MATRIX")
 @path("FACTORS")
 @path("OUT")
-@configured(*_WRITE, *_READ, "overwrite")
+@configured(*_WRITE, *_READ, *_SPREAD, "overwrite")
 @json_option
 def reconstruct(config: Config, as_json: bool, **paths: Path) -> None:
     """The last step: write the denoised series to OUT, from the series IN, its MATRIX and the FACTORS."""

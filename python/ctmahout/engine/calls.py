@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..errors import CtmahoutError, EngineError, from_text
 
-__all__ = ["call", "shaped"]
+__all__ = ["call", "shaped", "text_of"]
 
 T = TypeVar("T")
 # How long a cancelled run gets to remove what it wrote, in seconds.
@@ -71,7 +71,7 @@ def shaped(error: BaseException | str, *, engine: str, log: str = "") -> Ctmahou
     """
     if isinstance(error, CtmahoutError):
         return error
-    text = error if isinstance(error, str) else _text(error)
+    text = error if isinstance(error, str) else text_of(error)
     found = from_text(text) or from_text(log)
     # Spark ends a JVM that is out of memory, and on its way out that takes its runs for interrupted.
     if found is not None and not (found.code == "CTM_INTERRUPTED" and "OutOfMemoryError" in text + log):
@@ -86,7 +86,8 @@ def shaped(error: BaseException | str, *, engine: str, log: str = "") -> Ctmahou
     return EngineError("CTM_ENGINE_FAILED", engine=engine, detail=detail[:1000].rstrip("."))
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """Return all that an exception of py4j, PySpark or JPype says, its trace in the JVM included."""
     parts = []
     with suppress(Exception):  # py4j asks the JVM for the text of an exception, and the JVM may be gone
         parts.append(str(error))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..config import Config
 from ..exchange import Manifest
+from ..patches import Workers
 from ..rank import Strength
 from ..volume import Volume
 
@@ -60,9 +61,10 @@ class Method(Protocol):
         factors: Path,
         refined: Path,
         config: Config,
+        workers: Workers,
         progress: Progress | None,
     ) -> Manifest:
-        """Write that matrix directory."""
+        """Write that matrix directory; `workers` go over the volume."""
 
     def rebuild(
         self,
@@ -70,10 +72,10 @@ class Method(Protocol):
         matrix: Path,
         factors: Path,
         strengths: Sequence[Strength],
-        config: Config,
+        workers: Workers,
         progress: Progress | None,
     ) -> Iterator[Rebuilt]:
-        """Yield the denoised volume for each strength."""
+        """Yield the denoised volume for each strength; `workers` go over the volume."""
 
     def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return what the report shows of the decomposition: keyword arguments of `write_report`.

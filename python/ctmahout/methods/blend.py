@@ -8,51 +8,46 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..quality import FlatRegions, tissues
+from ..quality import FlatRegions, sample_slices, sd_of_pieces, tissues_of_noisy
 from ..rank import Strength
 
 __all__ = ["Blend"]
 
-_SLICES = 24  # noise is measured in so many neighbouring slices, from the middle
 _HALVINGS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """Some slices from the middle of a volume and of its denoised twin, and flat regions of soft tissue in them.
+    """Flat regions of soft tissue in a volume and in its denoised twin: those in which the report measures noise.
 
     Attributes
     ----------
-    before, after : ndarray of shape (z, y, x), float32, HU
-    regions : FlatRegions, or None
-        Of the body, where there is no soft tissue; None if there is nothing flat.
+    before, after : ndarray of shape (n, side, side), float64, HU
+        Of the body, where there is no soft tissue; of shape (0, 0, 0) if there is nothing flat.
     """
 
-    before: NDArray[np.float32]
-    after: NDArray[np.float32]
-    regions: FlatRegions | None
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
 
     @classmethod
     def of(cls, before: NDArray[np.float32], after: NDArray[np.float32], padding: NDArray[np.bool_] | None) -> Blend:
-        """Take the slices from the middle; padding is not measured in."""
-        start = max(0, (len(before) - _SLICES) // 2)
-        middle = slice(start, start + _SLICES)
-        before, after = before[middle], after[middle]
-        masks = tissues(after)
-        found = (masks[name] if padding is None else masks[name] & ~padding[middle] for name in ("soft", "body"))
-        regions = next((r for mask in found if (r := FlatRegions.of(before, mask)) is not None), None)
-        return cls(before, after, regions)
+        """Find them in two volumes of shape (z, y, x), HU; padding is not measured in."""
+        masks = tissues_of_noisy(before, padding, sample_slices(len(before)))
+        for name in ("soft", "body"):
+            if regions := FlatRegions.of(before, masks[name]):
+                return cls(regions.pieces(before), regions.pieces(after))
+        return cls(np.empty((0, 0, 0)), np.empty((0, 0, 0)))
 
     def removed(self, share: float) -> float:
         """Return the share of the noise's SD that is gone from before + share (after - before)."""
-        if self.regions is None or self.noise == 0:
+        if self.noise == 0:
             return 0.0
-        return 1 - self.regions.sd(self.before + np.float32(share) * (self.after - self.before)) / self.noise
+        return 1 - sd_of_pieces(self.before + share * (self.after - self.before)) / self.noise
 
     @cached_property
     def noise(self) -> float:
         """The SD before, HU."""
-        return self.regions.sd(self.before) if self.regions else 0.0
+        return sd_of_pieces(self.before) if len(self.before) else 0.0
 
     @cached_property
     def most(self) -> float:

@@ -23,6 +23,7 @@ from ..patches import (
     Stage,
     Threads,
     View,
+    Workers,
     apply,
     first_stage,
     noise_of,
@@ -73,18 +74,18 @@ class PatchesMethod:
         factors: Path,
         refined: Path,
         config: Config,
+        workers: Workers,
         progress: Progress | None,
     ) -> Manifest:
         made = read_manifest(matrix, "matrix")
         options = {key: made.layout[key] for key in ("effort", "seed", "series_sha256")}
         if not self.refines(made):
             raise InputError("CTM_NOTHING_TO_REFINE", path=matrix)
-        threads = Threads.of(config.workers)
         hu = without_padding(volume.hu, volume.padding)
         stage = Stage.read(matrix, made)
         how = EFFORTS[options["effort"]].passes
-        pilot = _run(hu, stage, factors, how[0].stride, threads, progress, "refine")
-        learnt = second_stage(hu, stage, pilot, how[1], options["seed"], threads)
+        pilot = _run(hu, stage, factors, how[0].stride, workers, progress, "refine")
+        learnt = second_stage(hu, stage, pilot, how[1], options["seed"], Threads.of(config.workers))
         return _write(refined, learnt, options, overwrite=config.overwrite)
 
     def rebuild(
@@ -93,7 +94,7 @@ class PatchesMethod:
         matrix: Path,
         factors: Path,
         strengths: Sequence[Strength],
-        config: Config,
+        workers: Workers,
         progress: Progress | None,
     ) -> Iterator[Rebuilt]:
         made = read_manifest(matrix, "matrix")
@@ -104,7 +105,7 @@ class PatchesMethod:
         hu = without_padding(volume.hu, volume.padding)
         how = EFFORTS[made.layout["effort"]].passes[number - 1]
         stage = Stage.read(matrix, made)
-        found = _run(hu, stage, factors, how.stride, Threads.of(config.workers), progress, "reconstruct")
+        found = _run(hu, stage, factors, how.stride, workers, progress, "reconstruct")
         yield from _strengths(volume, hu, found, strengths)
 
     def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -157,7 +158,7 @@ class ModelRun:
         view = _model_view(hu, noise, config)
         return cls(model, volume, config, noise, model.fit(view, threads, config.seed))
 
-    def rebuild(self, strengths: Sequence[Strength], progress: Progress | None) -> Iterator[Rebuilt]:
+    def rebuild(self, strengths: Sequence[Strength], workers: Workers, progress: Progress | None) -> Iterator[Rebuilt]:
         """Yield the denoised volume for each strength."""
         if self.noise is None:
             yield from _unchanged(self.volume, strengths)
@@ -167,7 +168,7 @@ class ModelRun:
         tell = None if progress is None else partial(progress, "reconstruct")
         effort = EFFORTS[self.config.effort]
         strides = [how.stride for how in effort.passes][: len(self.model.passes)]
-        found = self.model.apply(view, strides, Threads.of(self.config.workers), tell)
+        found = self.model.apply(view, strides, workers, tell)
         yield from _strengths(self.volume, hu, found, strengths)
 
     def shown(self, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def _strengths(volume: Volume, hu: Float32, found: Float32, strengths: Sequence[
     """Yield a blend of source and result for each strength; padding stays, and no value lies outside the source's."""
     restore_means(hu, found)
     np.clip(found, hu.min(), hu.max(), out=found)
-    blend = Blend.of(hu, found, volume.padding)
+    blend = Blend.of(volume.hu, found, volume.padding)
     for strength in strengths:
         share, removed, warnings = blend.choose(strength)
         out = found if share == 1 else hu + np.float32(share) * (found - hu)
@@ -221,12 +222,12 @@ def _run(
     stage: Stage,
     factors: Path,
     stride: tuple[int, int],
-    threads: Threads,
+    workers: Workers,
     progress: Progress | None,
     phase: str,
 ) -> Float32:
     tell = None if progress is None else partial(progress, phase)
-    return apply(hu, stage, stage.groups.filter(read_all_factors(factors)), stride, threads, tell)
+    return apply(hu, stage, stage.groups.filter(read_all_factors(factors)), stride, workers, tell)
 
 
 def _padded(found: Factors, d: int) -> NDArray[np.float64]:

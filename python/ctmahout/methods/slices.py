@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..exchange import Manifest, read_factors, read_manifest, write_matrix
 from ..matrix import SlicesLayout
 from ..noise import matrix_noise_sd
+from ..patches import Workers
 from ..rank import Strength, choose_rank
 from ..volume import Volume
 from .base import Progress, Rebuilt
@@ -58,6 +59,7 @@ class SlicesMethod:
         factors: Path,
         refined: Path,
         config: Config,
+        workers: Workers,
         progress: Progress | None,
     ) -> Manifest:
         raise InputError("CTM_NOTHING_TO_REFINE", path=matrix)
@@ -68,7 +70,7 @@ class SlicesMethod:
         matrix: Path,
         factors: Path,
         strengths: Sequence[Strength],
-        config: Config,
+        workers: Workers,
         progress: Progress | None,
     ) -> Iterator[Rebuilt]:
         made, found = read_manifest(matrix, "matrix"), read_factors(factors)

@@ -56,6 +56,11 @@ class Tissue:
                 return cls(eroded, side, name)
         return cls(np.ones(means.shape, np.bool_), side, "image")
 
+    def pixels(self, shape: Shape) -> NDArray[np.bool_]:
+        """Return the mask of a volume of this shape."""
+        fine = self.mask.repeat(self.side, axis=1).repeat(self.side, axis=2)
+        return fine[:, : shape[1], : shape[2]]
+
 
 def sampled_slices(count: int) -> NDArray[np.int64]:
     """Return the slices to measure in: inner ones, for they have two neighbours."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..quality import FlatRegions, sd_of_pieces
 from .correlation import REACH, autocovariance_by_direction, measure_correlation
 from .grid import block_mean, upsample
 from .level import Tissue, fit_level, level_at_points
@@ -21,6 +22,7 @@ _CELLS = 64  # cells of the coarse grid along the longer side of a slice
 _NOTHING_HU = 0.02
 _TEXTURE_FROM = 0.4  # correlation with the slice after the next, above that of slices that overlap
 _TEXTURE_ONLY = 0.85  # share of the variance beside which noise cannot be told
+_CEILING, _CEILING_SIDE = 1.2, 16  # SD in flat regions, of so many pixels at least, that the noise stays below
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +57,9 @@ class NoiseModel:
         sd: NDArray[np.float32] = np.exp(upsample(self.log_sd[start:stop], self.cell, rows, columns))
         return sd
 
-    def coarse(self) -> NoiseModel:
-        """Return the noise of means over 2 x 2 pixels.
-
-        Its `sd` is still that of single pixels; the autocovariance is that of the means over it, below 1 at lag 0.
-        """
-        tent = np.array([1.0, 2.0, 1.0]) / 4
-        summed = self.autocovariance
-        for axis in (1, 2):
-            summed = ndimage.convolve1d(summed, tent, axis=axis, mode="constant")
-        half = REACH // 2
-        covariance = np.zeros_like(summed)
-        covariance[:, REACH - half : REACH + half + 1, REACH - half : REACH + half + 1] = summed[:, ::2, ::2]
-        return replace(self, cell=max(1, self.cell // 2), autocovariance=covariance)
+    def slab(self, start: int, stop: int) -> NoiseModel:
+        """Return the noise of slices `start` to `stop`."""
+        return replace(self, log_sd=self.log_sd[start:stop], share=self.share[:, start:stop])
 
 
 def _in_difference(one: float, two: float) -> float:
@@ -85,13 +77,28 @@ def _texture(along_z: tuple[float, float], expected: float) -> float:
     return one * one / two if two > max(expected, one * one) else 0.0
 
 
+def ceiling(hu: NDArray[np.float32], tissue: Tissue, log_sd: NDArray[np.float64], cell: int) -> float:
+    """Return the factor, at most 1, that brings the SD down to what there is in flat regions of slices.
+
+    Where slices are few and thick, what differs between them is anatomy nearly everywhere; but it is flat somewhere.
+    """
+    regions = FlatRegions.of(hu, tissue.pixels((hu.shape[0], hu.shape[1], hu.shape[2])))
+    if regions is None or regions.side < _CEILING_SIDE:
+        return 1.0
+    z, y, x = regions.corners.T
+    at_y, at_x = (np.minimum((v + regions.side // 2) // cell, log_sd.shape[axis] - 1) for v, axis in ((y, 1), (x, 2)))
+    told = np.exp(log_sd[z, at_y, at_x])[:, None, None]
+    return min(1.0, _CEILING * sd_of_pieces(regions.pieces(hu) / told))
+
+
 def estimate_noise(
     hu: NDArray[np.float32], pixel_mm: tuple[float, float], *, overlap: float = 0.0, threads: int = 1, seed: int = 0
 ) -> NoiseModel | None:
     """Measure the noise of a CT volume in the volume itself.
 
     The shape of its SD comes from projecting the image again, its level from a low quantile of what differs between
-    neighbouring slices in soft tissue, its correlation from the quietest windows.
+    neighbouring slices in soft tissue, but no more than there is in flat regions of single slices, its correlation from
+    the quietest windows.
 
     Parameters
     ----------
@@ -149,6 +156,8 @@ def estimate_noise(
     mean_share = share[:, points[:, 0].astype(int), at[0], at[1]].mean(axis=1, dtype=np.float64)
     by_direction = autocovariance_by_direction(measured.autocovariance / in_difference, mean_share)
     log_sd += 0.5 * math.log(gain)
+    factor = ceiling(hu, tissue, log_sd, cell)
+    log_sd += math.log(factor)
     info = {
         "measured_in": tissue.name,
         "points": int(level.size),
@@ -156,6 +165,7 @@ def estimate_noise(
         "measured_along_z": [round(v, 4) for v in measured.along_z],
         "texture": round(texture, 4),
         "plateau": round(measured.plateau, 4),
+        "ceiling": round(factor, 4),
         "median_sd_hu": round(float(np.exp(np.median(log_sd[:, at[0], at[1]]))), 3) if level.size else 0.0,
     }
     return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, along_z, info)

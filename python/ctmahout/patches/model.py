@@ -33,7 +33,7 @@ from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
 from .parts import parts_of
 from .passes import Filter, filtered
 from .places import View
-from .workers import Threads, one_core_each
+from .workers import Threads, Workers, one_core_each
 
 __all__ = ["Fit", "Model", "ModelPass"]
 
@@ -118,7 +118,7 @@ class Model:
         self,
         view: View,
         strides: Sequence[tuple[int, int]],
-        threads: Threads,
+        workers: Workers,
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32:
         """Run as many passes over a series as there are strides; returns the result, of the shape of the series, HU."""
@@ -128,7 +128,7 @@ class Model:
         for number, stride in enumerate(strides, 1):
             before = (number - 1) * view.shape[0]
             told = None if progress is None else partial(_after, progress, before, total)
-            result = filtered(view, self.filter(number, view, level), stride, threads, pilot=pilot, progress=told)
+            result = filtered(view, self.filter(number, view, level), stride, workers, pilot=pilot, progress=told)
             pilot = view.with_hu(result)
         return result
 

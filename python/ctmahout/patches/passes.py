@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from .kernels import add_up
 from .mixture import Prepared
 from .places import View
-from .workers import Workers
+from .workers import Threads, Workers, one_core_each
 
 __all__ = ["Filter", "filtered", "run_pass"]
 
 Float32 = NDArray[np.float32]
 
 _EASE = 0.5  # components: keeps the weight of a patch of which nothing is kept finite
+_SLAB = 12  # slices: what is sent at a time to workers elsewhere, with the neighbours that their patches reach into
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,42 @@ def run_pass(
                 progress(done - first, stop - first)
 
 
+@dataclass(frozen=True, eq=False)
+class _Slab:
+    """Some slices of a volume, with those around them that their patches reach into.
+
+    Attributes
+    ----------
+    view, pilot : View
+    slices : tuple of int
+        The first and the one after the last, counted in `view`.
+    """
+
+    view: View
+    pilot: View | None
+    slices: tuple[int, int]
+
+    @classmethod
+    def of(cls, view: View, pilot: View | None, start: int, stop: int) -> _Slab:
+        reach = view.patch[0] - 1
+        low, high = max(0, start - reach), min(view.shape[0], stop + reach)
+        return cls(view.slab(low, high), pilot and pilot.slab(low, high), (start - low, stop - low))
+
+
+@dataclass(frozen=True, eq=False)
+class _SlabFilter:
+    """Filters a slab, on one core."""
+
+    filter: Filter
+    stride: tuple[int, int]
+
+    @one_core_each
+    def __call__(self, slab: _Slab) -> Float32:
+        """Return its slices, of shape (n, y, x)."""
+        found = run_pass(slab.view, self.filter, self.stride, Threads(1), pilot=slab.pilot, slices=slab.slices)
+        return np.stack([image for _, image in found])
+
+
 def filtered(
     view: View,
     filter: Filter,
@@ -132,8 +169,17 @@ def filtered(
     pilot: View | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float32:
-    """Return what `run_pass` makes of a whole volume, of its shape, HU."""
+    """Return what `run_pass` makes of a whole volume, of its shape, HU: the same bytes wherever the workers are."""
     out = np.empty_like(view.hu)
-    for z, found in run_pass(view, filter, stride, workers, pilot=pilot, progress=progress):
-        out[z] = found
+    if workers.elsewhere:
+        slabs = (_Slab.of(view, pilot, z, min(z + _SLAB, len(out))) for z in range(0, len(out), _SLAB))
+        done = 0
+        for found in workers.map(_SlabFilter(filter, stride), slabs):
+            out[done : done + len(found)] = found
+            done += len(found)
+            if progress:
+                progress(done, len(out))
+    else:
+        for z, image in run_pass(view, filter, stride, workers, pilot=pilot, progress=progress):
+            out[z] = image
     return out

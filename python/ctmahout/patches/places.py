@@ -49,6 +49,8 @@ class View:
         Kind of place on the noise's grid: which of `kinds` its noise is of.
     covariances : ndarray of shape (kinds, d, d), float64
         Of a patch of noise, for an SD of 1.
+    first : int
+        Number of the first slice, in a slab of a larger volume.
     """
 
     hu: Float32
@@ -56,6 +58,7 @@ class View:
     patch: tuple[int, int, int]
     kind: NDArray[np.int32]
     covariances: Float64
+    first: int = 0
 
     @classmethod
     def of(cls, hu: Float32, noise: NoiseModel, kinds: int, rng: np.random.Generator) -> View:
@@ -101,6 +104,16 @@ class View:
         """Return the same places in another volume of the same shape."""
         return replace(self, hu=hu)
 
+    def slab(self, start: int, stop: int) -> View:
+        """Return slices `start` to `stop` as a volume of their own, in which patches lie where they lie in this one."""
+        return replace(
+            self,
+            hu=self.hu[start:stop],
+            noise=self.noise.slab(start, stop),
+            kind=self.kind[start:stop],
+            first=self.first + start,
+        )
+
     # ------------------------------------------------------------------------------------------------------ patches
 
     def take(self, corners: Corners) -> Float32:
@@ -122,8 +135,9 @@ class View:
     def layer(self, z: int, stride: tuple[int, int]) -> Corners:
         """Return the corners of the patches that begin with slice z, on a grid staggered from layer to layer."""
         rows, columns = self.shape[1] - self.patch[1], self.shape[2] - self.patch[2]
-        y = _axis(rows, stride[0], (z + z // 2) % stride[0])
-        x = _axis(columns, stride[1], z % stride[1])
+        number = self.first + z
+        y = _axis(rows, stride[0], (number + number // 2) % stride[0])
+        x = _axis(columns, stride[1], number % stride[1])
         grid = np.meshgrid([z], y, x, indexing="ij")
         return np.stack([axis.ravel() for axis in grid], axis=1).astype(np.int32)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import islice
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -20,7 +20,16 @@ P = ParamSpec("P")
 
 
 class Workers(Protocol):
-    """Calls a function on each item. What comes back is in the order of the items, whoever was done first."""
+    """Calls a function on each item. What comes back is in the order of the items, whoever was done first.
+
+    Attributes
+    ----------
+    elsewhere : bool
+        Whether they have a memory of their own, so that what they work on is sent to them.
+    """
+
+    @property
+    def elsewhere(self) -> bool: ...
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield function(item) for each item; function and items can be pickled."""
@@ -51,6 +60,7 @@ class Threads:
     """
 
     count: int = field(default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    elsewhere: ClassVar[bool] = False
 
     @classmethod
     def of(cls, count: int | None) -> Threads:

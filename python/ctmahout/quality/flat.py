@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from .masks import NOISY, sample_slices
 
-__all__ = ["FlatRegions", "NoisePower"]
+__all__ = ["FlatRegions", "NoisePower", "sd_of_pieces"]
 
 # Sides in pixels; the largest is taken of which there are enough, the smallest if there are at least a few.
 _SIDES = (32, 16, 8)
@@ -102,7 +102,7 @@ class FlatRegions:
             if len(corners) < (_FEWEST if side == _SIDES[-1] else _ENOUGH):
                 continue
             unevenness = np.concatenate(
-                [cls(corners[corners[:, 0] == z], side)._variances(_neighbours(hu, int(z))) for z in levels]
+                [_variances(cls(corners[corners[:, 0] == z], side).pieces(_neighbours(hu, int(z)))) for z in levels]
             )
             flattest = np.sort(np.argsort(unevenness, kind="stable")[: max(_FEWEST, int(_SHARE * len(corners)))])
             return cls(corners[flattest[:: -(-len(flattest) // _MOST)]], side)
@@ -110,7 +110,7 @@ class FlatRegions:
 
     def sd(self, hu: NDArray[np.float32]) -> float:
         """Return the SD in a region less its plane, in HU: the root of the median variance of regions."""
-        return float(np.sqrt(np.median(self._variances(hu))))
+        return sd_of_pieces(self.pieces(hu))
 
     def power(self, hu: NDArray[np.float32], spacing_mm: tuple[float, float]) -> NoisePower:
         """Return the radial noise power spectrum.
@@ -125,7 +125,7 @@ class FlatRegions:
         window = np.outer(np.hanning(n + 2)[1:-1], np.hanning(n + 2)[1:-1])
         total = np.zeros((n, n))
         for part in np.array_split(np.arange(len(self.corners)), -(-len(self.corners) // 256)):
-            pieces = FlatRegions(self.corners[part], n)._pieces(hu)
+            pieces = FlatRegions(self.corners[part], n).pieces(hu)
             total += (np.abs(np.fft.fft2(pieces * window)) ** 2).sum(axis=0)
         # Scaled so that the integral over all frequencies is the variance, whatever the window.
         total *= spacing_mm[0] * spacing_mm[1] / (len(self.corners) * np.sum(window**2))
@@ -136,8 +136,8 @@ class FlatRegions:
         mean = [np.bincount(ring, weights=v.ravel())[1 : n // 2 + 1] / count for v in (frequency, total)]
         return NoisePower(mean[0], mean[1])
 
-    def _pieces(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the regions less their planes, of shape (n, side, side)."""
+    def pieces(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the regions less their planes, of shape (n, side, side), HU."""
         n = self.side
         z, y, x = (c[:, None, None] for c in self.corners.T)
         pieces: NDArray[np.float64] = hu[z, y + np.arange(n)[:, None], x + np.arange(n)].astype(np.float64)
@@ -146,10 +146,16 @@ class FlatRegions:
             pieces -= np.einsum("rij,ij->r", pieces, pattern)[:, None, None] * pattern
         return pieces
 
-    def _variances(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the variance in each region; the plane has taken three degrees of freedom."""
-        variances: NDArray[np.float64] = np.sum(self._pieces(hu) ** 2, axis=(1, 2)) / (self.side**2 - 3)
-        return variances
+
+def sd_of_pieces(pieces: NDArray[np.float64]) -> float:
+    """Return the root of the median variance of regions less their planes, of shape (n, side, side)."""
+    return float(np.sqrt(np.median(_variances(pieces))))
+
+
+def _variances(pieces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the variance in each region; the plane has taken three degrees of freedom."""
+    variances: NDArray[np.float64] = np.sum(pieces**2, axis=(1, 2)) / (pieces.shape[1] ** 2 - 3)
+    return variances
 
 
 def _inside(mask: NDArray[np.bool_], z: int, side: int) -> NDArray[np.intp]:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["NOISY", "TISSUES", "sample_slices", "tissues"]
+__all__ = ["NOISY", "TISSUES", "sample_slices", "tissues", "tissues_of_noisy"]
 
-# Smoothing in pixels with which `tissues` finds its way in a noisy volume.
+# Smoothing in pixels with which tissues are found in a noisy volume.
 NOISY = 2.0
 
 # HU from and to.
@@ -56,3 +56,33 @@ def tissues(
     if not body.any():
         body[:] = True
     return {"body": body} | {name: body & (hu > low) & (hu < high) for name, (low, high) in TISSUES.items()}
+
+
+def tissues_of_noisy(
+    hu: NDArray[np.float32], padding: NDArray[np.bool_] | None = None, levels: NDArray[np.intp] | None = None
+) -> dict[str, NDArray[np.bool_]]:
+    """Return masks as `tissues` does, each slice's told by the mean of the one before and the one after, smoothed.
+
+    Where tissues are found in a slice itself its noise chooses the voxels, whose mean then is not that of the tissue:
+    at a twentieth of the dose bone would seem to lose 5 HU where it loses 3.
+
+    Parameters
+    ----------
+    hu : ndarray of shape (z, y, x), float32, HU
+    padding : ndarray of shape (z, y, x), bool, optional
+        What was not measured: no tissue.
+    levels : ndarray of int, optional
+        Slices to look at: all, if not given. In the others there is no tissue.
+    """
+    last = len(hu) - 1
+    levels = np.arange(len(hu)) if levels is None else levels
+    near = np.empty((len(levels), *hu.shape[1:]), np.float32)
+    for mean, z in zip(near, levels, strict=True):
+        below, above = z - 1 if z else min(1, last), z + 1 if z < last else max(0, last - 1)
+        np.add(hu[below], hu[above], out=mean)
+        mean *= np.float32(0.5)
+    masks = {}
+    for name, found in tissues(near, smoothing=NOISY).items():
+        masks[name] = np.zeros(hu.shape, np.bool_)
+        masks[name][levels] = found if padding is None else found & ~padding[levels]
+    return masks

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from ..volume import Volume
 from . import plots
-from .numbers import LIMITS, report_numbers
+from .numbers import LIMITS, doubts, report_numbers
 from .pictures import WINDOWS, Picture, levels_of
 from .plots import GroupSpectrum
 
-__all__ = ["GroupSpectrum", "report_numbers", "write_report"]
+__all__ = ["GroupSpectrum", "doubts", "report_numbers", "write_report"]
 
 _TISSUES = {"lung": "lung", "soft": "soft tissue", "bone": "bone"}
 

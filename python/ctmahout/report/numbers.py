@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..quality import NOISY, TISSUES, Edges, FlatRegions, NoisePower, sample_slices, tissues
+from ..quality import TISSUES, Edges, FlatRegions, NoisePower, sample_slices, tissues, tissues_of_noisy
 from ..volume import Volume
 
-__all__ = ["LIMITS", "report_numbers"]
+__all__ = ["LIMITS", "doubts", "report_numbers"]
 
 # What the report marks: how far the mean of a tissue may move, and how much the residual may look like edges.
 LIMITS = {"mean_shift_hu": 0.5, "anatomy_in_residual": 0.03}
@@ -55,9 +55,12 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
 
         ``limits``: what is wanted. None stands where a tissue is absent, or has no flat region or too few edges.
     """
-    masks = tissues(_neighbours(before.hu), smoothing=NOISY) if reference is None else tissues(reference.hu)
-    if before.padding is not None:
-        masks = {name: mask & ~before.padding for name, mask in masks.items()}
+    if reference is None:
+        masks = tissues_of_noisy(before.hu, before.padding)
+    else:
+        masks = tissues(reference.hu)
+        if before.padding is not None:
+            masks = {name: mask & ~before.padding for name, mask in masks.items()}
     flat = {name: FlatRegions.of(before.hu if reference is None else reference.hu, masks[name]) for name in TISSUES}
     source = _levels(before, masks, flat)
     result: dict[str, Any] = {"limits": dict(LIMITS), "before": source, "after": {}}
@@ -79,19 +82,22 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
     return result
 
 
-def _neighbours(hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return for every slice the mean of the one before and the one after.
-
-    Where tissues are found in a slice itself its noise chooses the voxels, whose mean then is not that of the tissue:
-    at a twentieth of the dose bone would seem to lose 5 HU where it loses 3.
-    """
-    if len(hu) < 2:
-        return hu
-    mean = np.empty_like(hu)
-    np.add(hu[:-2], hu[2:], out=mean[1:-1])
-    mean[1:-1] *= np.float32(0.5)
-    mean[0], mean[-1] = hu[1], hu[-2]
-    return mean
+def doubts(numbers: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each of `LIMITS` that a strength exceeds."""
+    said = []
+    for strength, measured in numbers["after"].items():
+        for tissue, shift in measured["mean_shift_hu"].items():
+            if shift is not None and abs(shift) > LIMITS["mean_shift_hu"]:
+                limit = LIMITS["mean_shift_hu"]
+                said.append(f"{strength}: the mean of {tissue} moved by {shift:+.1f} HU, more than {limit} HU.")
+        likeness = measured["anatomy_in_residual"]
+        if likeness is not None and likeness >= LIMITS["anatomy_in_residual"]:
+            limit = LIMITS["anatomy_in_residual"]
+            said.append(
+                f"{strength}: what was taken out looks like anatomy, by {likeness:.2f}, more than {limit}: "
+                "look at the residual in the report."
+            )
+    return said
 
 
 def _levels(
