@@ -101,6 +101,7 @@ class Config:
     # What is written
     overwrite: bool = option(False, "Replace an earlier output of ctmahout.")
     report: bool = option(True, "Write the HTML report.")
+    maps: bool = option(False, "Write what was taken out, and the SD of the noise, as series, too.")
     work: str | None = option(None, "Keep the matrix and the factors in this folder.", metavar="DIR")
     timestamp: str | None = option(None, "Time written into the series (ISO 8601); now if not given.", metavar="TIME")
     image_type: str = option(

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import __version__
 from .arrays import ArraySource, WrittenArray, write_array
 from .config import Config
@@ -16,7 +18,7 @@ from .dicom import Derivation, Written, write_series
 from .exchange import Factors, Manifest
 from .methods import Rebuilt
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
-from .patches import Fit, Model
+from .patches import Fit, Model, Threads, noise_of, without_padding
 from .report import doubts, report_numbers, write_report
 from .volume import Volume
 
@@ -119,6 +121,7 @@ def deliver(
     after: dict[str, Volume] = {}
     series: list[DenoisedSeries] = []
     warnings = [*volume.warnings, *origin.warnings]
+    write = _Writer(origin, config, when, timer.progress)
     while True:
         with timer.phase("reconstruct"):
             rebuilt = next(rebuilding, None)
@@ -126,10 +129,16 @@ def deliver(
             break
         text, folder = rebuilt.strength.text, output / rebuilt.strength.label
         with timer.phase("write"):
-            written = _write(rebuilt, folder, origin, config, when, timer.progress)
+            written = write(_DENOISED, rebuilt.volume, folder, text, f"strength {text} ({rebuilt.kept})")
+            if config.maps:
+                residual = volume.with_hu(volume.hu - rebuilt.volume.hu)
+                write(_RESIDUAL, residual, output / f"{folder.name}-residual", text, f"strength {text}")
         after[text] = rebuilt.volume
         series.append(DenoisedSeries(text, folder, rebuilt.kept, rebuilt.facts, written.clipped))
         warnings += [f"{text}: {w}" for w in (*rebuilt.warnings, *written.warnings)]
+    if config.maps:
+        with timer.phase("write"):
+            write(_NOISE, _noise_map(volume, config), output / "noise", "", "measured in the series itself")
     with timer.phase("report"):
         numbers = report_numbers(volume, after)
         warnings += doubts(numbers)
@@ -159,29 +168,72 @@ def deliver(
     return Denoised(output, tuple(series), report, run)
 
 
-def _write(
-    rebuilt: Rebuilt, output: Path, origin: Origin, config: Config, when: datetime, progress: Progress | None
-) -> Written | WrittenArray:
-    if isinstance(rebuilt.volume.source, ArraySource):
-        return write_array(rebuilt.volume, output / rebuilt.volume.source.path.name)
-    strength = rebuilt.strength.text
-    derivation = Derivation(
-        description=f"Denoised by ctmahout {__version__}: method {origin.method}, strength {strength} "
-        f"({rebuilt.kept}); {origin.maths}.",
-        key=json.dumps([__version__, strength, *origin.key]),
-        series_suffix=config.series_suffix,
-        image_type_value2=config.image_type,
-        series_number_offset=config.series_number_offset,
-        software_version=__version__,
-        private=config.private,
-        deidentified=config.deidentify,
-    )
-    return write_series(
-        rebuilt.volume,
-        output,
-        derivation=derivation,
-        compression=config.compression,
-        timestamp=when,
-        progress=progress,
-        workers=config.workers,
-    )
+@dataclass(frozen=True)
+class _Shown:
+    """What a series shows.
+
+    Attributes
+    ----------
+    name : str
+        Value 4 of ImageType.
+    sentence : str
+        How its description begins.
+    suffix : str
+        Added to the suffix of SeriesDescription.
+    window : tuple of float, HU, or None
+        To show it with; None: the source's.
+    """
+
+    name: str
+    sentence: str
+    suffix: str = ""
+    window: tuple[float, float] | None = None
+
+
+_DENOISED = _Shown("DENOISED", "Denoised")
+_RESIDUAL = _Shown("RESIDUAL", "What was taken out", " RESIDUAL", (0.0, 200.0))
+_NOISE = _Shown("NOISE", "SD of the noise in HU, told", " NOISE SD", (50.0, 100.0))
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes series of one run."""
+
+    origin: Origin
+    config: Config
+    when: datetime
+    progress: Progress | None
+
+    def __call__(self, shown: _Shown, volume: Volume, output: Path, strength: str, said: str) -> Written | WrittenArray:
+        """Write a volume; pixels depend on the strength, `said` tells people of it."""
+        if isinstance(volume.source, ArraySource):
+            return write_array(volume, output / volume.source.path.name)
+        origin, config = self.origin, self.config
+        derivation = Derivation(
+            description=f"{shown.sentence} by ctmahout {__version__}: method {origin.method}, {said}; {origin.maths}.",
+            key=json.dumps([__version__, strength, *origin.key]),
+            series_suffix=config.series_suffix + shown.suffix,
+            image_type_value2=config.image_type,
+            series_number_offset=config.series_number_offset,
+            software_version=__version__,
+            private=config.private,
+            deidentified=config.deidentify,
+            shows=shown.name,
+            window=shown.window,
+        )
+        return write_series(
+            volume,
+            output,
+            derivation=derivation,
+            compression=config.compression,
+            timestamp=self.when,
+            progress=self.progress,
+            workers=config.workers,
+        )
+
+
+def _noise_map(volume: Volume, config: Config) -> Volume:
+    """Return the SD of the noise of every voxel, as method patches measures it; 0 if there is none."""
+    hu = without_padding(volume.hu, volume.padding)
+    noise = noise_of(hu, volume.geometry, config.seed, Threads.of(config.workers))
+    return volume.with_hu(np.zeros_like(hu) if noise is None else noise.sd(0, *hu.shape))

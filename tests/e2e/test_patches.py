@@ -62,13 +62,18 @@ def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data,
 def test_a_real_series_loses_its_noise_and_nothing_else(ct_data, tmp_path, name):
     source = ct_data / name
     lenient = ["--lenient"] if name == "j2k_series_no_sopclass" else []
-    ctmahout("denoise", source, tmp_path / "out", "--effort", "fast", "--engine", "numpy", *lenient)
+    ctmahout("denoise", source, tmp_path / "out", "--effort", "fast", "--engine", "numpy", "--maps", *lenient)
     assert len(datasets(tmp_path / "out/auto")) == len(datasets(source))
     run = json.loads((tmp_path / "out/run.json").read_text())
     assert run["series"][0]["noise_removed"] > 0.4
     before, after = (read_series(folder, lenient=True) for folder in (source, tmp_path / "out/auto"))
     assert np.array_equal(before.geometry.positions_mm, after.geometry.positions_mm)
     assert abs(float((after.hu - before.hu).mean(dtype=np.float64))) < 0.5
+    residual, noise = (read_series(tmp_path / "out" / name, lenient=True).hu for name in ("auto-residual", "noise"))
+    inside = np.ones(before.shape, bool) if before.padding is None else ~before.padding
+    assert np.abs(before.hu - after.hu - residual)[inside].max() <= 1  # both are rounded to stored values
+    soft = FlatRegions.of(before.hu, tissues(after.hu)["soft"] & inside)
+    assert np.median(noise[tuple(soft.corners.T)]) == pytest.approx(soft.sd(before.hu), rel=0.2)
     if before.padding is not None:
         assert np.array_equal(before.padding, after.padding)
         assert np.array_equal(before.hu[before.padding], after.hu[before.padding])

@@ -21,6 +21,7 @@ _SPREAD = ("spread", "master", "driver_memory", "jar")
 _WRITE = (
     "strength",
     "report",
+    "maps",
     "timestamp",
     "image_type",
     "series_suffix",

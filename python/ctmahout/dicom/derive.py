@@ -46,6 +46,10 @@ class Derivation:
         "drop" or "keep": what becomes of private attributes. Some hold numbers of the source's pixels, untrue of ours.
     deidentified : bool
         Take out what tells whose image it is: see `deidentify`.
+    shows : str
+        Value 4 of ImageType.
+    window : tuple of float, HU, optional
+        Centre and width to show it with: the source's, if not given.
     """
 
     description: str
@@ -56,6 +60,8 @@ class Derivation:
     software_version: str = ""
     private: str = "drop"
     deidentified: bool = False
+    shows: str = "DENOISED"
+    window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         suffix = self.series_suffix
@@ -219,7 +225,12 @@ def derive(ds: FileDataset, header: SliceHeader, derivation: Derivation, facts: 
     if header.lossy:
         ds.LossyImageCompression = "01"
     # AXIAL means any cross-section, a reformat as well (PS3.3 C.8.2.1.1.1); value 4 is free.
-    ds.ImageType = ["DERIVED", derivation.image_type_value2, "AXIAL", "DENOISED"]
+    ds.ImageType = ["DERIVED", derivation.image_type_value2, "AXIAL", derivation.shows]
+    if derivation.window is not None:
+        for keyword in ("VOILUTSequence", "VOILUTFunction", "WindowCenterWidthExplanation"):
+            if keyword in ds:
+                delattr(ds, keyword)
+        ds.WindowCenter, ds.WindowWidth = derivation.window
     _describe_series(ds, derivation)
     set_times(ds, facts.when)
     _say_how(ds, header, derivation, facts)
