@@ -15,7 +15,8 @@ from .output import print_json, print_table, progress_bar
 __all__ = ["ctmahout"]
 
 _READ = ("series", "split", "lenient", "workers")
-_DECOMPOSE = ("algorithm", "k", "p", "q", "seed", "engine", "master", "partitions", "driver_memory", "jar")
+_SPARK = ("engine", "master", "deploy_mode", "image", "conf", "partitions", "driver_memory", "jar")
+_DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
 _WRITE = (
     "strength",
     "report",
