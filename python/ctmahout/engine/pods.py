@@ -50,16 +50,20 @@ class Pods:
         self._master = master
         self.namespace = conf.get("spark.kubernetes.namespace", "default")
         settings = kubernetes.client.Configuration()
-        # Neither a kubeconfig nor a service account's folder: then the settings below must do.
-        with suppress(kubernetes.config.ConfigException):
-            kubernetes.config.load_config(context=conf.get("spark.kubernetes.context"), client_configuration=settings)
+        context = conf.get("spark.kubernetes.context")
+        try:
+            kubernetes.config.load_kube_config(context=context, client_configuration=settings)
+        except kubernetes.config.ConfigException:
+            # Neither a kubeconfig nor a service account's folder: then the settings below must do.
+            with suppress(kubernetes.config.ConfigException):
+                kubernetes.config.load_incluster_config(client_configuration=settings)
         url = master.removeprefix("k8s://")
         settings.host = url if "://" in url else f"https://{url}"
         if authority := conf.get(f"{_SUBMISSION}caCertFile"):
             settings.ssl_ca_cert = authority
         if token := conf.get(f"{_SUBMISSION}oauthToken"):
             settings.api_key = {"authorization": f"Bearer {token}"}
-        settings.retries = 5
+        settings.retries = _patient()
         self._api = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(settings))
         self._refused: type[Exception] = kubernetes.client.ApiException
 
@@ -158,6 +162,13 @@ def forbidden(text: str, namespace: str) -> EngineError:
     """Return the error for a text in which Kubernetes says Forbidden."""
     lines = [line.strip() for line in text.splitlines() if "orbidden" in line or "nauthorized" in line]
     return EngineError("CTM_KUBERNETES_FORBIDDEN", namespace=namespace, detail=(lines or [text])[-1][:600].rstrip("."))
+
+
+def _patient() -> Any:
+    """Return the rule that lets an API be away for half a minute."""
+    from urllib3 import Retry
+
+    return Retry(total=6, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
 
 
 def _stuck(pod: Any, late: bool, patience: float) -> EngineError | None:
