@@ -75,8 +75,6 @@ class KubernetesDoor(SubmitDoor):
         Of drivers and executors; or spark.kubernetes.container.image in `conf`.
     jar : str, optional
         A URI, or a path in the image.
-    patience : float
-        How long a driver pod may take to start, in seconds.
     """
 
     def __init__(
@@ -88,13 +86,11 @@ class KubernetesDoor(SubmitDoor):
         conf: Mapping[str, str] | None = None,
         driver_memory: str | None = None,
         spark_home: str | None = None,
-        patience: float = _PATIENCE_S,
     ) -> None:
         conf = dict(conf or {})
         self._spark = find_spark(spark_home)
         self._java = find_java(self._spark.version)
         self._uri = _JAR if jar is None else jar if ":" in jar else f"local://{jar}"
-        self._patience = patience
         self._settings = {
             "spark.submit.deployMode": "cluster",
             "spark.kubernetes.submission.waitAppCompletion": "false",
@@ -117,7 +113,7 @@ class KubernetesDoor(SubmitDoor):
                 code, _ = self._process(self._command(application, pod, template, request), log, request)
                 if code != 0:
                     raise self._refusal(code, log.read_text("utf-8", "replace"))
-                failure = self._pods.ending(pod, patience=self._patience)
+                failure = self._pods.ending(pod, patience=_PATIENCE_S)
                 said = self._pods.log(pod)
             except BaseException:
                 # Whatever stopped us is what the user must hear.

@@ -135,6 +135,8 @@ class Pods:
             detail = f"{pod.status.reason}: {pod.status.message or 'no more is known'}"
             return EngineError("CTM_KUBERNETES_LOST", detail=detail.rstrip("."))
         log = self.log(name)
+        if "is forbidden: User" in log:
+            return forbidden(log, self.namespace)
         code = ended.exit_code if ended is not None else "unknown"
         for line in reversed(log.splitlines()):
             if line.startswith("[CTM_"):

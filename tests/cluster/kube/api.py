@@ -3,6 +3,7 @@
 import json
 import threading
 import urllib.parse
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from .kubelet import Kubelet
@@ -24,7 +25,7 @@ class Cluster:
         self.store = Store()
         self.roles = roles
         self.kubelet = Kubelet(self.store, podman, network, subnet, folder)
-        self.refused = []
+        self.used = set()
         self._server = ThreadingHTTPServer(("0.0.0.0", 0), type("Bound", (Handler,), {"cluster": self}))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -37,9 +38,7 @@ class Cluster:
         self._server.server_close()
 
     def may(self, account, verb, resource):
-        return any(
-            resource in rule["resources"] and verb in rule["verbs"] for rule in self.roles.get(account, ())
-        )
+        return any(resource in rule["resources"] and verb in rule["verbs"] for rule in self.roles.get(account, ()))
 
     def delete(self, kind, namespace, name):
         """Delete an object, and what it owns: a pod once its container has ended."""
@@ -85,17 +84,25 @@ class Handler(BaseHTTPRequestHandler):
         verb = self._verb(name)
         account = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or "system:anonymous"
         if not self.cluster.may(account, verb, resource):
-            self.cluster.refused.append((account, verb, resource))
             said = f'{resource} is forbidden: User "{account}" cannot {verb} resource "{resource}" in API group ""'
             return self._refuse(403, "Forbidden", f'{said} in the namespace "{namespace}"')
-        return getattr(self, "_" + verb)(kind, namespace, name, resource, body)
+        self.cluster.used.add((account, verb, resource))
+        # Who asked may have gone away, a watcher above all.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            getattr(self, "_" + verb)(kind, namespace, name, resource, body)
+        return None
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
 
     def _verb(self, name):
         if self.command == "GET":
             return "watch" if self.query.get("watch") in ("true", "1") else "get" if name else "list"
-        verbs = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete" if name else "deletecollection"}
+        verbs = {
+            "POST": "create",
+            "PUT": "update",
+            "PATCH": "patch",
+            "DELETE": "delete" if name else "deletecollection",
+        }
         return verbs[self.command]
 
     def _get(self, kind, namespace, name, resource, body):

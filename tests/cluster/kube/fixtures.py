@@ -11,9 +11,7 @@ from .api import Cluster
 
 EVERYTHING = ("create", "get", "list", "watch", "patch", "update", "delete", "deletecollection")
 # What the driver needs of Kubernetes, and what who runs `ctmahout dssvd` needs.
-DRIVER = (
-    {"resources": ("pods", "services", "configmaps", "persistentvolumeclaims"), "verbs": EVERYTHING},
-)
+DRIVER = ({"resources": ("pods", "services", "configmaps", "persistentvolumeclaims"), "verbs": EVERYTHING},)
 LAUNCHER = (
     {"resources": ("pods",), "verbs": ("create", "get", "delete", "list", "watch", "patch")},
     {"resources": ("pods/log",), "verbs": ("get",)},

@@ -45,7 +45,9 @@ class Kubelet:
         spec = pod["spec"]["containers"][0]
         if memory(spec, "requests") > _CAPACITY:
             refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-            self._tell(pod, "Pending", conditions=[refused | {"message": "0/1 nodes are available: Insufficient memory."}])
+            self._tell(
+                pod, "Pending", conditions=[refused | {"message": "0/1 nodes are available: Insufficient memory."}]
+            )
             return
         if self._podman("image", "exists", spec["image"]).returncode != 0:
             why = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{spec["image"]}"'}
@@ -58,7 +60,9 @@ class Kubelet:
         mounts = self._mounts(pod, spec)
         if mounts is None:
             return
-        run = self._podman("run", "-d", *self._arguments(pod, spec, address), *mounts, spec["image"], *spec.get("args", ()))
+        run = self._podman(
+            "run", "-d", *self._arguments(pod, spec, address), *mounts, spec["image"], *spec.get("args", ())
+        )
         if run.returncode != 0:
             self._tell(pod, "Pending", {"waiting": {"reason": "CreateContainerError", "message": run.stderr[-500:]}})
             return
@@ -84,6 +88,8 @@ class Kubelet:
             if state:
                 one = {"name": spec["name"], "image": spec["image"], "imageID": "", "restartCount": 0}
                 status["containerStatuses"] = [one | {"ready": "running" in state, "state": state}]
+                # Spark's driver waits for this before it asks for executors.
+                status["conditions"] = [{"type": "Ready", "status": str("running" in state)}]
 
         self.store.change("pods", *place(pod), change)
 
@@ -132,7 +138,9 @@ class Kubelet:
                     if self.store.get("pods", namespace, name) is None:
                         return None
                     time.sleep(0.1)
-                items = source["configMap"].get("items") or [{"key": key, "path": key} for key in found.get("data") or {}]
+                items = source["configMap"].get("items") or [
+                    {"key": key, "path": key} for key in found.get("data") or {}
+                ]
                 for item in items:
                     (path / item["path"]).write_text(found["data"][item["key"]])
             mounts += ["-v", f"{path}:{mount['mountPath']}"]
