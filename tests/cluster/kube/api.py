@@ -121,6 +121,9 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(shown).encode())
 
     def _watch(self, kind, namespace, name, resource, body):
+        if "Upgrade" in self.headers:
+            # Not 101: then Spark's client gives up on a WebSocket and asks for lines.
+            return self._send(200, b"")
         store, matches = self.cluster.store, selector(self.query)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -131,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
             with store.changed:
                 if not store.changed.wait_for(lambda at=at: len(store.events) > at, timeout=60):
                     self.wfile.write(b"0\r\n\r\n")
-                    return
+                    return None
                 new, at = store.events[at:], len(store.events)
             for which, what, found in new:
                 if which == kind and found["metadata"]["namespace"] == namespace and matches(found):
