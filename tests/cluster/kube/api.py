@@ -83,10 +83,16 @@ class Handler(BaseHTTPRequestHandler):
         resource = "/".join([kind, *parts[3:]])
         verb = self._verb(name)
         account = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or "system:anonymous"
-        if not self.cluster.may(account, verb, resource):
-            said = f'{resource} is forbidden: User "{account}" cannot {verb} resource "{resource}" in API group ""'
-            return self._refuse(403, "Forbidden", f'{said} in the namespace "{namespace}"')
-        self.cluster.used.add((account, verb, resource))
+        applied = "apply-patch" in self.headers.get("Content-Type", "")
+        makes = applied and self.cluster.store.get(kind, namespace, name) is None
+        # To apply what is not there yet takes the right to create it, too.
+        for needed in [verb, "create"] if makes else [verb]:
+            if not self.cluster.may(account, needed, resource):
+                said = (
+                    f'{resource} is forbidden: User "{account}" cannot {needed} resource "{resource}" in API group ""'
+                )
+                return self._refuse(403, "Forbidden", f'{said} in the namespace "{namespace}"')
+            self.cluster.used.add((account, needed, resource))
         # Who asked may have gone away, a watcher above all.
         with suppress(BrokenPipeError, ConnectionResetError):
             getattr(self, "_" + verb)(kind, namespace, name, resource, body)

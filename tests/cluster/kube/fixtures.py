@@ -9,13 +9,17 @@ from pathlib import Path
 
 from .api import Cluster
 
-EVERYTHING = ("create", "get", "list", "watch", "patch", "update", "delete", "deletecollection")
-# What the driver needs of Kubernetes, and what who runs `ctmahout dssvd` needs.
-DRIVER = ({"resources": ("pods", "services", "configmaps", "persistentvolumeclaims"), "verbs": EVERYTHING},)
+# What the driver needs of Kubernetes, and what who runs `ctmahout dssvd` needs: docs/kubernetes.md.
+DRIVER = (
+    {"resources": ("pods",), "verbs": ("create", "get", "list", "watch", "delete", "deletecollection")},
+    {"resources": ("configmaps",), "verbs": ("create", "deletecollection")},
+    {"resources": ("services",), "verbs": ("deletecollection",)},
+    {"resources": ("persistentvolumeclaims",), "verbs": ("list", "deletecollection")},
+)
 LAUNCHER = (
-    {"resources": ("pods",), "verbs": ("create", "get", "delete", "list", "watch", "patch")},
+    {"resources": ("pods",), "verbs": ("create", "get", "delete")},
     {"resources": ("pods/log",), "verbs": ("get",)},
-    {"resources": ("services", "configmaps", "networkpolicies"), "verbs": ("create", "get", "list", "patch", "delete")},
+    {"resources": ("services", "configmaps", "networkpolicies"), "verbs": ("create", "patch")},
 )
 ROLES = {"ctmahout": DRIVER, "launcher": LAUNCHER}
 
@@ -59,6 +63,16 @@ class Site:
         out, err = process.communicate(timeout=300)
         assert out, err[-4000:]
         return process.returncode, json.loads(out)
+
+    def granted(self):
+        """Every right of every account, as the cluster notes those that are used."""
+        return {
+            (account, verb, resource)
+            for account, rules in self.cluster.roles.items()
+            for rule in rules
+            for verb in rule["verbs"]
+            for resource in rule["resources"]
+        }
 
     def pods(self, role):
         return [

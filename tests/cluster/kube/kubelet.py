@@ -74,10 +74,18 @@ class Kubelet:
             state = json.loads(seen.stdout)
             if state["Status"] in ("exited", "stopped"):
                 code = state["ExitCode"]
-                reason = "OOMKilled" if state["OOMKilled"] else "Completed" if code == 0 else "Error"
+                reason = (
+                    "OOMKilled" if state["OOMKilled"] or self._starved(pod) else "Completed" if code == 0 else "Error"
+                )
                 self._tell(pod, "Failed" if code else "Succeeded", {"terminated": {"exitCode": code, "reason": reason}})
                 return
             time.sleep(0.3)
+
+    def _starved(self, pod):
+        """Tell whether the kernel killed a process of this container: on cgroup v1 podman does not say so."""
+        number = self._podman("inspect", "--format", "{{.Id}}", container(pod)).stdout.strip()
+        said = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout
+        return any("oom-kill:" in line and number in line for line in said.splitlines() if number)
 
     def _tell(self, pod, phase, state=None, **more):
         spec = pod["spec"]["containers"][0]
