@@ -67,7 +67,7 @@ test-jvm: ## Test the Scala modules on both Scala lines
 
 test-spark4: $(SPARK4)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m spark tests
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark" -n 2 tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 tests
 
 test-spark35: $(SPARK35)/ready ## Test what touches Spark once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark tests

@@ -24,6 +24,7 @@ __all__ = ["ALGORITHMS", "ENGINES", "Config", "nearest"]
 ENGINES = ("py4j", "jpype", "submit", "numpy")
 METHODS = ("patches", "slices")
 ALGORITHMS = ("dssvd", "exact", "dspca")
+DEPLOY_MODES = ("client", "cluster")
 COMPRESSIONS = ("none", "rle", "jpeg-ls", "jpeg2000")
 
 
@@ -82,6 +83,11 @@ class Config:
     partitions: int | None = option(None, "Spark partitions; automatic if not given.", least=1)
     driver_memory: str | None = option(None, "Memory of the Spark driver, for instance 4g.", metavar="SIZE")
     jar: str | None = option(None, "The ctmahout jar, instead of the bundled one.", metavar="PATH")
+    deploy_mode: str | None = option(
+        None, "Of engine submit: where the driver runs, here (client) or in the cluster.", choices=DEPLOY_MODES
+    )
+    image: str | None = option(None, "The container image of drivers and executors on Kubernetes.", metavar="IMAGE")
+    conf: tuple[str, ...] = option((), "A Spark setting; give it several times for several.", metavar="KEY=VALUE")
     spread: bool = option(
         False, "Have Spark's executors, where ctmahout is installed too, go over the volume as well: for clusters."
     )
@@ -119,6 +125,15 @@ class Config:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             self._check(field)
+        for setting in self.conf:
+            key, equals, _ = setting.partition("=")
+            if not key or not equals:
+                raise _bad("conf", setting, "KEY=VALUE")
+
+    @property
+    def spark_conf(self) -> dict[str, str]:
+        """The settings of `conf` by key; the last one counts."""
+        return {key: value for key, _, value in (setting.partition("=") for setting in self.conf)}
 
     def _check(self, field: dataclasses.Field[Any]) -> None:
         value = getattr(self, field.name)
@@ -131,7 +146,8 @@ class Config:
                 value = (value,)
             if isinstance(value, list):
                 value = tuple(value)
-            if not isinstance(value, tuple) or not value or not all(isinstance(v, str) for v in value):
+            texts = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
+            if not texts or (field.default and not value):
                 raise _bad(field.name, value, "one or more texts")
             object.__setattr__(self, field.name, value)
             return

@@ -301,6 +301,9 @@ def door_for(config: Config, session: object) -> Door:
         master=config.master,
         jar=config.jar,
         driver_memory=config.driver_memory,
+        conf=config.spark_conf,
+        deploy_mode=config.deploy_mode,
+        image=config.image,
     )
 
 

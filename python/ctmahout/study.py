@@ -15,11 +15,10 @@ from typing import Any
 from . import __version__
 from .config import Config
 from .dicom import SeriesInfo, find_series, headers_kept
-from .engine import connect
 from .errors import ConfigError, CtmahoutError, InputError, OutputError
 from .exchange import read_manifest
 from .outcome import RUN, Progress, is_run
-from .pipeline import denoise
+from .pipeline import denoise, door_for
 from .staging import refuse_overlap
 
 __all__ = ["STUDY", "Study", "StudySeries", "denoise_study"]
@@ -28,7 +27,9 @@ STUDY = "study.json"
 """The list of what became of each series; by it the folder is known as ours."""
 
 # Options that leave the values as they are: a run with others of these need not be done again.
-_HOW = frozenset({"overwrite", "workers", "master", "partitions", "driver_memory", "spread", "timestamp"})
+_HOW = frozenset(
+    {"overwrite", "workers", "master", "deploy_mode", "image", "partitions", "driver_memory", "spread", "timestamp"}
+)
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def _one_session(config: Config, session: object, *, needed: bool) -> Iterator[o
     if session is not None or config.engine != "py4j" or (config.model and not config.spread) or not needed:
         yield session
         return
-    with connect("py4j", master=config.master, jar=config.jar, driver_memory=config.driver_memory) as door:
+    with door_for(config, None) as door:
         yield getattr(door, "session", None)
 
 

@@ -97,6 +97,22 @@ def test_a_master_that_is_not_there(tmp_path, matrices):
     assert "Master must" in caught.value.message  # Spark's own words
 
 
+def test_a_full_disk_under_spark_is_said_so(tmp_path, tall):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", small], capture_output=True).returncode:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no right to mount a small disk")
+    conf = {"spark.local.dir": str(small)}
+    try:
+        with connect("submit", master="local[2]", conf=conf) as door, pytest.raises(CtmahoutError) as caught:
+            door.run(Request(str(tall), str(tmp_path / "f"), k=20, partitions=5))
+    finally:
+        subprocess.run(["umount", small], check=True)
+    assert caught.value.code == "CTM_ENGINE_FAILED"
+    assert "No space left" in caught.value.message
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
 def test_a_session_without_the_jar(python):
     told = python("invisible.py", "nowhere", "local[1]")
     assert told["code"] == "CTM_JAR_INVISIBLE"

@@ -68,3 +68,13 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path, content):
     with pytest.raises(ConfigError) as e:
         Config.load(file=file)
     assert e.value.code == "CTM_CONFIG_FILE"
+
+
+def test_spark_settings_are_pairs_and_the_last_one_counts():
+    assert Config().spark_conf == {}
+    assert Config(conf=("a.b=1", "c= x=y", "a.b=2")).spark_conf == {"a.b": "2", "c": " x=y"}
+    for pair in ("a.b", "=1", ""):
+        with pytest.raises(ConfigError, match="KEY=VALUE"):
+            Config(conf=(pair,))
+    with pytest.raises(ConfigError, match="one or more texts"):
+        Config(strength=())

@@ -1,5 +1,6 @@
 """Doors, jars, Java and errors, as far as they can be tried without a JVM."""
 
+import json
 import os
 import signal
 import stat
@@ -308,6 +309,23 @@ def test_submit_hands_over_a_file_and_reads_the_answer_or_the_directory(tmp_path
     with pytest.raises(EngineError, match="killed by signal 9"):
         submit("kill -9 $$")
     assert code_of(submit, "true") == "CTM_INPUT_NOT_FOUND"  # no answer and no directory
+
+
+def test_cluster_mode_needs_the_kubernetes_client(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    assert code_of(connect, "submit", master="k8s://x", deploy_mode="cluster", image="i") == "CTM_EXTRA_MISSING"
+
+
+def test_cluster_mode_hands_over_a_request_and_a_jar_in_the_image(monkeypatch):
+    monkeypatch.setattr("ctmahout.engine.kubernetes.Pods", lambda master, conf: None)
+    conf = {"spark.kubernetes.executor.annotation.sidecar.istio.io/inject": "true"}
+    door = connect("submit", master="k8s://x", deploy_mode="cluster", image="i", conf=conf)
+    command = door._command("ctmahout-1", "ctmahout-1-driver", Path("/t"), Request("/in", "/out"))
+    assert command[-3] == "local:///opt/ctmahout/ctmahout.jar"
+    assert json.loads(command[-1])["output"] == "/out"
+    assert "spark.kubernetes.executor.annotation.sidecar.istio.io/inject=true" in command
+    assert "spark.kubernetes.driver.annotation.sidecar.istio.io/inject=false" in command
+    assert not [part for part in command if part.startswith("spark.jars=")]
 
 
 def test_the_options_say_which_requests_are_wrong():

@@ -48,7 +48,7 @@ def _option(name: str) -> Callable[[Any], Any]:
 
 def _help(field: dataclasses.Field[Any]) -> str:
     default = field.default
-    if default is None or isinstance(default, bool):
+    if default in (None, ()) or isinstance(default, bool):
         return str(field.metadata["help"])
     shown = ", ".join(default) if isinstance(default, tuple) else default
     return f"{field.metadata['help']}  [default: {shown}]"

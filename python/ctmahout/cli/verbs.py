@@ -15,9 +15,10 @@ from .output import print_json, print_table, progress_bar
 __all__ = ["ctmahout"]
 
 _READ = ("series", "split", "lenient", "workers")
-_DECOMPOSE = ("algorithm", "k", "p", "q", "seed", "engine", "master", "partitions", "driver_memory", "jar")
+_SPARK = ("engine", "master", "deploy_mode", "image", "conf", "partitions", "driver_memory", "jar")
+_DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
 _METHOD = ("method", "effort", "model", "refit")
-_SPREAD = ("spread", "master", "driver_memory", "jar")
+_SPREAD = ("spread", "master", "conf", "driver_memory", "jar")
 _WRITE = (
     "strength",
     "report",

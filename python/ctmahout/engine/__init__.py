@@ -5,7 +5,7 @@ door    where Mahout runs                                               for
 ======  ==============================================================  =========================================
 py4j    the JVM that PySpark starts, or a session the user has          notebooks, laptops, tests
 jpype   a JVM inside this Python process                                fast local runs, small containers
-submit  spark-submit with the bundled jar                               clusters
+submit  spark-submit with the bundled jar                               clusters; on Kubernetes also in cluster mode
 numpy   nowhere: `ctmahout.reference`, the same algorithm in numpy      a machine without Java, the tests' oracle
 ======  ==============================================================  =========================================
 """
@@ -63,6 +63,8 @@ def connect(
     conf: Mapping[str, str] | None = None,
     driver_memory: str | None = None,
     spark_home: str | None = None,
+    deploy_mode: str | None = None,
+    image: str | None = None,
 ) -> Door:
     """Open a door to the decomposition.
 
@@ -83,11 +85,15 @@ def connect(
         machine's memory.
     spark_home : str, optional
         A Spark distribution, instead of SPARK_HOME and the installed pyspark; for "jpype" and "submit".
+    deploy_mode : str, optional
+        For "submit": "client", the driver runs here; "cluster", in a pod of a Kubernetes cluster.
+    image : str, optional
+        For "submit" on Kubernetes: the container image.
 
     Raises
     ------
     ConfigError
-        CTM_ENGINE_UNKNOWN, CTM_CONFIG_VALUE.
+        CTM_ENGINE_UNKNOWN, CTM_CONFIG_VALUE, CTM_EXTRA_MISSING.
     EngineError
         CTM_JAVA_MISSING, CTM_JAVA_OLD, CTM_JAVA_NEW, CTM_SPARK_MISSING, CTM_SPARK_CONNECT, CTM_JAR_MISSING,
         CTM_JAR_MISMATCH, CTM_JAR_INVISIBLE, CTM_JVM_RUNNING, CTM_ENGINE_FAILED.
@@ -99,6 +105,15 @@ def connect(
     if session is not None and engine != "py4j":
         raise ConfigError(
             "CTM_CONFIG_VALUE", source="options", key="session", value="given", expected="none with engine " + engine
+        )
+    kubernetes = master is not None and master.startswith("k8s://")
+    if deploy_mode == "cluster" and not (engine == "submit" and kubernetes):
+        raise ConfigError(
+            "CTM_CONFIG_VALUE",
+            source="options",
+            key="deploy_mode",
+            value="cluster",
+            expected="client, but with engine submit and a master k8s://...",
         )
     settings: dict[str, Any] = {"master": master, "jar": jar, "conf": conf, "driver_memory": driver_memory}
     if engine == "numpy":
@@ -113,6 +128,14 @@ def connect(
         from .jpype import JpypeDoor
 
         return JpypeDoor(spark_home=spark_home, **settings)
+    if kubernetes:
+        from .kubernetes import KubernetesDoor, kubernetes_settings
+
+        if deploy_mode == "cluster":
+            return KubernetesDoor(spark_home=spark_home, image=image, **settings)
+        further = kubernetes_settings(image, conf or {})
+    else:
+        further = {}
     from .submit import SubmitDoor
 
-    return SubmitDoor(spark_home=spark_home, **settings)
+    return SubmitDoor(spark_home=spark_home, further=further, **settings)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..errors import CtmahoutError, EngineError, from_text
 
-__all__ = ["call", "shaped", "text_of"]
+__all__ = ["call", "last_words", "shaped", "text_of"]
 
 T = TypeVar("T")
 # How long a cancelled run gets to remove what it wrote, in seconds.
@@ -81,7 +81,7 @@ def shaped(error: BaseException | str, *, engine: str, log: str = "") -> Ctmahou
         return EngineError("CTM_ENGINE_MEMORY", detail=line.strip().rstrip("."))
     said = [line.strip() for line in text.splitlines() if line.strip()]
     detail = said[0] if said else type(error).__name__
-    if last := _last_words(log):
+    if last := last_words(log):
         detail += f"; its log ends: {last}"
     return EngineError("CTM_ENGINE_FAILED", engine=engine, detail=detail[:1000].rstrip("."))
 
@@ -100,7 +100,7 @@ def text_of(error: BaseException) -> str:
     return "\n".join([*parts, type(error).__name__])
 
 
-def _last_words(log: str) -> str:
+def last_words(log: str) -> str:
     """Return the lines of a log that say most: errors and exceptions if there are any, else the last ones."""
     lines = [line.strip() for line in log.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
     telling = [line for line in lines if re.search(r"error|exception|denied|refused|cannot", line, re.IGNORECASE)]

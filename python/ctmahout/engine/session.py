@@ -58,13 +58,16 @@ def spark_builder(
 
 def spark_settings(
     spark: Spark,
-    jar: Jar,
+    jar: Jar | None,
     *,
     master: str | None = None,
     driver_memory: str | None = None,
     conf: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the settings of a Spark of ours; `conf` overrules them, and Java options are put together."""
+    """Return the settings of a Spark of ours; `conf` overrules them, and Java options are put together.
+
+    Without `jar` nothing is said of it: spark-submit takes it as an argument.
+    """
     master = master or "local[*]"
     local = master.startswith("local")
     settings = {
@@ -74,10 +77,10 @@ def spark_settings(
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
         "spark.sql.catalogImplementation": "in-memory",
-        # Both: spark.jars reaches executors, but the driver only through a class loader of its own.
-        "spark.jars": str(jar.path),
-        "spark.driver.extraClassPath": str(jar.path),
     }
+    if jar is not None:
+        # Both: spark.jars reaches executors, but the driver only through a class loader of its own.
+        settings |= {"spark.jars": str(jar.path), "spark.driver.extraClassPath": str(jar.path)}
     if local:
         # A laptop's name may resolve to an address that changes or is firewalled.
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}

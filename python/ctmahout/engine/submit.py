@@ -22,16 +22,19 @@ from .java import find_java
 from .request import Request
 from .session import spark_settings
 
-__all__ = ["SubmitDoor"]
+__all__ = ["MAIN", "SubmitDoor", "answer"]
 
 _PREFIX = "CTMAHOUT_RESULT "
-_MAIN = "org.ctmahout.bridge.Main"
+MAIN = "org.ctmahout.bridge.Main"
 # How long a driver gets to remove what it wrote, in seconds, before it is killed.
 _GRACE_S = 20.0
 
 
 class SubmitDoor:
-    """Decomposes by spark-submit, one application for each request: local and standalone masters."""
+    """Decomposes by spark-submit, one application for each request, the driver on this machine.
+
+    `further` holds settings that `conf` overrules.
+    """
 
     name = "submit"
 
@@ -43,23 +46,22 @@ class SubmitDoor:
         conf: Mapping[str, str] | None = None,
         driver_memory: str | None = None,
         spark_home: str | None = None,
+        further: Mapping[str, str] | None = None,
     ) -> None:
         self._spark = find_spark(spark_home)
         self._java = find_java(self._spark.version)
         self._jar = find_jar(jar, spark=self._spark)
-        settings = spark_settings(self._spark, self._jar, master=master, driver_memory=driver_memory, conf=conf)
         # spark-submit hands its primary jar to driver and executors itself.
-        self._settings = {
-            key: value
-            for key, value in settings.items()
-            if key not in ("spark.jars", "spark.driver.extraClassPath") or key in (conf or {})
-        }
+        settings = spark_settings(self._spark, None, master=master, driver_memory=driver_memory, conf=conf)
+        self._settings = {**(further or {}), **settings}
 
     def command(self, request: str) -> list[str]:
         """Return the command line for a file with a request."""
-        settings = [part for item in self._settings.items() for part in ("--conf", "=".join(item))]
-        submit = str(self._spark.home / "bin" / "spark-submit")
-        return [submit, *settings, "--class", _MAIN, str(self._jar.path), "--request-file", request]
+        return [*self._submit(self._settings), "--class", MAIN, str(self._jar.path), "--request-file", request]
+
+    def _submit(self, settings: Mapping[str, str]) -> list[str]:
+        parts = [part for item in settings.items() for part in ("--conf", "=".join(item))]
+        return [str(self._spark.home / "bin" / "spark-submit"), *parts]
 
     def run(self, request: Request) -> dict[str, Any]:
         """See `ctmahout.engine.Door.run`."""
@@ -71,11 +73,7 @@ class SubmitDoor:
             said = log.read_text("utf-8", "replace")
         if code != 0:
             raise self._error(code, said)
-        answers = [line.removeprefix(_PREFIX) for line in out.splitlines() if line.startswith(_PREFIX)]
-        if answers:
-            manifest: dict[str, Any] = json.loads(answers[-1])
-            return manifest
-        return read_manifest(request.output, "factors").to_dict()
+        return answer(out, request)
 
     def _error(self, code: int, log: str) -> CtmahoutError:
         # The driver's last word begins a line; what tasks threw stands in the middle of Spark's own lines.
@@ -117,6 +115,15 @@ class SubmitDoor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def answer(out: str, request: Request) -> dict[str, Any]:
+    """Return the manifest that a driver printed or, where its output does not arrive, the one that it wrote."""
+    answers = [line.removeprefix(_PREFIX) for line in out.splitlines() if line.startswith(_PREFIX)]
+    if answers:
+        manifest: dict[str, Any] = json.loads(answers[-1])
+        return manifest
+    return read_manifest(request.output, "factors").to_dict()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

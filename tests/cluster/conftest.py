@@ -1,0 +1,37 @@
+"""What the tests with containers share: podman, and the image under test."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+IMAGE = "localhost/ctmahout:test"
+
+
+def absent(what):
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def podman():
+    """Runs podman, and returns the CompletedProcess."""
+    os.environ.setdefault("CONTAINERS_CONF", str(Path(__file__).with_name("containers.conf")))
+    if not shutil.which("podman"):
+        absent("not installed: podman")
+
+    def run(*args):
+        return subprocess.run(["podman", *args], capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def image(podman):
+    """The name of the image."""
+    if podman("image", "exists", IMAGE).returncode != 0:
+        absent(f"no image {IMAGE}: `make image`")
+    return IMAGE

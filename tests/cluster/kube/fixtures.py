@@ -1,0 +1,103 @@
+"""A cluster for tests: the small API, a network of its own, a folder that every pod sees, and rights."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from .api import Cluster
+
+# What the driver needs of Kubernetes, and what who runs `ctmahout dssvd` needs: docs/kubernetes.md.
+DRIVER = (
+    {"resources": ("pods",), "verbs": ("create", "get", "list", "watch", "delete", "deletecollection")},
+    {"resources": ("configmaps",), "verbs": ("create", "deletecollection")},
+    {"resources": ("services",), "verbs": ("deletecollection",)},
+    {"resources": ("persistentvolumeclaims",), "verbs": ("list", "deletecollection")},
+)
+LAUNCHER = (
+    {"resources": ("pods",), "verbs": ("create", "get", "delete")},
+    {"resources": ("pods/log",), "verbs": ("get",)},
+    {"resources": ("services", "configmaps", "networkpolicies"), "verbs": ("create", "patch")},
+)
+ROLES = {"ctmahout": DRIVER, "launcher": LAUNCHER}
+
+
+class Site:
+    """A cluster, and `ctmahout dssvd` on it as a user runs it."""
+
+    def __init__(self, cluster, image, address, data, network):
+        self.cluster, self.image, self.data, self.network = cluster, image, data, network
+        self.master = f"k8s://http://127.0.0.1:{cluster.port}"
+        self.inside = f"http://{address}:{cluster.port}"
+
+    def command(self, matrix, factors, *options, **conf):
+        # Where the folder is mounted is where it is here, so that one path means one place.
+        settings = {
+            "spark.kubernetes.authenticate.submission.oauthToken": "launcher",
+            "spark.kubernetes.driver.master": self.inside,
+            "spark.executor.instances": "2",
+            "spark.executor.memory": "512m",
+            "spark.kubernetes.executor.request.cores": "500m",
+            "spark.kubernetes.executor.deleteOnTermination": "true",
+            "spark.kubernetes.allocation.batch.delay": "1s",
+        }
+        for role in ("driver", "executor"):
+            volume = f"spark.kubernetes.{role}.volumes.hostPath.data"
+            settings |= {f"{volume}.mount.path": str(self.data), f"{volume}.options.path": str(self.data)}
+        options = ["--deploy-mode", "cluster", "--image", self.image, "--driver-memory", "700m", *options]
+        chosen = [part for item in (settings | conf).items() for part in ("--conf", "=".join(item))]
+        program = "from ctmahout.cli import main; main()"
+        engine = ["--engine", "submit", "--master", self.master]
+        return [sys.executable, "-c", program, "dssvd", str(matrix), str(factors), *engine, *options, *chosen, "--json"]
+
+    def start(self, *args, **conf):
+        return subprocess.Popen(
+            self.command(*args, **conf), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        )
+
+    def run(self, *args, **conf):
+        """Run to the end: exit code and the JSON on stdout."""
+        process = self.start(*args, **conf)
+        out, err = process.communicate(timeout=300)
+        assert out, err[-4000:]
+        return process.returncode, json.loads(out)
+
+    def granted(self):
+        """Every right of every account, as the cluster notes those that are used."""
+        return {
+            (account, verb, resource)
+            for account, rules in self.cluster.roles.items()
+            for rule in rules
+            for verb in rule["verbs"]
+            for resource in rule["resources"]
+        }
+
+    def pods(self, role):
+        return [
+            pod
+            for pod in self.cluster.store.list("pods", "default")
+            if (pod["metadata"].get("labels") or {}).get("spark-role") == role
+        ]
+
+
+def environment():
+    return {**os.environ, "KUBECONFIG": "/nonexistent"}
+
+
+@contextmanager
+def site(podman, image, folder):
+    """Set up a network and a cluster on it, and take both down."""
+    data = Path(folder) / "data"
+    data.mkdir()
+    data.chmod(0o777)
+    number = os.getpid() % 200 + 20
+    network, subnet = f"ctmahout-kube-{os.getpid()}", f"10.97.{number}"
+    assert podman("network", "create", "--subnet", f"{subnet}.0/24", network).returncode == 0
+    cluster = Cluster(podman, network, subnet, Path(folder) / "pods", dict(ROLES))
+    try:
+        yield Site(cluster, image, f"{subnet}.1", data, network)
+    finally:
+        cluster.close()
+        podman("network", "rm", "-f", network)

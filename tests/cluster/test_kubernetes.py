@@ -1,0 +1,179 @@
+"""`ctmahout dssvd` in cluster mode on a small Kubernetes whose pods are containers: answers, failures, leftovers."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from kube.fixtures import site
+
+from ctmahout.engine import Request, connect
+from ctmahout.errors import ConfigError, EngineError
+from ctmahout.exchange import read_factors, write_matrix
+
+pytestmark = pytest.mark.cluster
+
+# Some seconds of work in twenty jobs, in nine tasks each.
+LONG = ("-k", "20", "-p", "30", "-q", "20", "--partitions", "9")
+
+
+@pytest.fixture(scope="module")
+def small_kubernetes(podman, image, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kube")
+    # Pods run as a user of their own, and pytest's folders are closed to others.
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    with site(podman, image, folder) as made:
+        random = np.random.default_rng(3)
+        A = random.standard_normal((60_000, 60), np.float32) * np.geomspace(100, 1, 60, dtype=np.float32)
+        write_matrix(made.data / "m", [A], units="1", centring="none", layout={})
+        yield made
+
+
+@pytest.fixture
+def kube(small_kubernetes, podman):
+    """The cluster, in which each test leaves nothing."""
+    roles = dict(small_kubernetes.cluster.roles)
+    yield small_kubernetes
+    small_kubernetes.cluster.roles = roles
+    assert wait(lambda: small_kubernetes.cluster.store.names() == []), small_kubernetes.cluster.store.names()
+    assert podman("ps", "-aq", "--filter", f"network={small_kubernetes.network}").stdout == ""
+    assert list(small_kubernetes.data.glob("*.partial-*")) == []
+
+
+@pytest.fixture(scope="module")
+def local(small_kubernetes, tmp_path_factory):
+    """The singular values of the same request on this machine."""
+    target = tmp_path_factory.mktemp("local") / "f"
+    with connect("submit", master="local[2]") as door:
+        door.run(Request(str(small_kubernetes.data / "m"), str(target), k=20, p=30, q=20, partitions=9))
+    return read_factors(target).s
+
+
+def wait(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return condition()
+
+
+def mid_job(kube, process):
+    """Wait until executors are at work, and return their pods."""
+
+    def working():
+        assert process.poll() is None, process.communicate()
+        pods = kube.pods("executor")
+        return [pod for pod in pods if b"Finished task" in kube.cluster.kubelet.log(pod)]
+
+    assert wait(lambda: len(working()) == 2, 120)
+    return kube.pods("executor")
+
+
+def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, local, podman):
+    process = kube.start(kube.data / "m", kube.data / "killed", *LONG)
+    victim, _ = mid_job(kube, process)
+    (driver,) = kube.pods("driver")
+    for pod in (victim, driver):
+        assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+        assert pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["spec"]["containers"][0]["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    assert podman("kill", "kube-" + victim["metadata"]["uid"]).returncode == 0
+    seen = set()
+    while process.poll() is None:
+        seen |= {pod["metadata"]["name"] for pod in kube.pods("executor")}
+        time.sleep(0.2)
+    said = process.communicate()
+    assert process.returncode == 0, said
+    assert len(seen) >= 3  # it was replaced
+    np.testing.assert_allclose(read_factors(kube.data / "killed").s, local, rtol=1e-10)
+    # The roles were enough; nor do they hold a right that was not needed.
+    assert kube.granted() <= kube.cluster.used, kube.granted() - kube.cluster.used
+
+
+def test_the_undisturbed_answer(kube, local):
+    code, told = kube.run(kube.data / "m", kube.data / "f", *LONG)
+    assert code == 0
+    assert told["groups"][0]["rank"] == 20
+    np.testing.assert_allclose(read_factors(kube.data / "f").s, local, rtol=1e-10)
+
+
+def test_ctrl_c_leaves_nothing_and_the_next_run_is_free(kube):
+    process = kube.start(kube.data / "m", kube.data / "stopped", *LONG)
+    mid_job(kube, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert kube.pods("driver") == []
+    assert not (kube.data / "stopped").exists()
+
+
+def test_a_driver_that_is_deleted_from_outside(kube):
+    process = kube.start(kube.data / "m", kube.data / "deleted", *LONG)
+    mid_job(kube, process)
+    kube.cluster.delete("pods", "default", kube.pods("driver")[0]["metadata"]["name"])
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 5
+    assert "CTM_KUBERNETES_LOST" in out
+
+
+def test_a_bad_matrix_is_the_same_error_as_through_every_door(kube):
+    bad = kube.data / "bad"
+    write_matrix(bad, [np.ones((50, 4), np.float32)], units="1", centring="none", layout={})
+    next(bad.glob("part-*")).write_bytes(b"PAR1 and no more")
+    code, told = kube.run(bad, kube.data / "none")
+    assert code == 4
+    assert told["error"]["code"] == "CTM_EXCHANGE_CORRUPT"
+    assert ("ctmahout", "create", "pods") in kube.cluster.used  # the driver said so, not this process
+
+
+def test_a_driver_out_of_its_limit_is_told_with_the_limit(kube):
+    touch = {"spark.driver.extraJavaOptions": "-Xms700m -XX:+AlwaysPreTouch", "spark.driver.memoryOverhead": "1m"}
+    code, told = kube.run(kube.data / "m", kube.data / "none", **touch)
+    assert code == 5
+    assert told["error"]["code"] == "CTM_KUBERNETES_MEMORY"
+    assert "701Mi" in told["error"]["message"]
+    assert "memoryOverheadFactor" in told["error"]["hint"]
+
+
+def test_an_image_that_is_not_there(kube):
+    code, told = kube.run(kube.data / "m", kube.data / "none", "--image", "localhost/nobody:none")
+    assert (code, told["error"]["code"]) == (5, "CTM_KUBERNETES_IMAGE")
+    assert "localhost/nobody:none" in told["error"]["message"]
+
+
+@pytest.mark.parametrize("account", ["launcher", "ctmahout"])
+def test_an_account_without_the_role(kube, account):
+    kube.cluster.roles = {name: rules for name, rules in kube.cluster.roles.items() if name != account}
+    code, told = kube.run(kube.data / "m", kube.data / "none")
+    assert (code, told["error"]["code"]) == (5, "CTM_KUBERNETES_FORBIDDEN")
+    assert account in told["error"]["message"]
+    assert "deploy/k8s" in told["error"]["hint"]
+
+
+def test_a_pod_that_no_node_has_room_for(kube, monkeypatch):
+    monkeypatch.setattr("ctmahout.engine.kubernetes._PATIENCE_S", 2.0)
+    conf = {"spark.kubernetes.authenticate.submission.oauthToken": "launcher", "spark.driver.memory": "500g"}
+    with (
+        connect("submit", master=kube.master, deploy_mode="cluster", image=kube.image, conf=conf) as door,
+        pytest.raises(EngineError, match="Insufficient memory") as caught,
+    ):
+        door.run(Request(str(kube.data / "m"), str(kube.data / "none")))
+    assert caught.value.code == "CTM_KUBERNETES_PENDING"
+
+
+def test_an_api_that_is_not_there(image):
+    with (
+        connect("submit", master="k8s://http://127.0.0.1:9", deploy_mode="cluster", image=image) as door,
+        pytest.raises(EngineError) as caught,
+    ):
+        door.run(Request("/m", "/f"))
+    assert caught.value.code == "CTM_KUBERNETES_UNREACHABLE"
+
+
+@pytest.mark.parametrize(("engine", "master", "given"), [("submit", "local[1]", "i"), ("submit", "k8s://x", None)])
+def test_cluster_mode_needs_a_cluster_and_an_image(engine, master, given):
+    with pytest.raises(ConfigError) as caught:
+        connect(engine, master=master, deploy_mode="cluster", image=given)
+    assert caught.value.code == "CTM_CONFIG_VALUE"
