@@ -20,9 +20,14 @@ PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python co
 BENCH_JARS := $(foreach scala,2.12 2.13,bench/jvm/target/scala-$(scala)/ctmahout-bench_$(scala)-$(VERSION).jar)
 BENCH_SOURCES := $(shell find bench/jvm -type f -not -path '*/target/*' 2>/dev/null)
 
+# docker or podman.
+CONTAINER ?= docker
+IMAGE ?= ctmahout:$(VERSION)
+IMAGE_OPTIONS ?=
+
 PYTEST := -q --durations=5
 
-.PHONY: help wheel jars test test-jvm test-spark4 test-spark35 demo inputs fuzz lint format bench clean
+.PHONY: help wheel jars image test test-jvm test-spark4 test-spark35 test-cluster demo inputs fuzz lint format bench clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -60,7 +65,10 @@ $(SPARK35)/ready: $(WHEEL)
 	$(SPARK35)/bin/pip install --quiet --force-reinstall --no-deps $(WHEEL)
 	touch $@
 
-test: lint test-jvm test-spark4 test-spark35 ## Run everything that CI runs
+image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
+	$(CONTAINER) build $(IMAGE_OPTIONS) --file docker/Dockerfile --tag $(IMAGE) .
+
+test: lint test-jvm test-spark4 test-spark35 test-cluster ## Run everything that CI runs
 
 test-jvm: ## Test the Scala modules on both Scala lines
 	./sbt "+test"
@@ -71,6 +79,9 @@ test-spark4: $(SPARK4)/ready ## Test the built wheel on the newest Spark 4
 
 test-spark35: $(SPARK35)/ready ## Test what touches Spark once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark tests
+
+test-cluster: $(SPARK4)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
+	@tests/cluster/ready.sh || exit 0; tests/cluster/image.sh && $(SPARK4)/bin/python -m pytest $(PYTEST) -m cluster tests
 
 demo: $(SPARK4)/ready ## Make a low-dose chest CT, denoise it through Spark and Mahout, score it
 	rm -rf demo
@@ -92,6 +103,7 @@ lint: $(SPARK4)/ready ## Check style, types and the direction of imports
 	$(SPARK4)/bin/mypy
 	MYPYPATH=bench $(SPARK4)/bin/mypy bench/*.py
 	PYTHONPATH=python $(SPARK4)/bin/lint-imports --no-cache
+	$(SPARK4)/bin/hadolint docker/Dockerfile
 
 format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff check --fix .
