@@ -74,11 +74,11 @@ test-jvm: ## Test the Scala modules on both Scala lines
 	./sbt "+test"
 
 test-spark4: $(SPARK4)/ready ## Test the built wheel on the newest Spark 4
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m spark tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m spark -n 2 tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 tests
 
-test-spark35: $(SPARK35)/ready ## Test what touches Spark once more on Spark 3.5
-	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark tests
+test-spark35: $(SPARK35)/ready ## Test the doors and the main job once more on Spark 3.5
+	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 tests/bridge tests/e2e/test_denoise.py
 
 test-cluster: $(SPARK4)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	@tests/cluster/ready.sh || exit 0; tests/cluster/image.sh && $(SPARK4)/bin/python -m pytest $(PYTEST) -m cluster tests
