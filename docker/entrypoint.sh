@@ -2,9 +2,17 @@
 # Spark on Kubernetes starts one image as its driver and as its executors; anything else is a command.
 set -euo pipefail
 
-# Java refuses to start Spark for a user without a name.
-if ! getent passwd "$(id -u)" >/dev/null && [[ -w /etc/passwd ]]; then
-    echo "user:x:$(id -u):0:anonymous:/tmp:/usr/sbin/nologin" >> /etc/passwd
+# Java has no home for a user without a name, and Hadoop refuses to start. A platform's own number has none, and the root
+# may be read-only: where the base has libnss_wrapper, it gives one.
+if ! getent passwd "$(id -u)" >/dev/null; then
+    library=$(find /usr/lib /usr/lib64 -name libnss_wrapper.so -print -quit 2>/dev/null || true)
+    if [[ -n $library ]]; then
+        NSS_WRAPPER_PASSWD=$(mktemp)
+        echo "spark:x:$(id -u):$(id -g):Spark:${HOME:-/tmp}:/bin/false" > "$NSS_WRAPPER_PASSWD"
+        export LD_PRELOAD=$library NSS_WRAPPER_PASSWD NSS_WRAPPER_GROUP=/etc/group
+    else
+        echo "entrypoint: user $(id -u) has no name, and this image no libnss_wrapper to give it one: Spark will not start." >&2
+    fi
 fi
 
 case "${1:-}" in
@@ -23,8 +31,11 @@ executor)
         [[ -n "${!name+set}" ]] || break
         options+=("${!name}")
     done
+    # An empty entry would mean this folder to Java; it comes last, as in Spark's own image.
+    classpath=("${SPARK_CONF_DIR:-$SPARK_HOME/conf}" "${HADOOP_CONF_DIR:-}" "${SPARK_CLASSPATH:-}" "$SPARK_HOME/jars/*"
+        "${SPARK_EXTRA_CLASSPATH:-}" "${SPARK_DIST_CLASSPATH:-}" "$PWD")
     exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" "${options[@]}" "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" \
-        -cp "${SPARK_CONF_DIR:+$SPARK_CONF_DIR:}${SPARK_CLASSPATH:+$SPARK_CLASSPATH:}$SPARK_HOME/jars/*" \
+        -cp "$(printf '%s\n' "${classpath[@]}" | grep . | paste -sd:)" \
         org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
         --driver-url "$SPARK_DRIVER_URL" \
         --executor-id "$SPARK_EXECUTOR_ID" \
