@@ -1,6 +1,8 @@
 """What Kubernetes asks of an image: how it is started, as whom, how it hands over, and what scanners read in it."""
 
 import json
+import os
+import time
 
 import pytest
 
@@ -106,14 +108,15 @@ def test_the_images_own_user_has_a_name_without_help_and_changes_nothing(run):
 
 
 def test_an_executor_that_has_to_go_hands_over_and_is_waited_for(podman, image, request):
-    name = "ctmahout-decommissioned"
-    podman("rm", "--force", "--ignore", name)
+    name = f"ctmahout-decommissioned-{os.getpid()}"
     request.addfinalizer(lambda: podman("rm", "--force", "--ignore", name))
     started = podman("run", "--detach", "--name", name, *LOCKED, image, "python", "-c", WAITING)
     assert started.returncode == 0, started.stderr
     while "up" not in podman("logs", name).stdout:
-        assert podman("inspect", "--format", "{{.State.Status}}", name).stdout.strip() in ("created", "running")
+        assert podman("inspect", "--format", "{{.State.Status}}", name).stdout.strip() == "running"
+        time.sleep(0.1)
     # Spark's default for spark.kubernetes.decommission.script.
+    assert podman("exec", name, "test", "-x", "/opt/decom.sh").returncode == 0
     podman("exec", name, "/opt/decom.sh")
     assert podman("wait", name).stdout.strip() == "7"
 
