@@ -66,7 +66,9 @@ $(SPARK35)/ready: $(WHEEL)
 	touch $@
 
 image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
-	$(CONTAINER) build $(IMAGE_OPTIONS) --file docker/Dockerfile --tag $(IMAGE) .
+	$(CONTAINER) build $(IMAGE_OPTIONS) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
+		--file docker/Dockerfile --tag $(IMAGE) .
 
 test: lint test-jvm test-spark4 test-spark35 test-cluster ## Run everything that CI runs
 
@@ -81,7 +83,8 @@ test-spark35: $(SPARK35)/ready ## Test the doors and the main job once more on S
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 tests/bridge tests/e2e/test_denoise.py
 
 test-cluster: $(SPARK4)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
-	@tests/cluster/ready.sh || exit 0; tests/cluster/image.sh && $(SPARK4)/bin/python -m pytest $(PYTEST) -m cluster tests
+	tests/cluster/image.sh
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m cluster tests
 
 demo: $(SPARK4)/ready ## Make a low-dose chest CT, denoise it through Spark and Mahout, score it
 	rm -rf demo

@@ -4,9 +4,19 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 podman=tests/cluster/podman.sh
-base=localhost/ctmahout-base:bookworm
+for tool in mmdebstrap podman runc; do
+    command -v "$tool" >/dev/null && continue
+    echo "image.sh: $tool is not installed, and without it there is no image to test." >&2
+    # Where tests may be skipped, those of the image will skip themselves.
+    [[ "${CI:-}" != true ]]
+    exit
+done
+
+# Another name for another list: a base that is there is taken.
+base=localhost/ctmahout-base:bookworm-2
+packages=ca-certificates,libnss-wrapper,openjdk-17-jre-headless,python3,python3-venv
 if ! "$podman" image exists "$base"; then
-    mmdebstrap --quiet --variant=minbase --include=ca-certificates,openjdk-17-jre-headless,python3,python3-venv bookworm - |
+    mmdebstrap --quiet --variant=minbase --include="$packages" bookworm - |
         "$podman" import --quiet - "$base"
 fi
 
