@@ -73,7 +73,7 @@ def test_a_real_series_loses_its_noise_and_nothing_else(ct_data, tmp_path, name)
     inside = np.ones(before.shape, bool) if before.padding is None else ~before.padding
     assert np.abs(before.hu - after.hu - residual)[inside].max() <= 1  # both are rounded to stored values
     soft = FlatRegions.of(before.hu, tissues(after.hu)["soft"] & inside)
-    assert np.median(noise[tuple(soft.corners.T)]) == pytest.approx(soft.sd(before.hu), rel=0.2)
+    assert np.median(noise[tuple(soft.corners.T)]) == pytest.approx(soft.sd(before.hu), rel=0.3)
     if before.padding is not None:
         assert np.array_equal(before.padding, after.padding)
         assert np.array_equal(before.hu[before.padding], after.hu[before.padding])
