@@ -143,7 +143,7 @@ def test_an_image_that_is_not_there(kube):
     assert "localhost/nobody:none" in told["error"]["message"]
 
 
-@pytest.mark.parametrize("account", ["launcher", "ctmahout"])
+@pytest.mark.parametrize("account", ["ctmahout-launcher", "ctmahout"])
 def test_an_account_without_the_role(kube, account):
     kube.cluster.roles = {name: rules for name, rules in kube.cluster.roles.items() if name != account}
     code, told = kube.run(kube.data / "m", kube.data / "none")

@@ -7,21 +7,17 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from .api import Cluster
 
-# What the driver needs of Kubernetes, and what who runs `ctmahout dssvd` needs: docs/kubernetes.md.
-DRIVER = (
-    {"resources": ("pods",), "verbs": ("create", "get", "list", "watch", "delete", "deletecollection")},
-    {"resources": ("configmaps",), "verbs": ("create", "deletecollection")},
-    {"resources": ("services",), "verbs": ("deletecollection",)},
-    {"resources": ("persistentvolumeclaims",), "verbs": ("list", "deletecollection")},
-)
-LAUNCHER = (
-    {"resources": ("pods",), "verbs": ("create", "get", "delete")},
-    {"resources": ("pods/log",), "verbs": ("get",)},
-    {"resources": ("services", "configmaps", "networkpolicies"), "verbs": ("create", "patch")},
-)
-ROLES = {"ctmahout": DRIVER, "launcher": LAUNCHER}
+ROLES_FILE = Path(__file__).parents[3] / "deploy" / "k8s" / "base" / "roles.yaml"
+
+
+def roles():
+    """The rules of the Roles that we ship, by account."""
+    found = [document for document in yaml.safe_load_all(ROLES_FILE.read_text()) if document["kind"] == "Role"]
+    return {role["metadata"]["name"]: role["rules"] for role in found}
 
 
 class Site:
@@ -35,7 +31,7 @@ class Site:
     def command(self, matrix, factors, *options, **conf):
         # Where the folder is mounted is where it is here, so that one path means one place.
         settings = {
-            "spark.kubernetes.authenticate.submission.oauthToken": "launcher",
+            "spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher",
             "spark.kubernetes.driver.master": self.inside,
             "spark.executor.instances": "2",
             "spark.executor.memory": "512m",
@@ -95,7 +91,7 @@ def site(podman, image, folder):
     number = os.getpid() % 200 + 20
     network, subnet = f"ctmahout-kube-{os.getpid()}", f"10.97.{number}"
     assert podman("network", "create", "--subnet", f"{subnet}.0/24", network).returncode == 0
-    cluster = Cluster(podman, network, subnet, Path(folder) / "pods", dict(ROLES))
+    cluster = Cluster(podman, network, subnet, Path(folder) / "pods", roles())
     try:
         yield Site(cluster, image, f"{subnet}.1", data, network)
     finally:

@@ -1,0 +1,57 @@
+"""The manifests that we ship: what Kubernetes takes, and what the image and the jar have."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ctmahout.engine import Request
+
+VALIDATE = Path(sys.executable).with_name("kubernetes-validate")
+
+
+@pytest.fixture(scope="module")
+def manifests(root):
+    return root / "deploy" / "k8s"
+
+
+def documents(file):
+    return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+
+
+def test_kubernetes_knows_every_field(manifests):
+    files = [*manifests.glob("base/[!k]*.yaml"), manifests / "volume" / "claim.yaml"]
+    assert len(files) == 3
+    done = subprocess.run([VALIDATE, "--strict", *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_typing_error_is_found(manifests, tmp_path):
+    text = (manifests / "base" / "job.yaml").read_text(encoding="utf-8")
+    (tmp_path / "job.yaml").write_text(text.replace("readOnlyRootFilesystem", "readonlyRootFilesystem"))
+    assert subprocess.run([VALIDATE, "--strict", tmp_path / "job.yaml"], capture_output=True, check=False).returncode
+
+
+def test_kustomizations_name_files_that_are_there(manifests):
+    for file in manifests.rglob("kustomization.yaml"):
+        (told,) = documents(file)
+        assert all((file.parent / name).exists() for name in told["resources"]), file
+
+
+def test_the_operators_application_is_what_the_image_has(manifests, root):
+    (application,) = documents(manifests / "spark-operator" / "dssvd.yaml")
+    spec = application["spec"]
+    text = (root / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert spec["mainApplicationFile"].removeprefix("local://") in text
+    assert spec["mainClass"] == "org.ctmahout.bridge.Main"
+    flag, request = spec["arguments"]
+    assert flag == "--request"
+    Request(**json.loads(request))
+    accounts = {d["metadata"]["name"] for d in documents(manifests / "base" / "roles.yaml")}
+    assert spec["driver"]["serviceAccount"] in accounts
+    for role in ("driver", "executor"):
+        assert spec[role]["securityContext"]["readOnlyRootFilesystem"] is True
+        assert {mount["name"] for mount in spec[role]["volumeMounts"]} <= {v["name"] for v in spec["volumes"]}
