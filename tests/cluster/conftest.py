@@ -17,14 +17,17 @@ def absent(what):
 
 
 @pytest.fixture(scope="session")
-def podman():
+def podman(tmp_path_factory):
     """Runs podman, and returns the CompletedProcess."""
     os.environ.setdefault("CONTAINERS_CONF", str(Path(__file__).with_name("containers.conf")))
     if not shutil.which("podman"):
         absent("not installed: podman")
 
+    # Its monitor leaves a file where it runs, if a container is killed for want of memory.
+    folder = tmp_path_factory.mktemp("podman")
+
     def run(*args):
-        return subprocess.run(["podman", *args], capture_output=True, text=True, check=False)
+        return subprocess.run(["podman", *args], capture_output=True, text=True, check=False, cwd=folder)
 
     return run
 
