@@ -23,7 +23,7 @@ from typing import Any
 import page
 
 CTMAHOUT = Path(sys.executable).with_name("ctmahout")
-PHASES = ("read", "prepare", "refine", "dssvd", "reconstruct", "write")
+PHASES = ("read", "start", "prepare", "refine", "dssvd", "reconstruct", "write", "measure")
 
 
 @dataclass
@@ -147,9 +147,14 @@ def section(rows: list[dict[str, Any]]) -> page.Section:
         "pipeline",
         "The main job",
         f"`ctmahout denoise`, DICOM to DICOM with report, {z} slices of {y} x {x}, p = 15, q = 1. Seconds of wall "
-        "time; the rest is Spark's start and the report. Peak resident memory of each process.",
+        "time; `start` is Spark's, `measure` what the report says, the rest Python's start and the report's pictures. Peak resident memory of each process.",
         columns,
         rows,
+        targets=[
+            page.Target("patches: wall time", rows[-1]["seconds"], 480, "below", " s"),
+            page.Target("patches: peak of Python", rows[-1]["python_peak_mib"], 4096, "at most", " MiB"),
+            page.Target("patches: peak of the JVM", rows[-1]["jvm_peak_mib"], 3072, "at most", " MiB"),
+        ],
         versions={"Spark": writer["spark"], "Java": writer["java"], "Python": platform.python_version()},
     )
 

@@ -139,22 +139,23 @@ def deliver(
     if config.maps:
         with timer.phase("write"):
             write(_NOISE, _noise_map(volume, config), output / "noise", "", "measured in the series itself")
-    with timer.phase("report"):
+    with timer.phase("measure"):
         numbers = report_numbers(volume, after)
-        warnings += doubts(numbers)
-        run = run_manifest(
-            config,
-            volume,
-            origin.manifest,
-            series,
-            numbers=numbers,
-            warnings=warnings,
-            phases_s=timer.seconds(),
-            when=when,
-            sha256=origin.sha256,
-        )
-        report = None
-        if config.report:
+    warnings += doubts(numbers)
+    run = run_manifest(
+        config,
+        volume,
+        origin.manifest,
+        series,
+        numbers=numbers,
+        warnings=warnings,
+        phases_s=timer.seconds(),
+        when=when,
+        sha256=origin.sha256,
+    )
+    report = None
+    if config.report:
+        with timer.phase("report"):
             report = write_report(
                 output / "report.html",
                 before=volume,

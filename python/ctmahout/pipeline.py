@@ -86,7 +86,8 @@ def denoise(
         if config.model and (result := _with_model(volume, folder, config, strengths, timer, session)):
             return result.moved(output)
         with ExitStack() as stack:
-            door = stack.enter_context(door_for(config, session))  # before the work: what it lacks is told at once
+            with timer.phase("start"):
+                door = stack.enter_context(door_for(config, session))  # before the work: what it lacks is told at once
             workers = stack.enter_context(_workers(config, session, door))
             with timer.phase("prepare"):
                 made = method.prepare(volume, matrix, config, progress)

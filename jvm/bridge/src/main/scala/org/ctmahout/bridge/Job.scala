@@ -85,7 +85,8 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       run.checkCancelled()
       partitions = math.max(partitions, cached.blocks.getNumPartitions)
       val a = samsara.drm[Long](cached.blocks.map(Decomposition.block(_, group.columns)), group.rows, group.columns)
-      val svd = timed("decompose")(Decomposition.of(a, request))
+      // What is not in memory is read again.
+      val svd = timed("decompose")(ExchangeReader.readingFrom(reader.path)(Decomposition.of(a, request)))
       run.checkCancelled()
       val u = if (request.wantU) Some(Decomposition.u(svd, CacheHint.NONE)) else None
       val orthogonalityU = timed("decompose")(u.map(Decomposition.orthogonality))
