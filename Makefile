@@ -76,11 +76,11 @@ test-jvm: ## Test the Scala modules on both Scala lines
 	./sbt "+test"
 
 test-spark4: $(SPARK4)/ready ## Test the built wheel on the newest Spark 4
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m spark -n 2 tests
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 --dist loadfile tests
 
 test-spark35: $(SPARK35)/ready ## Test the doors and the main job once more on Spark 3.5
-	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 tests/bridge tests/e2e/test_denoise.py
+	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge tests/e2e/test_denoise.py
 
 test-cluster: $(SPARK4)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh

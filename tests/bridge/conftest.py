@@ -15,6 +15,16 @@ from ctmahout.exchange import write_matrix
 
 HERE = Path(__file__).parent
 
+# What these fixtures make takes long, and each of pytest's workers would make its own.
+SHARED = ("through", "cluster", "undisturbed")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for name in SHARED:
+            if name in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(name))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def jar():
