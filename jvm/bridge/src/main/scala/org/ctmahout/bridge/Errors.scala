@@ -1,11 +1,13 @@
 package org.ctmahout.bridge
 
-import java.io.FileNotFoundException
+import java.io.{FileNotFoundException, IOException}
+import java.net.UnknownHostException
 
 import scala.annotation.tailrec
 import scala.util.matching.Regex
 
 import com.fasterxml.jackson.databind.JsonNode
+import org.apache.hadoop.fs.UnsupportedFileSystemException
 
 /** An error of the catalogue. Its message is `[CTM_...] text`, because as text is all that reaches another process. */
 final class CtmahoutException(val code: String, message: String, cause: Throwable)
@@ -66,7 +68,7 @@ object Errors {
       val causes = chain(thrown)
       if (causes.exists(_.isInstanceOf[FileNotFoundException])) because(thrown, "CTM_INPUT_NOT_FOUND", "path" -> path)
       else if (causes.exists(unreadable))
-        because(thrown, "CTM_EXCHANGE_CORRUPT", "path" -> path, "problem" -> detail(causes.last))
+        because(thrown, readingCode(thrown), "path" -> path, "problem" -> detail(causes.last))
       else general
     }
   }
@@ -75,6 +77,19 @@ object Errors {
   private def unreadable(e: Throwable): Boolean =
     e.isInstanceOf[java.io.IOException] || e.getClass.getName.startsWith("org.apache.parquet.") ||
       says(e, "is not a Parquet file") || says(e, "FAILED_READ_FILE")
+
+  /** The code of a file that cannot be read: for the bytes in it, or because a store would not give them. */
+  def readingCode(thrown: Throwable): String =
+    if (chain(thrown).exists(refusedByStore)) "CTM_STORAGE_READ" else "CTM_EXCHANGE_CORRUPT"
+
+  /** What a file system throws over requests: no such bucket, no right to, no answer. */
+  private def refusedByStore(e: Throwable): Boolean =
+    e.isInstanceOf[java.nio.file.AccessDeniedException] || e.isInstanceOf[UnknownHostException] ||
+      (e.isInstanceOf[IOException] && e.getClass.getName.startsWith("org.apache.hadoop.fs.s3a."))
+
+  /** Whether it says that there is no class for the scheme of a URI. */
+  def lacksFileSystem(e: Throwable): Boolean =
+    chain(e).exists(c => c.isInstanceOf[UnsupportedFileSystemException] || c.isInstanceOf[ClassNotFoundException])
 
   /** The exception and its causes, outermost first. */
   def chain(thrown: Throwable): Seq[Throwable] = {

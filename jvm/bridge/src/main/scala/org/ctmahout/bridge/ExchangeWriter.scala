@@ -73,27 +73,38 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
    * failure is the one that is heard. A file of U is of what the matrix is of, others are of doubles.
    */
   def filling[T](part: String, name: String)(body: FactorFile => T): T = {
-    val file = writing(open(part, name))
+    val path = new Path(new Path(directory, part), name)
+    def remove() = path.getFileSystem(conf.value).delete(path, false)
+    // Creating a file makes its parents, so a straggler would bring a removed directory back.
+    checkWanted()
+    val file = writing(new FactorFile(path, if (part == U) dtype else Dtype.Float64, conf.value))
     val result =
       try body(file)
       catch {
         case e: Throwable =>
-          try file.close()
-          catch { case NonFatal(late) => e.addSuppressed(late) }
+          try {
+            file.close()
+            remove()
+          } catch { case NonFatal(late) => e.addSuppressed(late) }
           throw e
       }
     writing(file.close())
+    // In an object store a file appears when it is closed, whether its directory is there or not.
+    try checkWanted()
+    catch {
+      case e: Throwable =>
+        writing(remove())
+        throw e
+    }
     result
   }
 
-  def write(file: FactorFile, group: Int, row: Long, values: Array[Double]): Unit = writing(file.write(group, row, values))
-
-  private def open(part: String, name: String): FactorFile = {
-    val parent = new Path(directory, part)
-    // Creating a file makes its parents, so a straggler would bring a removed directory back.
-    if (!parent.getFileSystem(conf.value).exists(parent)) throw new FileNotFoundException(s"$parent was removed")
-    new FactorFile(new Path(parent, name), if (part == U) dtype else Dtype.Float64, conf.value)
+  private def checkWanted(): Unit = writing {
+    val mark = new Path(directory, OutputDirectory.Mark)
+    if (!mark.getFileSystem(conf.value).exists(mark)) throw new FileNotFoundException(s"$directory was removed")
   }
+
+  def write(file: FactorFile, group: Int, row: Long, values: Array[Double]): Unit = writing(file.write(group, row, values))
 
   /** U of a partition: the file, if there are rows, and its checksum. */
   def tall(group: Int, rows: Iterator[(Long, Array[Double])], context: TaskContext): Option[(String, Long)] =

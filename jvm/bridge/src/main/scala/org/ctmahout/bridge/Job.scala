@@ -137,6 +137,8 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       val fs = path.getFileSystem(hadoop)
       (fs, fs.makeQualified(path))
     } catch {
+      case e: Throwable if Errors.lacksFileSystem(e) =>
+        throw Errors.because(e, "CTM_STORAGE_CONNECTOR", "location" -> text, "problem" -> Errors.rootDetail(e))
       case e @ (_: IOException | _: IllegalArgumentException) =>
         val problem = s"$key is $text, which this Spark cannot use (${Errors.detail(e)})"
         throw Errors.because(e, "CTM_REQUEST_INVALID", "problem" -> problem)

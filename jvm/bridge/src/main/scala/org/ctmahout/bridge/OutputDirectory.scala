@@ -10,6 +10,9 @@ import org.apache.hadoop.fs.{FileSystem, Path}
 
 /**
  * A directory that is either whole or not there. It is filled beside its place and moved when the manifest is in it.
+ *
+ * While a directory is filled or copied there is a mark in it. Tasks that are late see by it that theirs was given up; and
+ * what a process has left in an object store that was killed while it copied may be replaced.
  */
 private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: Configuration) {
   import OutputDirectory._
@@ -21,7 +24,12 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
     c.setBoolean("fs.file.impl.disable.cache", true)
     c
   }
-  private val fs: FileSystem = target.getFileSystem(conf)
+  private val fs: FileSystem = {
+    // A JVM that is told to stop closes the shared ones while we remove what was written.
+    val own = new Configuration(conf)
+    own.setBoolean(s"fs.${target.toUri.getScheme}.impl.disable.cache", true)
+    target.getFileSystem(own)
+  }
   private val unique = UUID.randomUUID.toString.take(8)
 
   /** Where to write meanwhile. */
@@ -31,25 +39,43 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
 
   /** Refuses early what could not be committed after an hour of work. */
   def checkFree(): Unit = writing {
-    if (fs.exists(target) && !(overwrite && isOurs)) throw Errors("CTM_OUTPUT_EXISTS", "path" -> shown)
+    if (fs.exists(target) && !isLeftover && !(overwrite && isOurs)) throw Errors("CTM_OUTPUT_EXISTS", "path" -> shown)
   }
 
   // What somebody else keeps there is not ours to replace, whatever the request says.
   private def isOurs: Boolean = fs.exists(new Path(target, Manifest.Name))
 
-  def create(): Unit = writing(make(partial))
+  // An empty object may stand for a directory; one with a mark was never finished.
+  private def isLeftover: Boolean = !hasRename && !isOurs && {
+    val names = fs.listStatus(target).map(_.getPath.getName)
+    names.isEmpty || names.contains(Mark)
+  }
+
+  def create(): Unit = writing {
+    make(partial)
+    put(new Path(partial, Mark), unique)
+  }
 
   /** The manifest goes in last, then the directory to its place. */
   def commit(manifest: String): Unit = writing {
-    val out = fs.create(new Path(partial, Manifest.Name), false)
-    try out.write(manifest.getBytes("UTF-8"))
-    finally out.close()
+    put(new Path(partial, Manifest.Name), manifest)
+    fs.delete(new Path(partial, Mark), false)
     checkFree()
-    if (hasRename) replaceWhole() else moveManifestLast()
+    if (hasRename) replaceWhole() else copyManifestLast()
   }
 
   /** Removes what was written, after a failure. */
-  def discard(): Unit = quietly(fs.delete(partial, true)) // what led here is what the user must hear
+  def discard(): Unit = {
+    // What led here is what the user must hear. The mark goes first: a task that ends meanwhile then removes its own.
+    quietly(fs.delete(new Path(partial, Mark), false))
+    quietly(fs.delete(partial, true))
+  }
+
+  private def put(file: Path, content: String): Unit = {
+    val out = fs.create(file, false)
+    try out.write(content.getBytes("UTF-8"))
+    finally out.close()
+  }
 
   def make(directory: Path): Unit =
     if (!fs.mkdirs(directory)) throw new IOException(s"${Manifest.shown(directory)} could not be made")
@@ -77,15 +103,24 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   }
 
   /** A rename on an object store is one copy for each object, in any order: readers must not see the manifest first. */
-  private def moveManifestLast(): Unit = {
-    if (fs.exists(target)) {
+  private def copyManifestLast(): Unit = {
+    val mark = new Path(target, Mark)
+    try {
+      quietly(fs.delete(mark, false)) // of one that was killed
+      put(mark, unique)
+      // What was there ceases to be whole before it ceases to be.
       fs.delete(new Path(target, Manifest.Name), false)
-      fs.delete(target, true)
+      files(target).filter(_.getName != Mark).foreach(fs.delete(_, true))
+      val (manifest, parts) = files(partial).partition(_.getName == Manifest.Name)
+      (parts ++ manifest).foreach(p => move(p, new Path(target, p.getName)))
+    } catch {
+      case e: Throwable =>
+        quietly(fs.delete(target, true))
+        throw e
     }
-    fs.mkdirs(target)
-    val (manifest, parts) = fs.listStatus(partial).toSeq.map(_.getPath).partition(_.getName == Manifest.Name)
-    (parts ++ manifest).foreach(p => move(p, new Path(target, p.getName)))
-    fs.delete(partial, true)
+    // It is in place: what may be left is no reason to report a failure.
+    quietly(fs.delete(mark, false))
+    quietly(fs.delete(partial, true))
   }
 
   private def quietly(body: => Any): Unit =
@@ -103,6 +138,7 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
 }
 
 private[bridge] object OutputDirectory {
+  val Mark = "_ctmahout.partial"
   private val ObjectStores = Set("s3", "s3a", "s3n", "gs", "oss", "cosn", "obs", "wasb", "wasbs")
 
   /** Turns failures of the file system into an error that names the output. */

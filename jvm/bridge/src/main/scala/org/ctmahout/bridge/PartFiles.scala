@@ -42,7 +42,7 @@ private[bridge] object PartFiles {
       val reader = ParquetFileReader.open(HadoopInputFile.fromPath(file, conf))
       try schemaProblem(reader.getFileMetaData.getSchema, dtype).map("CTM_EXCHANGE_SCHEMA" -> _)
       finally reader.close()
-    } catch { case NonFatal(e) => Some("CTM_EXCHANGE_CORRUPT" -> Errors.rootDetail(e)) }
+    } catch { case NonFatal(e) => Some(Errors.readingCode(e) -> Errors.rootDetail(e)) }
 
   private[bridge] def schemaProblem(schema: MessageType, dtype: Dtype): Option[String] = {
     def column(name: String, what: String)(fits: Type => Boolean): Option[String] =

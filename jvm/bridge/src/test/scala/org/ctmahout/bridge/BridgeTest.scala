@@ -231,8 +231,12 @@ class BridgeTest {
     def asking(input: String, output: String) = Bridge.run(Json.newObject().put("input", input).put("output", output).toString)
     refused("CTM_OUTPUT_IS_INPUT")(asking(in.toString, in.resolve("factors").toString))
     refused("CTM_OUTPUT_IS_INPUT")(asking(in.toString, in.toString + "/"))
-    refused("CTM_REQUEST_INVALID")(asking("nonsense://host/m", out.toString))
-    refused("CTM_REQUEST_INVALID")(asking(in.toString, "nonsense://host/m"))
+    // Hadoop knows the name of s3a, but its class is not here.
+    for (uri <- Seq("nonsense://host/m", "s3a://bucket/m")) {
+      refused("CTM_STORAGE_CONNECTOR")(asking(uri, out.toString))
+      refused("CTM_STORAGE_CONNECTOR")(asking(in.toString, uri))
+    }
+    refused("CTM_REQUEST_INVALID")(asking("file://host:port/m", out.toString))
     Files.write(folder.resolve("file"), Array[Byte](1))
     refused("CTM_OUTPUT_UNWRITABLE")(asking(in.toString, folder.resolve("file/out").toString))
     // As a URI, with an authority or none.

@@ -87,10 +87,41 @@ class OutputDirectoryTest {
     out.discard()
   }
 
+  private class Store(overwrite: Boolean = true)
+      extends OutputDirectory(new Path("file:" + target), overwrite, new Configuration(false)) {
+    override protected def hasRename = false
+  }
+
+  @Test def whatAKilledCopyHasLeftInAStoreIsReplaced(): Unit = {
+    Files.createDirectories(target.resolve("s"))
+    Files.write(target.resolve("s/left"), Array[Byte](1))
+    refused("CTM_OUTPUT_EXISTS")(new Store().checkFree())
+    Files.write(target.resolve(OutputDirectory.Mark), Array[Byte](1))
+    refused("CTM_OUTPUT_EXISTS")(output(overwrite = true).checkFree())
+    val out = new Store(overwrite = false)
+    out.checkFree()
+    write(out, "part")
+    out.commit("1")
+    assertEquals(Seq(Manifest.Name, "s"), target.toFile.list.toSeq.sorted)
+    assertEquals(Seq("part"), target.resolve("s").toFile.list.toSeq)
+    refused("CTM_OUTPUT_EXISTS")(new Store(overwrite = false).checkFree())
+  }
+
+  @Test def aTaskThatIsLateTakesItsFileAway(): Unit = {
+    val out = output()
+    out.create()
+    val writer = new ExchangeWriter(out, Dtype.Float64, wantU = false)
+    writer.prepare()
+    val row = Array(1.0, 2.0)
+    refused("CTM_OUTPUT_UNWRITABLE")(writer.tasks.filling(ExchangeWriter.V, "late") { file =>
+      writer.tasks.write(file, 0, 0L, row)
+      out.discard()
+    })
+    refused("CTM_OUTPUT_UNWRITABLE")(writer.tasks.filling(ExchangeWriter.V, "later")(_ => ()))
+    assertEquals(Nil, here)
+  }
+
   @Test def withoutRenameTheManifestComesLast(): Unit = {
-    class Store extends OutputDirectory(new Path("file:" + target), true, new Configuration(false)) {
-      override protected def hasRename = false
-    }
     for (content <- Seq("1", "2")) {
       val out = new Store
       write(out, "part" + content)
