@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -184,7 +183,7 @@ def _one(
     session: object,
     progress: Progress | None,
 ) -> StudySeries:
-    so_far = StudySeries(info.number, folder_of(info), info.slices, "done")
+    so_far = StudySeries(info.number, info.folder, info.slices, "done")
     if reason := _nothing_to_do(info):
         return replace(so_far, outcome="skipped", message=reason)
     if not _undone(info, output, config):
@@ -202,12 +201,6 @@ def _one(
     return replace(so_far, seconds=round(time.perf_counter() - start, 2))
 
 
-def folder_of(info: SeriesInfo) -> str:
-    """Return the folder of a series: the same on every run, and nothing in it is a patient's."""
-    number = re.sub(r"\D", "", info.series_number)[:10] or "0"
-    return f"series-{number}-{info.fingerprint[:8]}"
-
-
 def _nothing_to_do(info: SeriesInfo) -> str:
     if info.denoised:
         return "It was denoised by ctmahout before."
@@ -218,7 +211,7 @@ def _nothing_to_do(info: SeriesInfo) -> str:
 
 def _undone(info: SeriesInfo, output: Path, config: Config) -> bool:
     """Tell whether a series is to be denoised: there is no run of it, or one of another version or other options."""
-    folder = output / folder_of(info)
+    folder = output / info.folder
     if _nothing_to_do(info):
         return False
     if config.overwrite or not is_run(folder):
