@@ -13,6 +13,7 @@ SPARK4 := .venv-spark4
 SPARK35 := .venv-spark35
 BUILD := .venv-build
 RIVALS := .venv-bench
+KFP := .venv-kfp
 
 JVM_SOURCES := build.sbt sbt contract/v1/errors.json $(shell find jvm project -type f -not -path '*/target/*' -not -path 'project/project/*' 2>/dev/null)
 PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -name '*.pyc' -not -name '*.jar')
@@ -82,7 +83,7 @@ test-spark4: $(SPARK4)/ready ## Test the built wheel on the newest Spark 4
 test-spark35: $(SPARK35)/ready ## Test the doors and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 tests/bridge tests/e2e/test_denoise.py
 
-test-cluster: $(SPARK4)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
+test-cluster: $(SPARK4)/ready $(KFP)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m cluster tests
 
@@ -112,6 +113,12 @@ format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff check --fix .
 	$(SPARK4)/bin/ruff format .
 
+# Kubeflow's kfp, of which the product and its other tests know nothing.
+$(KFP)/ready: pyproject.toml
+	$(PYTHON) -m venv $(KFP)
+	$(KFP)/bin/pip install --quiet $$(sed -n 's/^kubeflow = \["\(.*\)"\]/\1/p' pyproject.toml) docker
+	touch $@
+
 $(RIVALS)/ready: bench/requirements.txt
 	$(PYTHON) -m venv $(RIVALS)
 	$(RIVALS)/bin/pip install --quiet -r bench/requirements.txt
@@ -129,6 +136,6 @@ bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure
 	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real
 
 clean: ## Remove everything that was built
-	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) python/ctmahout/jars/*.jar
+	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) python/ctmahout/jars/*.jar
 	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

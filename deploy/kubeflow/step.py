@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import json
+import sys
 from pathlib import Path
 
 from ctmahout.cli import main
@@ -29,7 +30,10 @@ def run(arguments):
 
 def series(answer):
     """Return what the loop over series goes over: names that say nothing of a patient."""
-    return [found["folder"] for found in answer["series"] if not found["denoised"]]
+    found = [one["folder"] for one in answer["series"] if not one["denoised"]]
+    if not found:  # a loop over nothing would succeed
+        sys.exit("\n".join(["No CT series to denoise.", *answer["notes"]]))
+    return found
 
 
 def refines(answer):

@@ -1,13 +1,17 @@
 """The compiled pipeline, step by step from its YAML in containers of the image: a laptop's bytes, caching, failures."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pydicom
 import pytest
-from compiled import Pipeline
+import yaml
+from compiled import Pipeline, StepError
 
 pytestmark = pytest.mark.cluster
 
@@ -15,6 +19,12 @@ CTMAHOUT = Path(sys.executable).with_name("ctmahout")
 # OpenBLAS rounds by what it takes the processor for, which a variable on this machine may decide.
 KERNELS = "OPENBLAS_CORETYPE=Haswell"
 WHEN = "2026-01-31T12:00:00+00:00"
+QUICK = {"method": "slices", "engine": "numpy", "timestamp": WHEN}
+
+
+@pytest.fixture(scope="module")
+def compiled(root):
+    return root / "deploy" / "kubeflow"
 
 
 @pytest.fixture(scope="module")
@@ -23,65 +33,99 @@ def shared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kubeflow")
     for parent in folder.parents[:2]:
         parent.chmod(0o755)
-    folder.chmod(0o777)
-    return folder
+    return open_folder(folder)
 
 
 @pytest.fixture(scope="module")
-def pod(podman, image, shared):
-    """Runs a step as a pod would, with the claim at /data, and returns the CompletedProcess."""
-    (shared / "data").mkdir(mode=0o777)
-    (shared / "data").chmod(0o777)
+def pod(podman, shared):
+    """Runs a step as a pod would, and returns the CompletedProcess."""
+    numba = open_folder(shared / "numba")  # to compile once is enough for a test
 
-    def run(words, image):
+    def run(data, words, image):
         locked = ("--rm", "--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "all", "--env", KERNELS)
-        volumes = ("--volume", f"{shared}:{shared}", "--volume", f"{shared / 'data'}:/data")
+        folders = {shared: shared, data: "/data", numba: "/tmp/numba"}
+        volumes = [part for here, there in folders.items() for part in ("--volume", f"{here}:{there}")]
         return podman("run", *locked, *volumes, image, *words)
 
     return run
 
 
 @pytest.fixture(scope="module")
-def scans(shared):
-    """Two series: noise is found in one of them, and none in the other."""
-    for name, *more in (("noisy", "--dose", "0.02"), ("calm", "--seed", "1")):
-        made = shared / "phantoms" / name
-        subprocess.run([CTMAHOUT, "phantom", made, "--size", "64", "--slices", "8", *more], check=True)
-        shutil.copytree(made / "noisy", shared / "data" / "scans" / name)
-    return shared / "data" / "scans"
+def pipeline(compiled, pod, image, shared):
+    """Returns the pipeline that mounts a claim, with a folder for the claim."""
+
+    def make(data):
+        def run(words, image):
+            return pod(data, words, image)
+
+        pipeline = Pipeline(compiled / "volume.yaml", open_folder(data / "steps"), run)
+        return lambda **given: [(step.rstrip("-0123456789"), at) for step, at in pipeline(image=image, **given)]
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def runs(root, shared, pod, scans, image):
-    """The pipeline that mounts a claim, and the steps of two runs of it."""
-    pipeline = Pipeline(root / "deploy" / "kubeflow" / "volume.yaml", shared, pod)
-    given = {"image": image, "timestamp": WHEN, "conf": ["spark.ui.enabled=false"]}
-    return [pipeline(**given), pipeline(**given)]
+def phantoms(tmp_path_factory):
+    """Two series: noise is found in "noisy", and none in "calm"."""
+    made = tmp_path_factory.mktemp("phantoms")
+    for name, *more in (("noisy", "--dose", 0.02), ("calm", "--seed", 1)):
+        here("phantom", made / name, "--size", 64, "--slices", 8, *more)
+    return {path.name: path / "noisy" for path in made.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def cohort(shared, pipeline, phantoms):
+    """A claim with both series, and the steps that the pipeline took."""
+    data = open_folder(shared / "cohort")
+    for name, folder in phantoms.items():
+        shutil.copytree(folder, data / "scans" / name)
+    return data, pipeline(data)(timestamp=WHEN, conf=["spark.ui.enabled=false"])
+
+
+@pytest.fixture
+def calm(shared, tmp_path, phantoms):
+    """A claim with one series."""
+    data = open_folder(shared / tmp_path.name)
+    shutil.copytree(phantoms["calm"], data / "scans")
+    return data
+
+
+def open_folder(folder):
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    return folder
+
+
+def here(*words):
+    subprocess.run(["env", KERNELS, CTMAHOUT, *map(str, words)], check=True, capture_output=True)
 
 
 def slices(folder):
     return {f.name: f.read_bytes() for f in sorted(Path(folder).glob("*.dcm"))}
 
 
-def test_every_series_has_a_laptops_bytes(runs, scans, shared):
-    names = [name for name, _ in runs[0]]
+def only(names):
+    (name,) = names
+    return name
+
+
+def test_every_series_has_a_laptops_bytes(cohort):
+    data, steps = cohort
+    names = [name for name, _ in steps]
     assert names[:2] == ["fetch", "find"]
-    assert sorted(n.rpartition("-")[0] if n[-1].isdigit() else n for n in names[2:]) == sorted(
-        ["prepare", "dssvd", "refine", "dssvd", "reconstruct", "prepare", "dssvd", "reconstruct"]
-    )
-    subprocess.run(
-        ["env", KERNELS, CTMAHOUT, "denoise", scans, shared / "laptop", "--all-series", "--timestamp", WHEN], check=True
-    )
-    folders = sorted(path.name for path in (shared / "laptop").glob("series-*"))
+    once = ["prepare", "dssvd", "reconstruct"]
+    assert sorted(names[2:]) == sorted([*once, *once, "refine", "dssvd"])
+    here("denoise", data / "scans", data / "laptop", "--all-series", "--timestamp", WHEN)
+    folders = sorted(path.name for path in (data / "laptop").glob("series-*"))
     assert len(folders) == 2
     for folder in folders:
-        here = slices(shared / "laptop" / folder / "auto")
-        assert len(here) == 8
-        assert slices(shared / "data" / "denoised" / folder / "auto") == here
+        wanted = slices(data / "laptop" / folder / "auto")
+        assert len(wanted) == 8
+        assert slices(data / "denoised" / folder / "auto") == wanted
 
 
-def test_report_and_metrics_are_artifacts(runs, shared):
-    for _, folder in (step for step in runs[0] if step[0].startswith("reconstruct")):
+def test_report_and_metrics_are_artifacts(cohort):
+    for _, folder in (step for step in cohort[1] if step[0] == "reconstruct"):
         assert "<html" in (folder / "report").read_text(encoding="utf-8")
         told = json.loads((folder / "executor_output.json").read_text(encoding="utf-8"))
         (metrics,) = told["artifacts"]["metrics"]["artifacts"]
@@ -90,5 +134,62 @@ def test_report_and_metrics_are_artifacts(runs, shared):
         assert all(isinstance(value, float) for value in metrics["metadata"].values())
 
 
-def test_what_follows_from_the_same_matrix_is_not_done_again(runs):
-    assert [name for name, _ in runs[1]] == ["fetch", "find", "prepare", "prepare"]
+def test_only_what_follows_from_another_matrix_is_done_again(calm, pipeline):
+    run = pipeline(calm)
+    assert [name for name, _ in run(**QUICK)] == ["fetch", "find", "prepare", "dssvd", "reconstruct"]
+    assert [name for name, _ in run(**QUICK)] == ["fetch", "find", "prepare"]
+    before = slices(only((calm / "denoised").iterdir()) / "auto")
+    file = min((calm / "scans").iterdir())
+    image = pydicom.dcmread(file)
+    image.PixelData = bytes([image.PixelData[0] ^ 1]) + image.PixelData[1:]
+    image.save_as(file)
+    assert [name for name, _ in run(**QUICK)] == ["fetch", "find", "prepare", "dssvd", "reconstruct"]
+    after = slices(only((calm / "denoised").iterdir()) / "auto")
+    assert before.keys() == after.keys()
+    assert before != after
+
+
+def test_a_step_that_fails_says_why_and_ends_the_run(calm, pipeline):
+    run = pipeline(calm)
+    for file in (calm / "scans").iterdir():
+        file.write_text("no CT")
+    with pytest.raises(StepError, match="No CT series to denoise") as nothing:
+        run(**QUICK)
+    shutil.rmtree(calm / "scans")
+    with pytest.raises(StepError, match="CTM_INPUT_NOT_FOUND") as absent:
+        run(**QUICK)
+    assert nothing.value.args[:2] == ("find", 1)
+    assert absent.value.args[:2] == ("find", 3)
+    assert not (calm / "denoised").exists()
+
+
+def test_the_yaml_is_what_the_program_compiles_to(compiled, kfp_python, tmp_path):
+    subprocess.run([kfp_python, compiled / "pipeline.py", tmp_path], check=True)
+    for name in ("volume.yaml", "s3.yaml"):
+        made, kept = (list(yaml.safe_load_all((folder / name).read_text())) for folder in (tmp_path, compiled))
+        # The version that pip has chosen.
+        assert made[0].pop("sdkVersion").startswith("kfp-2.")
+        assert kept[0].pop("sdkVersion").startswith("kfp-2.")
+        assert made == kept, f"run {compiled / 'pipeline.py'}"
+
+
+def test_kubeflows_own_runner_gives_the_same_bytes(calm, compiled, kfp_python, podman, image, tmp_path):
+    socket = tmp_path / "podman.sock"
+    given = QUICK | {"image": image, "find-series": [], "find-series-loop-item": "[1]"}
+    script = Path(__file__).with_name("kfp_local.py")
+    with subprocess.Popen(["podman", "system", "service", "--time", "0", f"unix://{socket}"]) as service:
+        try:
+            while not socket.exists():
+                assert service.poll() is None
+                time.sleep(0.1)
+            words = [kfp_python, script, compiled / "volume.yaml", tmp_path / "root", calm, json.dumps(given)]
+            environment = {**os.environ, "DOCKER_HOST": f"unix://{socket}"}
+            done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        finally:
+            service.terminate()
+            left = podman("ps", "-aq", "--filter", "label=ctmahout-kfp").stdout.split()
+            podman("rm", "--force", *left)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(left) == 3
+    here("denoise", calm / "scans", calm / "laptop", "--method", "slices", "--engine", "numpy", "--timestamp", WHEN)
+    assert slices(calm / "denoised" / "[1]" / "auto") == slices(calm / "laptop" / "auto")
