@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-IMAGE = "localhost/ctmahout:test"
+IMAGE = os.environ.get("CTMAHOUT_TEST_IMAGE", "localhost/ctmahout:test")
 
 
 def absent(what):
