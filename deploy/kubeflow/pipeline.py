@@ -30,7 +30,7 @@ def verb(*command, report=()):
 
 @dsl.container_component
 def fetch(source: str, scans: str):
-    return verb("fetch", source, scans)
+    return verb("fetch", source, scans, "--overwrite")
 
 
 @dsl.container_component

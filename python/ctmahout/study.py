@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .claims import clear_abandoned
 from .config import Config
 from .dicom import SeriesInfo, find_series, headers_kept
 from .errors import ConfigError, CtmahoutError, InputError, OutputError
@@ -246,8 +246,7 @@ def _begin(output: Path) -> None:
         if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
             if not _is_study(output):
                 raise OutputError("CTM_OUTPUT_EXISTS", path=output)
-            for left in output.glob("series-*.partial-????????"):
-                shutil.rmtree(left, ignore_errors=True)
+            clear_abandoned(output.absolute(), "series-*")
             return
         output.mkdir(parents=True, exist_ok=True)
         _note(Study(output, ()))

@@ -1,11 +1,13 @@
 """`ctmahout dssvd` in cluster mode on a small Kubernetes whose pods are containers: answers, failures, leftovers."""
 
+import json
 import signal
 import time
 
 import numpy as np
 import pytest
 from kube.fixtures import site
+from kube.kubelet import container
 
 from ctmahout.engine import Request, connect
 from ctmahout.errors import ConfigError, EngineError
@@ -79,7 +81,7 @@ def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, loc
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
         assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["spec"]["containers"][0]["securityContext"]["capabilities"]["drop"] == ["ALL"]
-    assert podman("kill", "kube-" + victim["metadata"]["uid"]).returncode == 0
+    assert podman("kill", container(victim)).returncode == 0
     seen = set()
     while process.poll() is None:
         seen |= {pod["metadata"]["name"] for pod in kube.pods("executor")}
@@ -92,11 +94,70 @@ def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, loc
     assert kube.granted() <= kube.cluster.used, kube.granted() - kube.cluster.used
 
 
-def test_the_undisturbed_answer(kube, local):
-    code, told = kube.run(kube.data / "m", kube.data / "f", *LONG)
+def test_a_driver_that_is_killed_and_the_same_command_again(kube, local, podman):
+    target = kube.data / "f"
+    process = kube.start(kube.data / "m", target, *LONG)
+    mid_job(kube, process)
+    assert podman("kill", container(kube.pods("driver")[0])).returncode == 0
+    out, _ = process.communicate(timeout=100)
+    assert (process.returncode, json.loads(out)["error"]["code"]) == (5, "CTM_ENGINE_FAILED")
+    assert "exit code 137" in out
+    (left,) = kube.data.glob("f.partial-*")
+    assert not target.exists()
+    code, told = kube.run(kube.data / "m", target, *LONG)
     assert code == 0
     assert told["groups"][0]["rank"] == 20
-    np.testing.assert_allclose(read_factors(kube.data / "f").s, local, rtol=1e-10)
+    np.testing.assert_allclose(read_factors(target).s, local, rtol=1e-10)
+    assert not left.exists()
+
+
+def test_executors_that_cannot_start_end_the_driver(kube):
+    no_java = {"spark.executor.extraJavaOptions": "-agentpath:/no/such.so", "spark.executor.maxNumFailures": "1"}
+    code, told = kube.run(kube.data / "m", kube.data / "none", **no_java)
+    assert (code, told["error"]["code"]) == (5, "CTM_KUBERNETES_EXECUTORS"), told
+    assert "Max number of executor failures (1) reached" in told["error"]["message"]
+
+
+def test_a_driver_that_is_evicted(kube):
+    process = kube.start(kube.data / "m", kube.data / "evicted", *LONG)
+    mid_job(kube, process)
+    kube.cluster.kubelet.evict(kube.pods("driver")[0], "The node was low on resource: memory.")
+    out, _ = process.communicate(timeout=100)
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["code"]) == (5, "CTM_KUBERNETES_LOST")
+    assert "Evicted: The node was low on resource: memory" in error["message"]
+    assert "same command again" in error["hint"]
+
+
+def test_an_executor_whose_node_is_taken_away_hands_over_what_it_holds(kube, local):
+    handing_over = {f"spark.storage.decommission.{key}enabled": "true" for key in ("", "rddBlocks.", "shuffleBlocks.")}
+    process = kube.start(
+        kube.data / "m", kube.data / "drained", *LONG, **{"spark.decommission.enabled": "true"} | handing_over
+    )
+    victim, _ = mid_job(kube, process)
+    (driver,) = kube.pods("driver")
+    kube.cluster.delete("pods", "default", victim["metadata"]["name"])
+    said = {}
+    while process.poll() is None:
+        said = {name: kube.cluster.kubelet.log(pod) or said.get(name) for name, pod in (("d", driver), ("v", victim))}
+        time.sleep(0.2)
+    assert process.returncode == 0, process.communicate()
+    assert b"Decommissioning" in said["v"], said
+    np.testing.assert_allclose(read_factors(kube.data / "drained").s, local, rtol=1e-10)
+
+
+def test_an_executor_whose_node_is_cut_off(kube, local, podman):
+    soon = {"spark.network.timeout": "8s", "spark.executor.heartbeatInterval": "1s"}
+    process = kube.start(kube.data / "m", kube.data / "cut-off", *LONG, **soon)
+    victim, _ = mid_job(kube, process)
+    assert podman("network", "disconnect", kube.network, container(victim)).returncode == 0
+    seen = set()
+    while process.poll() is None:
+        seen |= {pod["metadata"]["name"] for pod in kube.pods("executor")}
+        time.sleep(0.2)
+    assert process.returncode == 0, process.communicate()
+    assert len(seen) >= 3  # it was given up and replaced
+    np.testing.assert_allclose(read_factors(kube.data / "cut-off").s, local, rtol=1e-10)
 
 
 def test_ctrl_c_leaves_nothing_and_the_next_run_is_free(kube):

@@ -1,6 +1,7 @@
 package org.ctmahout.bridge
 
 import java.io.IOException
+import java.nio.file.Paths
 import java.util.UUID
 
 import scala.util.control.NonFatal
@@ -27,6 +28,11 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   /** Where to write meanwhile. */
   val partial: Path = beside("partial")
 
+  private var claim: Option[Claim] = None
+
+  private def local(path: Path): Option[java.nio.file.Path] =
+    if (fs.getUri.getScheme == "file") Some(Paths.get(path.toUri.getPath)) else None
+
   private def beside(what: String): Path = target.suffix(s".$what-$unique")
 
   /** Refuses early what could not be committed after an hour of work. */
@@ -37,7 +43,11 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   // What somebody else keeps there is not ours to replace, whatever the request says.
   private def isOurs: Boolean = fs.exists(new Path(target, Manifest.Name))
 
-  def create(): Unit = writing(make(partial))
+  def create(): Unit = writing {
+    local(target).foreach(Claim.clearAbandoned)
+    make(partial)
+    claim = local(partial).flatMap(Claim.of)
+  }
 
   /** The manifest goes in last, then the directory to its place. */
   def commit(manifest: String): Unit = writing {
@@ -45,11 +55,15 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
     try out.write(manifest.getBytes("UTF-8"))
     finally out.close()
     checkFree()
+    claim.foreach(_.drop())
     if (hasRename) replaceWhole() else moveManifestLast()
   }
 
   /** Removes what was written, after a failure. */
-  def discard(): Unit = quietly(fs.delete(partial, true)) // what led here is what the user must hear
+  def discard(): Unit = {
+    quietly(fs.delete(partial, true)) // what led here is what the user must hear
+    quietly(claim.foreach(_.close()))
+  }
 
   def make(directory: Path): Unit =
     if (!fs.mkdirs(directory)) throw new IOException(s"${Manifest.shown(directory)} could not be made")
