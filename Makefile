@@ -14,6 +14,8 @@ SPARK35 := .venv-spark35
 BUILD := .venv-build
 RIVALS := .venv-bench
 KFP := .venv-kfp
+# A store to test with; not beside the others, for it wants an older dateutil than the client of Kubernetes.
+MOTO := .venv-moto
 
 JVM_SOURCES := build.sbt sbt contract/v1/errors.json $(shell find jvm project -type f -not -path '*/target/*' -not -path 'project/project/*' 2>/dev/null)
 PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -name '*.pyc' -not -name '*.jar')
@@ -66,6 +68,11 @@ $(SPARK35)/ready: $(WHEEL)
 	$(SPARK35)/bin/pip install --quiet --force-reinstall --no-deps $(WHEEL)
 	touch $@
 
+$(MOTO)/ready:
+	$(PYTHON) -m venv $(MOTO)
+	$(MOTO)/bin/pip install --quiet "moto[s3]>=5.2.5" flask flask-cors
+	touch $@
+
 image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
 	$(CONTAINER) build $(IMAGE_OPTIONS) --build-arg VERSION=$(VERSION) \
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
@@ -76,14 +83,14 @@ test: lint test-jvm test-spark4 test-spark35 test-cluster ## Run everything that
 test-jvm: ## Test the Scala modules on both Scala lines
 	./sbt "+test"
 
-test-spark4: $(SPARK4)/ready ## Test the built wheel on the newest Spark 4
+test-spark4: $(SPARK4)/ready $(MOTO)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m spark -n 2 tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 tests
 
-test-spark35: $(SPARK35)/ready ## Test the doors and the main job once more on Spark 3.5
+test-spark35: $(SPARK35)/ready $(MOTO)/ready ## Test the doors and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 tests/bridge tests/e2e/test_denoise.py
 
-test-cluster: $(SPARK4)/ready $(KFP)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
+test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m cluster tests
 
@@ -136,6 +143,6 @@ bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure
 	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real
 
 clean: ## Remove everything that was built
-	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) python/ctmahout/jars/*.jar
+	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) python/ctmahout/jars/*.jar
 	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

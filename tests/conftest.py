@@ -3,9 +3,11 @@
 import importlib.util
 import os
 import shutil
+import uuid
 from pathlib import Path
 
 import pytest
+from object_store import Bucket, server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,3 +54,23 @@ def extras() -> None:
     absent = [name for name in ("nibabel", "pynetdicom") if importlib.util.find_spec(name) is None]
     if absent:
         missing(f"not installed: {', '.join(absent)}")
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The URL of an S3 store."""
+    python = ROOT / ".venv-moto" / "bin" / "python"
+    if not python.exists():
+        missing(f"no S3 store: make {python.relative_to(ROOT).parts[0]}/ready")
+    with server(python) as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """A new bucket; the environment of this process is that of somebody who may use it."""
+    made = Bucket(f"ct-{uuid.uuid4().hex}", s3_server)
+    made.create()
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    return made

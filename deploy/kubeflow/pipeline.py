@@ -19,7 +19,8 @@ CPU, MEMORY = "2", "8G"
 TIMEOUT_S = 6 * 3600
 SIDE_BY_SIDE = 4
 MOUNT = "/data"
-CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")
+# Of the secret; none of them need be there, as with workload identity.
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL")
 
 
 def verb(*command, report=()):

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from ctmahout.cli import main
+from ctmahout.locations import fetched, located
 
 
 def run(arguments):
@@ -62,7 +63,8 @@ def file_outputs(places, answer, report):
         file.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_bytes(Path(answer["report"]).read_bytes())
+        with fetched(located(answer["report"])) as file:
+            report.write_bytes(file.read_bytes())
     if "metrics" in places.get("artifacts", {}):
         (artifact,) = places["artifacts"]["metrics"]["artifacts"]
         artifact["metadata"] = metrics(answer["run"]["numbers"]["after"])

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .arrays import write_array as write_array
     from .cohort import learn as learn
     from .config import Config as Config
+    from .decomposition import dssvd as dssvd
+    from .decomposition import factorise as factorise
     from .dicom import read_series as read_series
     from .dicom import write_series as write_series
     from .doctor import check_environment as check_environment
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from .exchange import Factors as Factors
     from .outcome import Denoised as Denoised
     from .pipeline import denoise as denoise
-    from .pipeline import dssvd as dssvd
-    from .pipeline import factorise as factorise
     from .pipeline import prepare as prepare
     from .pipeline import reconstruct as reconstruct
     from .pipeline import refine as refine
@@ -59,8 +59,8 @@ _HOME = {
     "connect": "engine",
     "denoise": "pipeline",
     "denoise_study": "study",
-    "dssvd": "pipeline",
-    "factorise": "pipeline",
+    "dssvd": "decomposition",
+    "factorise": "decomposition",
     "fetch": "retrieval",
     "learn": "cohort",
     "prepare": "pipeline",

@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import Config
+from .decomposition import door_for, factorise_with
 from .dicom import kernel_of, read_series
 from .engine import Door
 from .engine.executors import Executors
 from .errors import InputError
 from .exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
+from .locations import Location, Uri, fetched, located, refuse_overlap, stored
 from .noise import NoiseModel
 from .patches import (
     BETA,
@@ -48,8 +50,7 @@ from .patches import (
     without_padding,
     write_parts,
 )
-from .pipeline import door_for, factorise_with
-from .staging import refuse_existing, refuse_overlap
+from .staging import refuse_existing
 
 __all__ = ["learn"]
 
@@ -69,7 +70,7 @@ class _Series:
 
     Attributes
     ----------
-    source : Path
+    source : Path or Uri
     noise : NoiseModel
     covariance : ndarray of shape (d, d), float64
         Of a patch of its noise, for an SD of 1.
@@ -80,7 +81,7 @@ class _Series:
         Which of the cohort's kinds its noise is of.
     """
 
-    source: Path
+    source: Location
     noise: NoiseModel
     covariance: NDArray[np.float64]
     parts: tuple[FilePart, ...]
@@ -90,8 +91,8 @@ class _Series:
 
 @one_core_each
 def learn(
-    sources: Sequence[str | Path],
-    model: str | Path,
+    sources: Sequence[str | Path | Uri],
+    model: str | Path | Uri,
     config: Config | None = None,
     *,
     session: object = None,
@@ -105,9 +106,9 @@ def learn(
 
     Parameters
     ----------
-    sources : sequence of path
+    sources : sequence of path or URI
         Folders with one CT series each.
-    model : path
+    model : path or URI
         A new directory; `denoise` with ``model=`` uses it, without Spark.
     config : Config, optional
         ``groups``, ``seed``, ``engine`` and what `read_series` and `connect` take.
@@ -130,24 +131,25 @@ def learn(
 
     Notes
     -----
-    With a master or a session, series are read and patches are compared by its executors, which see the same paths;
-    else by threads here. The model is the same.
+    With a master or a session, series are read and patches are compared by its executors, which see the same paths
+    and URIs; else by threads here. The model is the same.
     """
     config = config if config is not None else Config.of(options)
-    model = Path(model)
-    for source in sources:
-        refuse_overlap(model, Path(source))
-    refuse_existing(model.absolute(), overwrite=config.overwrite, ours=is_exchange)
-    with (
-        tempfile.TemporaryDirectory(prefix="ctmahout-", dir=config.work) as folder,
-        door_for(config, session) as door,
-    ):
-        spark = getattr(door, "session", None) if session is not None or config.master else None
-        workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
-        run = _Learning(Path(folder), config, door, workers, progress)
-        passes, series = run.passes([Path(s).absolute() for s in sources])
-    learnt = Model(passes, [one.facts for one in series])
-    return write_model(model, learnt.arrays(), learnt.layout(), overwrite=config.overwrite)
+    places, model = [located(source) for source in sources], located(model)
+    for place in places:
+        refuse_overlap(model, place)
+    with stored(model, overwrite=config.overwrite, ours=is_exchange) as target:
+        refuse_existing(target.absolute(), overwrite=config.overwrite, ours=is_exchange)
+        with (
+            tempfile.TemporaryDirectory(prefix="ctmahout-", dir=config.work) as folder,
+            door_for(config, session) as door,
+        ):
+            spark = getattr(door, "session", None) if session is not None or config.master else None
+            workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
+            run = _Learning(Path(folder), config, door, workers, progress)
+            passes, series = run.passes([p.absolute() if isinstance(p, Path) else p for p in places])
+        learnt = Model(passes, [one.facts for one in series])
+        return write_model(target, learnt.arrays(), learnt.layout(), overwrite=config.overwrite)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +160,7 @@ class _Learning:
     workers: Workers
     progress: Progress | None
 
-    def passes(self, sources: Sequence[Path]) -> tuple[tuple[ModelPass, ...], list[_Series]]:
+    def passes(self, sources: Sequence[Location]) -> tuple[tuple[ModelPass, ...], list[_Series]]:
         config = self.config
         second = config.groups or _GROUPS
         groups = (max(1, round(_FIRST_SHARE * second)), second)
@@ -220,9 +222,10 @@ class _FirstSample:
     lenient: bool
 
     @one_core_each
-    def __call__(self, numbered: tuple[int, Path]) -> _Series:
+    def __call__(self, numbered: tuple[int, Location]) -> _Series:
         number, source = numbered
-        volume = read_series(source, lenient=self.lenient, workers=1)
+        with fetched(source) as folder:
+            volume = read_series(folder, lenient=self.lenient, workers=1)
         hu = without_padding(volume.hu, volume.padding)
         noise = noise_of(hu, volume.geometry, self.seed, Threads(1))
         if noise is None:
@@ -254,7 +257,8 @@ class _SecondSample:
     @one_core_each
     def __call__(self, numbered: tuple[int, _Series]) -> tuple[FilePart, ...]:
         number, one = numbered
-        volume = read_series(one.source, lenient=self.lenient, workers=1)
+        with fetched(one.source) as folder:
+            volume = read_series(folder, lenient=self.lenient, workers=1)
         hu = without_padding(volume.hu, volume.padding)
         view = View.of_kind(hu, one.noise, one.kind, self.covariances)
         pilot = filtered(view, self.filter, _STRIDE, Threads(1))

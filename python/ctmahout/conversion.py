@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .arrays import WrittenArray, write_array
+from .arrays import write_array
 from .config import Config
+from .locations import Location, Uri, fetched, located, refuse_overlap, stored
 from .reading import read_volume
-from .staging import refuse_overlap
 from .volume import Volume
 
 __all__ = ["convert"]
 
 
 def convert(
-    source: str | Path,
-    output: str | Path,
+    source: str | Path | Uri,
+    output: str | Path | Uri,
     config: Config | None = None,
     *,
     progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[Volume, WrittenArray]:
-    """Write the volume that a path holds to a file whose name ends in .nii.gz, .nii or .npz; return both.
+) -> tuple[Volume, Location]:
+    """Write the volume that a path holds to a file whose name ends in .nii.gz, .nii or .npz; return it and the place.
 
     Raises
     ------
@@ -29,6 +29,9 @@ def convert(
         See `read_volume` and `write_array`; then nothing was written.
     """
     config = config or Config()
-    refuse_overlap(Path(output), Path(source))
-    volume = read_volume(source, config, progress)
-    return volume, write_array(volume, output, overwrite=config.overwrite)
+    source, output = located(source), located(output)
+    refuse_overlap(output, source)
+    with stored(output, overwrite=config.overwrite) as target, fetched(source) as series:
+        volume = read_volume(series, config, progress)
+        write_array(volume, target, overwrite=config.overwrite)
+    return volume, output

@@ -54,6 +54,7 @@ def check_environment() -> list[Check]:
         _check("Spark", lambda: (spark := find_spark()).version + f" with Scala {spark.scala} at {spark.home}"),
         _check("Java for this Spark", lambda: find_java(find_spark().version).version),
         _check("jar", lambda: (jar := find_jar()).path.name + f", Mahout {jar.mahout}, commit {jar.commit}"),
+        _check("S3 for Spark", _s3_connector),
         *_decoders(),
         _disk(),
     ]
@@ -64,6 +65,15 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name, True, look())
     except CtmahoutError as e:
         return Check(name, False, e.message, e.hint)
+
+
+def _s3_connector() -> str:
+    """Say whether Spark reads S3 itself; only step dssvd on s3:// needs it, so that it is absent is no fault."""
+    jars = find_spark().home / "jars"
+    if found := sorted(jars.glob("hadoop-aws-*.jar")):
+        return found[-1].name
+    version = next((jar.stem.rpartition("-")[2] for jar in jars.glob("hadoop-client-api-*.jar")), "VERSION")
+    return f"not in {jars}; dssvd on s3:// takes --conf spark.jars.packages=org.apache.hadoop:hadoop-aws:{version}"
 
 
 def _decoders() -> list[Check]:

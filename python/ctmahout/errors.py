@@ -84,6 +84,11 @@ class CtmahoutError(Exception):
         # Exceptions cross process pools by pickle, which would call __init__ with the message alone.
         return _rebuild, (self.code, self.fields, self.message)
 
+    def rename(self, old: str, new: str) -> None:
+        """Put another name for what the message and the hint speak of."""
+        self.message, self.hint = self.message.replace(old, new), self.hint.replace(old, new)
+        self.args = (f"[{self.code}] {self.message} {self.hint}",)
+
     def as_dict(self) -> dict[str, object]:
         """Return the error as what ``--json`` prints."""
         return {"code": self.code, "message": self.message, "hint": self.hint, "exit_code": self.exit_code}

@@ -15,7 +15,8 @@ from .config import Config
 from .dicom import SeriesInfo, find_series
 from .effort import EFFORTS, PATCH
 from .errors import InputError
-from .exchange import Manifest, is_exchange, read_manifest
+from .exchange import Manifest, is_exchange, is_no_row, read_manifest
+from .locations import Location, fetched
 
 __all__ = ["Found", "inspect_path"]
 
@@ -116,7 +117,7 @@ class Found:
         return [(f"CT series, and what method {methods} needs for them", columns, rows)]
 
 
-def inspect_path(path: Path, config: Config) -> Found:
+def inspect_path(location: Location, config: Config) -> Found:
     """Look into a folder or archive of DICOM files, a NIfTI or npz file, a matrix directory or a factors directory.
 
     Of DICOM and of directories only headers and manifests are read.
@@ -128,6 +129,11 @@ def inspect_path(path: Path, config: Config) -> Found:
     ExchangeError
         The directory's manifest is not valid.
     """
+    with fetched(location, is_no_row) as path:
+        return _inspected(path, config)
+
+
+def _inspected(path: Path, config: Config) -> Found:
     if is_exchange(path):
         manifest = read_manifest(path)
         return Found(manifest=manifest, notes=_of_exchange(manifest, config))

@@ -16,6 +16,7 @@ from typing import Any
 from . import __version__
 from .config import Config
 from .errors import ConfigError
+from .locations import Location
 from .methods import Progress
 from .volume import Volume
 
@@ -33,7 +34,7 @@ class DenoisedSeries:
     ----------
     strength : str
         As asked for.
-    path : Path
+    path : Path or Uri
         Folder of the DICOM files.
     kept : str
         What was kept of the source, for people.
@@ -46,7 +47,7 @@ class DenoisedSeries:
     """
 
     strength: str
-    path: Path
+    path: Location
     kept: str
     facts: dict[str, Any] = field(repr=False)
     clipped: int
@@ -58,23 +59,23 @@ class Denoised:
 
     Attributes
     ----------
-    path : Path
+    path : Path or Uri
         The output folder.
     series : tuple of DenoisedSeries
         One for each strength.
-    report : Path or None
+    report : Path or Uri or None
         The HTML report.
     run : dict
         The run manifest, as in ``run.json``.
     """
 
-    path: Path
+    path: Location
     series: tuple[DenoisedSeries, ...]
-    report: Path | None
+    report: Location | None
     run: dict[str, Any] = field(repr=False)
 
-    def moved(self, path: Path) -> Denoised:
-        """Return the same result, its folder renamed to `path`."""
+    def moved(self, path: Location) -> Denoised:
+        """Return the same result, its folder moved to `path`."""
         series = tuple(replace(s, path=path / s.path.name) for s in self.series)
         return Denoised(path, series, path / self.report.name if self.report else None, self.run)
 

@@ -1,32 +1,33 @@
 """The main job and its steps: prepare, dssvd, reconstruct; with refine and a second dssvd in between, if need be.
 
+Step dssvd itself is in `decomposition`.
+
 `denoise` is the steps in one process, through the same directories: so both give the same bytes.
 """
 
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .config import Config
+from .decomposition import door_for, factorise_with, options_of
 from .deliver import Origin, deliver
-from .engine import Door, Request, connect
+from .engine import Door
 from .engine.executors import Executors
 from .errors import ConfigError, InputError
-from .exchange import Factors, Manifest, read_factors, read_manifest, write_matrix
+from .exchange import Manifest, is_exchange, is_manifest, is_no_row, read_factors, read_manifest
+from .locations import Location, Uri, fetched, located, refuse_overlap, stored
 from .methods import ModelRun, method_named, method_of
 from .outcome import Denoised, DenoisedSeries, Progress, Timer, is_run
 from .patches import Model, Threads, Workers
 from .rank import Strength
 from .reading import read_volume
-from .staging import refuse_overlap, staged
+from .staging import staged
 from .volume import Volume
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
     "DenoisedSeries",
     "Progress",
     "denoise",
-    "dssvd",
-    "factorise",
     "prepare",
     "reconstruct",
     "refine",
@@ -43,8 +42,8 @@ __all__ = [
 
 
 def denoise(
-    source: str | Path,
-    output: str | Path,
+    source: str | Path | Uri,
+    output: str | Path | Uri,
     config: Config | None = None,
     *,
     session: object = None,
@@ -55,9 +54,9 @@ def denoise(
 
     Parameters
     ----------
-    source : path
+    source : path or URI
         A folder with one CT series (or several and ``series=``). It is only read.
-    output : path
+    output : path or URI
         A new folder; it gets one folder of DICOM files for each strength, ``report.html`` and ``run.json``.
     config : Config, optional
     session : SparkSession, optional
@@ -72,60 +71,67 @@ def denoise(
     CtmahoutError
         With the code of what is wrong; then nothing was written.
     """
-    config = _options(config, options)
-    source, output = Path(source), Path(output)
+    config = options_of(config, options)
+    source, output = located(source), located(output)
     method = method_named(config.method)
     strengths = _strengths(config, method.strengths)
     refuse_overlap(output, source)
     timer = Timer(progress)
-    with staged(output, overwrite=config.overwrite, ours=is_run) as folder:
-        work = Path(config.work) if config.work else folder / "work"
+    with (
+        stored(output, overwrite=config.overwrite, ours=is_run) as target,
+        staged(target, overwrite=config.overwrite, ours=is_run) as folder,
+        fetched(source) as series,
+    ):
+        work = located(config.work) if config.work else folder / "work"
         matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
-            volume = read_volume(source, config, progress)
+            volume = read_volume(series, config, progress)
         if config.model and (result := _with_model(volume, folder, config, strengths, timer, session)):
             return result.moved(output)
         with ExitStack() as stack:
             door = stack.enter_context(door_for(config, session))  # before the work: what it lacks is told at once
             workers = stack.enter_context(_workers(config, session, door))
-            with timer.phase("prepare"):
-                made = method.prepare(volume, matrix, config, progress)
+            with timer.phase("prepare"), _stored_matrix(matrix, config) as made_here:
+                made = method.prepare(volume, made_here, config, progress)
             with timer.phase("dssvd"):
                 factorise_with(door, matrix, factors, config)
             if method.refines(made):
-                matrix, factors = work / "refined", work / "refined-factors"
-                with timer.phase("refine"):
-                    method.refine(volume, work / "matrix", work / "factors", matrix, config, workers, progress)
+                first, matrix, factors = (matrix, factors), work / "refined", work / "refined-factors"
+                with timer.phase("refine"), _read(*first) as found, _stored_matrix(matrix, config) as made_here:
+                    method.refine(volume, *found, made_here, config, workers, progress)
                 with timer.phase("dssvd"):
                     factorise_with(door, matrix, factors, config)
             if not workers.elsewhere:
                 stack.close()  # Spark gives back its memory
-            result = _reconstruct(volume, matrix, factors, folder, config, strengths, workers, timer)
+            with _read(matrix, factors) as found:
+                result = _reconstruct(volume, *found, folder, config, strengths, workers, timer)
         if not config.work:
-            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(folder / "work", ignore_errors=True)
     return result.moved(output)
 
 
 def prepare(
-    source: str | Path,
-    matrix: str | Path,
+    source: str | Path | Uri,
+    matrix: str | Path | Uri,
     config: Config | None = None,
     *,
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
-    config = _options(config, options)
-    refuse_overlap(Path(matrix), Path(source))
-    volume = read_volume(source, config, progress)
-    return method_named(config.method).prepare(volume, Path(matrix), config, progress).to_dict()
+    config = options_of(config, options)
+    source, matrix = located(source), located(matrix)
+    refuse_overlap(matrix, source)
+    with _stored_matrix(matrix, config) as made_here, fetched(source) as series:
+        volume = read_volume(series, config, progress)
+        return method_named(config.method).prepare(volume, made_here, config, progress).to_dict()
 
 
 def refine(
-    source: str | Path,
-    matrix: str | Path,
-    factors: str | Path,
-    refined: str | Path,
+    source: str | Path | Uri,
+    matrix: str | Path | Uri,
+    factors: str | Path | Uri,
+    refined: str | Path | Uri,
     config: Config | None = None,
     *,
     session: object = None,
@@ -142,43 +148,22 @@ def refine(
     InputError
         CTM_NOTHING_TO_REFINE: the matrix is that of the last pass. CTM_SERIES_MISMATCH.
     """
-    config = _options(config, options)
+    config = options_of(config, options)
+    source, matrix, factors, refined = (located(given) for given in (source, matrix, factors, refined))
     for given in (source, matrix, factors):
-        refuse_overlap(Path(refined), Path(given))
-    volume = read_volume(source, config, progress)
-    method = method_of(_matrix_of(volume, Path(matrix)))
-    with _workers(config, session) as workers:
-        made = method.refine(volume, Path(matrix), Path(factors), Path(refined), config, workers, progress)
-    return made.to_dict()
-
-
-def factorise(
-    matrix: str | Path,
-    factors: str | Path,
-    config: Config | None = None,
-    *,
-    session: object = None,
-    **options: Any,
-) -> dict[str, Any]:
-    """Decompose a matrix directory with Mahout's dssvd on Spark: step two. Returns the factors' manifest.
-
-    Raises
-    ------
-    ExchangeError, EngineError, OutputError
-    """
-    config = _options(config, options)
-    refuse_overlap(Path(factors), Path(matrix))
-    # Refused here as well as by the door: before a JVM starts.
-    read_manifest(Path(matrix), "matrix")
-    with door_for(config, session) as door:
-        return factorise_with(door, Path(matrix), Path(factors), config)
+        refuse_overlap(refined, given)
+    with _stored_matrix(refined, config) as made_here, fetched(source) as series, _read(matrix, factors) as found:
+        volume = read_volume(series, config, progress)
+        method = method_of(_matrix_of(volume, found[0]))
+        with _workers(config, session) as workers:
+            return method.refine(volume, *found, made_here, config, workers, progress).to_dict()
 
 
 def reconstruct(
-    source: str | Path,
-    matrix: str | Path,
-    factors: str | Path,
-    output: str | Path,
+    source: str | Path | Uri,
+    matrix: str | Path | Uri,
+    factors: str | Path | Uri,
+    output: str | Path | Uri,
     config: Config | None = None,
     *,
     session: object = None,
@@ -195,116 +180,38 @@ def reconstruct(
     InputError
         CTM_SERIES_MISMATCH: the series is not the one the matrix was prepared from.
     """
-    config = _options(config, options)
-    source, output = Path(source), Path(output)
-    strengths = _strengths(config, method_of(read_manifest(Path(matrix), "matrix")).strengths)
-    refuse_overlap(output, source)
+    config = options_of(config, options)
+    source, matrix, factors, output = (located(given) for given in (source, matrix, factors, output))
+    with fetched(matrix, is_manifest) as folder:
+        strengths = _strengths(config, method_of(read_manifest(folder, "matrix")).strengths)
+    for given in (source, matrix, factors):
+        refuse_overlap(output, given)
     timer = Timer(progress)
-    with staged(output, overwrite=config.overwrite, ours=is_run) as folder:
+    with (
+        stored(output, overwrite=config.overwrite, ours=is_run) as target,
+        staged(target, overwrite=config.overwrite, ours=is_run) as folder,
+        fetched(source) as series,
+        _read(matrix, factors) as found,
+    ):
         with timer.phase("read"):
-            volume = read_volume(source, config, progress)
+            volume = read_volume(series, config, progress)
         with _workers(config, session) as workers:
-            result = _reconstruct(volume, Path(matrix), Path(factors), folder, config, strengths, workers, timer)
+            result = _reconstruct(volume, *found, folder, config, strengths, workers, timer)
     return result.moved(output)
-
-
-def dssvd(
-    matrix: Any,
-    k: int | None = None,
-    p: int = 15,
-    q: int = 1,
-    *,
-    algorithm: str = "dssvd",
-    seed: int = 0,
-    u: bool = False,
-    engine: str = "py4j",
-    session: object = None,
-    **options: Any,
-) -> Factors:
-    """Decompose a tall matrix with Mahout's distributed stochastic SVD: A is about U diag(s) V'.
-
-    Factors of "dspca" are of A - 1 mu': then A is about 1 mu' + U diag(s) V', with mu = A.mean(axis=0).
-
-    Parameters
-    ----------
-    matrix : ndarray of shape (m, n), m >= n, float32 or float64; or path of a matrix directory
-        Finite values. Float64 arrays stay float64.
-    k : int, optional
-        Components to compute; all n if not given.
-    p : int
-        Oversampling: the random projection has k + p columns (at most n).
-    q : int
-        Power iterations.
-    algorithm : str
-        "dssvd"; "exact": from A'A in one pass over A, for a few hundred columns at most, p and q count for nothing;
-        "dspca": the factors of A - 1 mu', where mu holds the means of the columns.
-    seed : int
-        Seed of the random projection.
-    u : bool
-        Give U as well, an array as tall as A.
-    engine : str
-        "py4j", "jpype", "submit" or "numpy".
-    session : SparkSession, optional
-        A session of yours for "py4j".
-    **options
-        What `connect` takes besides: master, jar, driver_memory ...
-
-    Returns
-    -------
-    Factors
-        s of shape (r,), v of shape (n, r), u of shape (m, r) or None; r <= k is the rank found. In each column of V the
-        entry of largest magnitude is positive.
-
-    Raises
-    ------
-    ConfigError
-        CTM_RANK_RANGE: k above n. CTM_REQUEST_INVALID: no such algorithm.
-    ExchangeError, EngineError
-
-    Notes
-    -----
-    Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1, as Apache Mahout 14.1
-    implements them. With k = n the result is exact.
-    """
-    with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
-        if isinstance(matrix, (str, Path)):
-            source = Path(matrix).absolute()
-        else:
-            a = np.asarray(matrix)
-            a = a if a.dtype == np.float64 else np.asarray(a, dtype=np.float32)
-            source = Path(folder) / "matrix"
-            write_matrix(source, [a], dtype=a.dtype.name, units="1", centring="none", layout={})
-        target = Path(folder) / "factors"
-        request = Request(
-            input=str(source),
-            output=str(target),
-            algorithm=algorithm,
-            k=k,
-            p=p,
-            q=q,
-            seed=seed,
-            want=("s", "v", "u") if u else ("s", "v"),
-        )
-        with connect(engine, session=session, **options) as door:
-            door.run(request)
-        return read_factors(target)
 
 
 # ------------------------------------------------------------------------------------------------- the steps' bodies
 
 
-def door_for(config: Config, session: object) -> Door:
-    """Open the door that the options ask for."""
-    return connect(
-        config.engine,
-        session=session,
-        master=config.master,
-        jar=config.jar,
-        driver_memory=config.driver_memory,
-        conf=config.spark_conf,
-        deploy_mode=config.deploy_mode,
-        image=config.image,
-    )
+def _stored_matrix(matrix: Location, config: Config) -> AbstractContextManager[Path]:
+    return stored(matrix, overwrite=config.overwrite, ours=is_exchange)
+
+
+@contextmanager
+def _read(matrix: Location, factors: Location) -> Iterator[tuple[Path, Path]]:
+    """Give a matrix, without its rows if it is in a store, and its factors."""
+    with fetched(matrix, is_no_row) as matrix_here, fetched(factors) as factors_here:
+        yield matrix_here, factors_here
 
 
 @contextmanager
@@ -319,22 +226,6 @@ def _workers(config: Config, session: object, door: Door | None = None) -> Itera
         )
     with nullcontext(door) if door else door_for(config, session) as opened:
         yield Executors(getattr(opened, "session", None))
-
-
-def factorise_with(door: Door, matrix: Path, factors: Path, config: Config) -> dict[str, Any]:
-    return door.run(
-        Request(
-            input=str(matrix.absolute()),
-            output=str(factors.absolute()),
-            algorithm=config.algorithm,
-            k=config.k,
-            p=config.p,
-            q=config.q,
-            seed=config.seed,
-            partitions=config.partitions,
-            overwrite=config.overwrite,
-        )
-    )
 
 
 def _matrix_of(volume: Volume, matrix: Path) -> Manifest:
@@ -372,9 +263,9 @@ def _with_model(
     volume: Volume, output: Path, config: Config, strengths: Sequence[Strength], timer: Timer, session: object
 ) -> Denoised | None:
     """Denoise with a model, or return None if it does not know the series and another is to be learnt."""
-    with timer.phase("read"):
-        manifest = read_manifest(Path(str(config.model)), "model")
-        model = Model.read(Path(str(config.model)), manifest)
+    with timer.phase("read"), fetched(located(str(config.model))) as folder:
+        manifest = read_manifest(folder, "model")
+        model = Model.read(folder, manifest)
     with timer.phase("prepare"):
         fitted = ModelRun.of(model, volume, config)
     if fitted.fit is not None and not fitted.fit.is_good:
@@ -396,12 +287,6 @@ def _with_model(
 
 
 # ------------------------------------------------------------------------------------------------------ small pieces
-
-
-def _options(config: Config | None, options: Mapping[str, Any]) -> Config:
-    if config is not None and options:
-        raise TypeError("give either config or single options, not both")
-    return config if config is not None else Config.of(options)
 
 
 def _strengths(config: Config, known: Sequence[str]) -> list[Strength]:

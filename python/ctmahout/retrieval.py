@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from . import __version__
 from .download import TCIA, Connection, Series, connected, unpack, without_secrets
 from .errors import ConfigError, InputError
+from .locations import Location, Uri, located, stored
 from .staging import staged
 
 __all__ = ["FETCH", "TCIA", "Fetched", "fetch"]
@@ -29,7 +30,7 @@ class Fetched:
 
     Attributes
     ----------
-    path : Path
+    path : Path or Uri
         The folder.
     source : str
         Where from, without anything secret.
@@ -40,7 +41,7 @@ class Fetched:
         Files in it.
     """
 
-    path: Path
+    path: Location
     source: str
     sha256: str
     size_bytes: int
@@ -53,7 +54,7 @@ class Fetched:
 
 def fetch(
     what: str,
-    output: str | Path,
+    output: str | Path | Uri,
     *,
     tcia: str = TCIA,
     limit_gib: float = 32,
@@ -70,7 +71,7 @@ def fetch(
     what : str
         ``tcia:`` and the SeriesInstanceUID of a public series of The Cancer Imaging Archive; or the http or https
         address of a zip or tar archive.
-    output : path
+    output : path or URI
         The folder; it gets the images and ``fetch.json``.
     tcia : str, optional
         Address of another archive with TCIA's interface (NBIA Search API, v1).
@@ -96,9 +97,10 @@ def fetch(
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
     found = _source(what, tcia)
-    output, limit = Path(output), int(limit_gib * (1 << 30))
+    output, limit = located(output), int(limit_gib * (1 << 30))
     with (
-        staged(output, overwrite=overwrite, ours=_is_fetched) as partial,
+        stored(output, overwrite=overwrite, ours=_is_fetched) as target,
+        staged(target, overwrite=overwrite, ours=_is_fetched) as partial,
         # Without a name: nothing of it is left, however this process ends.
         tempfile.TemporaryFile(dir=partial) as archive,
     ):

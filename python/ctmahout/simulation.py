@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import __version__
 from .dicom import write_synthetic
+from .locations import Location, Uri, located, stored
 from .phantom import make_phantom
 from .staging import staged
 
@@ -18,7 +19,7 @@ _TIME = datetime(2026, 1, 1)
 
 
 def write_phantom(
-    out: str | Path,
+    out: str | Path | Uri,
     *,
     size: int = 256,
     slices: int = 64,
@@ -27,12 +28,12 @@ def write_phantom(
     seed: int = 1,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Path]:
+) -> dict[str, Location]:
     """Write a synthetic low-dose chest CT series and its noise-free twin; parameters as for `make_phantom`.
 
     Returns
     -------
-    dict of str to Path
+    dict of str to Path or Uri
         The folders ``noisy`` and ``clean``: two series of one study.
 
     Raises
@@ -40,11 +41,12 @@ def write_phantom(
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
-    out = Path(out)
+    out = located(out)
     key = f"{__version__} {size} {slices} {dose} {extent_mm} {seed}"
-    with staged(
-        out, overwrite=overwrite, ours=lambda folder: (folder / "noisy").is_dir() and (folder / "clean").is_dir()
-    ) as partial:
+    with (
+        stored(out, overwrite=overwrite, ours=_is_phantom) as target,
+        staged(target, overwrite=overwrite, ours=_is_phantom) as partial,
+    ):
         phantom = make_phantom(size=size, slices=slices, dose=dose, extent_mm=extent_mm, seed=seed, progress=progress)
         for number, (name, volume) in enumerate((("noisy", phantom.noisy), ("clean", phantom.clean)), 1):
             write_synthetic(
@@ -59,3 +61,7 @@ def write_phantom(
                 progress=progress,
             )
     return {name: out / name for name in ("noisy", "clean")}
+
+
+def _is_phantom(folder: Path) -> bool:
+    return (folder / "noisy").is_dir() and (folder / "clean").is_dir()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ from typing import Any
 from . import __version__
 from .claims import clear_abandoned
 from .config import Config
+from .decomposition import door_for
 from .dicom import SeriesInfo, find_series, headers_kept
 from .errors import ConfigError, CtmahoutError, InputError, OutputError
-from .exchange import read_manifest
+from .exchange import is_manifest, read_manifest
+from .locations import Location, Uri, fetched, located, refuse_overlap, stored
 from .outcome import RUN, Progress, is_run
-from .pipeline import denoise, door_for
-from .staging import refuse_overlap
+from .pipeline import denoise
 
 __all__ = ["STUDY", "Study", "StudySeries", "denoise_study"]
 
@@ -67,11 +70,11 @@ class Study:
 
     Attributes
     ----------
-    path : Path
+    path : Path or Uri
     series : tuple of StudySeries
     """
 
-    path: Path
+    path: Location
     series: tuple[StudySeries, ...]
 
     @property
@@ -91,8 +94,8 @@ class Study:
 
 
 def denoise_study(
-    source: str | Path,
-    output: str | Path,
+    source: str | Path | Uri,
+    output: str | Path | Uri,
     config: Config | None = None,
     *,
     session: object = None,
@@ -107,9 +110,9 @@ def denoise_study(
 
     Parameters
     ----------
-    source : path
+    source : path or URI
         A folder or an archive. It is only read.
-    output : path
+    output : path or URI
         A new folder, or that of an earlier run; it gets a folder for each series and ``study.json``.
     config : Config, optional
     session : SparkSession, optional
@@ -144,33 +147,35 @@ def denoise_study(
             value=repr(getattr(config, key)),
             expected="none with all series",
         )
-    source, output = Path(source), Path(output)
+    source, output = located(source), located(output)
     refuse_overlap(output, source)
-    with headers_kept():
-        return _every(source, output, config, session, progress, told)
+    with headers_kept(), fetched(source) as folder, _known(output) as known:
+        return _every(folder, source, output, known, config, session, progress, told)
 
 
 def _every(
-    source: Path,
-    output: Path,
+    folder: Path,
+    source: Location,
+    output: Location,
+    known: Path,
     config: Config,
     session: object,
     progress: Progress | None,
     told: Callable[[StudySeries], None] | None,
 ) -> Study:
-    found = find_series(source, split=config.split, lenient=config.lenient, workers=config.workers, progress=progress)
+    found = find_series(folder, split=config.split, lenient=config.lenient, workers=config.workers, progress=progress)
     if not found:
         others = ", ".join(f"{count} {what}" for what, count in found.skipped.items())
         raise InputError("CTM_INPUT_NO_CT", path=source, found=others)
-    _begin(output)
+    _begin(output, known)
     done: list[StudySeries] = []
-    with _one_session(config, session, needed=any(_undone(info, output, config) for info in found)) as shared:
+    with _one_session(config, session, needed=any(_undone(info, known, config) for info in found)) as shared:
         for info in found:
-            outcome = _one(info, found, source, output, config, shared, progress)
-            done.append(outcome)
-            _note(Study(output, tuple(done)))
+            outcome = _one(info, found, folder, output, known, config, shared, progress)
+            done.append(replace(outcome, message=outcome.message.replace(str(folder), str(source))))
+            _note(Study(output, tuple(done)), known)
             if told:
-                told(outcome)
+                told(done[-1])
     return Study(output, tuple(done))
 
 
@@ -178,7 +183,8 @@ def _one(
     info: SeriesInfo,
     found: list[SeriesInfo],
     source: Path,
-    output: Path,
+    output: Location,
+    known: Path,
     config: Config,
     session: object,
     progress: Progress | None,
@@ -186,7 +192,7 @@ def _one(
     so_far = StudySeries(info.number, info.folder, info.slices, "done")
     if reason := _nothing_to_do(info):
         return replace(so_far, outcome="skipped", message=reason)
-    if not _undone(info, output, config):
+    if not _undone(info, known, config):
         return replace(so_far, outcome="kept")
     # By its UID, which stays when others come or go; a part of a series has none of its own.
     alone = bool(info.series_uid) and sum(other.series_uid == info.series_uid for other in found) == 1
@@ -209,9 +215,9 @@ def _nothing_to_do(info: SeriesInfo) -> str:
     return ""
 
 
-def _undone(info: SeriesInfo, output: Path, config: Config) -> bool:
+def _undone(info: SeriesInfo, known: Path, config: Config) -> bool:
     """Tell whether a series is to be denoised: there is no run of it, or one of another version or other options."""
-    folder = output / info.folder
+    folder = known / info.folder
     if _nothing_to_do(info):
         return False
     if config.overwrite or not is_run(folder):
@@ -227,7 +233,8 @@ def _same_model(run: dict[str, Any], config: Config) -> bool:
     used = run.get("model", {}).get("sha256")
     if config.model is None or used is None:
         return bool(used is None and (config.model is None or config.refit))
-    return bool(used == read_manifest(Path(config.model), "model").sha256)
+    with fetched(located(config.model), is_manifest) as folder:
+        return bool(used == read_manifest(folder, "model").sha256)
 
 
 @contextmanager
@@ -240,18 +247,38 @@ def _one_session(config: Config, session: object, *, needed: bool) -> Iterator[o
         yield getattr(door, "session", None)
 
 
-def _begin(output: Path) -> None:
+@contextmanager
+def _known(output: Location) -> Iterator[Path]:
+    """Give the output folder or, of one in a store, a copy of what tells what is in it: the list and run manifests."""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(fetched(output, _tells))
+        except InputError as e:
+            if e.code != "CTM_INPUT_NOT_FOUND":
+                raise
+            yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ctmahout-")))
+            return
+        if isinstance(output, Uri) and not _is_study(folder):
+            raise OutputError("CTM_OUTPUT_EXISTS", path=output)
+        yield folder
+
+
+def _tells(name: str) -> bool:
+    return name == STUDY or (name.count("/") == 1 and name.endswith(f"/{RUN}"))
+
+
+def _begin(output: Location, known: Path) -> None:
     """Make the output folder, or take that of an earlier run and clear away what a killed one left."""
     try:
-        if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
-            if not _is_study(output):
+        if known.is_symlink() or (known.exists() and (not known.is_dir() or any(known.iterdir()))):
+            if not _is_study(known):
                 raise OutputError("CTM_OUTPUT_EXISTS", path=output)
-            clear_abandoned(output.absolute(), "series-*")
+            clear_abandoned(known.absolute(), "series-*")
             return
-        output.mkdir(parents=True, exist_ok=True)
-        _note(Study(output, ()))
+        known.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise OutputError("CTM_OUTPUT_UNWRITABLE", path=output, problem=e.strerror or e) from e
+    _note(Study(output, ()), known)
 
 
 def _is_study(folder: Path) -> bool:
@@ -261,11 +288,14 @@ def _is_study(folder: Path) -> bool:
         return False
 
 
-def _note(study: Study) -> None:
+def _note(study: Study, known: Path) -> None:
     """Write the list anew, whole or not at all."""
-    beside = study.path / f".{STUDY}.partial"
+    beside = known / f".{STUDY}.partial"
     try:
         beside.write_text(json.dumps(study.as_dict(), indent=1) + "\n", encoding="utf-8")
-        beside.replace(study.path / STUDY)
+        beside.replace(known / STUDY)
     except OSError as e:
         raise OutputError("CTM_OUTPUT_UNWRITABLE", path=study.path, problem=e.strerror or e) from e
+    if isinstance(study.path, Uri):
+        with stored(study.path / STUDY, overwrite=True) as file:
+            shutil.copyfile(known / STUDY, file)

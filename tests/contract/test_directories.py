@@ -182,7 +182,7 @@ def test_what_a_request_can_be_refused_for(golden, tmp_path):
     assert code_of(door.run, Request(str(golden), out, groups=(0, 7))) == "CTM_EXCHANGE_GROUP_UNKNOWN"
     assert code_of(door.run, Request(str(golden), out, k=3)) == "CTM_RANK_RANGE"
     assert code_of(door.run, Request("/nowhere", out)) == "CTM_INPUT_NOT_FOUND"
-    assert code_of(door.run, Request("s3a://bucket/m", out)) == "CTM_REQUEST_INVALID"
+    assert code_of(door.run, Request("https://host/m", out)) == "CTM_LOCATION_INVALID"
     assert code_of(door.run, Request(str(golden), str(golden / "f"))) == "CTM_OUTPUT_IS_INPUT"
     assert code_of(door.run, Request(str(golden), "/proc/ctmahout/f")) == "CTM_OUTPUT_UNWRITABLE"
     door.run(Request(str(golden), out))

@@ -12,8 +12,9 @@ from typing import Any, get_type_hints
 import click
 
 from ..config import Config
+from ..locations import located
 
-__all__ = ["configured", "json_option", "path"]
+__all__ = ["PLACE", "configured", "json_option", "path"]
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 _HINTS = get_type_hints(Config)
@@ -21,9 +22,19 @@ _HINTS = get_type_hints(Config)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
+class _Place(click.Path):
+    """A path or a URI; `click.Path` would make ``s3:/`` of ``s3://``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return located(os.fsdecode(super().convert(value, param, ctx)))
+
+
+PLACE = _Place()
+
+
 def path(name: str) -> Callable[[Any], Any]:
-    """Return a path argument. `configured` checks that it is there, unless only --show-config is asked for."""
-    return click.argument(name.lower(), type=click.Path(path_type=Path), metavar=name, required=False)
+    """Return an argument for a path or URI. `configured` checks that it is there, unless --show-config is asked for."""
+    return click.argument(name.lower(), type=PLACE, metavar=name, required=False)
 
 
 def _option(name: str) -> Callable[[Any], Any]:

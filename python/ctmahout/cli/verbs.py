@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import __version__
 from ..config import Config
-from .options import configured, json_option, path
+from ..locations import Location, fetched
+from .options import PLACE, configured, json_option, path
 from .output import print_json, print_table, progress_bar
 
 __all__ = ["ctmahout"]
@@ -47,7 +47,7 @@ def ctmahout() -> None:
 @path("OUT")
 @configured(*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "all_series", "work", "overwrite")
 @json_option
-def denoise(config: Config, as_json: bool, **paths: Path) -> None:
+def denoise(config: Config, as_json: bool, **paths: Location) -> None:
     """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
 
     IN may be a zip or tar archive, too. With --all-series OUT gets a folder for each series of a study.
@@ -67,7 +67,7 @@ def denoise(config: Config, as_json: bool, **paths: Path) -> None:
 @path("MATRIX")
 @configured("method", "effort", "seed", *_READ, "overwrite")
 @json_option
-def prepare(config: Config, as_json: bool, **paths: Path) -> None:
+def prepare(config: Config, as_json: bool, **paths: Location) -> None:
     """Step one: write the matrix of the CT series in folder IN to the directory MATRIX."""
     from ..pipeline import prepare as run
 
@@ -86,7 +86,7 @@ def prepare(config: Config, as_json: bool, **paths: Path) -> None:
 @path("REFINED")
 @configured(*_READ, *_SPREAD, "overwrite")
 @json_option
-def refine(config: Config, as_json: bool, **paths: Path) -> None:
+def refine(config: Config, as_json: bool, **paths: Location) -> None:
     """Between dssvd and reconstruct, for method patches: write the matrix of the second pass to REFINED."""
     from ..pipeline import refine as run
 
@@ -99,11 +99,11 @@ def refine(config: Config, as_json: bool, **paths: Path) -> None:
 
 
 @ctmahout.command()
-@click.argument("series", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SERIES...")
-@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+@click.argument("series", nargs=-1, required=True, type=PLACE, metavar="SERIES...")
+@click.argument("model", type=PLACE, metavar="MODEL")
 @configured("groups", *_DECOMPOSE, "lenient", "workers", "work", "overwrite")
 @json_option
-def learn(config: Config, as_json: bool, series: tuple[Path, ...], model: Path) -> None:
+def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Location) -> None:
     """Learn a model on many series of one protocol, for `denoise --model`.
 
     With --master, its executors read the series and compare patches with groups.
@@ -118,7 +118,7 @@ def learn(config: Config, as_json: bool, series: tuple[Path, ...], model: Path) 
     click.echo(f"model  {model}  (learnt on {len(series)} series)")
 
 
-def _show_matrix(path: Path, manifest: dict[str, Any]) -> None:
+def _show_matrix(path: Location, manifest: dict[str, Any]) -> None:
     groups = manifest["groups"]
     if len(groups) == 1:
         click.echo(f"{path}: {groups[0]['rows']} x {groups[0]['columns']} {manifest['dtype']}")
@@ -132,9 +132,9 @@ def _show_matrix(path: Path, manifest: dict[str, Any]) -> None:
 @path("FACTORS")
 @configured(*_DECOMPOSE, "overwrite")
 @json_option
-def dssvd(config: Config, as_json: bool, matrix: Path, factors: Path) -> None:
+def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) -> None:
     """Step two: decompose the directory MATRIX with Mahout; FACTORS gets s and V."""
-    from ..pipeline import factorise
+    from ..decomposition import factorise
 
     manifest = factorise(matrix, factors, config)
     if as_json:
@@ -163,7 +163,7 @@ def dssvd(config: Config, as_json: bool, matrix: Path, factors: Path) -> None:
 @path("OUT")
 @configured(*_WRITE, *_READ, *_SPREAD, "overwrite")
 @json_option
-def reconstruct(config: Config, as_json: bool, **paths: Path) -> None:
+def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
     """The last step: write the denoised series to OUT, from the series IN, its MATRIX and the FACTORS."""
     from ..pipeline import reconstruct as run
 
@@ -172,7 +172,7 @@ def reconstruct(config: Config, as_json: bool, **paths: Path) -> None:
     _show(result, as_json)
 
 
-def _study(config: Config, as_json: bool, source: Path, output: Path) -> None:
+def _study(config: Config, as_json: bool, source: Location, output: Location) -> None:
     from ..errors import InputError
     from ..study import denoise_study
 
@@ -208,10 +208,10 @@ def _show(result: Any, as_json: bool) -> None:
 
 
 @ctmahout.command()
-@click.argument("PATH", type=click.Path(path_type=Path))
+@click.argument("PATH", type=PLACE)
 @configured("method", "effort", "k", "p", "q", "split", "lenient")
 @json_option
-def inspect(config: Config, as_json: bool, path: Path) -> None:
+def inspect(config: Config, as_json: bool, path: Location) -> None:
     """Tell what is in a folder (series, matrix or factors) and what a run on it would need."""
     from ..inspection import inspect_path
 
@@ -244,11 +244,11 @@ def doctor(as_json: bool) -> None:
 
 
 @ctmahout.command()
-@click.argument("A", type=click.Path(path_type=Path))
-@click.argument("B", type=click.Path(path_type=Path))
+@click.argument("A", type=PLACE)
+@click.argument("B", type=PLACE)
 @configured("lenient", "workers")
 @json_option
-def compare(config: Config, as_json: bool, a: Path, b: Path) -> None:
+def compare(config: Config, as_json: bool, a: Location, b: Location) -> None:
     """Score the series in folder A against the reference series in folder B."""
     from ..comparison import compare_series
 
@@ -274,33 +274,33 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 @path("OUT")
 @configured(*_READ, "overwrite")
 @json_option
-def convert(config: Config, as_json: bool, **paths: Path) -> None:
+def convert(config: Config, as_json: bool, **paths: Location) -> None:
     """Write the volume in IN, DICOM or NIfTI or npz, to the file OUT: .nii.gz, .nii or .npz."""
     from ..conversion import convert as run
 
     with progress_bar() as progress:
-        volume, written = run(paths["in"], paths["out"], config, progress=progress)
+        volume, path = run(paths["in"], paths["out"], config, progress=progress)
     if as_json:
-        print_json({"path": written.path, "shape": volume.shape, "warnings": volume.warnings})
+        print_json({"path": path, "shape": volume.shape, "warnings": volume.warnings})
         return
-    click.echo(f"{written.path}: {' x '.join(map(str, volume.shape))}")
+    click.echo(f"{path}: {' x '.join(map(str, volume.shape))}")
     for warning in volume.warnings:
         click.echo(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
-@click.argument("FOLDER", type=click.Path(path_type=Path))
+@click.argument("FOLDER", type=PLACE)
 @click.argument("HOST")
 @click.argument("PORT", type=click.IntRange(1, 65535))
 @click.option("--called", default="ANY-SCP", show_default=True, metavar="TITLE", help="The archive's AE title.")
 @click.option("--calling", default="CTMAHOUT", show_default=True, metavar="TITLE", help="Our AE title.")
 @json_option
-def send(folder: Path, host: str, port: int, called: str, calling: str, as_json: bool) -> None:
+def send(folder: Location, host: str, port: int, called: str, calling: str, as_json: bool) -> None:
     """Send the DICOM files below FOLDER to an archive by C-STORE."""
     from ..dicom import send as run
 
-    with progress_bar() as progress:
-        sent = run(folder, host, port, called=called, calling=calling, progress=progress)
+    with progress_bar() as progress, fetched(folder) as images:
+        sent = run(images, host, port, called=called, calling=calling, progress=progress)
     if as_json:
         print_json({"images": sent.images, "warnings": sent.warnings})
         return
@@ -311,7 +311,7 @@ def send(folder: Path, host: str, port: int, called: str, calling: str, as_json:
 
 @ctmahout.command()
 @click.argument("WHAT")
-@click.argument("OUT", type=click.Path(path_type=Path))
+@click.argument("OUT", type=PLACE)
 @click.option(
     "--tcia",
     envvar="CTMAHOUT_TCIA",
@@ -329,7 +329,7 @@ def send(folder: Path, host: str, port: int, called: str, calling: str, as_json:
 )
 @configured("overwrite")
 @json_option
-def fetch(config: Config, as_json: bool, what: str, out: Path, tcia: str | None, limit_gib: float) -> None:
+def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | None, limit_gib: float) -> None:
     """Fetch images into the folder OUT, which gets them all or does not appear.
 
     WHAT is tcia:UID, a public series of The Cancer Imaging Archive by its SeriesInstanceUID, or the http or https
@@ -347,7 +347,7 @@ def fetch(config: Config, as_json: bool, what: str, out: Path, tcia: str | None,
 
 
 @ctmahout.command()
-@click.argument("OUT", type=click.Path(path_type=Path))
+@click.argument("OUT", type=PLACE)
 @click.option(
     "--size",
     type=click.IntRange(32, 1024),
@@ -372,7 +372,7 @@ def fetch(config: Config, as_json: bool, what: str, out: Path, tcia: str | None,
 @configured("seed", "overwrite")
 @json_option
 def phantom(
-    config: Config, as_json: bool, out: Path, size: int, slices: int, dose: float, extent_mm: float | None
+    config: Config, as_json: bool, out: Location, size: int, slices: int, dose: float, extent_mm: float | None
 ) -> None:
     """Write a synthetic low-dose chest CT to OUT/noisy, and its noise-free twin to OUT/clean."""
     from ..simulation import write_phantom

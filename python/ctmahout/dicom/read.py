@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import weakref
+from contextlib import ExitStack
 from pathlib import Path
 
+from ..locations import Uri, fetched, located
 from ..volume import Volume
 from .choose import chosen
 from .decoders import check_decoders
@@ -26,7 +29,7 @@ _DAMAGED = ("CTM_INPUT_UNREADABLE", "CTM_PIXELS_UNREADABLE")
 
 @quiet()
 def read_series(
-    path: str | Path,
+    path: str | Path | Uri,
     *,
     series: str | int | None = None,
     split: bool = False,
@@ -38,7 +41,7 @@ def read_series(
 
     Parameters
     ----------
-    path : path
+    path : path or URI
         Single-frame CT, Enhanced CT and Legacy Converted Enhanced CT; each frame is a slice. Files that are no CT
         slices are left out and counted in the volume's warnings.
     series : str or int, optional
@@ -67,7 +70,17 @@ def read_series(
     InputError
         With the code of what is wrong; no message holds a name, an ID or a date of a patient.
     """
-    path = Path(path)
+    with ExitStack() as stack:
+        folder = stack.enter_context(fetched(located(path)))
+        volume = _read(folder, series, split, lenient, workers, progress)
+        # Whoever writes a derived series reads the files once more: copies stay as long as anybody knows of them.
+        weakref.finalize(volume.source, stack.pop_all().close)
+    return volume
+
+
+def _read(
+    path: Path, series: str | int | None, split: bool, lenient: bool, workers: int | None, progress: Progress | None
+) -> Volume:
     listing = list_folder(path, parts=split, workers=workers, tick=tick_of(progress, "find"))
     files = chosen(path, listing, series)
     problems = [*listing.unreadable, *files.problems]

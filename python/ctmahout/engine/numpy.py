@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from ..errors import ConfigError
 from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrix, write_factors
 from ..exchange.manifest import pick
+from ..locations import fetched, located, refuse_overlap, stored
 from ..reference import decompose
-from ..staging import refuse_existing, refuse_overlap
+from ..staging import refuse_existing
 from .request import Request
 
 __all__ = ["NumpyDoor"]
@@ -28,13 +28,17 @@ class NumpyDoor:
 
     def run(self, request: Request) -> dict[str, Any]:
         """See `ctmahout.engine.Door.run`."""
-        source, target = _local(request.input), _local(request.output)
+        source, target = located(request.input), located(request.output)
+        refuse_overlap(target, source)
+        with stored(target, overwrite=request.overwrite, ours=is_exchange) as output, fetched(source) as matrix:
+            return self._run(request, matrix, output).to_dict()
+
+    def _run(self, request: Request, source: Path, target: Path) -> Manifest:
         manifest = read_manifest(source, "matrix")
         groups = sorted(request.groups or [g.group for g in manifest.groups])
         for g in pick(source, manifest, groups):
             if request.k is not None and request.k > g.columns:
                 raise ConfigError("CTM_RANK_RANGE", given=request.k, group=g.group, rows=g.rows, columns=g.columns)
-        refuse_overlap(target, source)
         refuse_existing(target, overwrite=request.overwrite, ours=is_exchange)
         timings = {"read": 0.0, "dssvd": 0.0}
         return write_factors(
@@ -46,7 +50,7 @@ class NumpyDoor:
             engine=self.name,
             timings_s=timings,
             overwrite=request.overwrite,
-        ).to_dict()
+        )
 
     def close(self) -> None:
         """Do nothing: nothing was started."""
@@ -81,15 +85,3 @@ def _decomposed(
             squared_norm=found.squared_norm,
             warnings=found.warnings,
         )
-
-
-def _local(location: str) -> Path:
-    """Return the path of a request's location: a path or a ``file:`` URI."""
-    if location.startswith("/"):
-        return Path(location)
-    parts = urlsplit(location)
-    if parts.scheme != "file":
-        raise ConfigError(
-            "CTM_REQUEST_INVALID", problem=f"{location} is on another machine, the numpy engine only reads local files"
-        )
-    return Path(unquote(parts.path))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import ALGORITHMS
 from ..errors import ConfigError
+from ..locations import hadoop_name
 
 __all__ = ["Request"]
 
@@ -99,7 +100,8 @@ class Request:
 
     def to_json(self) -> str:
         """Return the request as the one string that crosses to the JVM."""
-        return json.dumps(self.to_dict(), ensure_ascii=True)
+        places = {key: hadoop_name(getattr(self, key)) for key in ("input", "output")}
+        return json.dumps(self.to_dict() | places, ensure_ascii=True)
 
     def parameters(self) -> dict[str, Any]:
         """Return the part that the numbers depend on, for the manifest of the factors."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..locations.environment import endpoint, region, unsigned, web_identity
 from .jars import Jar, Spark, find_jar, find_spark, spark_line
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ __all__ = ["default_driver_memory", "spark_builder", "spark_settings"]
 
 # Spark 3.5 leaves this off; without it products run on one number at a time and take three times as long.
 _VECTOR = "--add-modules=jdk.incubator.vector"
+_WEB_IDENTITY = {
+    "3.5": "com.amazonaws.auth.WebIdentityTokenCredentialsProvider",
+    "4": "software.amazon.awssdk.auth.credentials.WebIdentityTokenFileCredentialsProvider",
+}
 
 
 def spark_builder(
@@ -77,6 +82,7 @@ def spark_settings(
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
         "spark.sql.catalogImplementation": "in-memory",
+        **_s3a(spark_line(spark.version)),
     }
     if jar is not None:
         # Both: spark.jars reaches executors, but the driver only through a class loader of its own.
@@ -94,6 +100,20 @@ def spark_settings(
         joined = key.endswith("extraJavaOptions") and key in settings
         settings[key] = f"{settings[key]} {value}" if joined else str(value)
     return settings
+
+
+def _s3a(line: str) -> dict[str, str]:
+    """Return what Hadoop's connector for S3 needs to find the store that pyarrow finds; secrets it reads itself."""
+    settings = {}
+    if url := endpoint():
+        # A store of one's own has no host for each bucket.
+        settings = {"endpoint": url, "endpoint.region": region(), "path.style.access": "true"}
+    if unsigned():
+        settings["aws.credentials.provider"] = "org.apache.hadoop.fs.s3a.AnonymousAWSCredentialsProvider"
+    elif web_identity():
+        # The one source of credentials that is not among its own.
+        settings["aws.credentials.provider"] = _WEB_IDENTITY[line]
+    return {f"spark.hadoop.fs.s3a.{key}": value for key, value in settings.items()}
 
 
 def default_driver_memory() -> str:

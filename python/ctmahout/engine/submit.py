@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,7 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import CtmahoutError
-from ..exchange import read_manifest
+from ..exchange import is_manifest, read_manifest
+from ..locations import beside, fetched, located, remove
 from .calls import shaped
 from .jars import find_jar, find_spark
 from .java import find_java
@@ -86,7 +86,8 @@ class SubmitDoor:
     def _process(self, command: list[str], log: Path, request: Request) -> tuple[int, str]:
         """Return exit code and stdout of the driver; whatever stops the wait stops its whole process group."""
         environment = {**os.environ, "SPARK_HOME": str(self._spark.home), "JAVA_HOME": str(self._java.home)}
-        before = set(_partials(request.output))
+        target = located(request.output)
+        before = beside(target, "partial")
         with log.open("wb") as stderr:
             process = subprocess.Popen(
                 command,
@@ -100,8 +101,8 @@ class SubmitDoor:
                 out, _ = process.communicate()
             except BaseException:
                 _end(process)
-                for folder in set(_partials(request.output)) - before:
-                    shutil.rmtree(folder, ignore_errors=True)
+                for left in beside(target, "partial") - before:
+                    remove(left)
                 raise
         return process.returncode, out.decode("utf-8", "replace")
 
@@ -123,7 +124,8 @@ def answer(out: str, request: Request) -> dict[str, Any]:
     if answers:
         manifest: dict[str, Any] = json.loads(answers[-1])
         return manifest
-    return read_manifest(request.output, "factors").to_dict()
+    with fetched(located(request.output), is_manifest) as folder:
+        return read_manifest(folder, "factors").to_dict()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -134,11 +136,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=_GRACE_S)
             break
-
-
-def _partials(output: str) -> list[Path]:
-    """Return the unfinished folders beside an output on this machine."""
-    target = Path(output.removeprefix("file://"))
-    if not target.is_absolute():
-        return []
-    return list(target.parent.glob(f"{target.name}.partial-*"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .arrays import read_arrays
 from .checksum import checksum
 from .factors import Factors, Svd, read_all_factors, read_factors, write_factors
-from .manifest import Group, Manifest, is_exchange, read_manifest
+from .manifest import Group, Manifest, is_exchange, is_manifest, is_no_row, read_manifest
 from .matrices import read_matrix, write_matrix
 from .models import write_model
 
@@ -20,6 +20,8 @@ __all__ = [
     "Svd",
     "checksum",
     "is_exchange",
+    "is_manifest",
+    "is_no_row",
     "read_all_factors",
     "read_arrays",
     "read_factors",

@@ -13,7 +13,17 @@ from typing import Any
 
 from ..errors import CtmahoutError, ExchangeError, InputError
 
-__all__ = ["NAME", "VERSION", "Group", "Manifest", "is_exchange", "read_manifest", "write_manifest"]
+__all__ = [
+    "NAME",
+    "VERSION",
+    "Group",
+    "Manifest",
+    "is_exchange",
+    "is_manifest",
+    "is_no_row",
+    "read_manifest",
+    "write_manifest",
+]
 
 NAME = "_ctmahout.json"
 VERSION = "1.0"
@@ -164,6 +174,16 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
     manifest = _parse(text, values["kind"])
     (folder / NAME).write_bytes(text)
     return manifest
+
+
+def is_manifest(name: str) -> bool:
+    """Tell whether a file of an exchange directory is its manifest; names are relative to the directory."""
+    return name == NAME
+
+
+def is_no_row(name: str) -> bool:
+    """Tell whether a file of a matrix directory is something else than rows: what inverts it needs no more."""
+    return "/" in name or not name.endswith(".parquet")
 
 
 def is_exchange(path: Path) -> bool:
