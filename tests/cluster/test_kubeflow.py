@@ -5,7 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pydicom
@@ -41,24 +44,23 @@ def pod(podman, shared):
     """Runs a step as a pod would, and returns the CompletedProcess."""
     numba = open_folder(shared / "numba")  # to compile once is enough for a test
 
-    def run(data, words, image):
-        locked = ("--rm", "--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "all", "--env", KERNELS)
-        folders = {shared: shared, data: "/data", numba: "/tmp/numba"}
-        volumes = [part for here, there in folders.items() for part in ("--volume", f"{here}:{there}")]
-        return podman("run", *locked, *volumes, image, *words)
+    def run(words, image, *options):
+        locked = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--env", KERNELS)
+        volumes = ("--volume", f"{shared}:{shared}", "--volume", f"{numba}:/tmp/numba")
+        return podman("run", *locked, *volumes, *options, image, *words)
 
     return run
 
 
 @pytest.fixture(scope="module")
 def pipeline(compiled, pod, image, shared):
-    """Returns the pipeline that mounts a claim, with a folder for the claim."""
+    """Returns a compiled pipeline, with a folder for what is mounted and options for podman."""
 
-    def make(data):
+    def make(data, file="volume.yaml", options=("--network", "none")):
         def run(words, image):
-            return pod(data, words, image)
+            return pod(words, image, "--volume", f"{data}:/data", *options)
 
-        pipeline = Pipeline(compiled / "volume.yaml", open_folder(data / "steps"), run)
+        pipeline = Pipeline(compiled / file, open_folder(data / "steps"), run)
         return lambda **given: [(step.rstrip("-0123456789"), at) for step, at in pipeline(image=image, **given)]
 
     return make
@@ -122,6 +124,33 @@ def test_every_series_has_a_laptops_bytes(cohort):
         wanted = slices(data / "laptop" / folder / "auto")
         assert len(wanted) == 8
         assert slices(data / "denoised" / folder / "auto") == wanted
+
+
+@pytest.fixture
+def address(phantoms, tmp_path):
+    """Where a series is to be had."""
+    shutil.make_archive(tmp_path / "scan", "zip", phantoms["calm"])
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/scan.zip"
+        server.shutdown()
+
+
+def test_from_an_address_to_a_bucket(address, bucket, phantoms, pipeline, shared, tmp_path):
+    options = ["--network", "host", *(part for name in bucket.environment for part in ("--env", name))]
+    places = {name: bucket.uri(name) for name in ("scans", "work", "denoised")}
+    steps = pipeline(open_folder(shared / tmp_path.name), "s3.yaml", options)(source=address, **places, **QUICK)
+    assert "<html" in (steps[-1][1] / "report").read_text(encoding="utf-8")
+    here(
+        "denoise", phantoms["calm"], tmp_path / "laptop", "--method", "slices", "--engine", "numpy", "--timestamp", WHEN
+    )
+    wanted = slices(tmp_path / "laptop" / "auto")
+    made = [key for key in bucket.keys("denoised/") if key.endswith(".dcm")]
+    assert {key.rpartition("/")[2]: bucket.get(key) for key in made} == wanted
+    for _, folder in steps:
+        told = " ".join(file.read_text(encoding="utf-8") for file in folder.iterdir())
+        assert not [value for name, value in bucket.environment.items() if "KEY" in name and value in told]
 
 
 def test_report_and_metrics_are_artifacts(cohort):
