@@ -44,11 +44,11 @@ def prepare(
     scans: str,
     series: str,
     matrix: str,
-    method: str,
-    effort: str,
-    seed: int,
     digest: dsl.OutputPath(str),
     refines: dsl.OutputPath(bool),
+    method: str = "patches",
+    effort: str = "normal",
+    seed: int = 0,
 ):
     options = ["--series", series, "--method", method, "--effort", effort, "--seed", seed]
     return verb("prepare", scans, matrix, *options, "--overwrite")
@@ -59,13 +59,13 @@ def dssvd(
     matrix: str,
     factors: str,
     matrix_digest: str,
-    engine: str,
-    master: str,
-    deploy_mode: str,
-    image: str,
-    conf: list,
-    seed: int,
     digest: dsl.OutputPath(str),
+    seed: int = 0,
+    engine: str = "py4j",
+    master: str = "",
+    deploy_mode: str = "client",
+    image: str = "",
+    conf: list = [],  # noqa: B006 - kfp takes lists only
 ):
     options = ["--engine", engine, "--master", master, "--deploy-mode", deploy_mode, "--image", image, "--seed", seed]
     return verb("dssvd", matrix, factors, *options, "--overwrite")
@@ -92,10 +92,10 @@ def reconstruct(
     factors: str,
     factors_digest: str,
     denoised: str,
-    strength: list,
-    timestamp: str,
     report: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    strength: list = ["auto"],  # noqa: B006
+    timestamp: str = "",
 ):
     options = ["--series", series, "--timestamp", timestamp, "--overwrite"]
     return verb("reconstruct", scans, matrix, factors, denoised, *options, report=("--report", report.path))
@@ -125,7 +125,7 @@ def pipeline(data):
         denoised: str = f"{data}/denoised",
         method: str = "patches",
         effort: str = "normal",
-        strength: list = ["auto"],  # noqa: B006 - kfp takes lists only
+        strength: list = ["auto"],  # noqa: B006
         seed: int = 0,
         timestamp: str = "",
         engine: str = "py4j",

@@ -32,7 +32,7 @@ class Pipeline:
         self.ran = []
         known = self._spec["root"]["inputDefinitions"]["parameters"]
         assert parameters.keys() <= known.keys(), parameters.keys() - known.keys()
-        self._dag(self._spec["root"], {k: v["defaultValue"] for k, v in known.items()} | parameters)
+        self._dag(self._spec["root"], parameters)
         return self.ran
 
     def _dag(self, component, given):
@@ -109,8 +109,10 @@ class Pipeline:
 
 
 def _typed(component, values):
-    """Whole numbers come as floats out of Kubeflow's YAML; what a component does not declare it does not get."""
+    """Whole numbers come as floats out of Kubeflow's YAML, and what is not given has a default."""
     kinds = component.get("inputDefinitions", {}).get("parameters", {})
+    values = {name: about["defaultValue"] for name, about in kinds.items() if "defaultValue" in about} | values
+    assert kinds.keys() <= values.keys(), kinds.keys() - values.keys()
     return {k: int(v) if kinds.get(k, {}).get("parameterType") == "NUMBER_INTEGER" else v for k, v in values.items()}
 
 

@@ -16,6 +16,8 @@ import pytest
 import yaml
 from compiled import Pipeline, StepError
 
+from ctmahout.exchange import read_factors
+
 pytestmark = pytest.mark.cluster
 
 CTMAHOUT = Path(sys.executable).with_name("ctmahout")
@@ -56,11 +58,11 @@ def pod(podman, shared):
 def pipeline(compiled, pod, image, shared):
     """Returns a compiled pipeline, with a folder for what is mounted and options for podman."""
 
-    def make(data, file="volume.yaml", options=("--network", "none")):
+    def make(data, file=compiled / "volume.yaml", options=("--network", "none")):
         def run(words, image):
             return pod(words, image, "--volume", f"{data}:/data", *options)
 
-        pipeline = Pipeline(compiled / file, open_folder(data / "steps"), run)
+        pipeline = Pipeline(file, open_folder(data / "steps"), run)
         return lambda **given: [(step.rstrip("-0123456789"), at) for step, at in pipeline(image=image, **given)]
 
     return make
@@ -137,10 +139,11 @@ def address(phantoms, tmp_path):
         server.shutdown()
 
 
-def test_from_an_address_to_a_bucket(address, bucket, phantoms, pipeline, shared, tmp_path):
+def test_from_an_address_to_a_bucket(address, bucket, compiled, phantoms, pipeline, shared, tmp_path):
     options = ["--network", "host", *(part for name in bucket.environment for part in ("--env", name))]
     places = {name: bucket.uri(name) for name in ("scans", "work", "denoised")}
-    steps = pipeline(open_folder(shared / tmp_path.name), "s3.yaml", options)(source=address, **places, **QUICK)
+    run = pipeline(open_folder(shared / tmp_path.name), compiled / "s3.yaml", options)
+    steps = run(source=address, **places, **QUICK)
     assert "<html" in (steps[-1][1] / "report").read_text(encoding="utf-8")
     here(
         "denoise", phantoms["calm"], tmp_path / "laptop", "--method", "slices", "--engine", "numpy", "--timestamp", WHEN
@@ -222,3 +225,15 @@ def test_kubeflows_own_runner_gives_the_same_bytes(calm, compiled, kfp_python, p
     assert len(left) == 3
     here("denoise", calm / "scans", calm / "laptop", "--method", "slices", "--engine", "numpy", "--timestamp", WHEN)
     assert slices(calm / "denoised" / "[1]" / "auto") == slices(calm / "laptop" / "auto")
+
+
+def test_the_page_own_step(calm, compiled, kfp_python, pipeline, root, tmp_path):
+    file = tmp_path / "own.yaml"
+    example = root / "examples" / "own_step_kubeflow.py"
+    subprocess.run([kfp_python, example, file], env={**os.environ, "PYTHONPATH": str(compiled)}, check=True)
+    places = {name: f"/data/{name}" for name in ("scans", "work", "denoised")}
+    steps = pipeline(calm, file)(**places, engine="numpy")
+    assert [name for name, _ in steps] == ["prepare", "dssvd", "own-step", "reconstruct"]
+    found, chosen = (read_factors(calm / "work" / name) for name in ("factors", "chosen"))
+    assert 0 < chosen.rank < found.rank
+    assert len(slices(calm / "denoised" / "auto")) == 8
