@@ -15,8 +15,9 @@ import pydicom
 import pytest
 import yaml
 from compiled import Pipeline, StepError
+from kube.fixtures import site
 
-from ctmahout.exchange import read_factors
+from ctmahout.exchange import read_factors, read_manifest
 
 pytestmark = pytest.mark.cluster
 
@@ -154,6 +155,22 @@ def test_from_an_address_to_a_bucket(address, bucket, compiled, phantoms, pipeli
     for _, folder in steps:
         told = " ".join(file.read_text(encoding="utf-8") for file in folder.iterdir())
         assert not [value for name, value in bucket.environment.items() if "KEY" in name and value in told]
+
+
+def test_spark_in_pods_of_its_own(phantoms, pipeline, podman, image, shared):
+    with site(podman, image, open_folder(shared / "kube")) as kube:
+        shutil.copytree(phantoms["calm"], kube.data / "scans")
+        conf = kube.settings() | {"spark.executor.instances": "1", "spark.driver.memory": "700m"}
+        where = {"engine": "submit", "deploy_mode": "cluster", "master": f"k8s://{kube.inside}"}
+        options = ("--network", kube.network, "--volume", f"{kube.data}:{kube.data}")
+        places = {name: str(kube.data / name) for name in ("scans", "work", "denoised")}
+        run = pipeline(kube.data, options=options)
+        run(**QUICK | where | places, conf=[f"{key}={value}" for key, value in conf.items()])
+        factors = read_manifest(only(kube.data.glob("work/*/*/factors")), "factors")
+        assert "mahout" in factors.writer
+        assert ("ctmahout", "create", "pods") in kube.cluster.used  # a driver made executors
+        assert kube.cluster.store.names() == []
+        assert len(slices(only(kube.data.glob("denoised/*")) / "auto")) == 8
 
 
 def test_report_and_metrics_are_artifacts(cohort):
