@@ -13,6 +13,7 @@ SPARK4 := .venv-spark4
 SPARK35 := .venv-spark35
 BUILD := .venv-build
 RIVALS := .venv-bench
+KFP := .venv-kfp
 # A store to test with; not beside the others, for it wants an older dateutil than the client of Kubernetes.
 MOTO := .venv-moto
 
@@ -89,7 +90,7 @@ test-spark4: $(SPARK4)/ready $(MOTO)/ready ## Test the built wheel on the newest
 test-spark35: $(SPARK35)/ready $(MOTO)/ready ## Test the doors and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge tests/e2e/test_denoise.py
 
-test-cluster: $(SPARK4)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
+test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m cluster tests
 
@@ -119,6 +120,12 @@ format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff check --fix .
 	$(SPARK4)/bin/ruff format .
 
+# Kubeflow's kfp, of which the product and its other tests know nothing.
+$(KFP)/ready: pyproject.toml
+	$(PYTHON) -m venv $(KFP)
+	$(KFP)/bin/pip install --quiet $$(sed -n 's/^kubeflow = \["\(.*\)"\]/\1/p' pyproject.toml) docker
+	touch $@
+
 $(RIVALS)/ready: bench/requirements.txt
 	$(PYTHON) -m venv $(RIVALS)
 	$(RIVALS)/bin/pip install --quiet -r bench/requirements.txt
@@ -136,6 +143,6 @@ bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure
 	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real
 
 clean: ## Remove everything that was built
-	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(MOTO) python/ctmahout/jars/*.jar
+	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) python/ctmahout/jars/*.jar
 	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -7,16 +7,32 @@ import sys
 
 import numpy as np
 
-from ctmahout.exchange import Svd, read_factors, write_factors
+from ctmahout.exchange import Factors, Svd, is_exchange, read_factors, write_factors
+from ctmahout.locations import fetched, located, stored
 
 
 def main(source: str, target: str) -> None:
-    factors = read_factors(source)
+    # Either may be a path or a URI; and a second try may find what the first one wrote.
+    with fetched(located(source)) as here, stored(located(target), overwrite=True, ours=is_exchange) as there:
+        factors = read_factors(here)
+        write_factors(
+            there,
+            [smooth(factors)],
+            dtype=factors.manifest.dtype,
+            request=factors.manifest.request,
+            input_sha256=factors.manifest.input_sha256,
+            engine="own step",
+            timings_s={},
+            overwrite=True,
+        )
+
+
+def smooth(factors: Factors) -> Svd:
     # How often a component changes its sign from one slice to the next: noise does so half of the time.
     changes = np.mean(np.diff(np.sign(factors.v), axis=0) != 0, axis=0)
     keep = changes < 0.5
     print(f"{int(keep.sum())} of {factors.rank} components kept")
-    kept = Svd(
+    return Svd(
         group=factors.group,
         s=factors.s[keep],
         v=factors.v[:, keep],
@@ -25,15 +41,6 @@ def main(source: str, target: str) -> None:
         columns=factors.columns,
         squared_norm=factors.squared_norm,
         warnings=factors.warnings,
-    )
-    write_factors(
-        target,
-        [kept],
-        dtype=factors.manifest.dtype,
-        request=factors.manifest.request,
-        input_sha256=factors.manifest.input_sha256,
-        engine="own step",
-        timings_s={},
     )
 
 

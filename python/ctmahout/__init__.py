@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .pipeline import reconstruct as reconstruct
     from .pipeline import refine as refine
     from .rank import choose_rank as choose_rank
+    from .retrieval import fetch as fetch
     from .study import denoise_study as denoise_study
     from .volume import Geometry as Geometry
     from .volume import Volume as Volume
@@ -60,6 +61,7 @@ _HOME = {
     "denoise_study": "study",
     "dssvd": "decomposition",
     "factorise": "decomposition",
+    "fetch": "retrieval",
     "learn": "cohort",
     "prepare": "pipeline",
     "read_array": "arrays",

@@ -95,7 +95,8 @@ class Config:
     # What is read
     series: str | None = option(
         None,
-        "The series to take: its number, SeriesNumber, UID, description:TEXT, rule:most-slices or rule:thinnest.",
+        "The series to take: its number, SeriesNumber, UID, folder in a study, description:TEXT, rule:most-slices or "
+        "rule:thinnest.",
         metavar="SERIES",
     )
     all_series: bool = option(False, "Denoise every CT series: each gets a folder; run again, it goes on.")

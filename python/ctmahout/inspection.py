@@ -163,7 +163,7 @@ def _of_array(path: Path) -> SeriesInfo:
         transfer_syntaxes=(),
         denoised=False,
         unusable=0,
-        fingerprint=volume.fingerprint(),
+        folder="",
         doubts=volume.warnings,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .claims import claimed, clear_abandoned
 from .errors import OutputError
 
 __all__ = ["refuse_overlap", "staged", "staged_file"]
@@ -17,7 +19,8 @@ __all__ = ["refuse_overlap", "staged", "staged_file"]
 def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iterator[Path]:
     """Give a new folder beside `path` to fill, and rename it to `path` when the block ends well.
 
-    On any error, and on Ctrl-C, the folder is removed and what stood at `path` is as it was.
+    On any error, and on Ctrl-C, the folder is removed and what stood at `path` is as it was. A process that is killed
+    leaves its folder; the next one that writes to `path` removes it.
 
     Parameters
     ----------
@@ -34,12 +37,14 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
     """
     path = Path(path).absolute()
     refuse_existing(path, overwrite=overwrite, ours=ours)
+    clear_abandoned(path.parent, glob.escape(path.name))
     partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
     missing = [folder for folder in path.parents if not folder.exists()]
     try:
         try:
             partial.mkdir(parents=True)
-            yield partial
+            with claimed(partial):
+                yield partial
             _commit(partial, path, overwrite=overwrite, ours=ours)
         except OSError as e:
             if isinstance(e, FileExistsError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .claims import clear_abandoned
 from .config import Config
 from .decomposition import door_for
 from .dicom import SeriesInfo, find_series, headers_kept
@@ -189,7 +189,7 @@ def _one(
     session: object,
     progress: Progress | None,
 ) -> StudySeries:
-    so_far = StudySeries(info.number, folder_of(info), info.slices, "done")
+    so_far = StudySeries(info.number, info.folder, info.slices, "done")
     if reason := _nothing_to_do(info):
         return replace(so_far, outcome="skipped", message=reason)
     if not _undone(info, known, config):
@@ -207,12 +207,6 @@ def _one(
     return replace(so_far, seconds=round(time.perf_counter() - start, 2))
 
 
-def folder_of(info: SeriesInfo) -> str:
-    """Return the folder of a series: the same on every run, and nothing in it is a patient's."""
-    number = re.sub(r"\D", "", info.series_number)[:10] or "0"
-    return f"series-{number}-{info.fingerprint[:8]}"
-
-
 def _nothing_to_do(info: SeriesInfo) -> str:
     if info.denoised:
         return "It was denoised by ctmahout before."
@@ -223,7 +217,7 @@ def _nothing_to_do(info: SeriesInfo) -> str:
 
 def _undone(info: SeriesInfo, known: Path, config: Config) -> bool:
     """Tell whether a series is to be denoised: there is no run of it, or one of another version or other options."""
-    folder = known / folder_of(info)
+    folder = known / info.folder
     if _nothing_to_do(info):
         return False
     if config.overwrite or not is_run(folder):
@@ -279,8 +273,7 @@ def _begin(output: Location, known: Path) -> None:
         if known.is_symlink() or (known.exists() and (not known.is_dir() or any(known.iterdir()))):
             if not _is_study(known):
                 raise OutputError("CTM_OUTPUT_EXISTS", path=output)
-            for left in known.glob("series-*.partial-????????"):
-                shutil.rmtree(left, ignore_errors=True)
+            clear_abandoned(known.absolute(), "series-*")
             return
         known.mkdir(parents=True, exist_ok=True)
     except OSError as e:

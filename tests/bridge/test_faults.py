@@ -49,6 +49,7 @@ def test_a_jvm_that_is_killed_is_an_error_and_no_hang(many, tmp_path, monkeypatc
     script = """
 import os, signal, sys, threading, time
 from pathlib import Path
+from ctmahout.claims import claimed
 from ctmahout.engine import Request, connect
 from ctmahout.errors import EngineError
 door = connect("py4j", master="local[1]")
@@ -62,13 +63,19 @@ try:
 except EngineError as e:
     sys.stdout.write(e.code + chr(10))
 door.close()
-with connect("py4j", master="local[1]") as door:    # and this process can go on
-    sys.stdout.write(str(door.run(Request(sys.argv[1], sys.argv[2] + "2", groups=(1,)))["groups"][0]["group"]))
+# And this process can go on; what the dead one left is cleared away, what another one writes is not.
+ours = Path(sys.argv[2] + ".partial-00000000")
+ours.mkdir()
+with claimed(ours), connect("py4j", master="local[1]") as door:
+    assert len(list(ours.parent.glob("f.partial-*"))) == 2
+    sys.stdout.write(str(door.run(Request(sys.argv[1], sys.argv[2], groups=(1,)))["groups"][0]["group"]))
 """
     run = subprocess.run(
         [sys.executable, "-c", script, str(many), str(tmp_path / "f")], capture_output=True, text=True, timeout=200
     )
     assert run.stdout.split() == ["CTM_ENGINE_FAILED", "1"], run.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "f.partial-00000000"]
+    assert not [path for path in (tmp_path / "f").iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("engine", ["py4j", "jpype", "submit"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-IMAGE = "localhost/ctmahout:test"
+IMAGE = os.environ.get("CTMAHOUT_TEST_IMAGE", "localhost/ctmahout:test")
 
 
 def absent(what):
@@ -38,3 +38,12 @@ def image(podman):
     if podman("image", "exists", IMAGE).returncode != 0:
         absent(f"no image {IMAGE}: `make image`")
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def kfp_python(root):
+    """The Python of an environment that has Kubeflow's kfp, which ours need not have."""
+    python = root / ".venv-kfp" / "bin" / "python"
+    if not python.exists():
+        absent("no kfp: `make .venv-kfp/ready`")
+    return python

@@ -1,11 +1,14 @@
 """`ctmahout dssvd` in cluster mode on a small Kubernetes whose pods are containers: answers, failures, leftovers."""
 
+import json
 import signal
+import threading
 import time
 
 import numpy as np
 import pytest
 from kube.fixtures import site
+from kube.kubelet import container
 
 from ctmahout.engine import Request, connect
 from ctmahout.errors import ConfigError, EngineError
@@ -65,7 +68,7 @@ def mid_job(kube, process):
         pods = kube.pods("executor")
         return [pod for pod in pods if b"Finished task" in kube.cluster.kubelet.log(pod)]
 
-    assert wait(lambda: len(working()) == 2, 120)
+    assert wait(lambda: len(working()) == 2, 240)
     return kube.pods("executor")
 
 
@@ -79,7 +82,7 @@ def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, loc
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
         assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["spec"]["containers"][0]["securityContext"]["capabilities"]["drop"] == ["ALL"]
-    assert podman("kill", "kube-" + victim["metadata"]["uid"]).returncode == 0
+    assert podman("kill", container(victim)).returncode == 0
     seen = set()
     while process.poll() is None:
         seen |= {pod["metadata"]["name"] for pod in kube.pods("executor")}
@@ -92,11 +95,51 @@ def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, loc
     assert kube.granted() <= kube.cluster.used, kube.granted() - kube.cluster.used
 
 
-def test_the_undisturbed_answer(kube, local):
-    code, told = kube.run(kube.data / "m", kube.data / "f", *LONG)
+def test_a_driver_that_is_evicted_and_the_same_command_again(kube, local):
+    target = kube.data / "f"
+    process = kube.start(kube.data / "m", target, *LONG)
+    mid_job(kube, process)
+    kube.cluster.kubelet.evict(kube.pods("driver")[0], "The node was low on resource: memory.")
+    out, _ = process.communicate(timeout=100)
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["code"]) == (5, "CTM_KUBERNETES_LOST")
+    assert "Evicted: The node was low on resource: memory" in error["message"]
+    # It was killed: what it was writing is there, and is no result.
+    (left,) = kube.data.glob("f.partial-*")
+    assert not target.exists()
+    code, told = kube.run(kube.data / "m", target, *LONG)
     assert code == 0
     assert told["groups"][0]["rank"] == 20
-    np.testing.assert_allclose(read_factors(kube.data / "f").s, local, rtol=1e-10)
+    np.testing.assert_allclose(read_factors(target).s, local, rtol=1e-10)
+    assert not left.exists()
+
+
+def test_executors_that_cannot_start_end_the_driver(kube):
+    no_java = {"spark.executor.extraJavaOptions": "-agentpath:/no/such.so", "spark.executor.maxNumFailures": "1"}
+    code, told = kube.run(kube.data / "m", kube.data / "none", **no_java)
+    assert (code, told["error"]["code"]) == (5, "CTM_KUBERNETES_EXECUTORS"), told
+    assert "Max number of executor failures (1) reached" in told["error"]["message"]
+
+
+def test_one_node_is_drained_and_another_one_cut_off(kube, local, podman):
+    conf = {f"spark.storage.decommission.{key}enabled": "true" for key in ("", "rddBlocks.", "shuffleBlocks.")}
+    conf |= {"spark.decommission.enabled": "true", "spark.executor.heartbeatInterval": "1s"}
+    conf |= {"spark.network.timeout": "15s", "spark.network.timeoutInterval": "3s"}
+    process = kube.start(kube.data / "m", kube.data / "cut-off", *LONG, **conf)
+    drained, cut_off = mid_job(kube, process)
+    assert podman("network", "disconnect", kube.network, container(cut_off)).returncode == 0
+    threading.Thread(target=kube.cluster.delete, args=("pods", "default", drained["metadata"]["name"])).start()
+    seen, said = set(), b""
+    while process.poll() is None:
+        seen |= {pod["metadata"]["name"] for pod in kube.pods("executor")}
+        log = kube.cluster.kubelet.log(drained)
+        said = log if b"ecommission" in log else said
+        time.sleep(0.2)
+    told = process.communicate()
+    assert process.returncode == 0, told
+    assert b"Decommission executor" in said
+    assert len(seen) >= 4  # both were replaced
+    np.testing.assert_allclose(read_factors(kube.data / "cut-off").s, local, rtol=1e-10)
 
 
 def test_ctrl_c_leaves_nothing_and_the_next_run_is_free(kube):

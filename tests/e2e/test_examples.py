@@ -26,8 +26,8 @@ def test_own_step(root, ct_data, tmp_path):
     source = ct_data / "lowdose_pet_ct_STS_003"
     run(CTMAHOUT, "prepare", source, tmp_path / "matrix", "--method", "slices")
     run(CTMAHOUT, "dssvd", tmp_path / "matrix", tmp_path / "factors", "--engine", "numpy")
-    assert "components kept" in run(
-        sys.executable, root / "examples/own_step.py", tmp_path / "factors", tmp_path / "chosen"
-    )
+    for _ in range(2):  # a second try finds what the first one wrote
+        said = run(sys.executable, root / "examples/own_step.py", tmp_path / "factors", tmp_path / "chosen")
+        assert "components kept" in said
     run(CTMAHOUT, "reconstruct", source, tmp_path / "matrix", tmp_path / "chosen", tmp_path / "out", "--no-report")
     assert len(list((tmp_path / "out" / "auto").glob("*.dcm"))) == 51

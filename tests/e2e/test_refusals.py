@@ -5,7 +5,10 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -132,6 +135,28 @@ def test_usage(tmp_path):
     refused("denoise", tmp_path, tmp_path / "o", "-k", "0", code="CTM_CONFIG_VALUE", exit_code=2)
 
 
+def test_fetching(tmp_path):
+    served = tmp_path / "served"
+    served.mkdir()
+    with zipfile.ZipFile(served / "scan.zip", "w") as archive:
+        archive.writestr("slice.dcm", "an image")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(served))) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        try:
+            at, out = f"127.0.0.1:{server.server_port}", tmp_path / "out"
+            done = refused("fetch", f"http://me:s3cret@{at}/x?k=s3cret", out, code="CTM_FETCH_NOT_FOUND", exit_code=3)
+            assert f"http://{at}/x" in done.stderr
+            assert "s3cret" not in done.stderr
+            assert not out.exists()
+            fetch = [CTMAHOUT, "fetch", f"http://{at}/scan.zip", out, "--json"]
+            done = subprocess.run(fetch, capture_output=True, text=True, check=True)
+        finally:
+            server.shutdown()
+    assert json.loads(done.stdout)["source"] == f"http://{at}/scan.zip"
+    assert sorted(p.name for p in out.iterdir()) == ["fetch.json", "slice.dcm"]
+    refused("fetch", "tcia:not a uid", tmp_path / "other", code="CTM_FETCH_SOURCE", exit_code=2)
+
+
 def test_errors_as_json(tmp_path):
     done = refused("denoise", tmp_path / "in", tmp_path / "o", "--json", code="CTM_INPUT_NOT_FOUND", exit_code=3)
     error = json.loads(done.stdout)["error"]
@@ -140,7 +165,8 @@ def test_errors_as_json(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", ["denoise", "prepare", "dssvd", "refine", "reconstruct", "inspect", "doctor", "compare", "phantom", "jar"]
+    "verb",
+    ["denoise", "fetch", "prepare", "dssvd", "refine", "reconstruct", "inspect", "doctor", "compare", "phantom", "jar"],
 )
 def test_every_verb_explains_itself_at_once(verb):
     done = subprocess.run([CTMAHOUT, verb, "--help"], capture_output=True, text=True, check=True)

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonpatch
 import pytest
 import yaml
 
 from ctmahout.engine import Request
+from ctmahout.locations import Uri, located
 
 VALIDATE = Path(sys.executable).with_name("kubernetes-validate")
 
@@ -39,6 +41,27 @@ def test_kustomizations_name_files_that_are_there(manifests):
     for file in manifests.rglob("kustomization.yaml"):
         (told,) = documents(file)
         assert all((file.parent / name).exists() for name in told["resources"]), file
+
+
+def test_the_job_of_the_s3_overlay_has_no_volume_and_no_key(manifests, tmp_path):
+    (overlay,) = documents(manifests / "s3" / "kustomization.yaml")
+    (patch,) = overlay["patches"]
+    (job,) = documents(manifests / "base" / "job.yaml")
+    assert patch["target"] == {"kind": job["kind"], "name": job["metadata"]["name"]}
+    # It tests itself that it takes away what it means to.
+    job = jsonpatch.apply_patch(job, yaml.safe_load(patch["patch"]))
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
+    done = subprocess.run([VALIDATE, "--strict", tmp_path / "job.yaml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["tmp"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
+    for place in container["args"][2:]:
+        assert isinstance(located(place), Uri)
+    assert container["envFrom"] == [{"secretRef": {"name": "ctmahout", "optional": True}}]
+    assert pod["serviceAccountName"] in {d["metadata"]["name"] for d in documents(manifests / "base" / "roles.yaml")}
+    assert "env" not in container
 
 
 def test_the_operators_application_is_what_the_image_has(manifests, root):

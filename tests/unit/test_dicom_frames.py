@@ -294,6 +294,19 @@ def test_a_series_by_description_and_by_rule(slices, tmp_path):
     assert "Chest" not in str(e.value)
 
 
+def test_a_series_by_its_folder_in_a_study_is_the_same_wherever_it_lies(slices, tmp_path):
+    for place, names in (("one", "ab"), ("other", "ba")):
+        for name, n in zip(names, (4, 6), strict=True):
+            slices.write(tmp_path / place / name, put(SeriesInstanceUID=f"1.2.{n}", SeriesNumber=n), n=n)
+    one, other = ({s.folder: s for s in find_series(tmp_path / place)} for place in ("one", "other"))
+    assert len(one) == 2
+    assert one.keys() == other.keys()
+    for folder, info in one.items():
+        assert folder.startswith(f"series-{info.slices}-")
+        assert len(read_series(tmp_path / "other", series=folder).hu) == info.slices
+    assert code_of(tmp_path / "one", series=folder + "0") == "CTM_SERIES_UNKNOWN"
+
+
 def test_pixels_of_frames_are_read_as_any_decoder_reads_them(slices, tmp_path):
     file = enhanced(slices, tmp_path / "in.dcm", n=3)
     whole = raw(file)

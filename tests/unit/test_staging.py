@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -92,3 +94,50 @@ def test_output_and_input_do_not_lie_in_each_other(tmp_path, output, source):
         refuse_overlap(tmp_path / output, tmp_path / source)
     assert e.value.code == "CTM_OUTPUT_IS_INPUT"
     refuse_overlap(tmp_path / "ab", tmp_path / "a")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from ctmahout.staging import staged
+with staged(Path(sys.argv[1]), overwrite=False, ours=lambda _: False) as partial:
+    (partial / "half").write_text("1")
+    sys.stdout.write(partial.name)
+    sys.stdout.flush()
+    sys.stdin.read()
+"""
+
+
+def writer(out):
+    """Start a process that writes to `out` until its stdin ends; return it and the name of its folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    return process, process.stdout.read(len(out.name) + len(".partial-12345678")).decode()
+
+
+def test_what_a_killed_process_left_is_cleared_and_what_another_one_writes_is_not(tmp_path):
+    out = tmp_path / "out [1]*"
+    killed, left = writer(out)
+    alive, worked_on = writer(out)
+    killed.kill()
+    killed.communicate()
+    others = [f"{out.name}.partial-00000000", f"{out.name}.partial-123", "out 1x.partial-12345678"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    (tmp_path / others[2] / ".claim").touch()
+    assert entries(tmp_path) == sorted([left, worked_on, *others])
+    with staged(out, overwrite=False, ours=ours) as partial:
+        with pytest.raises(RuntimeError), staged(out, overwrite=False, ours=ours) as second:
+            assert entries(tmp_path) == sorted([worked_on, partial.name, second.name, *others])
+            raise RuntimeError
+        third, name = writer(out)
+        assert entries(tmp_path) == sorted([worked_on, partial.name, name, *others])
+        third.communicate()  # the output is its own
+        assert entries(out) == ["half"]
+        (partial / "mark").write_text("1")
+        (out / "half").unlink()
+    assert entries(out) == ["mark"]
+    _, error = alive.communicate()
+    assert b"CTM_OUTPUT_EXISTS" in error
+    assert entries(tmp_path) == sorted([out.name, *others])

@@ -145,7 +145,8 @@ def test_a_study_goes_on_where_it_stopped(slices, tmp_path):
         denoise_study(source, out, told=stop, **HOW)
     (left,) = [p for p in out.iterdir() if p.is_dir()]
     before = tree(left)
-    (out / "series-9-aaaaaaaa.partial-01234567").mkdir()  # as a killed run leaves it
+    (out / "series-9-aaaaaaaa.partial-01234567").mkdir()
+    (out / "series-9-aaaaaaaa.partial-01234567" / ".claim").touch()  # as a killed run leaves it
     done = denoise_study(source, out, **HOW)
     assert [s.outcome for s in done.series] == ["kept", "done", "failed", "skipped"]
     assert tree(left) == before

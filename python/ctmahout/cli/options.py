@@ -72,7 +72,7 @@ def configured(*names: str) -> Callable[[Any], Any]:
         @functools.wraps(verb)
         def run(config_file: Path | None, show_config: bool, **arguments: Any) -> Any:
             flags = {name: arguments.pop(name) for name in names}
-            flags = {name: value for name, value in flags.items() if value not in (None, ())}
+            flags = {name: value for name, value in flags.items() if value not in (None, (), "")}
             config = Config.load(file=config_file, environ=os.environ, flags=flags)
             if show_config:
                 click.echo(config.to_toml(), nl=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -41,6 +42,7 @@ def report_error(error: CtmahoutError, *, as_json: bool) -> None:
 
 
 _PHASES: Mapping[str, str] = {
+    "fetch": "Fetching",
     "find": "Looking at the files",
     "read": "Reading the series",
     "prepare": "Writing the matrix",
@@ -54,6 +56,7 @@ _PHASES: Mapping[str, str] = {
     "send": "Sending the images",
     "phantom": "Simulating the scan",
 }
+_IN_BYTES = frozenset({"fetch"})
 
 
 @contextmanager
@@ -67,6 +70,7 @@ def progress_bar() -> Iterator[Any]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
+        TextColumn("{task.fields[amount]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -75,8 +79,9 @@ def progress_bar() -> Iterator[Any]:
 
         def show(phase: str, done: int, total: int) -> None:
             if phase not in tasks:
-                tasks[phase] = bars.add_task(_PHASES.get(phase, phase), total=None)
-            bars.update(tasks[phase], completed=done, total=total or None)
+                tasks[phase] = bars.add_task(_PHASES.get(phase, phase), total=None, amount="")
+            amount = decimal(done) if phase in _IN_BYTES else ""
+            bars.update(tasks[phase], completed=done, total=total or None, amount=amount)
 
         yield show
 

@@ -310,6 +310,43 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
 
 
 @ctmahout.command()
+@click.argument("WHAT")
+@click.argument("OUT", type=PLACE)
+@click.option(
+    "--tcia",
+    envvar="CTMAHOUT_TCIA",
+    show_envvar=True,
+    default=None,
+    metavar="URL",
+    help="Another archive with TCIA's interface.",
+)
+@click.option(
+    "--limit-gib",
+    type=click.FloatRange(min=0, min_open=True),
+    default=32,
+    show_default=True,
+    help="The most that is taken, and the most that comes out of the archive.",
+)
+@configured("overwrite")
+@json_option
+def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | None, limit_gib: float) -> None:
+    """Fetch images into the folder OUT, which gets them all or does not appear.
+
+    WHAT is tcia:UID, a public series of The Cancer Imaging Archive by its SeriesInstanceUID, or the http or https
+    address of a zip or tar archive.
+    """
+    from ..retrieval import TCIA
+    from ..retrieval import fetch as run
+
+    with progress_bar() as progress:
+        fetched = run(what, out, tcia=tcia or TCIA, limit_gib=limit_gib, overwrite=config.overwrite, progress=progress)
+    if as_json:
+        print_json(fetched.as_dict())
+        return
+    click.echo(f"{fetched.path}: {fetched.files} files from {fetched.source}")
+
+
+@ctmahout.command()
 @click.argument("OUT", type=PLACE)
 @click.option(
     "--size",

@@ -59,7 +59,7 @@ def _meant(given: str | int, found: Sequence[SeriesFiles], matches: Sequence[Ser
 
 
 def _matches(found: Sequence[SeriesFiles], given: str) -> list[SeriesFiles]:
-    """Return the series that a UID, SeriesNumber, number of the list, description or rule stands for."""
+    """Return the series that a UID, folder, SeriesNumber, number of the list, description or rule stands for."""
     kind, colon, rest = given.partition(":")
     if colon and kind == "description":
         return [s for s in found if any(_like(h.description, rest) for h in s.headers[:1])]
@@ -69,7 +69,7 @@ def _matches(found: Sequence[SeriesFiles], given: str) -> list[SeriesFiles]:
             return []
         best = max(map(RULES[rest], usable))
         return [s for s in usable if RULES[rest](s) == best]
-    if exact := [s for s in found if s.uid and s.uid == given]:
+    if exact := [s for s in found if s.uid and given in (s.uid, s.folder)]:
         return exact
     bare = given.removeprefix("[").removesuffix("]")
     in_list = [found[int(bare) - 1]] if bare.isdecimal() and 1 <= int(bare) <= len(found) else []

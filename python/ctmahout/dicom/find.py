@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +33,13 @@ class SeriesFiles:
     headers: list[SliceHeader] = field(default_factory=list)
     problems: list[CtmahoutError] = field(default_factory=list)
     part: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The name of a folder for it: the same wherever its files lie, and nothing in it is a patient's."""
+        number = re.sub(r"\D", "", min((h.series_number for h in self.headers), default=""))[:10] or "0"
+        content = repr((self.uid, sorted({h.sop_uid for h in self.headers})))
+        return f"series-{number}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 @dataclass

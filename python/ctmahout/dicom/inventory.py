@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +43,8 @@ class SeriesInfo:
         Written by ctmahout.
     unusable : int
         Files of it that cannot be used.
-    fingerprint : str
-        SHA-256 of the identifiers of its slices: the same wherever they lie.
+    folder : str
+        Its folder in the output for a study, which ``--series`` takes, too: the same wherever its files lie.
     doubts : tuple of str
         Why reading it is refused, after a code in brackets; and what reading it warns about.
     """
@@ -63,7 +62,7 @@ class SeriesInfo:
     transfer_syntaxes: tuple[str, ...]
     denoised: bool
     unusable: int
-    fingerprint: str
+    folder: str
     doubts: tuple[str, ...]
 
 
@@ -154,13 +153,9 @@ def _info(number: int, series: SeriesFiles, *, lenient: bool) -> SeriesInfo:
         transfer_syntaxes=tuple(sorted({h.transfer_syntax for h in order})),
         denoised=any(h.denoised for h in order),
         unusable=len(series.problems),
-        fingerprint=_fingerprint(series),
+        folder=series.folder,
         doubts=tuple(told),
     )
-
-
-def _fingerprint(series: SeriesFiles) -> str:
-    return hashlib.sha256(repr((series.uid, sorted({h.sop_uid for h in series.headers}))).encode()).hexdigest()
 
 
 def _coded(e: CtmahoutError) -> str:

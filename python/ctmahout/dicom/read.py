@@ -45,9 +45,9 @@ def read_series(
         Single-frame CT, Enhanced CT and Legacy Converted Enhanced CT; each frame is a slice. Files that are no CT
         slices are left out and counted in the volume's warnings.
     series : str or int, optional
-        The series to take if there are several: its SeriesInstanceUID, its SeriesNumber, or its number in the list that
-        `find_series` gives. "[2]" is always the latter. "description:CHEST*" goes by SeriesDescription, with * and ?
-        and without regard to case; "rule:most-slices" and "rule:thinnest" take the series that has most of it.
+        The series to take if there are several: its SeriesInstanceUID, its SeriesNumber, its `folder`, or its number in
+        the list that `find_series` gives. "[2]" is always the latter. "description:CHEST*" goes by SeriesDescription,
+        with * and ? and without regard to case; "rule:most-slices" and "rule:thinnest" take the series with most.
     split : bool
         Take what differs in patient, study, orientation, size, spacing or phase within one series for series of
         their own.

@@ -138,11 +138,14 @@ class Pods:
         if "is forbidden: User" in log:
             return forbidden(log, self.namespace)
         code = ended.exit_code if ended is not None else "unknown"
+        # Before what the bridge says: to it the session was stopped, and it does not know why.
+        if code == _EXECUTORS_FAILED:
+            of_executors = "\n".join(line for line in log.splitlines() if "xecutor" in line)
+            detail = last_words(of_executors or log) or "its log is empty"
+            return EngineError("CTM_KUBERNETES_EXECUTORS", detail=detail.rstrip("."))
         for line in reversed(log.splitlines()):
             if line.startswith("[CTM_"):
                 return shaped(line, engine="submit", log=log)
-        if code == _EXECUTORS_FAILED:
-            return EngineError("CTM_KUBERNETES_EXECUTORS", detail=last_words(log) or "its log is empty")
         return shaped(f"the driver pod ended with exit code {code}", engine="submit", log=log)
 
     @contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["beside", "fetched", "remove", "stored"]
 
 # By these an output is known as whole: they are copied last (contract/v1/README.md, "Writing, and who may read").
-_LAST = frozenset({"_ctmahout.json", "run.json", "study.json"})
+_LAST = frozenset({"_ctmahout.json", "fetch.json", "run.json", "study.json"})
 # There while objects are on their way; left by a process that was killed, whose output another may take the place of.
 _MARK = "_ctmahout.partial"
 

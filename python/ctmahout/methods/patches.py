@@ -65,7 +65,7 @@ class PatchesMethod:
         return _write(matrix, learnt, options, overwrite=config.overwrite)
 
     def refines(self, matrix: Manifest) -> bool:
-        return 0 < int(matrix.layout["pass"]) < len(EFFORTS[matrix.layout["effort"]].passes)
+        return bool(0 < matrix.layout["pass"] < matrix.layout["passes"])
 
     def refine(
         self,
@@ -203,7 +203,7 @@ def _strengths(volume: Volume, hu: Float32, found: Float32, strengths: Sequence[
 def _write(path: Path, learnt: Learnt | None, options: Mapping[str, Any], *, overwrite: bool) -> Manifest:
     if learnt is None:
         # Mahout gets a matrix all the same, so that the steps that follow are the same ones.
-        about = {"method": "patches", "pass": 0, **options}
+        about = {"method": "patches", "pass": 0, "passes": 0, **options}
         nothing = [np.zeros((1, 1), np.float32)]
         return write_matrix(path, nothing, units="1", centring="columns", layout=about, overwrite=overwrite)
     return write_matrix(
@@ -211,7 +211,7 @@ def _write(path: Path, learnt: Learnt | None, options: Mapping[str, Any], *, ove
         learnt.stage.groups.matrices(learnt.parts),
         units="noise SD",
         centring="columns",
-        layout=learnt.stage.layout() | dict(options),
+        layout=learnt.stage.layout() | {"passes": len(EFFORTS[options["effort"]].passes)} | dict(options),
         arrays=learnt.stage.arrays(),
         overwrite=overwrite,
     )

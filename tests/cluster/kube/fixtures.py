@@ -28,7 +28,8 @@ class Site:
         self.master = f"k8s://http://127.0.0.1:{cluster.port}"
         self.inside = f"http://{address}:{cluster.port}"
 
-    def command(self, matrix, factors, *options, **conf):
+    def settings(self):
+        """Spark's settings for one executor after another, each with the folder."""
         # Where the folder is mounted is where it is here, so that one path means one place.
         settings = {
             "spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher",
@@ -42,8 +43,11 @@ class Site:
         for role in ("driver", "executor"):
             volume = f"spark.kubernetes.{role}.volumes.hostPath.data"
             settings |= {f"{volume}.mount.path": str(self.data), f"{volume}.options.path": str(self.data)}
+        return settings
+
+    def command(self, matrix, factors, *options, **conf):
         options = ["--deploy-mode", "cluster", "--image", self.image, "--driver-memory", "700m", *options]
-        chosen = [part for item in (settings | conf).items() for part in ("--conf", "=".join(item))]
+        chosen = [part for item in (self.settings() | conf).items() for part in ("--conf", "=".join(item))]
         program = "from ctmahout.cli import main; main()"
         engine = ["--engine", "submit", "--master", self.master]
         return [sys.executable, "-c", program, "dssvd", str(matrix), str(factors), *engine, *options, *chosen, "--json"]

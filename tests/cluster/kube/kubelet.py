@@ -30,11 +30,18 @@ class Kubelet:
         threading.Thread(target=self._live, args=(pod,), daemon=True).start()
 
     def stop(self, pod):
-        """Stop a pod as a deletion does: TERM, the time of grace, KILL."""
+        """Stop a pod as a deletion does: its preStop hook, TERM, the time of grace, KILL."""
         grace = pod["metadata"].get("deletionGracePeriodSeconds", pod["spec"].get("terminationGracePeriodSeconds", 30))
+        if hook := (pod["spec"]["containers"][0].get("lifecycle") or {}).get("preStop"):
+            self._podman("exec", container(pod), "timeout", str(grace), *hook["exec"]["command"])
         self._podman("stop", "--ignore", "-t", str(grace), container(pod))
         self._podman("rm", "-f", "--ignore", container(pod))
         shutil.rmtree(self.folder / container(pod), ignore_errors=True)
+
+    def evict(self, pod, message):
+        """Fail a pod, as a node does that needs its memory for others."""
+        self.store.change("pods", *place(pod), lambda o: o["status"].update(reason="Evicted", message=message))
+        self._podman("kill", container(pod))
 
     def log(self, pod):
         return subprocess.run(

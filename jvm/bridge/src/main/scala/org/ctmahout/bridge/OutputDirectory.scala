@@ -1,6 +1,7 @@
 package org.ctmahout.bridge
 
 import java.io.IOException
+import java.nio.file.Paths
 import java.util.UUID
 
 import scala.util.control.NonFatal
@@ -35,6 +36,11 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   /** Where to write meanwhile. */
   val partial: Path = beside("partial")
 
+  private var claim: Option[Claim] = None
+
+  private def local(path: Path): Option[java.nio.file.Path] =
+    if (fs.getUri.getScheme == "file") Some(Paths.get(path.toUri.getPath)) else None
+
   private def beside(what: String): Path = target.suffix(s".$what-$unique")
 
   /** Refuses early what could not be committed after an hour of work. */
@@ -52,7 +58,9 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   }
 
   def create(): Unit = writing {
+    local(target).foreach(Claim.clearAbandoned)
     make(partial)
+    claim = local(partial).flatMap(Claim.of)
     put(new Path(partial, Mark), unique)
   }
 
@@ -61,6 +69,7 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
     put(new Path(partial, Manifest.Name), manifest)
     fs.delete(new Path(partial, Mark), false)
     checkFree()
+    claim.foreach(_.drop())
     if (hasRename) replaceWhole() else copyManifestLast()
   }
 
@@ -69,6 +78,7 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
     // What led here is what the user must hear. The mark goes first: a task that ends meanwhile then removes its own.
     quietly(fs.delete(new Path(partial, Mark), false))
     quietly(fs.delete(partial, true))
+    quietly(claim.foreach(_.close()))
   }
 
   private def put(file: Path, content: String): Unit = {

@@ -121,6 +121,23 @@ class OutputDirectoryTest {
     assertEquals(Nil, here)
   }
 
+  @Test def clearsWhatNobodyClaims(): Unit = {
+    def left(name: String): File_ = Files.createDirectory(folder.resolve(target.getFileName.toString + name))
+    val killed = left(".partial-12345678")
+    Files.createFile(killed.resolve(Claim.Name))
+    val others = Seq(left(".partial-00000000"), left(".partial-1234567"), left(".old-12345678")).map(_.getFileName.toString)
+    Files.createFile(folder.resolve(others(1)).resolve(Claim.Name))
+    val living = output()
+    write(living, "part")
+    val second = output()
+    write(second, "part")
+    assertEquals((others ++ Seq(living, second).map(_.partial.getName)).sorted, here)
+    living.discard()
+    second.commit("{}")
+    assertEquals((target.getFileName.toString +: others).sorted, here)
+    assertEquals(Seq(Manifest.Name, "s"), target.toFile.list.toSeq.sorted)
+  }
+
   @Test def withoutRenameTheManifestComesLast(): Unit = {
     for (content <- Seq("1", "2")) {
       val out = new Store

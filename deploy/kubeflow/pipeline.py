@@ -1,0 +1,181 @@
+"""ctmahout as a pipeline of Kubeflow: fetch; for each series prepare, factor, refine and factor again, reconstruct.
+
+``python pipeline.py`` writes the two files beside it that one uploads: ``volume.yaml`` mounts a claim into every step,
+``s3.yaml`` takes URIs of buckets, and credentials from a secret. See docs/kubeflow.md.
+"""
+
+import inspect
+import sys
+from functools import partial
+from pathlib import Path
+
+from kfp import compiler, dsl, kubernetes
+
+STEP = (Path(__file__).parent / "step.py").read_text(encoding="utf-8")
+# Each step takes its image from the run's parameter `image`.
+IMAGE = "ctmahout"
+# For series of some hundred slices. kfp does not hand a parameter for these to steps in a loop.
+CPU, MEMORY = "2", "8G"
+TIMEOUT_S = 6 * 3600
+SIDE_BY_SIDE = 4
+MOUNT = "/data"
+# Of the secret; none of them need be there, as with workload identity.
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL")
+
+
+def verb(*command, report=()):
+    """Return the container that runs a verb of ctmahout."""
+    arguments = [*report, dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER, *command]
+    return dsl.ContainerSpec(image=IMAGE, command=["python3", "-c", STEP], args=arguments)
+
+
+@dsl.container_component
+def fetch(source: str, scans: str):
+    return verb("fetch", source, scans, "--overwrite")
+
+
+@dsl.container_component
+def find(scans: str, series: dsl.OutputPath(list)):
+    return verb("inspect", scans)
+
+
+@dsl.container_component
+def prepare(
+    scans: str,
+    series: str,
+    matrix: str,
+    digest: dsl.OutputPath(str),
+    refines: dsl.OutputPath(bool),
+    method: str = "patches",
+    effort: str = "normal",
+    seed: int = 0,
+):
+    options = ["--series", series, "--method", method, "--effort", effort, "--seed", seed]
+    return verb("prepare", scans, matrix, *options, "--overwrite")
+
+
+@dsl.container_component
+def dssvd(
+    matrix: str,
+    factors: str,
+    matrix_digest: str,
+    digest: dsl.OutputPath(str),
+    seed: int = 0,
+    engine: str = "py4j",
+    master: str = "",
+    deploy_mode: str = "client",
+    image: str = "",
+    conf: list = [],  # noqa: B006 - kfp takes lists only
+):
+    options = ["--engine", engine, "--master", master, "--deploy-mode", deploy_mode, "--image", image, "--seed", seed]
+    return verb("dssvd", matrix, factors, *options, "--overwrite")
+
+
+@dsl.container_component
+def refine(
+    scans: str,
+    series: str,
+    matrix: str,
+    factors: str,
+    factors_digest: str,
+    refined: str,
+    digest: dsl.OutputPath(str),
+):
+    return verb("refine", scans, matrix, factors, refined, "--series", series, "--overwrite")
+
+
+@dsl.container_component
+def reconstruct(
+    scans: str,
+    series: str,
+    matrix: str,
+    factors: str,
+    factors_digest: str,
+    denoised: str,
+    report: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+    strength: list = ["auto"],  # noqa: B006
+    timestamp: str = "",
+):
+    options = ["--series", series, "--timestamp", timestamp, "--overwrite"]
+    return verb("reconstruct", scans, matrix, factors, denoised, *options, report=("--report", report.path))
+
+
+def in_cluster(task, *, image, secret, claim):
+    """Say of a step what holds for all of them: how it runs, and what it may touch."""
+    task.set_container_image(image).set_cpu_request(CPU).set_memory_request(MEMORY).set_memory_limit(MEMORY)
+    task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2.0)
+    kubernetes.set_timeout(task, TIMEOUT_S)
+    kubernetes.set_security_context(task, run_as_user=185, run_as_non_root=True)
+    kubernetes.add_pod_label(task, "sidecar.istio.io/inject", "false")
+    kubernetes.add_pod_annotation(task, "sidecar.istio.io/inject", "false")
+    kubernetes.use_secret_as_env(task, secret, {key: key for key in CREDENTIALS}, optional=True)
+    if claim is not None:
+        kubernetes.mount_pvc(task, claim, MOUNT)
+    return task
+
+
+def pipeline(data):
+    """Return the pipeline; `data` is where the data are, and "/data" a claim that every step mounts."""
+
+    def ctmahout(
+        source: str = "",
+        scans: str = f"{data}/scans",
+        work: str = f"{data}/work",
+        denoised: str = f"{data}/denoised",
+        method: str = "patches",
+        effort: str = "normal",
+        strength: list = ["auto"],  # noqa: B006
+        seed: int = 0,
+        timestamp: str = "",
+        engine: str = "py4j",
+        master: str = "",
+        deploy_mode: str = "client",
+        conf: list = [],  # noqa: B006
+        image: str = "REGISTRY/ctmahout:0.1.0",
+        secret: str = "ctmahout",
+        claim: str = "ct",
+    ):
+        placed = partial(in_cluster, image=image, secret=secret, claim=claim if data == MOUNT else None)
+        spark = {"engine": engine, "master": master, "deploy_mode": deploy_mode, "image": image, "conf": conf}
+
+        def factor(made, matrix, factors):
+            digest = made.outputs["digest"]
+            return placed(dssvd(matrix=matrix, factors=factors, matrix_digest=digest, seed=seed, **spark))
+
+        # What lies in a folder or bucket may change under the same name: only what hangs on a digest is cached.
+        fetched = placed(fetch(source=source, scans=scans)).set_caching_options(False)
+        found = placed(find(scans=scans)).after(fetched).set_caching_options(False)
+        with dsl.ParallelFor(found.outputs["series"], parallelism=SIDE_BY_SIDE) as series:
+            # All that makes a matrix another one is in its name: what a cached step has written is not written over.
+            place = f"{work}/{series}/{method}-{effort}-{seed}"
+            matrix, factors = f"{place}/matrix", f"{place}/factors"
+            refined, refined_factors = f"{place}/refined", f"{place}/refined-factors"
+            taken = {"scans": scans, "series": series}
+            written = {"denoised": f"{denoised}/{series}", "strength": strength, "timestamp": timestamp}
+
+            def rebuild(factored, matrix, factors):
+                digest = factored.outputs["digest"]
+                placed(reconstruct(**taken, matrix=matrix, factors=factors, factors_digest=digest, **written))
+
+            prepared = placed(prepare(**taken, matrix=matrix, method=method, effort=effort, seed=seed))
+            prepared.set_caching_options(False)
+            factored = factor(prepared, matrix, factors)
+            with dsl.If(prepared.outputs["refines"] == True):  # noqa: E712 - kfp makes a condition of it
+                digest = factored.outputs["digest"]
+                again = placed(refine(**taken, matrix=matrix, factors=factors, factors_digest=digest, refined=refined))
+                rebuild(factor(again, refined, refined_factors), refined, refined_factors)
+            with dsl.Else():
+                rebuild(factored, matrix, factors)
+
+    whole = inspect.signature(ctmahout)
+    asked = [p for p in whole.parameters.values() if data == MOUNT or p.name != "claim"]
+    ctmahout.__signature__ = whole.replace(parameters=asked)
+    ctmahout.__doc__ = "CT series in, denoised CT series out. See docs/kubeflow.md for the parameters."
+    return dsl.pipeline(ctmahout, name="ctmahout")
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    for name, data in (("volume", MOUNT), ("s3", "s3://BUCKET")):
+        compiler.Compiler().compile(pipeline(data), str(folder / f"{name}.yaml"))

@@ -1,0 +1,70 @@
+package org.ctmahout.bridge
+
+import java.io.IOException
+import java.nio.channels.FileChannel
+import java.nio.file.{Files, Path}
+import java.nio.file.StandardOpenOption.{CREATE_NEW, WRITE}
+import java.util.concurrent.ConcurrentHashMap
+
+import scala.util.Try
+
+import org.apache.hadoop.fs.FileUtil
+
+/**
+ * Tells others that a living process writes to a directory: a POSIX lock on a file in it, which ends with the process.
+ * Python's side does the same (claims.py), so each clears up what the other has left.
+ */
+private[bridge] final class Claim private (directory: Path, channel: FileChannel) extends AutoCloseable {
+
+  /** Ends it before the directory gets its own name: nothing in it tells of that. */
+  def drop(): Unit = {
+    Files.deleteIfExists(directory.resolve(Claim.Name))
+    close()
+  }
+
+  def close(): Unit = {
+    Claim.held.remove(directory)
+    channel.close()
+  }
+}
+
+private[bridge] object Claim {
+  val Name = ".claim"
+
+  // Of this JVM: to open and close such a file a second time would end its lock.
+  private val held = ConcurrentHashMap.newKeySet[Path]()
+
+  /** Claims a new directory; None where the file system has no locks, and then nothing is ever taken for abandoned. */
+  def of(directory: Path): Option[Claim] = {
+    held.add(directory)
+    // Under its name only when it is locked: there is no moment in which it looks abandoned.
+    val unlocked = directory.resolve(s"$Name-new")
+    val claim = Try(FileChannel.open(unlocked, CREATE_NEW, WRITE)).toOption.flatMap { channel =>
+      try {
+        if (channel.tryLock() eq null) throw new IOException
+        Files.move(unlocked, directory.resolve(Name))
+        Some(new Claim(directory, channel))
+      } catch {
+        case _: IOException =>
+          channel.close()
+          Files.deleteIfExists(unlocked)
+          None
+      }
+    }
+    if (claim.isEmpty) held.remove(directory)
+    claim
+  }
+
+  /** Removes what killed processes left beside `target`, and nothing that a living one writes. */
+  def clearAbandoned(target: Path): Unit = {
+    val prefix = s"${target.getFileName}.partial-"
+    val beside = Option(target.getParent.toFile.listFiles).toSeq.flatten.map(_.toPath)
+    beside.filter(p => p.getFileName.toString.matches(java.util.regex.Pattern.quote(prefix) + ".{8}")).foreach { left =>
+      if (!held.contains(left)) Try {
+        val channel = FileChannel.open(left.resolve(Name), WRITE)
+        try if (channel.tryLock() ne null) FileUtil.fullyDelete(left.toFile)
+        finally channel.close()
+      }
+    }
+  }
+}
