@@ -5,12 +5,18 @@ import time
 import xml.etree.ElementTree as ET
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import create_server
+from threading import Thread
 from urllib.error import URLError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIAQUITEPUBLICNAME0", "AWS_SECRET_ACCESS_KEY": "a-secret-that-must-be-told-to-nobody"}
+
+# By anybody.
+_SIGNED = "AWS4-HMAC-SHA256 Credential=ANY/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 
 
 @contextmanager
@@ -45,7 +51,7 @@ class Bucket:
     @property
     def environment(self):
         """What a user sets."""
-        return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": "eu-west-1", **SECRETS}
+        return {"AWS_ENDPOINT_URL": self.endpoint, "AWS_REGION": "us-east-1", **SECRETS}
 
     def uri(self, key=""):
         return f"s3://{self.name}/{key}"
@@ -84,7 +90,74 @@ class Bucket:
 
     def _ask(self, method, key, query="", content=None):
         # Of what urllib says without being told, a form, moto would read nothing.
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/octet-stream", "Authorization": _SIGNED}
         request = Request(f"{self.endpoint}/{self.name}/{quote(key)}{query}", content, headers, method=method)
         with urlopen(request, timeout=60) as answer:
             return answer.read()
+
+
+@contextmanager
+def gate(endpoint, rule):
+    """Give the URL of a way to a store that is not always open.
+
+    `rule` gets method and path of each request; it returns None to let it pass, or a status and the code of S3's error;
+    it may take its time.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            content = self.content()
+            refusal = rule(self.command, self.path)
+            if refusal:
+                status, code = refusal
+                self.reply(status, {}, f"<Error><Code>{code}</Code><Message>told so</Message></Error>".encode())
+                return
+            store = HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in ("transfer-encoding", "expect")}
+            store.request(self.command, self.path, content, headers)
+            got = store.getresponse()
+            self.reply(got.status, dict(got.getheaders()), got.read())
+            store.close()
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815 - the names that http.server looks for
+
+        def content(self):
+            if self.headers.get("Transfer-Encoding", "") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+
+        def reply(self, status, headers, content):
+            self.send_response_only(status)
+            length = headers.get("Content-Length") if self.command == "HEAD" else None
+            for name, value in headers.items():
+                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", length or str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request, client_address):
+            """Keep quiet of those who hang up."""
+
+    with Server(("127.0.0.1", 0), Handler) as way:
+        thread = Thread(target=way.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{way.server_port}"
+        finally:
+            way.shutdown()
+            thread.join()

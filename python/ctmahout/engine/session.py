@@ -17,6 +17,7 @@ __all__ = ["default_driver_memory", "spark_builder", "spark_settings"]
 
 # Spark 3.5 leaves this off; without it products run on one number at a time and take three times as long.
 _VECTOR = "--add-modules=jdk.incubator.vector"
+_JOINED = {"extraJavaOptions": " ", "extraClassPath": os.pathsep}
 _WEB_IDENTITY = {
     "3.5": "com.amazonaws.auth.WebIdentityTokenCredentialsProvider",
     "4": "software.amazon.awssdk.auth.credentials.WebIdentityTokenFileCredentialsProvider",
@@ -69,7 +70,7 @@ def spark_settings(
     driver_memory: str | None = None,
     conf: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the settings of a Spark of ours; `conf` overrules them, and Java options are put together.
+    """Return the settings of a Spark of ours; `conf` overrules them, Java options and class paths are put together.
 
     Without `jar` nothing is said of it: spark-submit takes it as an argument.
     """
@@ -97,8 +98,8 @@ def spark_settings(
     if spark_line(spark.version) == "3.5":
         settings |= {"spark.driver.extraJavaOptions": _VECTOR, "spark.executor.extraJavaOptions": _VECTOR}
     for key, value in (conf or {}).items():
-        joined = key.endswith("extraJavaOptions") and key in settings
-        settings[key] = f"{settings[key]} {value}" if joined else str(value)
+        between = next((sep for end, sep in _JOINED.items() if key.endswith(end) and key in settings), None)
+        settings[key] = str(value) if between is None else f"{settings[key]}{between}{value}"
     return settings
 
 

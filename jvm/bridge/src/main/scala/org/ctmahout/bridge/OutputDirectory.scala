@@ -18,11 +18,16 @@ import org.apache.hadoop.fs.{FileSystem, Path}
 private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: Configuration) {
   import OutputDirectory._
 
-  /** For everything that is written: Hadoop's local file system would put a hidden .crc file beside each of ours. */
+  /**
+   * For everything that is written: Hadoop's local file system would put a hidden .crc file beside each of ours. Its
+   * connector for S3 needs that one for its buffers.
+   */
   val conf: Configuration = {
     val c = new Configuration(hadoop)
-    c.set("fs.file.impl", "org.apache.hadoop.fs.RawLocalFileSystem")
-    c.setBoolean("fs.file.impl.disable.cache", true)
+    if (target.toUri.getScheme == "file") {
+      c.set("fs.file.impl", "org.apache.hadoop.fs.RawLocalFileSystem")
+      c.setBoolean("fs.file.impl.disable.cache", true)
+    }
     c
   }
   private val fs: FileSystem = {
