@@ -147,7 +147,8 @@ def section(rows: list[dict[str, Any]]) -> page.Section:
         "pipeline",
         "The main job",
         f"`ctmahout denoise`, DICOM to DICOM with report, {z} slices of {y} x {x}, p = 15, q = 1. Seconds of wall "
-        "time; `start` is Spark's, `measure` what the report says, the rest Python's start and the report's pictures. Peak resident memory of each process.",
+        "time; `start` is Spark's, `measure` what the report says, the rest Python's start and the report's pictures. "
+        "Peak resident memory of each process.",
         columns,
         rows,
         targets=[
