@@ -14,6 +14,7 @@ from .learning import Part
 from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
 from .moments import Moments, Rule, mixture_from_factors, whitened_rows
 from .passes import Filter
+from .workers import one_core_each
 
 __all__ = [
     "BETA",
@@ -109,6 +110,7 @@ class Groups:
         each = [found.get(group, nothing) for group in range(len(self.telling.mixture))]
         return mixture_from_factors(self.moments, each, self.kinds, self.rules.shrinking)
 
+    @one_core_each
     def filter(self, factors: Sequence[Factors]) -> Filter:
         """Return what the pass does with the bases that Mahout found."""
         shrinking = Prepared(self.mixture(factors), self.kinds, self.telling.levels)

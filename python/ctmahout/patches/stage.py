@@ -18,6 +18,7 @@ from ..noise import NoiseModel
 from .groups import Groups
 from .mixture import Levels
 from .places import View, patch_size
+from .workers import one_core_each
 
 __all__ = ["Stage"]
 
@@ -72,6 +73,7 @@ class Stage:
         }
 
     @classmethod
+    @one_core_each
     def read(cls, path: Path, manifest: Manifest, *, pilot: bool = True) -> Stage:
         """Read a stage from its matrix directory, maybe without the pilot; errors as of `read_arrays`."""
         layout = manifest.layout
