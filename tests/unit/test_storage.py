@@ -1,4 +1,4 @@
-"""Steps whose data lies in an S3 store: the same results as through paths, and nothing half-written whatever happens."""
+"""Steps whose data lies in an S3 store: results as through paths, and nothing half-written whatever happens."""
 
 import json
 import os
