@@ -98,7 +98,7 @@ def test_factors_are_right_and_all_there_is(ask, door, store, groups, tmp_path):
     manifest = ask()
     assert json.loads(bucket.get("f/_ctmahout.json")) == manifest
     is_right(singular_values(bucket, "f", tmp_path), groups)
-    assert {key.partition("/")[0] for key in bucket.keys()} == {"m", "f"}
+    assert {key.partition("/")[0] for key in bucket.keys("")} == {"m", "f"}
     assert not [name for name in bucket.files("f") if not name.endswith(".parquet") and name != "_ctmahout.json"]
     told = [json.dumps(manifest), *map(str, door.session.sparkContext.getConf().getAll())]
     assert not [text for text in told for secret in SECRETS.values() if secret in text]
