@@ -89,6 +89,11 @@ class Bucket:
             if path.is_file():
                 self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
+    def download(self, prefix, folder):
+        for name in self.files(prefix):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(self.get(f"{prefix}/{name}"))
+
     def _ask(self, method, key, query="", content=None):
         # Of what urllib says without being told, a form, moto would read nothing.
         headers = {"Content-Type": "application/octet-stream", "Authorization": _SIGNED}

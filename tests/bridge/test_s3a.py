@@ -14,7 +14,7 @@ from object_store import SECRETS, Bucket, gate
 
 from ctmahout.engine import Request, connect
 from ctmahout.errors import CtmahoutError
-from ctmahout.exchange import write_matrix
+from ctmahout.exchange import read_all_factors, write_matrix
 
 pytestmark = pytest.mark.spark
 WANT = ("s", "v", "u")
@@ -79,11 +79,7 @@ def code_of(ask, *args, **options):
 
 
 def singular_values(bucket, prefix, tmp_path):
-    from ctmahout.exchange import read_all_factors
-
-    for name in bucket.files(prefix):
-        (tmp_path / prefix / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / prefix / name).write_bytes(bucket.get(f"{prefix}/{name}"))
+    bucket.download(prefix, tmp_path / prefix)
     return read_all_factors(tmp_path / prefix)
 
 
