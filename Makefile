@@ -75,10 +75,11 @@ $(MOTO)/ready:
 
 # Hadoop's connector for S3 in the version of the newest Spark's Hadoop, and AWS's SDK with it: 690 MB.
 $(S3A)/ready: | $(SPARK4)/ready
+	mkdir -p $(S3A)
 	jars=$$($(SPARK4)/bin/python -c "import pyspark; print(pyspark.__path__[0])")/jars; \
 	hadoop=$$(basename "$$jars"/hadoop-client-api-*.jar .jar); \
 	java -cp "$$jars/*" org.apache.ivy.Main -warn -confs master compile -cache $(S3A)/ivy \
-		-dependency org.apache.hadoop hadoop-aws "$${hadoop##*-}" -retrieve '$(S3A)/[artifact]-[revision].[ext]'
+		-dependency org.apache.hadoop hadoop-aws "$${hadoop##*-}" -retrieve '$(S3A)/[artifact]-[revision].[ext]' > $(S3A)/ivy.log
 	rm -rf $(S3A)/ivy
 	touch $@
 
