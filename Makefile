@@ -16,6 +16,7 @@ RIVALS := .venv-bench
 KFP := .venv-kfp
 # A store to test with; not beside the others, for it wants an older dateutil than the client of Kubernetes.
 MOTO := .venv-moto
+S3A := $(SPARK4)/s3a
 
 JVM_SOURCES := build.sbt sbt contract/v1/errors.json $(shell find jvm project -type f -not -path '*/target/*' -not -path 'project/project/*' 2>/dev/null)
 PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -name '*.pyc' -not -name '*.jar')
@@ -73,6 +74,16 @@ $(MOTO)/ready:
 	$(MOTO)/bin/pip install --quiet "moto[s3]>=5.2.5" flask flask-cors
 	touch $@
 
+# Hadoop's connector for S3 in the version of the newest Spark's Hadoop, and AWS's SDK with it: 690 MB.
+$(S3A)/ready: | $(SPARK4)/ready
+	mkdir -p $(S3A)
+	jars=$$($(SPARK4)/bin/python -c "import pyspark; print(pyspark.__path__[0])")/jars; \
+	hadoop=$$(basename "$$jars"/hadoop-client-api-*.jar .jar); \
+	java -cp "$$jars/*" org.apache.ivy.Main -warn -confs master compile -cache $(S3A)/ivy \
+		-dependency org.apache.hadoop hadoop-aws "$${hadoop##*-}" -retrieve '$(S3A)/[artifact]-[revision].[ext]' > $(S3A)/ivy.log
+	rm -rf $(S3A)/ivy
+	touch $@
+
 image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
 	$(CONTAINER) build $(IMAGE_OPTIONS) --build-arg VERSION=$(VERSION) \
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
@@ -83,12 +94,13 @@ test: lint test-jvm test-spark4 test-spark35 test-cluster ## Run everything that
 test-jvm: ## Test the Scala modules on both Scala lines
 	./sbt "+test"
 
-test-spark4: $(SPARK4)/ready $(MOTO)/ready ## Test the built wheel on the newest Spark 4
+test-spark4: $(SPARK4)/ready $(MOTO)/ready $(S3A)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 --dist loadfile tests
 
-test-spark35: $(SPARK35)/ready $(MOTO)/ready ## Test the doors and the main job once more on Spark 3.5
-	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge tests/e2e/test_denoise.py
+test-spark35: $(SPARK35)/ready ## Test the doors and the main job once more on Spark 3.5
+	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup --ignore=tests/bridge/test_s3a.py \
+		tests/bridge tests/e2e/test_denoise.py
 
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import sys
 import uuid
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def s3_server():
     """The URL of an S3 store."""
     python = ROOT / ".venv-moto" / "bin" / "python"
     if not python.exists():
-        missing(f"no S3 store: make {python.relative_to(ROOT).parts[0]}/ready")
+        missing("no S3 store: make .venv-moto/ready")
     with server(python) as url:
         yield url
 
@@ -74,3 +75,12 @@ def bucket(s3_server, monkeypatch):
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
     return made
+
+
+@pytest.fixture(scope="session")
+def s3a_jars():
+    """The folder of Hadoop's connector for S3, in the version of this Spark's Hadoop."""
+    folder = Path(sys.prefix) / "s3a"
+    if not (folder / "ready").exists():
+        missing("no connector for S3: make .venv-spark4/s3a/ready")
+    return folder

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import create_server
+from select import select
+from socket import MSG_PEEK, create_server
 from threading import Thread
 from urllib.error import URLError
 from urllib.parse import quote, urlsplit
@@ -88,6 +89,11 @@ class Bucket:
             if path.is_file():
                 self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
+    def download(self, prefix, folder):
+        for name in self.files(prefix):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(self.get(f"{prefix}/{name}"))
+
     def _ask(self, method, key, query="", content=None):
         # Of what urllib says without being told, a form, moto would read nothing.
         headers = {"Content-Type": "application/octet-stream", "Authorization": _SIGNED}
@@ -110,6 +116,9 @@ def gate(endpoint, rule):
         def answer(self):
             content = self.content()
             refusal = rule(self.command, self.path)
+            if self.hung_up():  # meanwhile: what the store has not heard of does not happen
+                self.close_connection = True
+                return
             if refusal:
                 status, code = refusal
                 self.reply(status, {}, f"<Error><Code>{code}</Code><Message>told so</Message></Error>".encode())
@@ -122,6 +131,10 @@ def gate(endpoint, rule):
             store.close()
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815 - the names that http.server looks for
+
+        def hung_up(self):
+            readable, _, _ = select([self.connection], [], [], 0)
+            return bool(readable) and self.connection.recv(1, MSG_PEEK) == b""
 
         def content(self):
             if self.headers.get("Transfer-Encoding", "") != "chunked":

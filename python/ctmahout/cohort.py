@@ -20,7 +20,7 @@ from .decomposition import door_for, factorise_with
 from .dicom import kernel_of, read_series
 from .engine import Door
 from .engine.executors import Executors
-from .errors import InputError
+from .errors import ConfigError, InputError
 from .exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
 from .locations import Location, Uri, fetched, located, refuse_overlap, stored
 from .noise import NoiseModel
@@ -127,6 +127,8 @@ def learn(
     ------
     InputError
         CTM_NOISE_UNMEASURABLE: a series has no noise to learn from. Those of `read_series`.
+    ConfigError
+        CTM_CONFIG_VALUE: `work` is no folder.
     EngineError, OutputError
 
     Notes
@@ -141,7 +143,7 @@ def learn(
     with stored(model, overwrite=config.overwrite, ours=is_exchange) as target:
         refuse_existing(target.absolute(), overwrite=config.overwrite, ours=is_exchange)
         with (
-            tempfile.TemporaryDirectory(prefix="ctmahout-", dir=config.work) as folder,
+            tempfile.TemporaryDirectory(prefix="ctmahout-", dir=_work(config)) as folder,
             door_for(config, session) as door,
         ):
             spark = getattr(door, "session", None) if session is not None or config.master else None
@@ -150,6 +152,18 @@ def learn(
             passes, series = run.passes([p.absolute() if isinstance(p, Path) else p for p in places])
         learnt = Model(passes, [one.facts for one in series])
         return write_model(target, learnt.arrays(), learnt.layout(), overwrite=config.overwrite)
+
+
+def _work(config: Config) -> Path | None:
+    """Return the folder to work in, which executors see too; None for the system's."""
+    if config.work is None:
+        return None
+    work = located(config.work)
+    if not isinstance(work, Path) or not work.is_dir():
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="options", key="work", value=repr(config.work), expected="a folder that is there"
+        )
+    return work
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,13 +16,17 @@ SMALL = "lowdose_pet_ct_STS_003"
 
 
 @pytest.mark.spark
-def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data, tmp_path):
+def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data, tmp_path, bucket):
     source = ct_data / SMALL
     write = ["--strength", "auto", "--strength", "remove:50%", "--timestamp", TIME]
     ctmahout("denoise", source, tmp_path / "whole", *write, "--workers", 3)
     ctmahout("prepare", source, tmp_path / "matrix", "--workers", 1)
     ctmahout("dssvd", tmp_path / "matrix", tmp_path / "factors", "--partitions", 3)
-    ctmahout("refine", source, tmp_path / "matrix", tmp_path / "factors", tmp_path / "refined", "--workers", 2)
+    # One step on a store: nothing of it shows in the bytes.
+    for name, folder in (("scan", source), ("matrix", tmp_path / "matrix"), ("factors", tmp_path / "factors")):
+        bucket.upload(folder, name)
+    ctmahout("refine", *map(bucket.uri, ("scan", "matrix", "factors", "refined")), "--workers", 2)
+    bucket.download("refined", tmp_path / "refined")
     ctmahout("dssvd", tmp_path / "refined", tmp_path / "refined-factors")
     # The last step on a cluster: executors of their own that are sent slabs of the series.
     spread = ["--spread", "--master", "local-cluster[2,1,1200]"]

@@ -134,6 +134,8 @@ def test_a_model_is_not_overwritten_and_not_put_into_a_source(scans, model, tmp_
     before = files(model)
     assert code_of(learn, [scans[1]["noisy"]], model, **OPTIONS) == "CTM_OUTPUT_EXISTS"
     assert code_of(learn, [scans[1]["noisy"]], scans[1]["noisy"] / "m", **OPTIONS) == "CTM_OUTPUT_IS_INPUT"
+    for work in (str(tmp_path / "nowhere"), "s3://bucket/work"):
+        assert code_of(learn, [scans[1]["noisy"]], tmp_path / "m", work=work, **OPTIONS) == "CTM_CONFIG_VALUE"
     assert files(model) == before
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ctmahout.doctor import check_environment
 from ctmahout.engine import Jar, Request, connect, find_jar, find_java
 from ctmahout.engine.calls import call, shaped
 from ctmahout.engine.jars import Spark, find_spark, spark_line
@@ -337,3 +339,50 @@ def test_importing_the_engines_loads_no_spark():
     script = "import sys, ctmahout.engine; print([m for m in ('pyspark', 'py4j', 'jpype') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def no_aws(monkeypatch):
+    """An environment that says nothing of a store."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def s3a_settings(version="4.0.1"):
+    settings = spark_settings(Spark(Path("/spark"), version, "2.13"), None)
+    prefix = "spark.hadoop.fs.s3a."
+    return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+
+
+def test_spark_finds_the_store_that_the_environment_names_and_no_secret_is_in_its_settings(no_aws):
+    assert s3a_settings() == {}
+    no_aws.setenv("AWS_ENDPOINT_URL", "https://user:hush@store:9000")
+    no_aws.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    no_aws.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    expected = {"endpoint": "https://store:9000", "endpoint.region": "eu-west-1", "path.style.access": "true"}
+    assert s3a_settings() == expected
+    no_aws.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/token")
+    providers = [s3a_settings(version)["aws.credentials.provider"] for version in ("3.5.9", "4.0.1")]
+    assert [provider.partition(".")[0] for provider in providers] == ["com", "software"]
+    no_aws.setenv("AWS_NO_SIGN_REQUEST", "yes")
+    assert s3a_settings()["aws.credentials.provider"].endswith("AnonymousAWSCredentialsProvider")
+
+
+def test_class_paths_are_put_together(no_aws):
+    spark = find_spark()
+    jar = find_jar(spark=spark)
+    settings = spark_settings(spark, jar, conf={"spark.driver.extraClassPath": "/more/*"})
+    assert settings["spark.driver.extraClassPath"] == f"{jar.path}{os.pathsep}/more/*"
+
+
+def test_the_doctor_says_what_spark_lacks_for_s3():
+    (check,) = [check for check in check_environment() if check.name == "S3 for Spark"]
+    assert check.ok
+    assert re.search(r"hadoop-aws[-:]\d+\.\d+", check.found)
+
+
+def test_a_request_says_s3a_to_the_jvm():
+    request = Request("s3://b/m", "gs://b/f")
+    told = json.loads(request.to_json())
+    assert (told["input"], told["output"]) == ("s3a://b/m", "gs://b/f")
