@@ -138,7 +138,8 @@ def test_one_node_is_drained_and_another_one_cut_off(kube, local, podman):
     told = process.communicate()
     assert process.returncode == 0, told
     assert b"Decommission executor" in said
-    assert len(seen) >= 4  # both were replaced
+    # Who is drained is replaced; who is cut off does no more work, and is replaced once its pod ends.
+    assert len(seen) >= 3
     np.testing.assert_allclose(read_factors(kube.data / "cut-off").s, local, rtol=1e-10)
 
 
