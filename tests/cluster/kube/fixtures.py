@@ -29,7 +29,7 @@ class Site:
         self.inside = f"http://{address}:{cluster.port}"
 
     def settings(self):
-        """Spark's settings for one executor after another, each with the folder."""
+        """Spark's settings: two small executors, and the folder in every pod."""
         # Where the folder is mounted is where it is here, so that one path means one place.
         settings = {
             "spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher",
