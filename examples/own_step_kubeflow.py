@@ -37,7 +37,7 @@ def pipeline(
     found = placed(dssvd(matrix=matrix, factors=factors, matrix_digest=made.outputs["digest"], engine=engine))
     digest = found.outputs["digest"]
     own = placed(own_step(factors=factors, factors_digest=digest, chosen=chosen))
-    last = placed(reconstruct(**taken, factors=chosen, factors_digest=digest, denoised=denoised))
+    last = placed(reconstruct(**taken, factors=chosen, denoised=denoised))
     last.after(own).set_caching_options(False)
 
 

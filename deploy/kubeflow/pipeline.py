@@ -90,7 +90,6 @@ def reconstruct(
     series: str,
     matrix: str,
     factors: str,
-    factors_digest: str,
     denoised: str,
     report: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
@@ -143,23 +142,24 @@ def pipeline(data):
             digest = made.outputs["digest"]
             return placed(dssvd(matrix=matrix, factors=factors, matrix_digest=digest, seed=seed, **spark))
 
-        # What lies in a folder or bucket may change under the same name: only what hangs on a digest is cached.
+        # What lies in a folder or bucket may change under its name and change back: only what takes a digest is cached,
+        # and its output has a place that nothing else is written to.
         fetched = placed(fetch(source=source, scans=scans)).set_caching_options(False)
         found = placed(find(scans=scans)).after(fetched).set_caching_options(False)
         with dsl.ParallelFor(found.outputs["series"], parallelism=SIDE_BY_SIDE) as series:
-            # All that makes a matrix another one is in its name: what a cached step has written is not written over.
-            place = f"{work}/{series}/{method}-{effort}-{seed}"
-            matrix, factors = f"{place}/matrix", f"{place}/factors"
-            refined, refined_factors = f"{place}/refined", f"{place}/refined-factors"
+            matrix = f"{work}/{series}/{method}-{effort}-{seed}"
             taken = {"scans": scans, "series": series}
             written = {"denoised": f"{denoised}/{series}", "strength": strength, "timestamp": timestamp}
 
             def rebuild(factored, matrix, factors):
-                digest = factored.outputs["digest"]
-                placed(reconstruct(**taken, matrix=matrix, factors=factors, factors_digest=digest, **written))
+                placed(reconstruct(**taken, matrix=matrix, factors=factors, **written)).after(
+                    factored
+                ).set_caching_options(False)
 
             prepared = placed(prepare(**taken, matrix=matrix, method=method, effort=effort, seed=seed))
             prepared.set_caching_options(False)
+            place = f"{work}/{series}/{prepared.outputs['digest']}-{engine}"
+            factors, refined, refined_factors = f"{place}/factors", f"{place}/refined", f"{place}/refined-factors"
             factored = factor(prepared, matrix, factors)
             with dsl.If(prepared.outputs["refines"] == True):  # noqa: E712 - kfp makes a condition of it
                 digest = factored.outputs["digest"]

@@ -21,7 +21,7 @@ else:
 
 __all__ = ["ALGORITHMS", "ENGINES", "Config", "nearest"]
 
-ENGINES = ("py4j", "jpype", "submit", "numpy")
+ENGINES = ("py4j", "jpype", "submit", "operator", "numpy")
 METHODS = ("patches", "slices")
 ALGORITHMS = ("dssvd", "exact", "dspca")
 DEPLOY_MODES = ("client", "cluster")

@@ -76,7 +76,7 @@ def dssvd(
     u : bool
         Give U as well, an array as tall as A.
     engine : str
-        "py4j", "jpype", "submit" or "numpy".
+        "py4j", "jpype", "submit", "operator" or "numpy".
     session : SparkSession, optional
         A session of yours for "py4j".
     **options

@@ -8,8 +8,9 @@ from pathlib import Path
 import jsonpatch
 import pytest
 import yaml
+from kubeflow_spark_api.models import SparkV1beta2SparkApplication
 
-from ctmahout.engine import Request
+from ctmahout.engine import Request, connect
 from ctmahout.locations import Uri, located
 
 VALIDATE = Path(sys.executable).with_name("kubernetes-validate")
@@ -25,8 +26,8 @@ def documents(file):
 
 
 def test_kubernetes_knows_every_field(manifests):
-    files = [*manifests.glob("base/[!k]*.yaml"), manifests / "volume" / "claim.yaml"]
-    assert len(files) == 3
+    files = [*manifests.glob("base/[!k]*.yaml"), *manifests.glob("*/claim.yaml"), *manifests.glob("*/roles.yaml")]
+    assert len(files) == 5
     done = subprocess.run([VALIDATE, "--strict", *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -62,6 +63,22 @@ def test_the_job_of_the_s3_overlay_has_no_volume_and_no_key(manifests, tmp_path)
     assert container["envFrom"] == [{"secretRef": {"name": "ctmahout", "optional": True}}]
     assert pod["serviceAccountName"] in {d["metadata"]["name"] for d in documents(manifests / "base" / "roles.yaml")}
     assert "env" not in container
+
+
+def known_to_the_operator(application):
+    """The operator's published model drops what it does not know, and refuses what is of another type."""
+    return SparkV1beta2SparkApplication.from_dict(application).to_dict() == application
+
+
+def test_the_operator_knows_every_field_of_its_applications(manifests, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent")
+    (ours,) = documents(manifests / "spark-operator" / "dssvd.yaml")
+    assert known_to_the_operator(ours)
+    with connect("operator", master="k8s://http://127.0.0.1:9", image="i", driver_memory="4g") as door:
+        made = door._application("ctmahout-1", Request("/m", "/f"))
+    assert known_to_the_operator(made)
+    made["spec"]["driver"]["serviceAcount"] = "ctmahout"
+    assert not known_to_the_operator(made)
 
 
 def test_the_operators_application_is_what_the_image_has(manifests, root):

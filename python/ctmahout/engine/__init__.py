@@ -1,13 +1,14 @@
 """The doors to the decomposition: one request goes in, the manifest of the factors comes out.
 
-======  ==============================================================  =========================================
-door    where Mahout runs                                               for
-======  ==============================================================  =========================================
-py4j    the JVM that PySpark starts, or a session the user has          notebooks, laptops, tests
-jpype   a JVM inside this Python process                                fast local runs, small containers
-submit  spark-submit with the bundled jar                               clusters; on Kubernetes also in cluster mode
-numpy   nowhere: `ctmahout.reference`, the same algorithm in numpy      a machine without Java, the tests' oracle
-======  ==============================================================  =========================================
+========  ==============================================================  =========================================
+door      where Mahout runs                                               for
+========  ==============================================================  =========================================
+py4j      the JVM that PySpark starts, or a session the user has          notebooks, laptops, tests
+jpype     a JVM inside this Python process                                fast local runs, small containers
+submit    spark-submit with the bundled jar                               clusters; on Kubernetes also in cluster mode
+operator  an application of the Kubeflow Spark Operator                   Kubernetes with that operator
+numpy     nowhere: `ctmahout.reference`, the same algorithm in numpy      a machine without Java, the tests' oracle
+========  ==============================================================  =========================================
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ def connect(
     Parameters
     ----------
     engine : str
-        "py4j", "jpype", "submit" or "numpy".
+        "py4j", "jpype", "submit", "operator" or "numpy".
     session : SparkSession, optional
         A session of yours, for "py4j": it is neither reconfigured nor stopped, and its jar is checked.
     master : str, optional
-        Spark master; ``local[*]`` if not given.
+        Spark master; ``local[*]`` if not given, for "operator" the cluster of kubeconfig.
     jar : str, optional
         The ctmahout jar, instead of CTMAHOUT_JAR and the bundled one.
     conf : mapping, optional
@@ -88,7 +89,7 @@ def connect(
     deploy_mode : str, optional
         For "submit": "client", the driver runs here; "cluster", in a pod of a Kubernetes cluster.
     image : str, optional
-        For "submit" on Kubernetes: the container image.
+        For "operator", and "submit" on Kubernetes: the container image.
 
     Raises
     ------
@@ -128,6 +129,10 @@ def connect(
         from .jpype import JpypeDoor
 
         return JpypeDoor(spark_home=spark_home, **settings)
+    if engine == "operator":
+        from .operator import OperatorDoor
+
+        return OperatorDoor(spark_home=spark_home, image=image, **settings)
     if kubernetes:
         from .kubernetes import KubernetesDoor, kubernetes_settings
 

@@ -21,14 +21,21 @@ from .request import Request
 from .session import spark_settings
 from .submit import MAIN, SubmitDoor, answer
 
-__all__ = ["KubernetesDoor", "kubernetes_settings"]
+__all__ = ["JAR", "PATIENCE_S", "SECURITY", "KubernetesDoor", "kubernetes_settings"]
 
 # Where the image has it; Spark's "local" means: in the container.
-_JAR = "local:///opt/ctmahout/ctmahout.jar"
+JAR = "local:///opt/ctmahout/ctmahout.jar"
 _SERVICE_ACCOUNT = "spark.kubernetes.authenticate.driver.serviceAccountName"
 # A new node for an autoscaled cluster takes minutes.
-_PATIENCE_S = 900.0
+PATIENCE_S = 900.0
 # Pod security standard "restricted"; 185 is the user of Spark's images and of ours.
+SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": 185,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 _TEMPLATE = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -90,7 +97,7 @@ class KubernetesDoor(SubmitDoor):
         conf = dict(conf or {})
         self._spark = find_spark(spark_home)
         self._java = find_java(self._spark.version)
-        self._uri = _JAR if jar is None else jar if ":" in jar else f"local://{jar}"
+        self._uri = JAR if jar is None else jar if ":" in jar else f"local://{jar}"
         self._settings = {
             "spark.submit.deployMode": "cluster",
             "spark.kubernetes.submission.waitAppCompletion": "false",
@@ -113,7 +120,7 @@ class KubernetesDoor(SubmitDoor):
                 code, _ = self._process(self._command(application, pod, template, request), log, request)
                 if code != 0:
                     raise self._refusal(code, log.read_text("utf-8", "replace"))
-                failure = self._pods.ending(pod, patience=_PATIENCE_S)
+                failure = self._pods.ending(pod, patience=PATIENCE_S)
                 said = self._pods.log(pod)
             except BaseException:
                 # Whatever stopped us is what the user must hear.

@@ -1,4 +1,4 @@
-"""The driver pod as Kubernetes sees it: the only module that imports the `kubernetes` client."""
+"""The driver pod as Kubernetes sees it, by the `kubernetes` client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .calls import last_words, shaped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Pods"]
+__all__ = ["Pods", "first_line", "forbidden", "stuck"]
 
 _SUBMISSION = "spark.kubernetes.authenticate.submission."
 _POLL_S = 1.0
@@ -29,8 +29,8 @@ class Pods:
 
     Parameters
     ----------
-    master : str
-        Spark's master, ``k8s://https://HOST:PORT``.
+    master : str, optional
+        Spark's master, ``k8s://https://HOST:PORT``; if not given, the cluster of kubeconfig, or that of this pod.
     conf : mapping
         Spark's settings: namespace, context and credentials are those that spark-submit takes.
 
@@ -40,14 +40,15 @@ class Pods:
         CTM_EXTRA_MISSING: the kubernetes client is not installed.
     """
 
-    def __init__(self, master: str, conf: Mapping[str, str]) -> None:
+    engine = "submit"
+
+    def __init__(self, master: str | None, conf: Mapping[str, str]) -> None:
         try:
             import kubernetes
         except ImportError as e:
             raise ConfigError(
                 "CTM_EXTRA_MISSING", what="Cluster mode on Kubernetes", package="kubernetes", extra="kubernetes"
             ) from e
-        self._master = master
         self.namespace = conf.get("spark.kubernetes.namespace", "default")
         settings = kubernetes.client.Configuration()
         context = conf.get("spark.kubernetes.context")
@@ -57,8 +58,10 @@ class Pods:
             # Neither a kubeconfig nor a service account's folder: then the settings below must do.
             with suppress(kubernetes.config.ConfigException):
                 kubernetes.config.load_incluster_config(client_configuration=settings)
-        url = master.removeprefix("k8s://")
-        settings.host = url if "://" in url else f"https://{url}"
+        if master is not None:
+            url = master.removeprefix("k8s://")
+            settings.host = url if "://" in url else f"https://{url}"
+        self._master = master or settings.host
         if authority := conf.get(f"{_SUBMISSION}caCertFile"):
             settings.ssl_ca_cert = authority
         if token := conf.get(f"{_SUBMISSION}oauthToken"):
@@ -91,8 +94,8 @@ class Pods:
                 return None
             if pod.status.phase == "Failed":
                 return self._failure(pod)
-            if pod.status.phase != "Running" and (stuck := _stuck(pod, time.monotonic() > deadline, patience)):
-                return stuck
+            if pod.status.phase != "Running" and (why := stuck(pod, time.monotonic() > deadline, patience)):
+                return why
             time.sleep(_POLL_S)
 
     def log(self, name: str) -> str:
@@ -145,8 +148,8 @@ class Pods:
             return EngineError("CTM_KUBERNETES_EXECUTORS", detail=detail.rstrip("."))
         for line in reversed(log.splitlines()):
             if line.startswith("[CTM_"):
-                return shaped(line, engine="submit", log=log)
-        return shaped(f"the driver pod ended with exit code {code}", engine="submit", log=log)
+                return shaped(line, engine=self.engine, log=log)
+        return shaped(f"the driver pod ended with exit code {code}", engine=self.engine, log=log)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -158,9 +161,9 @@ class Pods:
         except self._refused as e:
             if getattr(e, "status", None) in (401, 403):
                 raise forbidden(str(e), self.namespace) from e
-            raise EngineError("CTM_KUBERNETES_UNREACHABLE", master=self._master, detail=_first_line(str(e))) from e
+            raise EngineError("CTM_KUBERNETES_UNREACHABLE", master=self._master, detail=first_line(str(e))) from e
         except HTTPError as e:
-            raise EngineError("CTM_KUBERNETES_UNREACHABLE", master=self._master, detail=_first_line(str(e))) from e
+            raise EngineError("CTM_KUBERNETES_UNREACHABLE", master=self._master, detail=first_line(str(e))) from e
 
 
 def forbidden(text: str, namespace: str) -> EngineError:
@@ -176,7 +179,7 @@ def _patient() -> Any:
     return Retry(total=6, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
 
 
-def _stuck(pod: Any, late: bool, patience: float) -> EngineError | None:
+def stuck(pod: Any, late: bool, patience: float) -> EngineError | None:
     """Return why a pod that has not started never will."""
     for container in pod.status.container_statuses or ():
         waiting = container.state.waiting if container.state else None
@@ -200,5 +203,5 @@ def _terminated(pod: Any) -> Any:
     return next((state for state in states if state is not None), None)
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
     return " ".join(text.split())[:600].rstrip(".")

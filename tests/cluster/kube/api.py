@@ -15,6 +15,7 @@ KINDS = {
     "configmaps": "ConfigMap",
     "persistentvolumeclaims": "PersistentVolumeClaim",
     "networkpolicies": "NetworkPolicy",
+    "sparkapplications": "SparkApplication",
 }
 
 

@@ -11,12 +11,15 @@ import yaml
 
 from .api import Cluster
 
-ROLES_FILE = Path(__file__).parents[3] / "deploy" / "k8s" / "base" / "roles.yaml"
+DEPLOY = Path(__file__).parents[3] / "deploy" / "k8s"
 
 
-def roles():
+def roles(*folders):
     """The rules of the Roles that we ship, by account."""
-    found = [document for document in yaml.safe_load_all(ROLES_FILE.read_text()) if document["kind"] == "Role"]
+    files = [DEPLOY / folder / "roles.yaml" for folder in folders]
+    found = [
+        document for file in files for document in yaml.safe_load_all(file.read_text()) if document["kind"] == "Role"
+    ]
     return {role["metadata"]["name"]: role["rules"] for role in found}
 
 
@@ -29,7 +32,7 @@ class Site:
         self.inside = f"http://{address}:{cluster.port}"
 
     def settings(self):
-        """Spark's settings for one executor after another, each with the folder."""
+        """Spark's settings: two small executors, and the folder in every pod."""
         # Where the folder is mounted is where it is here, so that one path means one place.
         settings = {
             "spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher",
@@ -87,7 +90,7 @@ def environment():
 
 
 @contextmanager
-def site(podman, image, folder):
+def site(podman, image, folder, *more_roles):
     """Set up a network and a cluster on it, and take both down."""
     data = Path(folder) / "data"
     data.mkdir()
@@ -95,7 +98,7 @@ def site(podman, image, folder):
     number = os.getpid() % 200 + 20
     network, subnet = f"ctmahout-kube-{os.getpid()}", f"10.97.{number}"
     assert podman("network", "create", "--subnet", f"{subnet}.0/24", network).returncode == 0
-    cluster = Cluster(podman, network, subnet, Path(folder) / "pods", roles())
+    cluster = Cluster(podman, network, subnet, Path(folder) / "pods", roles("base", *more_roles))
     try:
         yield Site(cluster, image, f"{subnet}.1", data, network)
     finally:

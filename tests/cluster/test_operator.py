@@ -1,0 +1,112 @@
+"""`ctmahout dssvd --engine operator` on the small Kubernetes, with an operator in it: answers, failures, leftovers."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pyspark
+import pytest
+from kube import api
+from kube.fixtures import site
+from kube.operator import operator
+
+from ctmahout.engine import Request, connect
+from ctmahout.errors import ConfigError, CtmahoutError
+from ctmahout.exchange import read_factors, write_matrix
+
+pytestmark = pytest.mark.cluster
+
+TOKEN = "spark.kubernetes.authenticate.submission.oauthToken"
+
+
+@pytest.fixture(scope="module")
+def kube(podman, image, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("operator")
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(0o755)
+    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    with site(podman, image, folder, "spark-operator") as made:
+        settings = made.settings()
+        whose = {key: settings.pop(key) for key in (TOKEN, "spark.kubernetes.driver.master")}
+        made.conf = settings | {TOKEN: "ctmahout-applications", "spark.executor.instances": "1"}
+        values = np.random.default_rng(3).standard_normal((2000, 12))
+        write_matrix(made.data / "m", [values], dtype="float64", units="1", centring="none", layout={})
+        made.s = np.linalg.svd(values)[1]
+        with operator(made.cluster, str(submit), made.master, whose):
+            yield made
+
+
+@pytest.fixture
+def door(kube, monkeypatch):
+    """A door to the operator; nothing is left when it is closed."""
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent")
+    monkeypatch.setattr("ctmahout.engine.operator.PATIENCE_S", 200.0)
+    with connect("operator", master=kube.master, image=kube.image, conf=kube.conf, driver_memory="700m") as opened:
+        yield opened
+    deadline = time.monotonic() + 60
+    while kube.cluster.store.names() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert kube.cluster.store.names() == []
+
+
+def refused(door, kube, matrix="m"):
+    with pytest.raises(CtmahoutError) as caught:
+        door.run(Request(str(kube.data / matrix), str(kube.data / "none")))
+    assert not (kube.data / "none").exists()
+    return caught.value
+
+
+def test_the_answer_and_the_drivers_log(door, kube, capsys):
+    told = door.run(Request(str(kube.data / "m"), str(kube.data / "f")))
+    assert told["groups"][0]["rank"] == 12
+    np.testing.assert_allclose(read_factors(kube.data / "f").s, kube.s, rtol=1e-10)
+    assert "CTMAHOUT_RESULT" in capsys.readouterr().err
+    # What the account may do was enough, and all of it was needed.
+    account = "ctmahout-applications"
+    assert {right for right in kube.granted() if right[0] == account} <= kube.cluster.used
+
+
+def test_a_driver_that_fails_says_why(door, kube):
+    bad = kube.data / "bad"
+    write_matrix(bad, [np.ones((50, 4), np.float32)], units="1", centring="none", layout={})
+    next(bad.glob("part-*")).write_bytes(b"PAR1 and no more")
+    assert refused(door, kube, "bad").code == "CTM_EXCHANGE_CORRUPT"
+
+
+def test_what_the_operator_says_is_told(door, kube, monkeypatch):
+    monkeypatch.setitem(door._settings, "spark.kubernetes.driver.podTemplateFile", "/nonexistent")
+    error = refused(door, kube)
+    assert error.code == "CTM_ENGINE_FAILED"
+    assert "failed to run spark-submit" in error.message
+
+
+def test_an_interrupt_deletes_the_application(door, kube, monkeypatch):
+    def interrupt(name, **_):
+        assert kube.cluster.store.get("sparkapplications", "default", name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door._applications, "finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        door.run(Request(str(kube.data / "m"), str(kube.data / "none")))
+
+
+def test_an_image_that_is_not_there(door, kube, monkeypatch):
+    monkeypatch.setattr(door, "_image", "localhost/nobody:none")
+    assert refused(door, kube).code == "CTM_KUBERNETES_IMAGE"
+
+
+def test_a_cluster_without_the_operator(door, kube, monkeypatch):
+    monkeypatch.delitem(api.KINDS, "sparkapplications")
+    assert refused(door, kube).code == "CTM_KUBERNETES_OPERATOR"
+    monkeypatch.undo()
+
+
+def test_an_account_without_the_role(door, kube, monkeypatch):
+    monkeypatch.delitem(kube.cluster.roles, "ctmahout-applications")
+    assert refused(door, kube).code == "CTM_KUBERNETES_FORBIDDEN"
+
+
+def test_it_needs_an_image():
+    with pytest.raises(ConfigError) as caught:
+        connect("operator")
+    assert caught.value.code == "CTM_CONFIG_VALUE"
