@@ -15,6 +15,7 @@ from .parquet import Expected, PartWriter, read_parts
 
 __all__ = ["read_arrays", "write_arrays"]
 
+_BLOCK_BYTES = 16 << 20
 _FOLDER = "arrays"
 
 
@@ -36,8 +37,10 @@ def write_arrays(folder: Path, shown: Path, arrays: Mapping[str, NDArray[Any]]) 
         rows = array.reshape(len(array), int(np.prod(array.shape[1:])))
         with PartWriter(folder / _FOLDER / name, dtype, shown=shown, one_width=False) as parts:
             if len(rows):
-                for start in range(0, len(rows), 16):  # a view of a volume's slices is not copied whole
-                    block = rows[start : start + 16]
+                # A volume's slices are not copied whole; a row group of a few kilobytes costs more than it holds.
+                step = max(1, _BLOCK_BYTES // max(1, rows[0].nbytes))
+                for start in range(0, len(rows), step):
+                    block = rows[start : start + step]
                     parts.append(0, np.arange(start, start + len(block)), block)
                 checksum = parts.finish(0).checksum
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class Groups:
     telling: Prepared
     moments: Moments
 
-    @property
+    @cached_property
     def kinds(self) -> Kinds:
         """The noise of a patch."""
         return Kinds(self.covariances * BETA)
