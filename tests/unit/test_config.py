@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctmahout import Config, ConfigError
+from ctmahout.cli import main
 
 
 def test_flags_overrule_the_environment_which_overrules_the_file(tmp_path):
@@ -78,3 +79,12 @@ def test_spark_settings_are_pairs_and_the_last_one_counts():
             Config(conf=(pair,))
     with pytest.raises(ConfigError, match="one or more texts"):
         Config(strength=())
+
+
+def test_an_empty_text_is_none_where_none_is_the_default(capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["denoise", "--master", "", "--series-suffix", "", "--show-config"])
+    assert e.value.code == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert "# master =" in shown
+    assert 'series_suffix = ""' in shown

@@ -72,7 +72,9 @@ def configured(*names: str) -> Callable[[Any], Any]:
         @functools.wraps(verb)
         def run(config_file: Path | None, show_config: bool, **arguments: Any) -> Any:
             flags = {name: arguments.pop(name) for name in names}
-            flags = {name: value for name, value in flags.items() if value not in (None, (), "")}
+            # Where nothing is the default, an empty text stands for it: templates have a value for every option.
+            flags = {n: None if v == "" and _FIELDS[n].default is None else v for n, v in flags.items()}
+            flags = {name: value for name, value in flags.items() if value not in (None, ())}
             config = Config.load(file=config_file, environ=os.environ, flags=flags)
             if show_config:
                 click.echo(config.to_toml(), nl=False)

@@ -9,14 +9,14 @@ import json
 import secrets
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, CtmahoutError
 from .jars import find_spark
 from .java import find_java
-from .pods import Pods, forbidden
+from .pods import Pods, forbidden, gone_afterwards
 from .request import Request
 from .session import spark_settings
 from .submit import MAIN, SubmitDoor, answer
@@ -113,21 +113,15 @@ class KubernetesDoor(SubmitDoor):
         application = f"ctmahout-{secrets.token_hex(8)}"
         pod = f"{application}-driver"
         self._pods.check(pod)
-        with tempfile.TemporaryDirectory(prefix="ctmahout-submit-") as folder:
+        gone = gone_afterwards(partial(self._pods.delete, pod))
+        with tempfile.TemporaryDirectory(prefix="ctmahout-submit-") as folder, gone:
             template, log = Path(folder, "pod.json"), Path(folder, "submit.log")
             template.write_text(json.dumps(_TEMPLATE), encoding="utf-8")
-            try:
-                code, _ = self._process(self._command(application, pod, template, request), log, request)
-                if code != 0:
-                    raise self._refusal(code, log.read_text("utf-8", "replace"))
-                failure = self._pods.ending(pod, patience=PATIENCE_S)
-                said = self._pods.log(pod)
-            except BaseException:
-                # Whatever stopped us is what the user must hear.
-                with suppress(CtmahoutError):
-                    self._pods.delete(pod)
-                raise
-            self._pods.delete(pod)
+            code, _ = self._process(self._command(application, pod, template, request), log, request)
+            if code != 0:
+                raise self._refusal(code, log.read_text("utf-8", "replace"))
+            failure = self._pods.ending(pod, patience=PATIENCE_S)
+            said = self._pods.log(pod)
         if failure is not None:
             raise failure
         return answer(said, request)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
-from ..errors import CtmahoutError
 from .applications import API_VERSION, Applications
 from .jars import find_spark
 from .kubernetes import JAR, PATIENCE_S, SECURITY, kubernetes_settings
+from .pods import gone_afterwards
 from .request import Request
 from .session import spark_settings
 from .submit import MAIN, answer
@@ -65,15 +65,9 @@ class OperatorDoor:
         """See `ctmahout.engine.Door.run`."""
         # DNS-1035, and short enough for what the operator and Spark append.
         name = f"ctmahout-{secrets.token_hex(8)}"
-        try:
+        with gone_afterwards(partial(self._applications.remove, name)):
             self._applications.create(self._application(name, request))
             failure, said = self._applications.finish(name, patience=PATIENCE_S)
-        except BaseException:
-            # Whatever stopped us is what the user must hear.
-            with suppress(CtmahoutError):
-                self._applications.remove(name)
-            raise
-        self._applications.remove(name)
         if failure is not None:
             raise failure
         return answer(said, request)

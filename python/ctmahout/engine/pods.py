@@ -11,9 +11,9 @@ from ..errors import ConfigError, CtmahoutError, EngineError
 from .calls import last_words, shaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Pods", "first_line", "forbidden", "stuck"]
+__all__ = ["Pods", "first_line", "forbidden", "gone_afterwards", "stuck"]
 
 _SUBMISSION = "spark.kubernetes.authenticate.submission."
 _POLL_S = 1.0
@@ -164,6 +164,19 @@ class Pods:
             raise EngineError("CTM_KUBERNETES_UNREACHABLE", master=self._master, detail=first_line(str(e))) from e
         except HTTPError as e:
             raise EngineError("CTM_KUBERNETES_UNREACHABLE", master=self._master, detail=first_line(str(e))) from e
+
+
+@contextmanager
+def gone_afterwards(delete: Callable[[], None]) -> Iterator[None]:
+    """Delete what the block has made, however it ends."""
+    try:
+        yield
+    except BaseException:
+        # Whatever stopped us is what the user must hear.
+        with suppress(CtmahoutError):
+            delete()
+        raise
+    delete()
 
 
 def forbidden(text: str, namespace: str) -> EngineError:
