@@ -54,7 +54,7 @@ from ctmahout.engine import Request, connect
 from ctmahout.errors import EngineError
 door = connect("py4j", master="local[1]")
 def kill():
-    while not list(Path(sys.argv[2]).parent.glob("f.partial-*")):
+    while not list(Path(sys.argv[2]).parent.glob("f.partial-*/.claim")):
         time.sleep(0.1)
     os.kill(door._own._gateway.proc.pid, signal.SIGKILL)
 threading.Thread(target=kill, daemon=True).start()
