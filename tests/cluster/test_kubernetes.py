@@ -129,17 +129,14 @@ def test_one_node_is_drained_and_another_one_cut_off(kube, local, podman):
     drained, cut_off = mid_job(kube, process)
     assert podman("network", "disconnect", kube.network, container(cut_off)).returncode == 0
     threading.Thread(target=kube.cluster.delete, args=("pods", "default", drained["metadata"]["name"])).start()
-    seen, said = set(), b""
+    said = b""
     while process.poll() is None:
-        seen |= {pod["metadata"]["name"] for pod in kube.pods("executor")}
         log = kube.cluster.kubelet.log(drained)
         said = log if b"ecommission" in log else said
         time.sleep(0.2)
     told = process.communicate()
     assert process.returncode == 0, told
     assert b"Decommission executor" in said
-    # Who is drained is replaced; who is cut off does no more work, and is replaced once its pod ends.
-    assert len(seen) >= 3
     np.testing.assert_allclose(read_factors(kube.data / "cut-off").s, local, rtol=1e-10)
 
 
