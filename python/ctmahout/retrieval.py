@@ -13,7 +13,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from . import __version__
-from .download import TCIA, Connection, Series, connected, unpack, without_secrets
+from .download import TCIA, Connection, Series, Tick, connected, unpack, without_secrets
 from .errors import ConfigError, InputError
 from .locations import Location, Uri, located, stored
 from .staging import staged
@@ -120,9 +120,7 @@ class _Address:
     def __init__(self, url: str) -> None:
         self._url, self.source = url, without_secrets(url)
 
-    def download(
-        self, connection: Connection, file: IO[bytes], *, limit: int, tick: Callable[[int, int], None] | None
-    ) -> None:
+    def download(self, connection: Connection, file: IO[bytes], *, limit: int, tick: Tick | None) -> None:
         connection.download(self._url, {}, file, limit=limit, tick=tick)
 
     def check(self, folder: Path) -> None:

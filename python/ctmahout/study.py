@@ -15,7 +15,7 @@ from typing import Any
 from . import __version__
 from .claims import clear_abandoned
 from .config import Config
-from .decomposition import door_for
+from .decomposition import door_for, options_of
 from .dicom import SeriesInfo, find_series, headers_kept
 from .errors import ConfigError, CtmahoutError, InputError, OutputError
 from .exchange import is_manifest, read_manifest
@@ -135,9 +135,7 @@ def denoise_study(
     EngineError
         Spark cannot be started.
     """
-    if config is not None and options:
-        raise TypeError("give either config or single options, not both")
-    config = config if config is not None else Config.of(options)
+    config = options_of(config, options)
     if config.series is not None or config.work is not None:
         key = "series" if config.series is not None else "work"
         raise ConfigError(

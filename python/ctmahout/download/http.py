@@ -17,7 +17,7 @@ from urllib3.exceptions import MaxRetryError
 
 from ..errors import InputError
 
-__all__ = ["Connection", "connected", "without_secrets"]
+__all__ = ["Connection", "Tick", "connected", "without_secrets"]
 
 Tick = Callable[[int, int], None]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from ..errors import ConfigError, InputError
-from .http import Connection
+from .http import Connection, Tick
 
 __all__ = ["TCIA", "Series"]
 
@@ -44,9 +43,7 @@ class Series:
         self._asked = {"SeriesInstanceUID": uid}
         self._images = 0
 
-    def download(
-        self, connection: Connection, file: IO[bytes], *, limit: int, tick: Callable[[int, int], None] | None = None
-    ) -> None:
+    def download(self, connection: Connection, file: IO[bytes], *, limit: int, tick: Tick | None = None) -> None:
         """Write the series as a zip to a file; parameters and errors as for `Connection.download`.
 
         The archive makes the zip while it sends it, so a connection that breaks means to begin again.
@@ -62,8 +59,8 @@ class Series:
             raise InputError("CTM_FETCH_NOT_FOUND", source=self.source, problem=problem)
         connection.download(f"{self._base}/getImageWithMD5Hash", self._asked, file, limit=limit, tick=tick)
 
-    def check(self, folder: Path) -> int:
-        """Hold the unpacked images against their number and the archive's checksums, and return the number.
+    def check(self, folder: Path) -> None:
+        """Hold the unpacked images against their number and the archive's checksums.
 
         The list of checksums is removed: it has said what it has to say.
 
@@ -86,7 +83,6 @@ class Series:
                 raise self._incomplete("fewer images than its list has", str(self._images))
             if wanted and wanted != hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest():
                 raise self._incomplete("an image with another checksum than its list has", "the same")
-        return len(rows)
 
     def _incomplete(self, given: str, expected: str) -> InputError:
         return InputError("CTM_FETCH_INCOMPLETE", source=self.source, given=given, expected=expected)

@@ -21,10 +21,10 @@ from .request import Request
 from .session import spark_settings
 from .submit import MAIN, SubmitDoor, answer
 
-__all__ = ["JAR", "PATIENCE_S", "SECURITY", "KubernetesDoor", "kubernetes_settings"]
+__all__ = ["PATIENCE_S", "SECURITY", "KubernetesDoor", "jar_of", "kubernetes_settings"]
 
 # Where the image has it; Spark's "local" means: in the container.
-JAR = "local:///opt/ctmahout/ctmahout.jar"
+_JAR = "local:///opt/ctmahout/ctmahout.jar"
 _SERVICE_ACCOUNT = "spark.kubernetes.authenticate.driver.serviceAccountName"
 # A new node for an autoscaled cluster takes minutes.
 PATIENCE_S = 900.0
@@ -71,6 +71,11 @@ def kubernetes_settings(image: str | None, conf: Mapping[str, str]) -> dict[str,
     return {key: value for key, value in settings.items() if key not in conf}
 
 
+def jar_of(jar: str | None) -> str:
+    """Return the URI of the jar of a driver: a URI, a path in the image, or that of our image if not given."""
+    return _JAR if jar is None else jar if ":" in jar else f"local://{jar}"
+
+
 class KubernetesDoor(SubmitDoor):
     """Decomposes in a driver pod of its own for each request, and leaves nothing in the namespace.
 
@@ -97,7 +102,7 @@ class KubernetesDoor(SubmitDoor):
         conf = dict(conf or {})
         self._spark = find_spark(spark_home)
         self._java = find_java(self._spark.version)
-        self._uri = JAR if jar is None else jar if ":" in jar else f"local://{jar}"
+        self._uri = jar_of(jar)
         self._settings = {
             "spark.submit.deployMode": "cluster",
             "spark.kubernetes.submission.waitAppCompletion": "false",

@@ -10,7 +10,7 @@ from typing import Any
 
 from .applications import API_VERSION, Applications
 from .jars import find_spark
-from .kubernetes import JAR, PATIENCE_S, SECURITY, kubernetes_settings
+from .kubernetes import PATIENCE_S, SECURITY, jar_of, kubernetes_settings
 from .pods import gone_afterwards
 from .request import Request
 from .session import spark_settings
@@ -50,7 +50,7 @@ class OperatorDoor:
     ) -> None:
         conf = dict(conf or {})
         self._spark = find_spark(spark_home)
-        self._jar = JAR if jar is None else jar if ":" in jar else f"local://{jar}"
+        self._jar = jar_of(jar)
         settings = {
             **kubernetes_settings(image, conf),
             **spark_settings(self._spark, None, master="k8s://", driver_memory=driver_memory, conf=conf),
