@@ -14,45 +14,17 @@ numpy     nowhere: `ctmahout.reference`, the same algorithm in numpy      a mach
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from ..config import ENGINES, nearest
 from ..errors import ConfigError
+from .door import Door
 from .jars import Jar, find_jar
 from .java import Java, find_java
 from .request import Request
 from .session import spark_builder
 
 __all__ = ["Door", "Jar", "Java", "Request", "connect", "find_jar", "find_java", "spark_builder"]
-
-
-class Door(Protocol):
-    """A way to the decomposition. Use it in a ``with`` statement, or close it."""
-
-    @property
-    def name(self) -> str:
-        """One of `ctmahout.config.ENGINES`."""
-
-    def run(self, request: Request) -> dict[str, Any]:
-        """Decompose, write the factors directory and return its manifest.
-
-        On any error, and on Ctrl-C, nothing half-written is left.
-
-        Raises
-        ------
-        CtmahoutError
-            The same code for the same fault through every door.
-        """
-
-    def close(self) -> None:
-        """Stop what this door started, and nothing else."""
-
-    def __enter__(self) -> Door: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 def connect(

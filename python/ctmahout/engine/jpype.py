@@ -9,11 +9,11 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from .calls import call, shaped
+from .door import Door
 from .jars import Jar, Spark, find_jar, find_spark
 from .java import Java, find_java
 from .request import Request
@@ -26,7 +26,7 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 _OPTION = re.compile(rb"(?:--[a-z-]+=|-D|-XX:\+)[A-Za-z0-9_./=-]+")
 
 
-class JpypeDoor:
+class JpypeDoor(Door):
     """Decomposes in a JVM that this process holds.
 
     A JVM cannot be restarted in a process: the second door of a process gets a new Spark session in the JVM of the
@@ -86,14 +86,6 @@ class JpypeDoor:
             session, self._session = self._session, None
             with suppress(Exception):
                 session.stop()
-
-    def __enter__(self) -> JpypeDoor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def module_options(spark: Spark) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,13 @@ from ..exchange.manifest import pick
 from ..locations import fetched, located, refuse_overlap, stored
 from ..reference import decompose
 from ..staging import refuse_existing
+from .door import Door
 from .request import Request
 
 __all__ = ["NumpyDoor"]
 
 
-class NumpyDoor:
+class NumpyDoor(Door):
     """Decomposes in this process; one matrix at a time is in memory, and `partitions` means nothing."""
 
     name = "numpy"
@@ -51,17 +51,6 @@ class NumpyDoor:
             timings_s=timings,
             overwrite=request.overwrite,
         )
-
-    def close(self) -> None:
-        """Do nothing: nothing was started."""
-
-    def __enter__(self) -> NumpyDoor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _decomposed(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from .applications import API_VERSION, Applications
+from .door import Door
 from .jars import find_spark
 from .kubernetes import PATIENCE_S, SECURITY, jar_of, kubernetes_settings
 from .pods import gone_afterwards
@@ -21,7 +21,7 @@ __all__ = ["OperatorDoor"]
 _INJECT = {"sidecar.istio.io/inject": "false"}
 
 
-class OperatorDoor:
+class OperatorDoor(Door):
     """Decomposes in an application of its own for each request, and leaves nothing in the namespace.
 
     Parameters
@@ -95,14 +95,3 @@ class OperatorDoor:
                 "executor": role,
             },
         }
-
-    def close(self) -> None:
-        """Do nothing: every application ends with its request."""
-
-    def __enter__(self) -> OperatorDoor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

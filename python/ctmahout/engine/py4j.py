@@ -9,11 +9,11 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from types import TracebackType
 from typing import IO, Any
 
 from ..errors import CtmahoutError, CtmahoutWarning, EngineError
 from .calls import call, shaped
+from .door import Door
 from .jars import check_exchange, find_jar, find_spark, spark_line
 from .java import find_java
 from .request import Request
@@ -24,7 +24,7 @@ __all__ = ["Py4jDoor"]
 _BRIDGE = "org.ctmahout.bridge.Bridge"
 
 
-class Py4jDoor:
+class Py4jDoor(Door):
     """Decomposes in a Spark session of this process.
 
     A session of ours is configured here, and stopped with its JVM by `close`. A session of the user, given or already
@@ -80,14 +80,6 @@ class Py4jDoor:
         if self._own is not None:
             self._own.close()
             self._own = None
-
-    def __enter__(self) -> Py4jDoor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _preflight(self) -> Any:
         """Return the bridge's class, once it is known to be there on all sides and to be the right one."""

@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..errors import CtmahoutError
 from ..exchange import is_manifest, read_manifest
 from ..locations import beside, fetched, located, remove
 from .calls import shaped
+from .door import Door
 from .jars import find_jar, find_spark
 from .java import find_java
 from .request import Request
@@ -30,7 +30,7 @@ MAIN = "org.ctmahout.bridge.Main"
 _GRACE_S = 20.0
 
 
-class SubmitDoor:
+class SubmitDoor(Door):
     """Decomposes by spark-submit, one application for each request, the driver on this machine.
 
     `further` holds settings that `conf` overrules.
@@ -105,17 +105,6 @@ class SubmitDoor:
                     remove(left)
                 raise
         return process.returncode, out.decode("utf-8", "replace")
-
-    def close(self) -> None:
-        """Do nothing: every application ends with its request."""
-
-    def __enter__(self) -> SubmitDoor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def answer(out: str, request: Request) -> dict[str, Any]:
