@@ -80,7 +80,7 @@ class Bench:
     @property
     def times(self) -> dict[str, int]:
         """Return how often a JVM does a task, before it is measured and then."""
-        return {"warm": 2, "runs": 2} if self.quick else {"warm": 6, "runs": 7}
+        return {"warm": 2, "runs": 2} if self.quick else {"warm": 15, "runs": 7}
 
     def npy(self, rows: int) -> Path:
         """Return the file of a matrix with singular values 1, 1/2, 1/3, ..."""
@@ -363,6 +363,34 @@ def large(bench: Bench) -> Section:
     )
 
 
+def wide(bench: Bench) -> Section:
+    """As many columns and components as there may be."""
+    rows: list[dict[str, Any]] = []
+    targets: list[Target] = []
+    height, width, k = (1 << 13, 1000, 85) if bench.quick else (1 << 15, 5000, 485)
+    wide = harmonic(height, width)
+    matrix = bench.data / "wide.npy"
+    if not matrix.exists():
+        say(f"Making a matrix of {height:,} x {width:,}")
+        wide.save(bench.data / "partial.npy").rename(matrix)
+    for line in bench.lines:
+        say(f"Spark {line.spark.version}: {height:,} x {width:,}")
+        base = {"matrix": str(matrix), "k": k, "p": P, "u": False, "algorithm": "dssvd", "warm": 0, "runs": 1}
+        for q, measured in enumerate(runs.ours(line, "Decompose", [{**base, "q": q} for q in (0, 1)], cores=(0, 1))):
+            rows.append(measured.row(who=who(line), q=q))
+    targets.append(Target("\\|V'V - I\\|", worst(float(r.get("orthogonality_v", "nan")) for r in rows), 1e-12, "below"))
+    return Section(
+        "wide",
+        "Many columns, two cores",
+        f"{height:,} x {width:,} float32 in memory, singular values 1/i, k = {k}, p = {P}, s and V; the heap is of 4 "
+        "GiB. Not warm: the first request of its kind.",
+        [Column("q", "q"), *_COST, _QUALITY[2], *_SPARK, *_NOTE],
+        rows,
+        targets,
+        versions(rows),
+    )
+
+
 def cores(bench: Bench) -> Section:
     """Two cores against one."""
     rows: list[dict[str, Any]] = []
@@ -475,6 +503,7 @@ SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "exact": exact,
     "door": door,
     "large": large,
+    "wide": wide,
     "cores": cores,
     "groups": groups,
     "accuracy": accuracy,

@@ -80,7 +80,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
   private def onCluster(group: MatrixGroup, reader: ExchangeReader, writer: ExchangeWriter): GroupResult = {
     run.checkCancelled()
     val cached = timed("read")(read(group, reader))
-    val samsara = new ClusterContext(sc)
+    val samsara = new ClusterContext(sc, keepsSketch = request.wantU)
     try {
       run.checkCancelled()
       partitions = math.max(partitions, cached.blocks.getNumPartitions)

@@ -13,19 +13,21 @@ import org.apache.spark.storage.StorageLevel
  *
  * @param a
  *   A, as it is stored
+ * @param m
+ *   rows of A
  * @param w
  *   n x r
  */
-private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], w: DenseBlock) {
+private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], m: Long, w: DenseBlock) {
   import Basis._
 
   private val n = w.rowSize
   private val r = w.columnSize
 
-  private val sketch: Sketch = {
+  private val sketch: Sketch[K] = {
     val z = GramSchmidt.longestFirst(w)
     // With as many directions as columns the answer is exact, and nothing may be rounded.
-    val single = if (r < n && Decompositions.isDssvdCalling) Some(sketched(z, inSingle = true)) else None
+    val single = if (r < n && Decompositions.isDssvdCalling) Some(sketchedSingly(z)) else None
     single.filter(_.isGoodInSingle).getOrElse(refined(z, 1))
   }
 
@@ -39,10 +41,10 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
   private lazy val turn: DenseBlock = GramSchmidt.inOrder(Products.times(sketch.factor, coordinates))
 
   private lazy val graded: RowBlocks[K] =
-    if (sketch.inSingle)
-      new RowBlocks(Passes.timesSingly(a.made(context), context.send(sketch.z.whole)), None, a.tag, isStored = true)
-        .times(sketch.inverse)
-    else a.times(Products.times(sketch.z, sketch.inverse))
+    sketch.single match {
+      case Some(y) => new RowBlocks(y, None, a.tag, isStored = true).times(sketch.inverse)
+      case None => a.times(Products.times(sketch.z, sketch.inverse))
+    }
 
   /** Q = A F. */
   lazy val rows: RowBlocks[K] = graded.times(turn).knownAs(this, DenseBlock.identity(r))
@@ -77,14 +79,22 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
     correct(first, 1).times(turn)
   }
 
-  private def sketched(z: DenseBlock, inSingle: Boolean): Sketch = {
-    val (gram, cross) = Passes.sketch(a.made(context), context.send(z.whole), n, r, inSingle)
-    new Sketch(z, gram, cross, inSingle)
+  /** Y is kept for U where there is room, else made once more from A: with the same bits. */
+  private def sketchedSingly(z: DenseBlock): Sketch[K] = {
+    val (rows, sent) = (a.made(context), context.send(z.whole))
+    if (context.hasRoomForSketch(4 * m * r)) {
+      val (gram, cross, y) = Passes.sketchAndRows(rows, sent, n, r)(context.keptSketch)
+      new Sketch(z, gram, cross, Some(y))
+    } else {
+      val (gram, cross) = Passes.sketch(rows, sent, n, r, inSingle = true)
+      new Sketch(z, gram, cross, Some(Passes.timesSingly(rows, sent)))
+    }
   }
 
   @annotation.tailrec
-  private def refined(z: DenseBlock, round: Int): Sketch = {
-    val found = sketched(z, inSingle = false)
+  private def refined(z: DenseBlock, round: Int): Sketch[K] = {
+    val (gram, cross) = Passes.sketch(a.made(context), context.send(z.whole), n, r, inSingle = false)
+    val found = new Sketch[K](z, gram, cross, None)
     if (found.isGood || round > MostRounds) found
     else refined(GramSchmidt.longestFirst(Products.times(z, GramMatrix.eigenvectors(found.gram))), round + 1)
   }
@@ -117,8 +127,14 @@ private[samsara] object Basis {
 
   private val MostRounds = 5
 
-  /** The Gram matrix of A Z and A'A Z, and the inverse factor that makes A Z orthonormal. */
-  private final class Sketch(val z: DenseBlock, val gram: DenseBlock, val cross: DenseBlock, val inSingle: Boolean) {
+  /**
+   * The Gram matrix of A Z and A'A Z, and the inverse factor that makes A Z orthonormal.
+   *
+   * @param single
+   *   A Z, if it is a matrix in single precision of which all of this is said
+   */
+  private final class Sketch[K](
+      val z: DenseBlock, val gram: DenseBlock, val cross: DenseBlock, val single: Option[Blocks[K]]) {
     private val r = gram.rowSize
     private val lengths = Array.tabulate(r)(j => math.sqrt(gram.getQuick(j, j)))
     private val longest = if (r == 0) 0.0 else lengths.max

@@ -18,7 +18,8 @@ private[samsara] object JacobiSvd {
     val (m, n) = (a.rowSize, a.columnSize)
     val columns = Array.tabulate(n, m)((j, i) => a.getQuick(i, j))
     val right = Array.tabulate(n, n)((j, i) => if (i == j) 1.0 else 0.0)
-    val tolerance = m * math.ulp(1.0)
+    // The rounding of a sum of m products: of few at its worst, of many as it is.
+    val tolerance = math.min(m.toDouble, 10 * math.sqrt(m.toDouble)) * math.ulp(1.0)
     var sweep = 0
     while (rotateAll(columns, right, tolerance) && sweep < Sweeps) sweep += 1
     val lengths = columns.map(c => math.sqrt(dot(c, c)))

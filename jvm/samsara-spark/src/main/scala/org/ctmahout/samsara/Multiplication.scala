@@ -22,9 +22,9 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
           if (isShifted) GramMatrix.positiveSemidefinite(sum) else sum
         }
       case near: Near => gram(far(near))
-      case Far(rows, _, n, _) if isSmall(n.toLong, n) =>
+      case Far(rows, m, n, _) if isSmall(n.toLong, n) =>
         Near(n.toLong, n) {
-          val sum = rows.gram(context, n)
+          val sum = rows.gram(context, m, n)
           // Of a product it is dqrThin that asks, and dssvd has it refuse what is no basis; ours is one in any case.
           if (isShifted && rows.right.nonEmpty) GramMatrix.positiveDefinite(sum) else sum
         }

@@ -60,16 +60,32 @@ private[samsara] object Passes {
     })
 
   /** Y'Y and A'Y for Y = A Z, n columns of A and r of Z: Y is there for a moment only, some rows at a time. */
-  def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int, inSingle: Boolean): (DenseBlock, DenseBlock) = {
-    val sums = in.sum((r + n) * r) { blocks =>
+  def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int, inSingle: Boolean): (DenseBlock, DenseBlock) =
+    apart(n, r, in.sum((r + n) * r) { blocks =>
       val sketch = if (inSingle) new SingleProducts.Sketch(z.value) else new Products.Sketch(z.value)
       blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
       sketch.sums
-    }
+    })
+
+  private def apart(n: Int, r: Int, sums: Array[Double]) =
     (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums.drop(r * r)))
+
+  /**
+   * The same in single precision, and Y. What one partition makes is what `keep` is given to keep: its blocks of Y, and
+   * behind them its sums, as a row without keys.
+   */
+  def sketchAndRows[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int)(
+      keep: Blocks[K] => Blocks[K]): (DenseBlock, DenseBlock, Blocks[K]) = {
+    val kept = keep(in.mapParts { (_, blocks) =>
+      val sketch = new SingleProducts.Sketch(z.value)
+      blocks.map { case (keys, m) => (keys, sketch.times(Products.block(m)): Matrix) } ++
+        Iterator.single((null.asInstanceOf[Array[K]], new DenseBlock(1, (r + n) * r, sketch.sums): Matrix))
+    })
+    val (gram, cross) = apart(n, r, kept.sum((r + n) * r)(_.collect { case (null, sums) => Products.dense(sums).data }.next()))
+    (gram, cross, kept.mapParts((_, blocks) => blocks.filter(_._1 != null)))
   }
 
-  /** The Y of such a pass in single precision. */
+  /** The Y of such a pass once more. */
   def timesSingly[K](in: Blocks[K], z: BCast[DenseBlock]): Blocks[K] =
     in.map { case (keys, m) => (keys, SingleProducts.times(Products.block(m), z.value): Matrix) }
 

@@ -78,7 +78,7 @@ private[samsara] final class Plans(context: SamsaraContext) {
       // dqrThin and dssvd keep the keys.
       def rows(made: RowBlocks[S]) = Far(made.asInstanceOf[RowBlocks[R]], op.nrow, op.ncol, op.keyClassTag)
       Closures.meaning(op.bmf) match {
-        case Closures.TriangularSolve => rows(a.rows.basis(context, a.n).rows)
+        case Closures.TriangularSolve => rows(a.rows.basis(context, a.m, a.n).rows)
         case Closures.Sketch if a.rows.isStored => rows(a.rows.times(Closures.factor(op.bmf, a.keys, a.n)))
         case _ =>
           val tag = if (op.identicallyPartitioned) a.rows.tag else RowBlocks.newTag()

@@ -68,12 +68,22 @@ object Products {
     private val cross = new Total(Math.multiplyExact(n, width))
     private var y = Array.empty[Double]
 
-    def add(a: Block): Unit = {
+    def add(a: Block): Unit = added(a, None)
+
+    /** The same, and what y is for it. */
+    def times(a: Block): Block = {
+      val all = new DenseBlock(a.rowSize, r, new Array[Double](Math.multiplyExact(a.rowSize, width)), 0, width)
+      added(a, Some(all))
+      all
+    }
+
+    private def added(a: Block, all: Option[DenseBlock]): Unit = {
       require(a.columnSize == n, "a block of another width than declared")
       for (tile <- Tile.of(a))
         addRows(tile.rows) { (y, cross) =>
           gemm.multiplyAdd(tile.rows, r, n, tile.data, tile.at, tile.stride, 1, right, 0, y, 0, false)
           gemm.multiplyAdd(n, r, tile.rows, tile.data, tile.at, 1, tile.stride, y, 0, cross, 0, false)
+          for (whole <- all) System.arraycopy(y, 0, whole.data, tile.from * width, tile.rows * width)
         }
     }
 

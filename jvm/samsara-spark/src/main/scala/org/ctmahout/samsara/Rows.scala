@@ -70,18 +70,18 @@ private[samsara] final class RowBlocks[K](
 
   private var knownBasis: Option[Basis[K]] = None
 
-  /** An orthonormal basis of n columns. */
-  def basis(context: SamsaraContext, n: Int): Basis[K] = {
+  /** An orthonormal basis of these m rows of n columns. */
+  def basis(context: SamsaraContext, m: Long, n: Int): Basis[K] = {
     if (knownBasis.isEmpty)
-      knownBasis = Some(new Basis(context, plain, right.getOrElse(DenseBlock.identity(n))))
+      knownBasis = Some(new Basis(context, plain, m, right.getOrElse(DenseBlock.identity(n))))
     knownBasis.get
   }
 
   private def plain: RowBlocks[K] = new RowBlocks(base, None, tag, isStored)
 
-  /** The Gram matrix of n columns. Where they are a product of stored rows, what else a basis needs comes with it. */
-  def gram(context: SamsaraContext, n: Int): DenseBlock =
-    if (isStored && right.nonEmpty && known.isEmpty) basis(context, n).gram else Passes.gram(made(context), n)
+  /** The Gram matrix of m rows of n columns. Where they are a product of stored rows, what else a basis needs comes with it. */
+  def gram(context: SamsaraContext, m: Long, n: Int): DenseBlock =
+    if (isStored && right.nonEmpty && known.isEmpty) basis(context, m, n).gram else Passes.gram(made(context), n)
 
   /** A' times these rows, where A has n columns and the same rows, and these have w. */
   def crossed(context: SamsaraContext, a: RowBlocks[_], n: Int, w: Int): DenseBlock = known match {

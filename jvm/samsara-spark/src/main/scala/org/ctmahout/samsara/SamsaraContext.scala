@@ -19,6 +19,12 @@ sealed abstract class SamsaraContext extends DistributedContext {
 
   private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K]
 
+  /** Whether rows of this many bytes, which can be computed again, may be kept: nothing else should have to go for them. */
+  private[samsara] def hasRoomForSketch(bytes: Long): Boolean
+
+  /** Keeps such rows, and gives back those kept before: of several power iterations only the last is used. */
+  private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K]
+
   /** Gives back one of the stored, if it is one: what the caller has cached is the caller's. */
   private[samsara] def release(blocks: Blocks[_]): Unit
 
@@ -68,10 +74,17 @@ sealed abstract class SamsaraContext extends DistributedContext {
  *
  * @param driverEntries
  *   matrices with more entries than this stay on the cluster, even if they have as many rows as columns. 512 MB by default
+ * @param keepsSketch
+ *   whether dssvd may keep A Omega, from which U is made, where executors have twice the memory for it free. For who wants no
+ *   U it is a little slower
  */
-final class ClusterContext(val sparkContext: SparkContext, override private[samsara] val driverEntries: Long = 1L << 26)
+final class ClusterContext(
+    val sparkContext: SparkContext,
+    override private[samsara] val driverEntries: Long = 1L << 26,
+    keepsSketch: Boolean = true)
     extends SamsaraContext {
   private val stored = ArrayBuffer.empty[RDD[_]]
+  private var sketch: Option[Blocks[_]] = None
   private val sent = ArrayBuffer.empty[Broadcast[_]]
 
   /**
@@ -93,6 +106,15 @@ final class ClusterContext(val sparkContext: SparkContext, override private[sams
   override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = synchronized {
     stored += rddOf(blocks).persist(level)
     blocks
+  }
+
+  override private[samsara] def hasRoomForSketch(bytes: Long): Boolean =
+    keepsSketch && sparkContext.getExecutorMemoryStatus.values.map(_._2).sum / 2 > bytes
+
+  override private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K] = synchronized {
+    sketch.foreach(release)
+    sketch = Some(store(rows, StorageLevel.MEMORY_ONLY))
+    rows
   }
 
   override private[samsara] def release(blocks: Blocks[_]): Unit = synchronized {
@@ -137,6 +159,8 @@ final class ProcessContext extends SamsaraContext {
     lazy val kept = blocks.collect() // when it is first used, as on a cluster
     new LocalBlocks(() => kept.iterator)
   }
+  override private[samsara] def hasRoomForSketch(bytes: Long): Boolean = false // computed again in no time
+  override private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K] = rows
   override private[samsara] def release(blocks: Blocks[_]): Unit = ()
   override private[samsara] def send[T: ClassTag](value: T): BCast[T] = new LocalValue(value)
   override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] =

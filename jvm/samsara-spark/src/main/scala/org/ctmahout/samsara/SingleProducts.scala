@@ -24,10 +24,24 @@ private[samsara] object SingleProducts {
     private lazy val cross = new Array[Float](n * wide)
 
     override def add(a: Block): Unit = a match {
-      case floats: FloatBlock if Gemm.instance.hasSingle =>
-        require(a.columnSize == n, "a block of another width than declared")
-        for (from <- 0 until floats.rowSize by Tall) addTile(floats, from, math.min(Tall, floats.rowSize - from))
+      case floats: FloatBlock if Gemm.instance.hasSingle => for ((from, rows) <- tiles(floats)) addTile(floats, from, rows)
       case other => super.add(other)
+    }
+
+    override def times(a: Block): Block = a match {
+      case floats: FloatBlock if Gemm.instance.hasSingle =>
+        val all = new Array[Float](Math.multiplyExact(a.rowSize, wide))
+        for ((from, rows) <- tiles(floats)) {
+          addTile(floats, from, rows)
+          System.arraycopy(y, 0, all, from * wide, rows * wide)
+        }
+        new FloatBlock(a.rowSize, r, all, 0, wide)
+      case other => super.times(other)
+    }
+
+    private def tiles(a: FloatBlock): Iterator[(Int, Int)] = {
+      require(a.columnSize == n, "a block of another width than declared")
+      Iterator.range(0, a.rowSize, Tall).map(from => (from, math.min(Tall, a.rowSize - from)))
     }
 
     private def addTile(a: FloatBlock, from: Int, rows: Int): Unit = {

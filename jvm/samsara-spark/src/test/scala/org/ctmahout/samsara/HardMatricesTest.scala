@@ -108,6 +108,19 @@ class HardMatricesTest {
     }
   }
 
+  /** The rounding of a sum grows with its length, but not as fast as that: long columns must not be left as they are. */
+  @Test def longColumnsThatAreNearlyOrthogonal(): Unit = {
+    val rows = 20000
+    val columns = new DenseBlock(rows, 2)
+    for (i <- 0 until rows) {
+      val sign = if (i % 2 == 0) 1.0 else -1.0
+      columns.setQuick(i, 0, 1 / math.sqrt(rows.toDouble))
+      columns.setQuick(i, 1, (sign + 3e-12) / math.sqrt(rows.toDouble))
+    }
+    val u = JacobiSvd(columns).u
+    assertTrue(Svd.distanceToIdentity(Products.transposedTimes(u, u)) < 1e-12)
+  }
+
   @Test def moreComponentsThanTheMatrixCanHaveAreRefused(): Unit =
     for ((m, n, k) <- Seq((20, 4, 5), (20, 4, 0), (20, 4, -1), (4, 20, 5), (1, 1, 2)); how <- Algorithms ++ Centred) {
       val e = assertThrows(classOf[IllegalArgumentException], () => { inProcess(gaussian(m, n, 1), how, k); () }, s"$m x $n, k = $k, ${how.name}")

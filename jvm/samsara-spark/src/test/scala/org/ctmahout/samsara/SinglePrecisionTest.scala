@@ -57,6 +57,26 @@ class SinglePrecisionTest {
     }
   }
 
+  /** Whether there is memory to keep Y must not show in the answer, and what was kept may get lost. */
+  @Test def uHasTheSameBitsFromAKeptSketchAndFromA(): Unit = {
+    val a = withSpectrum(i => 1.0 / (i + 1))
+    def svd(q: Int, floats: Boolean, keeps: Boolean, loses: Boolean = false): (Seq[Double], Seq[Double]) = {
+      val context = new ClusterContext(sc, keepsSketch = keeps)
+      try {
+        val found = StochasticSvd(context.drm(blocks(a, 4, floats = floats), m.toLong, n), k, p, q, 7)
+        assertEquals(if (keeps) 1 else 0, sc.getPersistentRDDs.size, "of all sketches the last is kept")
+        if (loses) sc.getPersistentRDDs.values.foreach(_.unpersist(blocking = true))
+        (found.s.toSeq, Products.dense(found.u.checkpoint(CacheHint.NONE).collect).toArray.toSeq)
+      } finally context.close()
+    }
+    for (floats <- Seq(true, false); q <- 0 to 2) {
+      val made = svd(q, floats, keeps = false)
+      assertEquals(made, svd(q, floats, keeps = true), s"floats: $floats, q = $q")
+      assertEquals(made, svd(q, floats, keeps = true, loses = true), s"floats: $floats, q = $q, lost")
+      assertEquals(0, sc.getPersistentRDDs.size, "given back")
+    }
+  }
+
   /** U is computed anew, perhaps elsewhere and from blocks of other heights: what it is made of must be the same. */
   @Test def aRowHasTheSameBitsInAnyBlock(): Unit = {
     val a = gaussian(37, n, 1).map(_.map(_.toFloat))
