@@ -199,7 +199,7 @@ def test_settings_of_a_laptop():
     assert made["spark.ui.enabled"] == "false"
     assert made["spark.jars"] == made["spark.driver.extraClassPath"] == "/a b/ctmahout.jar"
     assert made["spark.driver.memory"] == default_driver_memory()
-    assert "spark.driver.extraJavaOptions" not in made  # Spark 4 takes the vector module by itself
+    assert made["spark.driver.extraJavaOptions"] == "-XX:+UseParallelGC"  # Spark 4 takes the vector module by itself
 
 
 def test_settings_of_spark_3_5_and_of_a_cluster():
@@ -210,6 +210,19 @@ def test_settings_of_spark_3_5_and_of_a_cluster():
     assert "spark.driver.memory" not in made
     assert settings(driver_memory="3g", conf={"spark.app.name": "x"})["spark.driver.memory"] == "3g"
     assert settings(conf={"spark.app.name": "x"})["spark.app.name"] == "x"
+
+
+def test_java_is_never_told_twice_how_to_collect_garbage(monkeypatch, tmp_path):
+    with_g1 = settings(conf={"spark.driver.extraJavaOptions": "-Dx=1 -XX:+UseG1GC"})
+    assert with_g1["spark.driver.extraJavaOptions"] == "-Dx=1 -XX:+UseG1GC"
+    assert settings("3.5.9")["spark.driver.extraJavaOptions"] == "--add-modules=jdk.incubator.vector -XX:+UseParallelGC"
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:+UseZGC")
+    assert "spark.driver.extraJavaOptions" not in settings()
+    monkeypatch.delenv("JAVA_TOOL_OPTIONS")
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
+    assert "spark.driver.extraJavaOptions" in settings()
+    (tmp_path / "spark-defaults.conf").write_text("spark.driver.extraJavaOptions -XX:+UseG1GC\n")
+    assert "spark.driver.extraJavaOptions" not in settings()
 
 
 def test_default_memory_is_half_of_what_there_is():
