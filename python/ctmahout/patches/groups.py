@@ -47,7 +47,7 @@ class _Rules:
 
 
 FIRST = _Rules(Rule(), Rule(), 0.0)
-SECOND = _Rules(Rule(rank=24), Rule(leak=2.0, knee=0.15), 2.0)
+SECOND = _Rules(Rule(rank=24), Rule(leak=1.0, knee=0.15), 1.0)
 
 
 def pilot_kinds(covariances: Float64) -> Kinds:

@@ -21,7 +21,7 @@ __all__ = ["Filter", "filtered", "run_pass"]
 
 Float32 = NDArray[np.float32]
 
-_EASE = 0.5  # components: keeps the weight of a patch of which nothing is kept finite
+_EASE = 3.0  # components: a patch of which hardly anything is kept must not outweigh all others, its group may be wrong
 _SLAB = 12  # slices: what is sent at a time to workers elsewhere, with the neighbours that their patches reach into
 
 
