@@ -118,6 +118,14 @@ def publish(section: Section, folder: Path = DOCS) -> str:
     return texts[section.name]
 
 
+def rows(name: str, folder: Path = DOCS) -> list[dict[str, Any]]:
+    """Return the rows that are published of a section; none, if it was never measured."""
+    file = folder / "numbers.json"
+    sections = json.loads(file.read_text()) if file.exists() else []
+    found: list[dict[str, Any]] = next((s["rows"] for s in sections if s["name"] == name), [])
+    return found
+
+
 def _plain(value: Any) -> Any:
     """Return a value with words for the numbers that JSON does not have."""
     if isinstance(value, dict):

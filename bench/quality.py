@@ -264,6 +264,7 @@ def main() -> None:
         metavar="FOLDER",
         help="check real series, in this folder, instead",
     )
+    parser.add_argument("--add", action="store_true", help="to the rows published, instead of in their place")
     parser.add_argument("--out", type=Path, default=page.DOCS, help="where numbers.md and numbers.json go")
     options = parser.parse_args()
     wanted = methods(options)
@@ -281,7 +282,16 @@ def main() -> None:
             rows.append(row | {"known": scan.seed in (1, 2, 3) and crop == CROP and scan.noisy.shape == SHAPE})
             values = [(row.get(column.key), column.form) for column in COLUMNS]
             print(" | ".join("" if value is None else f"{value:{form}}" for value, form in values), flush=True)
+    if options.add:
+        rows = added(page.rows("quality", options.out), rows)
     print(page.publish(section(rows, _text(options)), options.out))
+
+
+def added(published: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows and those published of other scans, doses and methods: so a long table can be made in pieces."""
+    together = {(row["scan"], -row["dose"], row["method"]): row for row in [*published, *rows]}
+    order = ["noisy", "slices auto", *(f"patches {effort}" for effort in EFFORTS), BM4D]
+    return [together[key] for key in sorted(together, key=lambda key: (*key[:2], order.index(key[2])))]
 
 
 def _text(options: argparse.Namespace) -> str:
