@@ -41,12 +41,18 @@ class ExactSvdTest {
   }
 
   private def jobsOf(body: => Any): Int = {
-    val group = "counted"
-    sc.setJobGroup(group, "jobs of one decomposition")
-    try {
-      body
-      sc.statusTracker.getJobIdsForGroup(group).length
-    } finally sc.clearJobGroup()
+    def jobs(group: String) = sc.statusTracker.getJobIdsForGroup(group).length
+    def in(group: String)(body: => Any): Unit = {
+      sc.setJobGroup(group, "jobs that are counted")
+      try body
+      finally sc.clearJobGroup()
+    }
+    val (counted, after) = (s"counted ${System.nanoTime()}", s"after ${System.nanoTime()}")
+    in(counted)(body)
+    // Spark learns of its jobs a little later, in their order: once it knows of this one it knows of those before.
+    in(after)(sc.parallelize(Seq(1), 1).count())
+    while (jobs(after) == 0) Thread.sleep(10)
+    jobs(counted)
   }
 
   @Test def itAgreesWithTheStochasticOneOnBothSidesOfTheBorder(): Unit =
