@@ -19,7 +19,7 @@ from .decomposition import door_for, factorise_with, options_of
 from .deliver import Origin, deliver
 from .engine import Door
 from .engine.executors import Executors
-from .errors import ConfigError, InputError
+from .errors import ConfigError, ExchangeError, InputError
 from .exchange import Manifest, is_exchange, is_manifest, is_no_row, read_factors, read_manifest
 from .locations import Location, Uri, fetched, located, refuse_overlap, stored
 from .methods import ModelRun, method_named, method_of
@@ -148,6 +148,8 @@ def refine(
     ------
     InputError
         CTM_NOTHING_TO_REFINE: the matrix is that of the last pass. CTM_SERIES_MISMATCH.
+    ExchangeError
+        CTM_EXCHANGE_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options)
     source, matrix, factors, refined = (located(given) for given in (source, matrix, factors, refined))
@@ -155,7 +157,9 @@ def refine(
         refuse_overlap(refined, given)
     with _stored_matrix(refined, config) as made_here, fetched(source) as series, _read(matrix, factors) as found:
         volume = read_volume(series, config, progress)
-        method = method_of(_matrix_of(volume, found[0]))
+        made = _matrix_of(volume, found[0])
+        _check_factors(made, *found)
+        method = method_of(made)
         with _workers(config, session) as workers:
             return method.refine(volume, *found, made_here, config, workers, progress).to_dict()
 
@@ -180,6 +184,8 @@ def reconstruct(
     ------
     InputError
         CTM_SERIES_MISMATCH: the series is not the one the matrix was prepared from.
+    ExchangeError
+        CTM_EXCHANGE_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options)
     source, matrix, factors, output = (located(given) for given in (source, matrix, factors, output))
@@ -237,6 +243,12 @@ def _matrix_of(volume: Volume, matrix: Path) -> Manifest:
     return made
 
 
+def _check_factors(made: Manifest, matrix: Path, factors: Path) -> None:
+    """Refuse the factors of another matrix: they would make a picture, and nobody would see that it is a wrong one."""
+    if read_manifest(factors, "factors").input_sha256 != made.sha256:
+        raise ExchangeError("CTM_EXCHANGE_MISMATCH", path=factors, matrix=matrix)
+
+
 def _reconstruct(
     volume: Volume,
     matrix: Path,
@@ -248,6 +260,7 @@ def _reconstruct(
     timer: Timer,
 ) -> Denoised:
     made, found = _matrix_of(volume, matrix), read_factors(factors)
+    _check_factors(made, matrix, factors)
     method = method_of(made)
     return deliver(
         volume,
