@@ -85,7 +85,7 @@ def test_too_little_memory_is_said_so(tmp_path, engine):
 import sys
 from ctmahout.engine import Request, connect
 from ctmahout.errors import CtmahoutError
-with connect(sys.argv[1], master="local[1]", driver_memory="480m") as door:
+with connect(sys.argv[1], master="local[1]", driver_memory="512m") as door:
     try:
         door.run(Request(sys.argv[2], sys.argv[3]))
     except CtmahoutError as e:
