@@ -149,7 +149,7 @@ def refine(
     InputError
         CTM_NOTHING_TO_REFINE: the matrix is that of the last pass. CTM_SERIES_MISMATCH.
     ExchangeError
-        CTM_EXCHANGE_MISMATCH: the factors are those of another matrix.
+        CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options)
     source, matrix, factors, refined = (located(given) for given in (source, matrix, factors, refined))
@@ -185,7 +185,7 @@ def reconstruct(
     InputError
         CTM_SERIES_MISMATCH: the series is not the one the matrix was prepared from.
     ExchangeError
-        CTM_EXCHANGE_MISMATCH: the factors are those of another matrix.
+        CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options)
     source, matrix, factors, output = (located(given) for given in (source, matrix, factors, output))
@@ -246,7 +246,7 @@ def _matrix_of(volume: Volume, matrix: Path) -> Manifest:
 def _check_factors(made: Manifest, matrix: Path, factors: Path) -> None:
     """Refuse the factors of another matrix: they would make a picture, and nobody would see that it is a wrong one."""
     if read_manifest(factors, "factors").input_sha256 != made.sha256:
-        raise ExchangeError("CTM_EXCHANGE_MISMATCH", path=factors, matrix=matrix)
+        raise ExchangeError("CTM_FACTORS_MISMATCH", path=factors, matrix=matrix)
 
 
 def _reconstruct(

@@ -52,7 +52,7 @@ def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data,
     again = ctmahout("refine", source, tmp_path / "refined", tmp_path / "refined-factors", tmp_path / "third", code=3)
     assert "[CTM_NOTHING_TO_REFINE]" in again.stderr
     mixed = ctmahout("reconstruct", source, tmp_path / "refined", tmp_path / "factors", tmp_path / "mixed", code=4)
-    assert "[CTM_EXCHANGE_MISMATCH]" in mixed.stderr
+    assert "[CTM_FACTORS_MISMATCH]" in mixed.stderr
     other = ctmahout(
         "reconstruct",
         ct_data / "lowdose_pet_ct_STS_002",
