@@ -368,11 +368,11 @@ def wide(bench: Bench) -> Section:
     rows: list[dict[str, Any]] = []
     targets: list[Target] = []
     height, width, k = (1 << 13, 1000, 85) if bench.quick else (1 << 15, 5000, 485)
-    wide = harmonic(height, width)
+    tall = harmonic(height, width)
     matrix = bench.data / "wide.npy"
     if not matrix.exists():
         say(f"Making a matrix of {height:,} x {width:,}")
-        wide.save(bench.data / "partial.npy").rename(matrix)
+        tall.save(bench.data / "partial.npy").rename(matrix)
     for line in bench.lines:
         say(f"Spark {line.spark.version}: {height:,} x {width:,}")
         base = {"matrix": str(matrix), "k": k, "p": P, "u": False, "algorithm": "dssvd", "warm": 0, "runs": 1}

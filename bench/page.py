@@ -26,6 +26,7 @@ _ORDER = (
     "exact",
     "door",
     "large",
+    "wide",
     "cores",
     "groups",
     "accuracy",
@@ -108,11 +109,10 @@ class Section:
 def publish(section: Section, folder: Path = DOCS) -> str:
     """Put a section in the place of its last measurement, write both files anew, and return the section's text."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "numbers.json"
-    sections = {s["name"]: s for s in json.loads(file.read_text())} if file.exists() else {}
+    sections = _published(folder)
     sections[section.name] = _plain(section.to_dict())
     ordered = sorted(sections.values(), key=lambda s: _ORDER.index(s["name"]))
-    file.write_text(json.dumps(ordered, indent=1, allow_nan=False) + "\n")
+    (folder / "numbers.json").write_text(json.dumps(ordered, indent=1, allow_nan=False) + "\n")
     texts = {s["name"]: markdown(s) for s in ordered}
     (folder / "numbers.md").write_text("\n".join([_HEAD, _summary(ordered), *texts.values()]))
     return texts[section.name]
@@ -120,10 +120,14 @@ def publish(section: Section, folder: Path = DOCS) -> str:
 
 def rows(name: str, folder: Path = DOCS) -> list[dict[str, Any]]:
     """Return the rows that are published of a section; none, if it was never measured."""
-    file = folder / "numbers.json"
-    sections = json.loads(file.read_text()) if file.exists() else []
-    found: list[dict[str, Any]] = next((s["rows"] for s in sections if s["name"] == name), [])
+    found: list[dict[str, Any]] = _published(folder).get(name, {"rows": []})["rows"]
     return found
+
+
+def _published(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the sections in a folder, as JSON has them, by name."""
+    file = folder / "numbers.json"
+    return {s["name"]: s for s in json.loads(file.read_text())} if file.exists() else {}
 
 
 def _plain(value: Any) -> Any:

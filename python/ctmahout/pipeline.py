@@ -158,7 +158,7 @@ def refine(
     with _stored_matrix(refined, config) as made_here, fetched(source) as series, _read(matrix, factors) as found:
         volume = read_volume(series, config, progress)
         made = _matrix_of(volume, found[0])
-        _check_factors(made, *found)
+        _check_factors(made, read_manifest(found[1], "factors"), *found)
         method = method_of(made)
         with _workers(config, session) as workers:
             return method.refine(volume, *found, made_here, config, workers, progress).to_dict()
@@ -243,9 +243,9 @@ def _matrix_of(volume: Volume, matrix: Path) -> Manifest:
     return made
 
 
-def _check_factors(made: Manifest, matrix: Path, factors: Path) -> None:
+def _check_factors(made: Manifest, found: Manifest, matrix: Path, factors: Path) -> None:
     """Refuse the factors of another matrix: they would make a picture, and nobody would see that it is a wrong one."""
-    if read_manifest(factors, "factors").input_sha256 != made.sha256:
+    if found.input_sha256 != made.sha256:
         raise ExchangeError("CTM_FACTORS_MISMATCH", path=factors, matrix=matrix)
 
 
@@ -260,7 +260,7 @@ def _reconstruct(
     timer: Timer,
 ) -> Denoised:
     made, found = _matrix_of(volume, matrix), read_factors(factors)
-    _check_factors(made, matrix, factors)
+    _check_factors(made, found.manifest, matrix, factors)
     method = method_of(made)
     return deliver(
         volume,
