@@ -19,8 +19,10 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 # In this order they stand on the page, whichever was measured last.
 _ORDER = (
     "pipeline",
+    "start",
     "dicom",
     "quality",
+    "cohort",
     "quality-real",
     "headline",
     "exact",

@@ -13,6 +13,7 @@ from typing import Any
 from . import __version__
 from .dicom import decodable
 from .engine import find_jar, find_java
+from .engine.class_archive import find_archive
 from .engine.jars import find_spark
 from .errors import CtmahoutError
 
@@ -54,6 +55,7 @@ def check_environment() -> list[Check]:
         _check("Spark", lambda: (spark := find_spark()).version + f" with Scala {spark.scala} at {spark.home}"),
         _check("Java for this Spark", lambda: find_java(find_spark().version).version),
         _check("jar", lambda: (jar := find_jar()).path.name + f", Mahout {jar.mahout}, commit {jar.commit}"),
+        _check("start of Spark", _archive),
         _check("S3 for Spark", _s3_connector),
         *_decoders(),
         _disk(),
@@ -65,6 +67,16 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name, True, look())
     except CtmahoutError as e:
         return Check(name, False, e.message, e.hint)
+
+
+def _archive() -> str:
+    """Say whether Java has kept the classes of this Spark; that it has not is no fault."""
+    path = find_archive(find_spark())
+    if path is None:
+        return "in full; `ctmahout warm-up` makes it a third shorter"
+    if path.stat().st_mtime < find_jar().path.stat().st_mtime:
+        return f"in full: {path} is of another ctmahout; run `ctmahout warm-up` again"
+    return f"short, with {path}"
 
 
 def _s3_connector() -> str:

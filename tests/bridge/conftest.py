@@ -16,7 +16,7 @@ from ctmahout.exchange import write_matrix
 HERE = Path(__file__).parent
 
 # What these fixtures make takes long, and each of pytest's workers would make its own.
-SHARED = ("through", "cluster", "undisturbed")
+SHARED = ("through", "cluster", "undisturbed", "warmed_up")
 
 
 def pytest_collection_modifyitems(items):

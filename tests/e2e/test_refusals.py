@@ -166,7 +166,10 @@ def test_errors_as_json(tmp_path):
 
 @pytest.mark.parametrize(
     "verb",
-    ["denoise", "fetch", "prepare", "dssvd", "refine", "reconstruct", "inspect", "doctor", "compare", "phantom", "jar"],
+    [
+        *("denoise", "fetch", "prepare", "dssvd", "refine", "reconstruct", "inspect", "doctor", "warm-up"),
+        *("compare", "phantom", "jar"),
+    ],
 )
 def test_every_verb_explains_itself_at_once(verb):
     done = subprocess.run([CTMAHOUT, verb, "--help"], capture_output=True, text=True, check=True)

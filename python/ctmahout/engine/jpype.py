@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from .calls import call, shaped
+from .class_archive import class_path
 from .door import Door
 from .jars import Jar, Spark, find_jar, find_spark
 from .java import Java, find_java
@@ -114,7 +115,7 @@ def _start(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str
         jpype.startJVM(
             str(java.libjvm),
             *dict.fromkeys(options),
-            classpath=[str(jar.path), str(spark.home / "jars" / "*")],
+            classpath=class_path(spark, jar),
             convertStrings=False,
             interrupt=False,
         )

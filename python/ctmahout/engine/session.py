@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..locations.environment import endpoint, region, unsigned, web_identity
+from .class_archive import archive_options
 from .jars import Jar, Spark, find_jar, find_spark, spark_line
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["default_driver_memory", "spark_builder", "spark_settings"]
+__all__ = ["conf_folder", "default_driver_memory", "spark_builder", "spark_settings"]
 
 # Spark 3.5 leaves this off; without it products run on one number at a time and take three times as long.
 _VECTOR = "--add-modules=jdk.incubator.vector"
@@ -102,8 +103,11 @@ def spark_settings(
     driver, executor = [], []
     if spark_line(spark.version) == "3.5":
         driver, executor = [_VECTOR], [_VECTOR]
-    if local and not _speaks_of_a_collector(spark, conf or {}):
-        driver.append(_COLLECTOR)
+    if local:
+        given = _given_to_java(conf or {})
+        if not _speaks_of_a_collector(spark, given):
+            driver.append(_COLLECTOR)
+        driver += filter(None, [archive_options(spark, given)])
     for process, options in (("driver", driver), ("executor", executor)):
         if options:
             settings[f"spark.{process}.extraJavaOptions"] = " ".join(options)
@@ -113,12 +117,22 @@ def spark_settings(
     return settings
 
 
-def _speaks_of_a_collector(spark: Spark, conf: Mapping[str, str]) -> bool:
+def conf_folder(spark: Spark) -> Path:
+    """Return the folder of Spark's own configuration, which need not exist."""
+    return Path(os.environ.get("SPARK_CONF_DIR") or spark.home / "conf")
+
+
+def _given_to_java(conf: Mapping[str, str]) -> list[str]:
+    """Return the options that a user gives to Java."""
+    names = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
+    return [v for k, v in conf.items() if k.endswith("JavaOptions")] + [os.environ.get(name, "") for name in names]
+
+
+def _speaks_of_a_collector(spark: Spark, given: Iterable[str]) -> bool:
     """Return whether Java is told elsewhere how to collect garbage, or may be: told twice it does not start."""
-    texts = [value for key, value in conf.items() if key.endswith("JavaOptions")]
-    texts += [os.environ.get(name, "") for name in ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")]
-    folder = Path(os.environ.get("SPARK_CONF_DIR") or spark.home / "conf")
-    return (folder / "spark-defaults.conf").exists() or any(re.search(r"-XX:[+-]Use\w+GC\b", text) for text in texts)
+    return (conf_folder(spark) / "spark-defaults.conf").exists() or any(
+        re.search(r"-XX:[+-]Use\w+GC\b", text) for text in given
+    )
 
 
 def _s3a(line: str) -> dict[str, str]:

@@ -51,8 +51,10 @@ class SubmitDoor(Door):
         self._spark = find_spark(spark_home)
         self._java = find_java(self._spark.version)
         self._jar = find_jar(jar, spark=self._spark)
-        # spark-submit hands its primary jar to driver and executors itself.
-        settings = spark_settings(self._spark, None, master=master, driver_memory=driver_memory, conf=conf)
+        # spark-submit hands its primary jar to driver and executors itself; on this machine, in a class path that all
+        # doors have, it can be in Java's archive too.
+        here = self._jar if (master or "local").startswith("local") else None
+        settings = spark_settings(self._spark, here, master=master, driver_memory=driver_memory, conf=conf)
         self._settings = {**(further or {}), **settings}
 
     def command(self, request: str) -> list[str]:

@@ -1,0 +1,66 @@
+"""Have Java write the archive of the classes that a Spark of ours loads: ``ctmahout warm-up``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import EngineError
+from ..exchange import write_matrix
+from .class_archive import archive_folder, archive_name
+from .jars import find_spark
+from .request import Request
+from .session import conf_folder
+from .submit import SubmitDoor
+
+__all__ = ["warm_up"]
+
+
+def warm_up(spark_home: str | None = None) -> Path:
+    """Decompose two small matrices, and return where Java then put what it had loaded for that.
+
+    An archive that is there already is replaced. It serves the Spark it was made with, through every door, until that
+    Spark, Java or ctmahout's jar is another.
+
+    Parameters
+    ----------
+    spark_home : str, optional
+        A Spark distribution, instead of SPARK_HOME and the installed pyspark.
+
+    Raises
+    ------
+    EngineError
+        CTM_WARM_UP_FAILED, and what `connect` raises.
+    """
+    spark = find_spark(spark_home)
+    folder = archive_folder()
+    if (conf := conf_folder(spark)).is_dir() and any(conf.iterdir()):
+        problem = f"folders on the class path must be empty, and {conf} is not"
+        raise EngineError("CTM_WARM_UP_FAILED", path=folder, problem=problem)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="warm-up-", dir=folder) as scratch:
+            made = Path(scratch, "classes.jsa")
+            _decompose(Path(scratch), made, spark_home)
+            path = made.replace(folder / archive_name(spark, made.stat().st_size))
+        for other in set(folder.glob(archive_name(spark, "*"))) - {path}:
+            other.unlink(missing_ok=True)
+    except OSError as e:
+        raise EngineError("CTM_WARM_UP_FAILED", path=folder, problem=e.strerror) from e
+    return path
+
+
+def _decompose(folder: Path, archive: Path, spark_home: str | None) -> None:
+    random = np.random.default_rng(0)
+    groups = [random.standard_normal((rows, 8)).astype(np.float32) for rows in (100, 5000)]
+    write_matrix(folder / "matrix", groups, dtype="float32", units="1", centring="none", layout={})
+    conf = {
+        "spark.driver.extraJavaOptions": f"-XX:ArchiveClassesAtExit={archive} -Xlog:disable -Xlog:cds*=warning:stderr",
+        # One of the groups in a task, the other on the cluster: both ways are walked.
+        "spark.ctmahout.groupInTask": "100k",
+    }
+    door = SubmitDoor(spark_home=spark_home, master=f"local[{os.cpu_count() or 1}]", conf=conf)
+    door.run(Request(str(folder / "matrix"), str(folder / "factors"), want=("s", "v", "u")))

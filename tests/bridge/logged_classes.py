@@ -1,0 +1,24 @@
+"""Decomposes a small matrix through one door, whose Java logs each class that it loads: DOOR LOG."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ctmahout.engine import Request, connect
+from ctmahout.exchange import write_matrix
+
+
+def main(name, log):
+    conf = {"spark.driver.extraJavaOptions": f"-Xlog:class+load:file={log}"}
+    with tempfile.TemporaryDirectory() as folder, connect(name, master="local[2]", conf=conf) as door:
+        matrix, factors = Path(folder, "matrix"), Path(folder, "factors")
+        A = np.random.default_rng(0).standard_normal((300, 4))
+        write_matrix(matrix, [A], dtype="float64", units="1", centring="none", layout={})
+        door.run(Request(str(matrix), str(factors)))
+    sys.stdout.write("null\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
