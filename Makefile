@@ -31,7 +31,7 @@ IMAGE_OPTIONS ?=
 
 PYTEST := -q --durations=5
 
-.PHONY: help wheel jars image test test-jvm test-spark4 test-spark35 test-cluster demo inputs fuzz lint format bench clean
+.PHONY: help wheel jars image environments test test-jvm test-spark4 test-spark35 test-cluster demo inputs fuzz lint format bench clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -93,6 +93,8 @@ image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
 	$(CONTAINER) build $(IMAGE_OPTIONS) --build-arg VERSION=$(VERSION) \
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
 		--file docker/Dockerfile --tag $(IMAGE) .
+
+environments: $(SPARK4)/warm $(SPARK35)/warm $(S3A)/ready $(MOTO)/ready $(KFP)/ready ## Install all that the tests need
 
 test: lint test-jvm test-spark4 test-spark35 test-cluster ## Run everything that CI runs
 

@@ -1,0 +1,90 @@
+"""Measure what a model learnt on other scans is worth: part of ``make bench``.
+
+A model is learnt on the noisy series of some simulated scans, as DICOM, and applied to another one, whose noise-free
+twin is known. Scans and scores are those of ``quality.py``: phantoms, or with ``--volumes`` folders, of which the last
+one is denoised and all others are learnt on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import page
+import quality
+from page import Column, Section, Target
+from quality import Scan
+
+from ctmahout import Config, Volume, learn
+from ctmahout.dicom import write_synthetic
+from ctmahout.exchange import read_manifest
+from ctmahout.methods import ModelRun
+from ctmahout.patches import Model, Threads
+from ctmahout.rank import Strength
+
+# What is wanted of a model of phantoms 1 and 2 on phantom 3, at 10 %.
+PSNR_DB, LEARN_S, DOSE, GROUPS = 45.0, 300.0, 10.0, 1000
+
+_SCORES = [column for column in quality.COLUMNS if column.key not in ("method", "refused")]
+COLUMNS = [*_SCORES[:2], Column("groups", "groups", "d"), Column("learn_s", "s to learn", ".0f"), *_SCORES[2:]]
+
+
+def written(scan: Scan, out: Path) -> Path:
+    """Write the noisy scan as a DICOM series."""
+    write_synthetic(scan.noisy, out, description=scan.name, key=scan.name, study_key=scan.name, series_number=1)
+    return out
+
+
+def denoised(model: Path, config: Config) -> quality.Method:
+    """Return the method that a model is."""
+
+    def denoise(volume: Volume) -> Volume:
+        run = ModelRun.of(Model.read(model, read_manifest(model, "model")), volume, config)
+        return next(iter(run.rebuild([Strength.parse("auto")], Threads(), None))).volume
+
+    return denoise
+
+
+def measured(scans: list[Scan], groups: int, config: Config, crop: slice) -> dict[str, Any]:
+    """Learn on all scans but the last one, denoise that, and return the row of it."""
+    with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as folder:
+        series = [written(scan, Path(folder, str(number))) for number, scan in enumerate(scans[:-1])]
+        start, model = time.perf_counter(), Path(folder, "model")
+        learn(series, model, config)
+        learn_s = time.perf_counter() - start
+        row = quality.measured(scans[-1], "patches model", denoised(model, config), crop)
+    return row | {"groups": groups, "learn_s": learn_s}
+
+
+def main() -> None:
+    """Measure, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--volumes", type=Path, nargs="+", help="folders with scans, instead of phantoms 1 to 3")
+    parser.add_argument("--groups", type=int, nargs="+", default=[200, GROUPS])
+    given = parser.parse_args()
+    found = quality.volumes(given.volumes, [DOSE]) if given.volumes else quality.phantoms([1, 2, 3], [DOSE])
+    scans, crop = list(found), quality.CROP
+    rows = [measured(scans, groups, Config(groups=groups), crop) for groups in given.groups]
+    names = ", ".join(scan.name for scan in scans[:-1])
+    targets = []
+    if [scan.seed for scan in scans] == [1, 2, 3] and rows[-1]["groups"] == GROUPS:
+        targets = [
+            Target(f"{GROUPS:,} groups: PSNR", rows[-1].get("psnr_db"), PSNR_DB, "at least", " dB"),
+            Target(f"{GROUPS:,} groups: learning", rows[-1]["learn_s"], LEARN_S, "below", " s"),
+        ]
+    text = (
+        f"A model learnt on the noisy series of {names}, read from DICOM, and applied to another scan, without "
+        f"Spark; scored over slices {crop.start}:{crop.stop} as above. Learning is from folders to model, with a JVM "
+        "of its own."
+    )
+    versions = {"Python": platform.python_version(), "numpy": np.__version__}
+    print(page.publish(Section("cohort", "Models of other scans", text, COLUMNS, rows, targets, versions)))
+
+
+if __name__ == "__main__":
+    main()
