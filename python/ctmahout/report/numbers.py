@@ -39,7 +39,7 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
 
         * ``noise_sd_hu``: by tissue, the SD in flat regions of slices, see `FlatRegions`; fine anatomy counts as noise,
           in lung and bone more than there is of noise.
-        * ``mean_hu``: by tissue.
+        * ``mean_hu``: by tissue, as told by the reference, else by the result from which most was taken.
         * ``nps``: the noise power spectrum in flat soft tissue, with ``frequency_per_mm``, ``power_hu2_mm2`` and
           ``mean_frequency_per_mm``.
 
@@ -55,21 +55,20 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
 
         ``limits``: what is wanted. None stands where a tissue is absent, or has no flat region or too few edges.
     """
-    if reference is None:
-        masks = tissues_of_noisy(before.hu, before.padding)
-    else:
-        masks = tissues(reference.hu)
-        if before.padding is not None:
-            masks = {name: mask & ~before.padding for name, mask in masks.items()}
+    drawn = tissues((_cleanest(before, after) if reference is None else reference).hu)
+    if before.padding is not None:
+        drawn = {name: mask & ~before.padding for name, mask in drawn.items()}
+    # Flat regions are chosen before anything was done to them; means are those of the tissues that one sees.
+    masks = tissues_of_noisy(before.hu, before.padding) if reference is None else drawn
     flat = {name: FlatRegions.of(before.hu if reference is None else reference.hu, masks[name]) for name in TISSUES}
-    source = _levels(before, masks, flat)
+    source = _levels(before, drawn, flat)
     result: dict[str, Any] = {"limits": dict(LIMITS), "before": source, "after": {}}
     if reference is not None:
-        result["reference"] = _levels(reference, masks, flat)
+        result["reference"] = _levels(reference, drawn, flat)
     for strength, volume in after.items():
-        levels = _levels(volume, masks, flat)
+        levels = _levels(volume, drawn, flat)
         residual = before.with_hu(before.hu - volume.hu)
-        taken = _levels(residual, masks, flat)
+        taken = _levels(residual, drawn, flat)
         result["after"][strength] = {
             **levels,
             "mean_shift_hu": _each(lambda a, b: a - b, levels["mean_hu"], source["mean_hu"]),
@@ -80,6 +79,12 @@ def report_numbers(before: Volume, after: Mapping[str, Volume], *, reference: Vo
             **_edges(before, volume, reference, masks["body"]),
         }
     return result
+
+
+def _cleanest(before: Volume, after: Mapping[str, Volume]) -> Volume:
+    """Return the volume from which most was taken; its tissues are the truest there are, see docs/adr/0011."""
+    shown = sample_slices(len(before.hu))
+    return max(after.values(), key=lambda volume: float(np.square(before.hu[shown] - volume.hu[shown]).sum()))
 
 
 def doubts(numbers: Mapping[str, Any]) -> list[str]:
