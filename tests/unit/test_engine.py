@@ -18,7 +18,7 @@ from ctmahout.doctor import check_environment
 from ctmahout.engine import Jar, Request, connect, find_jar, find_java
 from ctmahout.engine.calls import call, shaped
 from ctmahout.engine.jars import Spark, find_spark, spark_line
-from ctmahout.engine.jpype import module_options
+from ctmahout.engine.launcher import module_options
 from ctmahout.engine.session import default_driver_memory, spark_settings
 from ctmahout.errors import CtmahoutError, EngineError, OutputError
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from ctmahout import cli
 from ctmahout.errors import CtmahoutError, InputError, catalogue, from_text
 
 
@@ -75,3 +76,15 @@ def test_who_raises_an_error_fills_in_all_that_its_texts_name(root):
             assert named <= given, f"{file.name}:{call.lineno}: {code} lacks {named - given}"
             seen.add(code)
     assert len(seen) > 40
+
+
+def test_ctrl_c_while_a_module_is_imported_is_no_traceback(monkeypatch, capsys):
+    class Attribute:
+        def __set_name__(self, owner, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.ctmahout, "main", lambda *_, **__: type("Made", (), {"attribute": Attribute()}))
+    with pytest.raises(SystemExit) as e:
+        cli.main([])
+    assert e.value.code == 130
+    assert "CTM_INTERRUPTED" in capsys.readouterr().err

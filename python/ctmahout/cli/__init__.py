@@ -30,6 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
         error: CtmahoutError = Interrupted("CTM_INTERRUPTED")
     except CtmahoutError as e:
         error = e
+    except RuntimeError as e:
+        # Python wraps Ctrl-C like this if it comes while a module that is being imported makes a class.
+        if not isinstance(e.__cause__, KeyboardInterrupt):
+            raise
+        error = Interrupted("CTM_INTERRUPTED")
     except BrokenPipeError:  # the reader of our output went away, as in `ctmahout inspect | head`
         sys.stderr.close()
         sys.exit(0)

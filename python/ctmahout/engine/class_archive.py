@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from .jars import Jar, Spark
+from .jars import Spark
 
-__all__ = ["archive_folder", "archive_name", "archive_options", "class_path", "find_archive"]
+__all__ = ["archive_folder", "archive_name", "archive_options", "find_archive"]
 
 # Unasked, Java looks at the header only, and a bit that flipped elsewhere ends in a crash; asking costs no time.
 _QUIETLY = "-XX:+VerifySharedSpaces -Xlog:cds=off -Xlog:cds+dynamic=off"
@@ -46,15 +46,3 @@ def archive_options(spark: Spark, given: Iterable[str] = ()) -> str:
     if path is None or re.search(r"\s", str(path)) or any(map(_SPEAKS_OF_ARCHIVES.search, given)):
         return ""
     return f"-XX:SharedArchiveFile={path} {_QUIETLY}"
-
-
-def class_path(spark: Spark, jar: Jar) -> list[str]:
-    """Return the class path that Spark's launcher makes of ours: an archive counts for jars in the same order only."""
-    jars = spark.home / "jars"
-    logging = sorted(jars.glob("slf4j-api-*.jar"))
-    return [str(path) for path in (jar.path, *logging, *_as_they_lie(jars))]
-
-
-def _as_they_lie(folder: Path) -> list[Path]:
-    with os.scandir(folder) as found:
-        return [Path(entry.path) for entry in found if entry.name.endswith(".jar")]

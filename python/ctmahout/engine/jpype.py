@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +11,10 @@ from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from .calls import call, shaped
-from .class_archive import class_path
 from .door import Door
 from .jars import Jar, Spark, find_jar, find_spark
 from .java import Java, find_java
+from .launcher import class_path, module_options
 from .request import Request
 from .session import spark_settings
 
@@ -24,7 +22,6 @@ __all__ = ["JpypeDoor"]
 
 _BRIDGE = "org.ctmahout.bridge.Bridge"
 _LOGGING = Path(__file__).with_name("log4j2.properties")
-_OPTION = re.compile(rb"(?:--[a-z-]+=|-D|-XX:\+)[A-Za-z0-9_./=-]+")
 
 
 class JpypeDoor(Door):
@@ -87,19 +84,6 @@ class JpypeDoor(Door):
             session, self._session = self._session, None
             with suppress(Exception):
                 session.stop()
-
-
-def module_options(spark: Spark) -> list[str]:
-    """Return the options that Spark gives to every JVM it starts, read from its launcher.
-
-    `JavaModuleOptions` holds them as constants; asking it would take a JVM, so they are taken from its class file.
-    """
-    for jar in sorted((spark.home / "jars").glob("spark-*.jar")):
-        if jar.name.startswith(("spark-launcher", "spark-common-utils", "spark-core")):
-            with zipfile.ZipFile(jar) as archive, suppress(KeyError):
-                data = archive.read("org/apache/spark/launcher/JavaModuleOptions.class")
-                return [option.decode() for option in _OPTION.findall(data)]
-    return []
 
 
 def _start(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str, str]) -> None:
