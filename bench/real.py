@@ -68,8 +68,7 @@ def real_section(folder: Path, methods: Mapping[str, Callable[[Volume], Volume]]
 
 
 def _measured(before: Volume, after: Volume, twin: Volume | None) -> dict[str, Any]:
-    volumes = {"after": after} | ({} if twin is None else {"twin": twin})
-    numbers = report_numbers(before, volumes)
+    numbers = report_numbers(before, {"after": after})
     result = numbers["after"]["after"]
     row = {
         "sd_before": numbers["before"]["noise_sd_hu"]["soft"],
@@ -83,7 +82,7 @@ def _measured(before: Volume, after: Volume, twin: Volume | None) -> dict[str, A
     if twin is not None:
         edges = Edges.of(after.hu, tissues(after.hu)["body"], after.geometry.pixel_spacing_mm)
         row |= {
-            "sd_twin": numbers["after"]["twin"]["noise_sd_hu"]["soft"],
+            "sd_twin": report_numbers(before, {"twin": twin})["after"]["twin"]["noise_sd_hu"]["soft"],
             "width_twin": edges.widths_mm(twin.hu)["strong"],
         }
     return row
