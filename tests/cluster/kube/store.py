@@ -30,8 +30,14 @@ class Store:
             meta |= {"namespace": namespace, "uid": meta.get("uid") or str(uuid.uuid4())}
             meta.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
             key = (kind, namespace, meta["name"])
-            self._say(kind, "MODIFIED" if key in self._objects else "ADDED", found)
-            self._objects[key] = found
+            new = key not in self._objects
+            self._say(kind, "ADDED" if new else "MODIFIED", found)
+            # What comes when its owner has gone already is collected at once.
+            owners = {reference["uid"] for reference in meta.get("ownerReferences") or ()}
+            if new and owners and not any(o["metadata"]["uid"] in owners for o in self._objects.values()):
+                self._say(kind, "DELETED", found)
+            else:
+                self._objects[key] = found
             return copy.deepcopy(found)
 
     def change(self, kind, namespace, name, change):
