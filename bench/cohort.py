@@ -34,8 +34,9 @@ _SCORES = [column for column in quality.COLUMNS if column.key not in ("method", 
 COLUMNS = [*_SCORES[:2], Column("groups", "groups", "d"), Column("learn_s", "s to learn", ".0f"), *_SCORES[2:]]
 
 
-def written(scan: Scan, out: Path) -> Path:
-    """Write the noisy scan as a DICOM series."""
+def written(scan: Scan, folder: Path) -> Path:
+    """Write the noisy scan as a DICOM series of its own in a folder."""
+    out = folder / scan.name
     write_synthetic(scan.noisy, out, description=scan.name, key=scan.name, study_key=scan.name, series_number=1)
     return out
 
@@ -50,15 +51,13 @@ def denoised(model: Path, config: Config) -> quality.Method:
     return denoise
 
 
-def measured(scans: list[Scan], groups: int, config: Config, crop: slice) -> dict[str, Any]:
-    """Learn on all scans but the last one, denoise that, and return the row of it."""
-    with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as folder:
-        series = [written(scan, Path(folder, str(number))) for number, scan in enumerate(scans[:-1])]
-        start, model = time.perf_counter(), Path(folder, "model")
-        learn(series, model, config)
-        learn_s = time.perf_counter() - start
-        row = quality.measured(scans[-1], "patches model", denoised(model, config), crop)
-    return row | {"groups": groups, "learn_s": learn_s}
+def measured(series: list[Path], scan: Scan, model: Path, config: Config) -> dict[str, Any]:
+    """Learn on series, denoise the scan, and return the row of it."""
+    start = time.perf_counter()
+    learn(series, model, config)
+    learn_s = time.perf_counter() - start
+    row = quality.measured(scan, "patches model", denoised(model, config), quality.CROP)
+    return row | {"groups": config.groups, "learn_s": learn_s}
 
 
 def main() -> None:
@@ -69,7 +68,10 @@ def main() -> None:
     given = parser.parse_args()
     found = quality.volumes(given.volumes, [DOSE]) if given.volumes else quality.phantoms([1, 2, 3], [DOSE])
     scans, crop = list(found), quality.CROP
-    rows = [measured(scans, groups, Config(groups=groups), crop) for groups in given.groups]
+    with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as temporary:
+        folder = Path(temporary)
+        series = [written(scan, folder) for scan in scans[:-1]]
+        rows = [measured(series, scans[-1], folder / f"model-{n}", Config(groups=n)) for n in given.groups]
     names = ", ".join(scan.name for scan in scans[:-1])
     targets = []
     if [scan.seed for scan in scans] == [1, 2, 3] and rows[-1]["groups"] == GROUPS:

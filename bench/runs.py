@@ -72,6 +72,11 @@ class Line:
     jar: Jar
     bench: Path
 
+    @property
+    def bin(self) -> Path:
+        """Return the folder of the commands of its environment."""
+        return self.spark.home.parents[3] / "bin"
+
 
 def find_lines(names: Sequence[str], jars: Path | None) -> list[Line]:
     """Return the Sparks of these lines that `make` has installed, with the jars built for them."""
@@ -142,8 +147,7 @@ def rival(name: str, matrix: Path, *, k: int, q: int = 0, u: bool = True, warm: 
 
 def mllib(line: Line, matrix: Path, *, k: int, warm: int, runs: int) -> Measured:
     """Measure MLlib's computeSVD with U on one core, from a matrix directory."""
-    python = line.spark.home.parents[3] / "bin" / "python"
-    command = [python, BENCH / "mllib.py", matrix, "--k", k, "--warm", warm, "--runs", runs]
+    command = [line.bin / "python", BENCH / "mllib.py", matrix, "--k", k, "--warm", warm, "--runs", runs]
     return _one(_measured([str(part) for part in command], (0,), {}))
 
 

@@ -36,7 +36,7 @@ def ctmahout(line: Line, cache: Path, *arguments: object) -> dict[str, float]:
     """Run the command of a Spark's environment with a cache of its own, and return what that cost."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [str(line.spark.home.parents[3] / "bin" / "ctmahout"), *map(str, arguments)]
+    command = [str(line.bin / "ctmahout"), *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True, env=environment)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"wall_s": wall, "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}

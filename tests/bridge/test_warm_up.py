@@ -18,8 +18,8 @@ CTMAHOUT = str(Path(sys.executable).parent / "ctmahout")
 
 @pytest.fixture(scope="module")
 def warmed_up(tmp_path_factory):
-    """A cache of a user who has warmed up."""
-    cache = tmp_path_factory.mktemp("cache")
+    """A cache of a user who has warmed up, in a folder with a space in its name."""
+    cache = tmp_path_factory.mktemp("user's cache")
     told = json.loads(ctmahout("warm-up", "--json", cache=cache).stdout)
     archive = Path(told["path"])
     assert list(cache.rglob("*")) == [cache / "ctmahout", archive]

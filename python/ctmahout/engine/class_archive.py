@@ -17,7 +17,7 @@ from .jars import Spark
 __all__ = ["archive_folder", "archive_name", "archive_options", "find_archive"]
 
 # Unasked, Java looks at the header only, and a bit that flipped elsewhere ends in a crash; asking costs no time.
-_QUIETLY = "-XX:+VerifySharedSpaces -Xlog:cds=off -Xlog:cds+dynamic=off"
+_QUIETLY = ("-XX:+VerifySharedSpaces", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
 _SPEAKS_OF_ARCHIVES = re.compile(r"SharedArchive|ArchiveClassesAtExit|-Xshare")
 
 
@@ -40,9 +40,9 @@ def find_archive(spark: Spark) -> Path | None:
         return None
 
 
-def archive_options(spark: Spark, given: Iterable[str] = ()) -> str:
+def archive_options(spark: Spark, given: Iterable[str] = ()) -> list[str]:
     """Return Java's options for the archive of a Spark, none if there is none or `given` options speak of another."""
     path = find_archive(spark)
-    if path is None or re.search(r"\s", str(path)) or any(map(_SPEAKS_OF_ARCHIVES.search, given)):
-        return ""
-    return f"-XX:SharedArchiveFile={path} {_QUIETLY}"
+    if path is None or any(map(_SPEAKS_OF_ARCHIVES.search, given)):
+        return []
+    return [f"-XX:SharedArchiveFile={path}", *_QUIETLY]

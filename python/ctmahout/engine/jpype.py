@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -88,7 +89,7 @@ class JpypeDoor(Door):
 
 def _start(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str, str]) -> None:
     options = ["-XX:+IgnoreUnrecognizedVMOptions", *module_options(spark)]
-    options += settings.get("spark.driver.extraJavaOptions", "").split()
+    options += shlex.split(settings.get("spark.driver.extraJavaOptions", ""))
     if memory := settings.get("spark.driver.memory"):
         options.append(f"-Xmx{memory}")
     options.append(f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}")

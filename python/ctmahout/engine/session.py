@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,10 +108,10 @@ def spark_settings(
         given = _given_to_java(conf or {})
         if not _speaks_of_a_collector(spark, given):
             driver.append(_COLLECTOR)
-        driver += filter(None, [archive_options(spark, given)])
+        driver += archive_options(spark, given)
     for process, options in (("driver", driver), ("executor", executor)):
         if options:
-            settings[f"spark.{process}.extraJavaOptions"] = " ".join(options)
+            settings[f"spark.{process}.extraJavaOptions"] = shlex.join(options)
     for key, value in (conf or {}).items():
         between = next((sep for end, sep in _JOINED.items() if key.endswith(end) and key in settings), None)
         settings[key] = str(value) if between is None else f"{settings[key]}{between}{value}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -57,8 +58,9 @@ def _decompose(folder: Path, archive: Path, spark_home: str | None) -> None:
     random = np.random.default_rng(0)
     groups = [random.standard_normal((rows, 8)).astype(np.float32) for rows in (100, 5000)]
     write_matrix(folder / "matrix", groups, dtype="float32", units="1", centring="none", layout={})
+    options = [f"-XX:ArchiveClassesAtExit={archive}", "-Xlog:disable", "-Xlog:cds*=warning:stderr"]
     conf = {
-        "spark.driver.extraJavaOptions": f"-XX:ArchiveClassesAtExit={archive} -Xlog:disable -Xlog:cds*=warning:stderr",
+        "spark.driver.extraJavaOptions": shlex.join(options),
         # One of the groups in a task, the other on the cluster: both ways are walked.
         "spark.ctmahout.groupInTask": "100k",
     }
