@@ -30,8 +30,9 @@ IMAGE ?= ctmahout:$(VERSION)
 IMAGE_OPTIONS ?=
 
 PYTEST := -q --durations=5
+STEPS := tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
 
-.PHONY: help wheel jars image environments test test-jvm test-spark4 test-spark35 test-cluster demo inputs fuzz lint format bench clean
+.PHONY: help wheel jars image environments test test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -102,16 +103,22 @@ test-jvm: ## Test the Scala modules on both Scala lines
 	./sbt "+test"
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel on the newest Spark 4
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 --dist loadfile tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 --dist loadfile --no-loadscope-reorder tests
 
-test-spark35: $(SPARK35)/warm ## Test the doors and the main job once more on Spark 3.5
-	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup --ignore=tests/bridge/test_s3a.py \
-		tests/bridge tests/e2e/test_denoise.py
+test-spark35: $(SPARK35)/warm ## Test the doors, their start and the main job once more on Spark 3.5
+	$(SPARK35)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge/test_doors.py \
+		tests/bridge/test_warm_up.py $(STEPS)
 
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m cluster tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" tests
+
+test-release: test $(SPARK35)/warm ## Run, before a release, what takes too long for every time as well
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and not cluster" -n 2 --dist loadgroup tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and cluster" tests
+	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge/test_faults.py \
+		tests/bridge/test_learning.py tests/e2e/test_denoise.py
 
 demo: $(SPARK4)/ready ## Make a low-dose chest CT, denoise it through Spark and Mahout, score it
 	rm -rf demo

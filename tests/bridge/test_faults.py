@@ -305,6 +305,7 @@ def undisturbed(tall, tmp_path_factory):
     return folder / "f"
 
 
+@pytest.mark.release
 def test_tasks_that_are_done_twice_change_no_bit(pair, tall, undisturbed, tmp_path):
     url, worker = pair
 

@@ -72,6 +72,7 @@ def test_spark_starts_for_any_user(run, work, options):
     assert all(check["ok"] for check in told), told
 
 
+@pytest.mark.release
 def test_stopping_a_container_ends_the_run_and_leaves_nothing(podman, image, run, work):
     run("ctmahout", "phantom", "phantom", "--size", 256, "--slices", 24, "--dose", 0.05)
     name = f"ctmahout-stop-{work.name}"

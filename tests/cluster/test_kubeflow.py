@@ -157,6 +157,7 @@ def test_from_an_address_to_a_bucket(address, bucket, compiled, phantoms, pipeli
         assert not [value for name, value in bucket.environment.items() if "KEY" in name and value in told]
 
 
+@pytest.mark.release
 def test_spark_in_pods_of_its_own(phantoms, pipeline, podman, image, shared):
     with site(podman, image, open_folder(shared / "kube")) as kube:
         shutil.copytree(phantoms["calm"], kube.data / "scans")
@@ -183,6 +184,7 @@ def test_report_and_metrics_are_artifacts(cohort):
         assert all(isinstance(value, float) for value in metrics["metadata"].values())
 
 
+@pytest.mark.release
 def test_only_what_follows_from_another_matrix_is_done_again(calm, pipeline):
     run = pipeline(calm)
     assert [name for name, _ in run(**QUICK)] == ["fetch", "find", "prepare", "dssvd", "reconstruct"]

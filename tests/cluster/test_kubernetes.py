@@ -95,6 +95,7 @@ def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, loc
     assert kube.granted() <= kube.cluster.used, kube.granted() - kube.cluster.used
 
 
+@pytest.mark.release
 def test_a_driver_that_is_evicted_and_the_same_command_again(kube, local):
     target = kube.data / "f"
     process = kube.start(kube.data / "m", target, *LONG)
@@ -121,6 +122,7 @@ def test_executors_that_cannot_start_end_the_driver(kube):
     assert "Max number of executor failures (1) reached" in told["error"]["message"]
 
 
+@pytest.mark.release
 def test_one_node_is_drained_and_another_one_cut_off(kube, local, podman):
     conf = {f"spark.storage.decommission.{key}enabled": "true" for key in ("", "rddBlocks.", "shuffleBlocks.")}
     conf |= {"spark.decommission.enabled": "true", "spark.executor.heartbeatInterval": "1s"}
@@ -150,6 +152,7 @@ def test_ctrl_c_leaves_nothing_and_the_next_run_is_free(kube):
     assert not (kube.data / "stopped").exists()
 
 
+@pytest.mark.release
 def test_a_driver_that_is_deleted_from_outside(kube):
     process = kube.start(kube.data / "m", kube.data / "deleted", *LONG)
     mid_job(kube, process)

@@ -69,6 +69,7 @@ def children(process):
     return [int(number) for number in listed.stdout.split()]
 
 
+@pytest.mark.release
 def test_a_queue_of_fifty_is_killed_and_gone_on_with(study, tmp_path):
     out, events = tmp_path / "out", tmp_path / "events"
     killed = subprocess.Popen(command(study, out, events), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
