@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 SHARED = ("through", "cluster", "undisturbed", "warmed_up")
 
 
+# First of all: xdist reads the groups in this hook too, and comes before us if the command line names this folder.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         for name in SHARED:
