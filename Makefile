@@ -30,7 +30,6 @@ IMAGE ?= ctmahout:$(VERSION)
 IMAGE_OPTIONS ?=
 
 PYTEST := -q --durations=5
-STEPS := tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
 
 .PHONY: help wheel jars image environments test test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench clean
 
@@ -108,13 +107,14 @@ test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel o
 
 test-spark35: $(SPARK35)/warm ## Test the doors, their start and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge/test_doors.py \
-		tests/bridge/test_warm_up.py $(STEPS)
+		tests/bridge/test_warm_up.py \
+		tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
 
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" tests
 
-test-release: test $(SPARK35)/warm ## Run, before a release, what takes too long for every time as well
+test-release: test ## Run, before a release, what takes too long for every time as well
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and not cluster" -n 2 --dist loadgroup tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and cluster" tests
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge/test_faults.py \

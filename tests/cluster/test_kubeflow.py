@@ -184,7 +184,6 @@ def test_report_and_metrics_are_artifacts(cohort):
         assert all(isinstance(value, float) for value in metrics["metadata"].values())
 
 
-@pytest.mark.release
 def test_only_what_follows_from_another_matrix_is_done_again(calm, pipeline):
     run = pipeline(calm)
     assert [name for name, _ in run(**QUICK)] == ["fetch", "find", "prepare", "dssvd", "reconstruct"]

@@ -152,7 +152,6 @@ def test_ctrl_c_leaves_nothing_and_the_next_run_is_free(kube):
     assert not (kube.data / "stopped").exists()
 
 
-@pytest.mark.release
 def test_a_driver_that_is_deleted_from_outside(kube):
     process = kube.start(kube.data / "m", kube.data / "deleted", *LONG)
     mid_job(kube, process)
