@@ -6,9 +6,7 @@ or with ``--volumes`` folders with ``clean.npy``, ``truth.npy``, ``dose_<percent
 x)) and ``meta.json``. Metrics are those of `ctmahout compare`, in the body and tissues of the twin. Figures of others
 are known of slices 32:64 of 96: say ``--crop 32:64`` to be held against them.
 
-BM4D, as its users call it, takes part with ``--bm4d`` if it is installed: its licence is for non-commercial use only,
-so nothing of ours depends on it. ``pip install -r bench/requirements-bm4d.txt`` into the environment named by
-``--bm4d``.
+BM4D takes part with ``--bm4d``, see `peers.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,13 +25,13 @@ from typing import Any
 import numpy as np
 import page
 from numpy.typing import NDArray
-from page import Column, Section, Target
+from page import Column, Section
+from peers import ONE_SD, OUR_NOISE, bm4d, targets
 from real import real_section
 
 from ctmahout import Config, CtmahoutError, Geometry, Volume, factorise
 from ctmahout.effort import EFFORTS
 from ctmahout.methods import method_named
-from ctmahout.noise import noise_sd
 from ctmahout.patches import Threads
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import compare
@@ -44,7 +41,8 @@ BENCH = Path(__file__).resolve().parent
 SHAPE = (96, 256, 256)
 EXTENT_MM = 288.0
 
-BM4D = "BM4D, one SD"
+# The slices by which others were measured on these scans.
+CROP = slice(32, 64)
 
 Method = Callable[[Volume], Volume]
 
@@ -134,20 +132,6 @@ def ours(**options: Any) -> Method:
     return denoise
 
 
-def bm4d(python: Path) -> Method:
-    """Return BM4D as its users call it: one noise SD for the volume, measured in its soft tissue."""
-    script = "import sys, numpy, bm4d; a, b, sd = sys.argv[1:]; numpy.save(b, bm4d.bm4d(numpy.load(a), float(sd)))"
-
-    def denoise(volume: Volume) -> Volume:
-        with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as folder:
-            files = [f"{folder}/noisy.npy", f"{folder}/denoised.npy"]
-            np.save(files[0], volume.hu)
-            subprocess.run([python, "-c", script, *files, str(noise_sd(volume.hu))], check=True)
-            return volume.with_hu(np.load(files[1]).astype(np.float32))
-
-    return denoise
-
-
 def methods(options: argparse.Namespace) -> dict[str, Method]:
     """Return what is measured, by name."""
     found: dict[str, Method] = {
@@ -156,7 +140,8 @@ def methods(options: argparse.Namespace) -> dict[str, Method]:
         **{f"patches {effort}": ours(method="patches", effort=effort, engine=options.engine) for effort in EFFORTS},
     }
     if options.bm4d:
-        found[BM4D] = bm4d(options.bm4d)
+        found[ONE_SD] = bm4d(options.bm4d, our_noise=False)
+        found[OUR_NOISE] = bm4d(options.bm4d, our_noise=True)
     return {name: method for name, method in found.items() if not options.only or name in options.only}
 
 
@@ -199,49 +184,6 @@ COLUMNS = [
     Column("wall_s", "s", ".0f"),
     Column("refused", ""),
 ]
-
-# What is wanted of ``patches``, by dose, on the simulated scans that others were measured on, phantoms 1 to 3: the
-# figures of BM4D given our noise map and its spectrum (PSNR dB, SSIM, SSIM in the soft window, RMSE of soft tissue in
-# HU) and of BM4D as its users call it, PSNR dB; and the PSNR of our prototype. They were taken on 32 of the 96 slices,
-# but it was not noted on which: the middle third has the PSNR of their noisy scans to 0.01 dB at all doses, their SSIM
-# to 0.004 and that in the soft window to 0.006. How BM4D was told the noise was not noted either: with the SD in soft
-# tissue, as here, it does better, so where it takes part in a run its own figure counts.
-CROP = slice(32, 64)
-BM4D_BEST = {
-    100.0: (51.94, 0.9969, 0.984, 4.6),
-    25.0: (47.43, 0.9922, 0.971, 7.0),
-    10.0: (44.49, 0.9854, 0.954, 9.6),
-    5.0: (42.09, 0.9754, 0.926, 13.2),
-}
-BM4D_BONE = {10.0: 21.7}  # RMSE in HU; of other doses, and of the lung, no figure was noted
-BM4D_PLAIN = {100.0: 51.09, 25.0: 46.02, 10.0: 42.57, 5.0: 39.67}
-PROTOTYPE = {100.0: 51.90, 25.0: 47.70, 10.0: 44.76, 5.0: 42.48}
-
-
-def targets(rows: list[dict[str, Any]]) -> list[Target]:
-    """Return what is wanted of the rows of ``patches`` on scans that others were measured on."""
-    plain = {(row["scan"], row["dose"]): row["psnr_db"] for row in rows if row["method"] == BM4D and "psnr_db" in row}
-    found = []
-    for row in rows:
-        at, dose = f"{row['scan']}, {row['dose']:g} %, {row['method']}", row["dose"]
-        if not row["known"] or dose not in BM4D_BEST:
-            continue
-        reached = row.get("psnr_db")
-        if row["method"] == "patches normal":
-            psnr, ssim, soft_ssim, soft = BM4D_BEST[dose]
-            beside = plain.get((row["scan"], dose), BM4D_PLAIN[dose])
-            found += [
-                Target(f"{at}: PSNR", reached, psnr, "at least", " dB"),
-                Target(f"{at}: PSNR 1 dB over BM4D's as its users call it", reached, beside + 1, "at least", " dB"),
-                Target(f"{at}: SSIM", row.get("ssim"), ssim, "at least"),
-                Target(f"{at}: SSIM, soft window", row.get("ssim_soft"), soft_ssim, "at least"),
-                Target(f"{at}: RMSE, soft tissue", row.get("rmse_soft"), soft, "below", " HU"),
-            ]
-            if dose in BM4D_BONE:
-                found.append(Target(f"{at}: RMSE, bone", row.get("rmse_bone"), BM4D_BONE[dose], "below", " HU"))
-        if row["method"] == "patches best":
-            found.append(Target(f"{at}: PSNR", reached, PROTOTYPE[dose] + 0.1, "at least", " dB"))
-    return found
 
 
 def section(rows: list[dict[str, Any]], text: str) -> Section:
@@ -293,7 +235,7 @@ def main() -> None:
 def added(published: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows and those published of other scans, doses and methods: so a long table can be made in pieces."""
     together = {(row["scan"], -row["dose"], row["method"]): row for row in [*published, *rows]}
-    order = ["noisy", "slices auto", *(f"patches {effort}" for effort in EFFORTS), BM4D]
+    order = ["noisy", "slices auto", *(f"patches {effort}" for effort in EFFORTS), ONE_SD, OUR_NOISE]
     return [together[key] for key in sorted(together, key=lambda key: (*key[:2], order.index(key[2])))]
 
 

@@ -21,7 +21,7 @@ from ctmahout.engine.jars import Jar, Spark, find_jar, find_spark
 from ctmahout.engine.java import find_java
 from ctmahout.engine.session import spark_settings
 
-__all__ = ["Line", "Measured", "find_lines", "mllib", "ours", "rival"]
+__all__ = ["Line", "Measured", "find_lines", "mllib", "ours", "pooled", "rival"]
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -61,6 +61,15 @@ class Measured:
         # Of an error of ours the code is enough for a table.
         refused = self.refused and self.refused.partition("] ")[0].removeprefix("[")[:60]
         return {**more, **{key: self.median(key) for key in keys}, **kept, "refused": refused}
+
+
+def pooled(measured: Sequence[Measured]) -> Measured:
+    """Return what several processes measured of one task as if one had; what is not of a run is the worst of theirs."""
+    if refused := next((m for m in measured if m.refused is not None), None):
+        return refused
+    numbers = {key for key, value in measured[0].answer.items() if isinstance(value, int | float)}
+    answer = measured[0].answer | {key: max(m.answer[key] for m in measured) for key in numbers}
+    return Measured(answer | {"runs": [run for m in measured for run in m.answer["runs"]]})
 
 
 @dataclass(frozen=True)
