@@ -30,6 +30,8 @@ IMAGE ?= ctmahout:$(VERSION)
 IMAGE_OPTIONS ?=
 
 PYTEST := -q --durations=5
+# What became of awkward volumes, to be looked at.
+export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 
 .PHONY: help wheel jars image environments test test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench clean
 
@@ -98,8 +100,8 @@ environments: $(SPARK4)/warm $(SPARK35)/warm $(S3A)/ready $(MOTO)/ready $(KFP)/r
 
 test: lint test-jvm test-spark4 test-spark35 test-cluster ## Run everything that CI runs
 
-test-jvm: ## Test the Scala modules on both Scala lines
-	./sbt "+test"
+test-jvm: ## Test the Scala modules, and the bridge on Scala 2.12, too
+	./sbt "++2.13; test; ++2.12; bridge/test"
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests
@@ -115,6 +117,7 @@ test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and 
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" tests
 
 test-release: test ## Run, before a release, what takes too long for every time as well
+	./sbt "++2.12; samsaraSpark/test"
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and not cluster" -n 2 --dist loadgroup tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and cluster" tests
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge/test_faults.py \

@@ -1,6 +1,8 @@
 """An S3 store for tests: moto's server, a process that speaks HTTP, and what lies in it as others see it."""
 
+import os
 import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ET
 from contextlib import contextmanager
@@ -18,6 +20,18 @@ SECRETS = {"AWS_ACCESS_KEY_ID": "AKIAQUITEPUBLICNAME0", "AWS_SECRET_ACCESS_KEY":
 
 # By anybody.
 _SIGNED = "AWS4-HMAC-SHA256 Credential=ANY/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+
+
+def cli(*args, bucket, **options):
+    """Start the command in a process that knows the bucket's store; all it prints comes from `communicate`."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from ctmahout.cli import main; main()", *map(str, args)],
+        env={**os.environ, **bucket.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
 
 
 @contextmanager

@@ -1,16 +1,13 @@
 """Step dssvd on an S3 store: Spark reads and writes it by Hadoop's own connector."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from object_store import SECRETS, Bucket, gate
+from object_store import SECRETS, Bucket, cli, gate
 
 from ctmahout.engine import Request, connect
 from ctmahout.errors import CtmahoutError
@@ -158,21 +155,9 @@ def test_ctrl_c_in_mid_write_leaves_nothing_and_the_next_run_is_right(store, con
             open_again.wait(60)
 
     settings = [part for item in connector.items() for part in ("--conf", "=".join(item))]
-    code = "from ctmahout.cli import main; main()"
-    command = [sys.executable, "-c", code, "dssvd", bucket.uri("m"), bucket.uri("halt"), "--engine", "submit"]
-    command += ["--master", "local[2]", *settings]
+    command = ["dssvd", bucket.uri("m"), bucket.uri("halt"), "--engine", "submit", "--master", "local[2]", *settings]
     rules[:] = [halt]
-
-    def started():
-        return subprocess.Popen(
-            command,
-            env={**os.environ, **outside.environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    process = started()
+    process = cli(*command, bucket=outside)
     try:
         assert reached.wait(200), process.communicate(timeout=5)[0]
         assert [key for key in bucket.keys("halt.partial-") if not key.endswith("/")]
@@ -185,7 +170,7 @@ def test_ctrl_c_in_mid_write_leaves_nothing_and_the_next_run_is_right(store, con
         process.kill()
     assert process.returncode == 130, out
     assert [key for key in bucket.keys("halt") if not key.endswith("/")] == []
-    process = started()
+    process = cli(*command, bucket=outside)
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 0, out
     assert not [secret for secret in SECRETS.values() if secret in out]

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from test_denoise import TIME, ctmahout, datasets, tree
 
 from ctmahout.dicom import read_series
@@ -17,7 +18,11 @@ SMALL = "lowdose_pet_ct_STS_003"
 
 @pytest.mark.spark
 def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data, tmp_path, bucket):
-    source = ct_data / SMALL
+    source = tmp_path / "source"
+    slices = sorted((ct_data / SMALL).rglob("*.dcm"), key=lambda file: dcmread(file).ImagePositionPatient[2])
+    source.mkdir()
+    for file in slices[:20]:
+        shutil.copy(file, source)
     write = ["--strength", "auto", "--strength", "remove:50%", "--timestamp", TIME]
     ctmahout("denoise", source, tmp_path / "whole", *write, "--workers", 3)
     ctmahout("prepare", source, tmp_path / "matrix", "--workers", 1)
@@ -39,7 +44,7 @@ def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data,
     assert not (tmp_path / "none").exists()
     whole, steps = tree(tmp_path / "whole"), tree(tmp_path / "steps")
     images = [name for name in whole if name.endswith(".dcm")]
-    assert len(images) == 2 * 51
+    assert len(images) == 2 * 20
     assert set(whole) == set(steps)
     for name in images:
         assert whole[name] == steps[name], name

@@ -192,6 +192,9 @@ def settings(version="4.0.1", **given):
     return spark_settings(Spark(Path("/spark"), version, "2.13"), jar, **given)
 
 
+COMPILER = "-XX:CompileThresholdScaling=3"
+
+
 def test_settings_of_a_laptop():
     made = settings()
     assert made["spark.master"] == "local[*]"
@@ -199,12 +202,13 @@ def test_settings_of_a_laptop():
     assert made["spark.ui.enabled"] == "false"
     assert made["spark.jars"] == made["spark.driver.extraClassPath"] == "/a b/ctmahout.jar"
     assert made["spark.driver.memory"] == default_driver_memory()
-    assert made["spark.driver.extraJavaOptions"] == "-XX:+UseParallelGC"  # Spark 4 takes the vector module by itself
+    # Spark 4 takes the vector module by itself.
+    assert made["spark.driver.extraJavaOptions"] == f"{COMPILER} -XX:+UseParallelGC"
 
 
 def test_settings_of_spark_3_5_and_of_a_cluster():
     made = settings("3.5.9", master="spark://host:7077", conf={"spark.executor.extraJavaOptions": "-Dx=1"})
-    assert made["spark.driver.extraJavaOptions"] == "--add-modules=jdk.incubator.vector"
+    assert made["spark.driver.extraJavaOptions"] == f"--add-modules=jdk.incubator.vector {COMPILER}"
     assert made["spark.executor.extraJavaOptions"] == "--add-modules=jdk.incubator.vector -Dx=1"
     assert "spark.driver.host" not in made
     assert "spark.driver.memory" not in made
@@ -214,13 +218,14 @@ def test_settings_of_spark_3_5_and_of_a_cluster():
 
 def test_java_is_never_told_twice_how_to_collect_garbage(monkeypatch, tmp_path):
     with_g1 = settings(conf={"spark.driver.extraJavaOptions": "-Dx=1 -XX:+UseG1GC"})
-    assert with_g1["spark.driver.extraJavaOptions"] == "-Dx=1 -XX:+UseG1GC"
-    assert settings("3.5.9")["spark.driver.extraJavaOptions"] == "--add-modules=jdk.incubator.vector -XX:+UseParallelGC"
+    assert with_g1["spark.driver.extraJavaOptions"] == f"{COMPILER} -Dx=1 -XX:+UseG1GC"
+    ours = f"--add-modules=jdk.incubator.vector {COMPILER} -XX:+UseParallelGC"
+    assert settings("3.5.9")["spark.driver.extraJavaOptions"] == ours
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:+UseZGC")
-    assert "spark.driver.extraJavaOptions" not in settings()
+    assert settings()["spark.driver.extraJavaOptions"] == COMPILER
     monkeypatch.delenv("JAVA_TOOL_OPTIONS")
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
-    assert "spark.driver.extraJavaOptions" in settings()
+    assert "UseParallelGC" in settings()["spark.driver.extraJavaOptions"]
     (tmp_path / "spark-defaults.conf").write_text("spark.driver.extraJavaOptions -XX:+UseG1GC\n")
     assert "spark.driver.extraJavaOptions" not in settings()
 

@@ -1,16 +1,13 @@
 """Steps whose data lies in an S3 store: results as through paths, and nothing half-written whatever happens."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from object_store import SECRETS, gate
+from object_store import SECRETS, cli, gate
 
 import ctmahout
 from ctmahout.comparison import compare_series
@@ -73,18 +70,6 @@ def code_of(call, *args, **options):
         assert secret not in str(e.value)
     assert "/tmp" not in e.value.message
     return e.value.code
-
-
-def cli(*args, bucket, **options):
-    command = [sys.executable, "-c", "from ctmahout.cli import main; main()", *map(str, args)]
-    return subprocess.Popen(
-        command,
-        env={**os.environ, **bucket.environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **options,
-    )
 
 
 # ------------------------------------------------------------------------------------------------------- same results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,16 @@ from .jars import Jar, Spark, find_jar, find_spark, spark_line
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["conf_folder", "default_driver_memory", "spark_builder", "spark_settings"]
+__all__ = ["conf_folder", "default_driver_memory", "is_local", "spark_builder", "spark_settings"]
 
 # Spark 3.5 leaves this off; without it products run on one number at a time and take three times as long.
 _VECTOR = "--add-modules=jdk.incubator.vector"
 # On one machine throughput counts, not pauses: on two cores a decomposition takes a fifth less time than with G1, for
 # whose regions blocks of matrices are too large.
 _COLLECTOR = "-XX:+UseParallelGC"
+# Most of what a short run compiles is not worth it: three times as many calls before it is; see docs/adr/0021.
+_COMPILER = "-XX:CompileThresholdScaling=3"
+_A_COLLECTOR = re.compile(r"-XX:[+-]Use\w+GC\b")  # told of two Java does not start
 _JOINED = {"extraJavaOptions": " ", "extraClassPath": os.pathsep}
 _WEB_IDENTITY = {
     "3.5": "com.amazonaws.auth.WebIdentityTokenCredentialsProvider",
@@ -68,6 +71,11 @@ def spark_builder(
     return builder
 
 
+def is_local(master: str | None) -> bool:
+    """Return whether a Spark master is this process, or a few beside it; without one it is."""
+    return (master or "local").startswith("local")
+
+
 def spark_settings(
     spark: Spark,
     jar: Jar | None,
@@ -80,10 +88,9 @@ def spark_settings(
 
     Without `jar` nothing is said of it: spark-submit takes it as an argument.
     """
-    master = master or "local[*]"
-    local = master.startswith("local")
+    local = is_local(master)
     settings = {
-        "spark.master": master,
+        "spark.master": master or "local[*]",
         "spark.app.name": "ctmahout",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -104,11 +111,14 @@ def spark_settings(
     driver, executor = [], []
     if spark_line(spark.version) == "3.5":
         driver, executor = [_VECTOR], [_VECTOR]
-    if local:
+    # What Spark's own configuration gives to Java, it would not pass on beside ours.
+    if not (conf_folder(spark) / "spark-defaults.conf").exists():
+        driver.append(_COMPILER)
         given = _given_to_java(conf or {})
-        if not _speaks_of_a_collector(spark, given):
+        if local and not any(map(_A_COLLECTOR.search, given)):
             driver.append(_COLLECTOR)
-        driver += archive_options(spark, given)
+        if local:
+            driver += archive_options(spark, given)
     for process, options in (("driver", driver), ("executor", executor)):
         if options:
             settings[f"spark.{process}.extraJavaOptions"] = shlex.join(options)
@@ -127,13 +137,6 @@ def _given_to_java(conf: Mapping[str, str]) -> list[str]:
     """Return the options that a user gives to Java."""
     names = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
     return [v for k, v in conf.items() if k.endswith("JavaOptions")] + [os.environ.get(name, "") for name in names]
-
-
-def _speaks_of_a_collector(spark: Spark, given: Iterable[str]) -> bool:
-    """Return whether Java is told elsewhere how to collect garbage, or may be: told twice it does not start."""
-    return (conf_folder(spark) / "spark-defaults.conf").exists() or any(
-        re.search(r"-XX:[+-]Use\w+GC\b", text) for text in given
-    )
 
 
 def _s3a(line: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from .door import Door
 from .jars import find_jar, find_spark
 from .java import find_java
 from .request import Request
-from .session import spark_settings
+from .session import is_local, spark_settings
 
 __all__ = ["MAIN", "SubmitDoor", "answer"]
 
@@ -53,7 +53,7 @@ class SubmitDoor(Door):
         self._jar = find_jar(jar, spark=self._spark)
         # spark-submit hands its primary jar to driver and executors itself; on this machine, in a class path that all
         # doors have, it can be in Java's archive too.
-        here = self._jar if (master or "local").startswith("local") else None
+        here = self._jar if is_local(master) else None
         settings = spark_settings(self._spark, here, master=master, driver_memory=driver_memory, conf=conf)
         self._settings = {**(further or {}), **settings}
 
