@@ -11,6 +11,8 @@ private[samsara] object GramMatrix {
    */
   def positiveDefinite(gram: DenseBlock): DenseBlock = {
     val n = gram.rowSize
+    if (!gram.toArray.forall(x => math.abs(x) <= Double.MaxValue))
+      throw new ArithmeticException("the Gram matrix is not positive definite: the matrix has values that are not finite")
     def shifted(share: Double): DenseBlock = {
       val g = new DenseBlock(n, n, gram.toArray)
       for (i <- 0 until n) {
@@ -22,7 +24,7 @@ private[samsara] object GramMatrix {
     (Iterator.single(0.0) ++ Iterator.iterate(10.0 * n * Eps)(_ * 10).takeWhile(_ < 1e-3))
       .map(shifted)
       .find(Cholesky.isFineForMahout)
-      .getOrElse(throw new ArithmeticException("the Gram matrix is not positive definite: the matrix has values that are not finite"))
+      .getOrElse(throw new ArithmeticException("the Gram matrix cannot be made positive definite"))
   }
 
   /** Adds to the diagonal what rounding may have taken: no eigenvalue is negative then, and no 1 / sqrt is infinite. */
