@@ -114,10 +114,9 @@ def spark_settings(
     # What Spark's own configuration gives to Java, it would not pass on beside ours.
     if not (conf_folder(spark) / "spark-defaults.conf").exists():
         driver.append(_COMPILER)
-        given = _given_to_java(conf or {})
-        if local and not any(map(_A_COLLECTOR.search, given)):
-            driver.append(_COLLECTOR)
         if local:
+            given = _given_to_java(conf or {})
+            driver += [] if any(map(_A_COLLECTOR.search, given)) else [_COLLECTOR]
             driver += archive_options(spark, given)
     for process, options in (("driver", driver), ("executor", executor)):
         if options:

@@ -7,15 +7,15 @@ import org.apache.mahout.math.CholeskyDecomposition
 /** G = R'R for a Gram matrix on the driver, R upper triangular. */
 private[samsara] object Cholesky {
 
-  /** Mahout's Cholesky takes 1e-10 of the largest entry of a column for zero, after rounding otherwise than ours. */
-  private val MahoutsZero = 1e-8
+  /** Mahout's Cholesky takes 1e-10 of the largest entry of a column for zero, and rounds otherwise than ours: this is beyond both. */
+  private val BeyondDoubt = 1e-8
 
   /** R, or None where G is not positive definite in floating point. */
   def apply(gram: DenseBlock): Option[DenseBlock] = factor(gram, zero = 0.0, rounding = 0.0)
 
   /** Whether Mahout's decomposition of a G of finite values will call it positive definite: in doubt it is asked. */
   def isFineForMahout(gram: DenseBlock): Boolean =
-    factor(gram, MahoutsZero, rounding = MahoutsZero).isDefined || new CholeskyDecomposition(gram, false).isPositiveDefinite
+    factor(gram, BeyondDoubt, rounding = BeyondDoubt).isDefined || new CholeskyDecomposition(gram, false).isPositiveDefinite
 
   /**
    * Rows of an R with R'R = G, as many as G has independent columns: the longest column first, then in each step the one
