@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from .. import __version__
 from ..errors import CtmahoutError, EngineError
 from .calls import shaped, text_of
+from .session import is_local
 
 __all__ = ["Executors"]
 
@@ -45,7 +46,7 @@ class Executors:
         sent, python = context.broadcast(function), context.pythonExec
         try:
             while given := list(islice(remaining, step)):
-                if context.master.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
+                if is_local(context.master) and "PYSPARK_PYTHON" not in os.environ:
                     # Spark would take python3 on the path, which need not be the one that ctmahout is installed in.
                     context.pythonExec = sys.executable
                 try:

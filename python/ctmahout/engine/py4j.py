@@ -17,7 +17,7 @@ from .door import Door
 from .jars import check_exchange, find_jar, find_spark, spark_line
 from .java import find_java
 from .request import Request
-from .session import spark_settings
+from .session import is_local, spark_settings
 
 __all__ = ["Py4jDoor"]
 
@@ -97,7 +97,7 @@ class Py4jDoor(Door):
             facts = json.loads(bridge.version())
             self._check(facts)
             # Local executors are threads of the driver. Others are asked by a job, each by the method it would run.
-            if not context.master.startswith("local"):
+            if not is_local(context.master):
                 tasks = max(2, context.defaultParallelism)
                 self.session.range(0, tasks, 1, tasks).selectExpr(f"reflect('{_BRIDGE}', 'version')").collect()
         except CtmahoutError:

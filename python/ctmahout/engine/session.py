@@ -116,7 +116,8 @@ def spark_settings(
         driver.append(_COMPILER)
         if local:
             given = _given_to_java(conf or {})
-            driver += [] if any(map(_A_COLLECTOR.search, given)) else [_COLLECTOR]
+            if not any(map(_A_COLLECTOR.search, given)):
+                driver.append(_COLLECTOR)
             driver += archive_options(spark, given)
     for process, options in (("driver", driver), ("executor", executor)):
         if options:
