@@ -41,18 +41,23 @@ private[bridge] object Values {
       Checksum.ofRow(row, values, weights)
 
     override def squaredNorm(values: Array[Float]): Double = {
-      // Two sums, because one would wait four cycles for itself at each value.
-      var even, odd = 0.0
+      // Four sums, because one would wait four cycles for itself at each value.
+      var s0, s1, s2, s3 = 0.0
+      val whole = values.length & ~3
       var j = 0
-      while (j + 1 < values.length) {
-        val x = values(j).toDouble
-        val y = values(j + 1).toDouble
-        even += x * x
-        odd += y * y
-        j += 2
+      while (j < whole) {
+        val x0 = values(j).toDouble
+        val x1 = values(j + 1).toDouble
+        val x2 = values(j + 2).toDouble
+        val x3 = values(j + 3).toDouble
+        s0 += x0 * x0
+        s1 += x1 * x1
+        s2 += x2 * x2
+        s3 += x3 * x3
+        j += 4
       }
-      if (j < values.length) even += values(j).toDouble * values(j)
-      even + odd
+      while (j < values.length) { s0 += values(j).toDouble * values(j); j += 1 }
+      (s0 + s1) + (s2 + s3)
     }
 
     override def allFinite(values: Array[Float]): Boolean = {
@@ -71,17 +76,22 @@ private[bridge] object Values {
       Checksum.ofRow(row, values, weights)
 
     override def squaredNorm(values: Array[Double]): Double = {
-      var even, odd = 0.0
+      var s0, s1, s2, s3 = 0.0
+      val whole = values.length & ~3
       var j = 0
-      while (j + 1 < values.length) {
-        val x = values(j)
-        val y = values(j + 1)
-        even += x * x
-        odd += y * y
-        j += 2
+      while (j < whole) {
+        val x0 = values(j)
+        val x1 = values(j + 1)
+        val x2 = values(j + 2)
+        val x3 = values(j + 3)
+        s0 += x0 * x0
+        s1 += x1 * x1
+        s2 += x2 * x2
+        s3 += x3 * x3
+        j += 4
       }
-      if (j < values.length) even += values(j) * values(j)
-      even + odd
+      while (j < values.length) { s0 += values(j) * values(j); j += 1 }
+      (s0 + s1) + (s2 + s3)
     }
 
     override def allFinite(values: Array[Double]): Boolean = {

@@ -3,23 +3,36 @@ package org.ctmahout.bridge
 import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.FileSystem
-import org.apache.spark.rdd.RDD
+import org.apache.spark.{SparkContext, SparkEnv}
+import org.apache.spark.rdd.{PartitionPruningRDD, RDD}
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.types._
+import org.apache.spark.sql.vectorized.ColumnarBatch
 import org.apache.spark.storage.StorageLevel
 
-/** A group, every row of it checked, and in memory what fits. The caller unpersists. */
-private[bridge] final case class CachedGroup(group: MatrixGroup, blocks: RDD[RowBlock], squaredNorm: Double)
+/** A group, every row of it checked, and in memory what fits. The caller frees it. */
+private[bridge] final class CachedGroup(val blocks: RDD[RowBlock], cached: RDD[_], val squaredNorm: Double) {
+  def free(): Unit = cached.unpersist()
+}
 
 /**
  * Reads the groups of a matrix directory and refuses what contract/v1 wants refused.
  *
  * @param session
  *   a session of our own, since settings of SQL decide how Parquet is read (see [[ReadingSession]])
+ * @param memory
+ *   bytes that Spark has to keep data in
  */
-private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem, val manifest: MatrixManifest) {
+private[bridge] final class ExchangeReader(
+    session: SparkSession,
+    fs: FileSystem,
+    val manifest: MatrixManifest,
+    memory: Long) {
   import ExchangeReader._
+
+  def this(session: SparkSession, fs: FileSystem, manifest: MatrixManifest) =
+    this(session, fs, manifest, ExchangeReader.storageMemory(session.sparkContext))
 
   val path: String = Manifest.shown(manifest.path)
 
@@ -31,28 +44,33 @@ private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem
 
   /** Reads a group in one pass that checks each row, and keeps in memory what fits. */
   def read(group: MatrixGroup, partitions: Int): CachedGroup = {
-    val blocks = manifest.dtype match {
+    val all = manifest.dtype match {
       case Dtype.Float32 => blocksOf(group, partitions, Values.Floats)
       case Dtype.Float64 => blocksOf(group, partitions, Values.Doubles)
     }
-    // What does not fit is decoded anew in each pass: a third of the time that spilling and reading it back takes.
-    blocks.setName(s"$path, group ${group.group}").persist(StorageLevel.MEMORY_ONLY)
+    val first = fitting(all.getNumPartitions, manifest.bytes(Seq(group)), memory)
+    val cached = PartitionPruningRDD.create(all, _ < first).setName(s"$path, group ${group.group}")
+    val blocks = cached ++ PartitionPruningRDD.create(all, _ >= first)
+    cached.persist(StorageLevel.MEMORY_ONLY)
     try {
       val checks = readingFrom(path)(blocks.mapPartitions(b => Iterator(RowCheck.sum(b.map(_.check)))).collect())
       val check = RowCheck.sum(checks.iterator)
       GroupCheck.refusal(path, group, check)(RowDiagnosis.of(blocks.map(_.rows), group.rows)).foreach(r => throw r.error)
-      CachedGroup(group, blocks, check.squaredNorm)
+      new CachedGroup(blocks, cached, check.squaredNorm)
     } catch {
       case e: Throwable =>
-        blocks.unpersist()
+        cached.unpersist()
         throw e
     }
   }
 
   private def blocksOf[T](group: MatrixGroup, partitions: Int, values: Values[T]): RDD[RowBlock] =
-    rows(Seq(group), partitions).mapPartitions(new RowBlocks(_, group, values))
+    rows(Seq(group), partitions).mapPartitions(all => new RowBlocks(all.filter(_.getInt(0) == group.group), group, values))
 
-  /** Rows of groups as they are, unchecked: group, number, values. There may be some of other groups among them. */
+  /**
+   * Rows of groups as they are, unchecked: group, number, values. There may be some of other groups among them, and each is
+   * there until the next one is asked for only.
+   */
   def rows(groups: Seq[MatrixGroup], partitions: Int): RDD[InternalRow] =
     if (files.isEmpty) session.sparkContext.emptyRDD
     else {
@@ -60,7 +78,12 @@ private[bridge] final class ExchangeReader(session: SparkSession, fs: FileSystem
       val paths = files.map(_.getPath.toString)
       val frame = session.read.options(ReadOptions).schema(schema(manifest.dtype)).parquet(paths: _*)
       val numbers = groups.map(_.group)
-      val rows = SparkRows.of(frame.where(frame("group").between(numbers.min, numbers.max)))
+      // The condition has files and parts of files left out. Of the plan only the scan is taken: what Spark would do next,
+      // copying each row into its own format, is most of the time that reading takes.
+      val rows = SparkPlans.of(frame.where(frame("group").between(numbers.min, numbers.max))).collectLeaves().head match {
+        case scan if scan.supportsColumnar => scan.executeColumnar().mapPartitions(_.flatMap(rowsOf))
+        case scan => scan.execute()
+      }
       if (rows.getNumPartitions > partitions) rows.coalesce(partitions) else rows
     }
 }
@@ -71,6 +94,8 @@ private[bridge] object ExchangeReader {
   private val ReadOptions = Map(
     // Without it a flipped bit in a page is read without a word.
     "parquet.page.verify-checksum.enabled" -> "true",
+    // A row group is one piece of its file: reading it by other threads would gain nothing, and takes cores from tasks.
+    "parquet.hadoop.vectored.io.enabled" -> "false",
     "ignoreCorruptFiles" -> "false",
     "ignoreMissingFiles" -> "false",
     "mergeSchema" -> "false",
@@ -82,6 +107,35 @@ private[bridge] object ExchangeReader {
     StructField("group", IntegerType, nullable = false),
     StructField("row", LongType, nullable = false),
     StructField("values", ArrayType(dtype.sql, containsNull = false), nullable = false)))
+
+  /** Of the memory that Spark keeps data in, what a matrix may take if it is kept whole, and else. */
+  private val FullShare = 0.9
+  private val PartialShare = 0.6
+
+  /**
+   * How many of a matrix's partitions are kept in memory; the others are decoded anew in each pass, which takes a third of
+   * the time of spilling them and reading them back. Either all, or few enough to leave room: beside a heap full of what is
+   * kept, collecting the garbage of decoding costs as much as is saved.
+   *
+   * @param bytes
+   *   of the matrix
+   * @param memory
+   *   bytes that Spark has to keep data in
+   */
+  private[bridge] def fitting(partitions: Int, bytes: Long, memory: Long): Int =
+    if (bytes <= FullShare * memory) partitions else (partitions * (PartialShare * memory / bytes)).toInt
+
+  /** Bytes that a Spark has to keep data in: of its executors, or of the driver where it does their work. */
+  private def storageMemory(sc: SparkContext): Long = {
+    val driver = SparkEnv.get.blockManager.blockManagerId.hostPort
+    val (drivers, executors) = sc.getExecutorMemoryStatus.toSeq.partition(_._1 == driver)
+    (if (executors.isEmpty) drivers else executors).map(_._2._1).sum
+  }
+
+  private def rowsOf(batch: ColumnarBatch): Iterator[InternalRow] = {
+    val rows = batch.rowIterator()
+    Iterator.continually(rows).takeWhile(_.hasNext).map(_.next())
+  }
 
   private[bridge] def readingFrom[T](path: String)(body: => T): T =
     try body

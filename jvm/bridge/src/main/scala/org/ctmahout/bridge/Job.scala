@@ -68,7 +68,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       val empty = small.filterNot(g => known(g.group)).flatMap(GroupCheck.empty(reader.path, _))
       (outcomes.flatMap(_.left.toOption) ++ empty).sortBy(_.group).headOption.foreach { refusal =>
         // Of several groups that are wrong the first is named, however it would have been decomposed.
-        large.filter(_.group < refusal.group).foreach(g => read(g, reader).blocks.unpersist())
+        large.filter(_.group < refusal.group).foreach(g => read(g, reader).free())
         throw refusal.error
       }
       val results = outcomes.flatMap(_.toOption)
@@ -98,7 +98,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       GroupResult(group, svd.s, squaredNorm, svd.orthogonality, orthogonalityU, checksums, svd.warnings)
     } finally {
       samsara.close()
-      cached.blocks.unpersist()
+      cached.free()
     }
   }
 

@@ -34,7 +34,7 @@ class ExchangeReaderTest {
       }
       block.rows.toSeq.zip(values.grouped(n).toSeq)
     }
-    cached.blocks.unpersist(blocking = true)
+    cached.free()
     (rows.sortBy(_._1), cached.blocks.getNumPartitions)
   }
 
@@ -51,6 +51,31 @@ class ExchangeReaderTest {
         assertEquals(a.toSeq.map(_.toSeq), rows.map(_._2))
       }
     }
+
+  @Test def whatDoesNotFitInMemoryIsReadAgain(): Unit = {
+    val a = gaussian(1000, 5)
+    TestMatrix.write(matrix, Seq(a), Dtype.Float64, files = 8)
+    for ((memory, kept) <- Seq((1L << 20) -> 8, 40000L -> 4, 20L -> 0))
+      open { (session, fs, manifest) =>
+        val cached = new ExchangeReader(session, fs, manifest, memory).read(manifest.groups.head, 8)
+        for (_ <- 1 to 2) {
+          val rows = cached.blocks.collect().flatMap(_.rows)
+          assertEquals(0L until 1000L, rows.toSeq.sorted)
+        }
+        assertEquals(kept, spark.sparkContext.getRDDStorageInfo.map(_.numCachedPartitions).sum)
+        assertEquals(a.flatten.map(x => x * x).sum, cached.squaredNorm, 1e-9)
+        cached.free()
+      }
+  }
+
+  @Test def keepsAllOrLeavesRoom(): Unit = {
+    assertEquals(24, ExchangeReader.fitting(24, 900, 1000))
+    assertEquals(14, ExchangeReader.fitting(24, 1000, 1000))
+    for (bytes <- Iterator.iterate(1L)(_ * 3).takeWhile(_ < (1L << 50)); memory <- Seq(0L, 1L, 1L << 30, 1L << 45)) {
+      val kept = ExchangeReader.fitting(100, bytes, memory)
+      assertTrue(0 <= kept && kept <= 100 && kept * bytes <= 100 * memory, s"$kept of $bytes in $memory")
+    }
+  }
 
   @Test def readsOneGroupOfSeveral(): Unit = {
     TestMatrix.write(matrix, Seq(gaussian(30, 4, 1), gaussian(50, 4, 2), gaussian(40, 4, 3)), Dtype.Float64)

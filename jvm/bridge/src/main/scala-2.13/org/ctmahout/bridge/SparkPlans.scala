@@ -1,0 +1,14 @@
+package org.ctmahout.bridge
+
+import org.apache.spark.sql.DataFrame
+import org.apache.spark.sql.classic
+import org.apache.spark.sql.execution.SparkPlan
+
+private[bridge] object SparkPlans {
+
+  /** What Spark 4 will do for a query. */
+  def of(frame: DataFrame): SparkPlan = frame match {
+    case dataset: classic.Dataset[_] => dataset.queryExecution.executedPlan
+    case other => throw new IllegalStateException(s"${other.getClass.getName} has no plan on this JVM")
+  }
+}
