@@ -3,7 +3,7 @@ package org.ctmahout.bridge
 import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.FileSystem
-import org.apache.spark.{SparkContext, SparkEnv}
+import org.apache.spark.SparkContext
 import org.apache.spark.rdd.{PartitionPruningRDD, RDD}
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
@@ -75,11 +75,12 @@ private[bridge] final class ExchangeReader(
     if (files.isEmpty) session.sparkContext.emptyRDD
     else {
       ReadingSession.splitInto(session, partitions, files.map(_.getLen).sum)
+      if (fs.getUri.getScheme == "file") ReadingSession.lookOneByOne(session)
       val paths = files.map(_.getPath.toString)
       val frame = session.read.options(ReadOptions).schema(schema(manifest.dtype)).parquet(paths: _*)
       val numbers = groups.map(_.group)
       // The condition has files and parts of files left out. Of the plan only the scan is taken: what Spark would do next,
-      // copying each row into its own format, is most of the time that reading takes.
+      // copying each row into its own format, is a third of the time that reading takes.
       val rows = SparkPlans.of(frame.where(frame("group").between(numbers.min, numbers.max))).collectLeaves().head match {
         case scan if scan.supportsColumnar => scan.executeColumnar().mapPartitions(_.flatMap(rowsOf))
         case scan => scan.execute()
@@ -115,7 +116,7 @@ private[bridge] object ExchangeReader {
   /**
    * How many of a matrix's partitions are kept in memory; the others are decoded anew in each pass, which takes a third of
    * the time of spilling them and reading them back. Either all, or few enough to leave room: beside a heap full of what is
-   * kept, collecting the garbage of decoding costs as much as is saved.
+   * kept, collecting the garbage of decoding costs as much as is saved. On a cluster Spark keeps what fits.
    *
    * @param bytes
    *   of the matrix
@@ -125,12 +126,9 @@ private[bridge] object ExchangeReader {
   private[bridge] def fitting(partitions: Int, bytes: Long, memory: Long): Int =
     if (bytes <= FullShare * memory) partitions else (partitions * (PartialShare * memory / bytes)).toInt
 
-  /** Bytes that a Spark has to keep data in: of its executors, or of the driver where it does their work. */
-  private def storageMemory(sc: SparkContext): Long = {
-    val driver = SparkEnv.get.blockManager.blockManagerId.hostPort
-    val (drivers, executors) = sc.getExecutorMemoryStatus.toSeq.partition(_._1 == driver)
-    (if (executors.isEmpty) drivers else executors).map(_._2._1).sum
-  }
+  /** Bytes that Spark has to keep data in, if that is known: executors of a cluster come and go. */
+  private def storageMemory(sc: SparkContext): Long =
+    if (sc.isLocal) sc.getExecutorMemoryStatus.values.map(_._1).sum else Long.MaxValue
 
   private def rowsOf(batch: ColumnarBatch): Iterator[InternalRow] = {
     val rows = batch.rowIterator()
