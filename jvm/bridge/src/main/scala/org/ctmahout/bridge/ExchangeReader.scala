@@ -4,17 +4,11 @@ import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.FileSystem
 import org.apache.spark.SparkContext
-import org.apache.spark.rdd.{PartitionPruningRDD, RDD}
+import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.types._
 import org.apache.spark.sql.vectorized.ColumnarBatch
-import org.apache.spark.storage.StorageLevel
-
-/** A group, every row of it checked, and in memory what fits. The caller frees it. */
-private[bridge] final class CachedGroup(val blocks: RDD[RowBlock], cached: RDD[_], val squaredNorm: Double) {
-  def free(): Unit = cached.unpersist()
-}
 
 /**
  * Reads the groups of a matrix directory and refuses what contract/v1 wants refused.
@@ -42,26 +36,13 @@ private[bridge] final class ExchangeReader(
     found
   }
 
-  /** Reads a group in one pass that checks each row, and keeps in memory what fits. */
-  def read(group: MatrixGroup, partitions: Int): CachedGroup = {
-    val all = manifest.dtype match {
+  /** A group, of which nothing is read yet. */
+  def open(group: MatrixGroup, partitions: Int): CachedGroup = {
+    val blocks = manifest.dtype match {
       case Dtype.Float32 => blocksOf(group, partitions, Values.Floats)
       case Dtype.Float64 => blocksOf(group, partitions, Values.Doubles)
     }
-    val first = fitting(all.getNumPartitions, manifest.bytes(Seq(group)), memory)
-    val cached = PartitionPruningRDD.create(all, _ < first).setName(s"$path, group ${group.group}")
-    val blocks = cached ++ PartitionPruningRDD.create(all, _ >= first)
-    cached.persist(StorageLevel.MEMORY_ONLY)
-    try {
-      val checks = readingFrom(path)(blocks.mapPartitions(b => Iterator(RowCheck.sum(b.map(_.check)))).collect())
-      val check = RowCheck.sum(checks.iterator)
-      GroupCheck.refusal(path, group, check)(RowDiagnosis.of(blocks.map(_.rows), group.rows)).foreach(r => throw r.error)
-      new CachedGroup(blocks, cached, check.squaredNorm)
-    } catch {
-      case e: Throwable =>
-        cached.unpersist()
-        throw e
-    }
+    new CachedGroup(path, group, blocks, manifest.bytes(Seq(group)), memory)
   }
 
   private def blocksOf[T](group: MatrixGroup, partitions: Int, values: Values[T]): RDD[RowBlock] =
@@ -108,23 +89,6 @@ private[bridge] object ExchangeReader {
     StructField("group", IntegerType, nullable = false),
     StructField("row", LongType, nullable = false),
     StructField("values", ArrayType(dtype.sql, containsNull = false), nullable = false)))
-
-  /** Of the memory that Spark keeps data in, what a matrix may take if it is kept whole, and else. */
-  private val FullShare = 0.9
-  private val PartialShare = 0.6
-
-  /**
-   * How many of a matrix's partitions are kept in memory; the others are decoded anew in each pass, which takes a third of
-   * the time of spilling them and reading them back. Either all, or few enough to leave room: beside a heap full of what is
-   * kept, collecting the garbage of decoding costs as much as is saved. On a cluster Spark keeps what fits.
-   *
-   * @param bytes
-   *   of the matrix
-   * @param memory
-   *   bytes that Spark has to keep data in
-   */
-  private[bridge] def fitting(partitions: Int, bytes: Long, memory: Long): Int =
-    if (bytes <= FullShare * memory) partitions else (partitions * (PartialShare * memory / bytes)).toInt
 
   /** Bytes that Spark has to keep data in, if that is known: executors of a cluster come and go. */
   private def storageMemory(sc: SparkContext): Long =

@@ -68,7 +68,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       val empty = small.filterNot(g => known(g.group)).flatMap(GroupCheck.empty(reader.path, _))
       (outcomes.flatMap(_.left.toOption) ++ empty).sortBy(_.group).headOption.foreach { refusal =>
         // Of several groups that are wrong the first is named, however it would have been decomposed.
-        large.filter(_.group < refusal.group).foreach(g => read(g, reader).free())
+        large.filter(_.group < refusal.group).foreach(check(_, reader))
         throw refusal.error
       }
       val results = outcomes.flatMap(_.toOption)
@@ -79,14 +79,12 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
   /** A group that takes a cluster, or all cores of this machine. */
   private def onCluster(group: MatrixGroup, reader: ExchangeReader, writer: ExchangeWriter): GroupResult = {
     run.checkCancelled()
-    val cached = timed("read")(read(group, reader))
-    val samsara = new ClusterContext(sc, keepsSketch = request.wantU)
+    val cached = timed("read")(open(group, reader))
+    val samsara = new ClusterContext(sc, keepsSketch = request.wantU, promisedBytes = () => cached.promisedBytes)
     try {
-      run.checkCancelled()
       partitions = math.max(partitions, cached.blocks.getNumPartitions)
       val a = samsara.drm[Long](cached.blocks.map(Decomposition.block(_, group.columns)), group.rows, group.columns)
-      // What is not in memory is read again.
-      val svd = timed("decompose")(ExchangeReader.readingFrom(reader.path)(Decomposition.of(a, request)))
+      val (svd, squaredNormOfA) = timed("decompose")(cached.checked(Decomposition.of(a, request)))
       run.checkCancelled()
       val u = if (request.wantU) Some(Decomposition.u(svd, CacheHint.NONE)) else None
       val orthogonalityU = timed("decompose")(u.map(Decomposition.orthogonality))
@@ -94,7 +92,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
         Map(ExchangeWriter.V -> writer.narrow(group.group, Decomposition.v(svd))) ++
           u.map(u => ExchangeWriter.U -> writer.tall(group.group, u.rdd.flatMap(Decomposition.rows)))
       }
-      val squaredNorm = timed("decompose")(Decomposition.squaredNorm(a, cached.squaredNorm, request))
+      val squaredNorm = timed("decompose")(Decomposition.squaredNorm(a, squaredNormOfA, request))
       GroupResult(group, svd.s, squaredNorm, svd.orthogonality, orthogonalityU, checksums, svd.warnings)
     } finally {
       samsara.close()
@@ -102,8 +100,14 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     }
   }
 
-  private def read(group: MatrixGroup, reader: ExchangeReader): CachedGroup =
-    reader.read(group, request.partitions.getOrElse(automatic(reader.manifest.bytes(Seq(group)))))
+  private def open(group: MatrixGroup, reader: ExchangeReader): CachedGroup =
+    reader.open(group, request.partitions.getOrElse(automatic(reader.manifest.bytes(Seq(group)))))
+
+  private def check(group: MatrixGroup, reader: ExchangeReader): Unit = {
+    val cached = open(group, reader)
+    try cached.checked(())
+    finally cached.free()
+  }
 
   /** The groups asked for, if all of them can be decomposed. */
   private def wanted(manifest: MatrixManifest): Seq[MatrixGroup] = {

@@ -23,19 +23,24 @@ class ExchangeReaderTest {
       body(session, fs, Manifest.readMatrix(fs, fs.makeQualified(path)))
     }
 
+  private def opened[T](reader: ExchangeReader, group: Int = 0, partitions: Int = 2)(body: CachedGroup => T): T = {
+    val cached = reader.open(reader.manifest.groups(group), partitions)
+    try body(cached)
+    finally cached.free()
+  }
+
   /** Reads a group and returns its rows in order, and in how many partitions they were. */
   private def read(group: Int = 0, partitions: Int = 2): (Seq[(Long, Seq[Double])], Int) = open { (session, fs, manifest) =>
-    val cached = new ExchangeReader(session, fs, manifest).read(manifest.groups(group), partitions)
-    val n = manifest.columns
-    val rows = cached.blocks.collect().toSeq.flatMap { block =>
-      val values: Seq[Double] = block.values match {
-        case floats: Array[Float] => floats.toSeq.map(_.toDouble)
-        case other => other.asInstanceOf[Array[Double]].toSeq
+    opened(new ExchangeReader(session, fs, manifest), group, partitions) { cached =>
+      val rows = cached.checked(cached.blocks.collect().toSeq)._1.flatMap { block =>
+        val values: Seq[Double] = block.values match {
+          case floats: Array[Float] => floats.toSeq.map(_.toDouble)
+          case other => other.asInstanceOf[Array[Double]].toSeq
+        }
+        block.rows.toSeq.zip(values.grouped(manifest.columns).toSeq)
       }
-      block.rows.toSeq.zip(values.grouped(n).toSeq)
+      (rows.sortBy(_._1), cached.blocks.getNumPartitions)
     }
-    cached.free()
-    (rows.sortBy(_._1), cached.blocks.getNumPartitions)
   }
 
   @AfterEach def nothingStaysCached(): Unit = assertEquals(0, spark.sparkContext.getPersistentRDDs.size)
@@ -57,24 +62,52 @@ class ExchangeReaderTest {
     TestMatrix.write(matrix, Seq(a), Dtype.Float64, files = 8)
     for ((memory, kept) <- Seq((1L << 20) -> 8, 40000L -> 4, 20L -> 0))
       open { (session, fs, manifest) =>
-        val cached = new ExchangeReader(session, fs, manifest, memory).read(manifest.groups.head, 8)
-        for (_ <- 1 to 2) {
-          val rows = cached.blocks.collect().flatMap(_.rows)
-          assertEquals(0L until 1000L, rows.toSeq.sorted)
+        opened(new ExchangeReader(session, fs, manifest, memory), partitions = 8) { cached =>
+          assertEquals(kept * 5000L, cached.promisedBytes)
+          for (_ <- 1 to 2) {
+            val (rows, squaredNorm) = cached.checked(cached.blocks.collect().flatMap(_.rows))
+            assertEquals(0L until 1000L, rows.toSeq.sorted)
+            assertEquals(a.flatten.map(x => x * x).sum, squaredNorm, 1e-9)
+            assertEquals(0, cached.promisedBytes)
+          }
+          assertEquals(kept, spark.sparkContext.getRDDStorageInfo.map(_.numCachedPartitions).sum)
         }
-        assertEquals(kept, spark.sparkContext.getRDDStorageInfo.map(_.numCachedPartitions).sum)
-        assertEquals(a.flatten.map(x => x * x).sum, cached.squaredNorm, 1e-9)
-        cached.free()
       }
   }
 
   @Test def keepsAllOrLeavesRoom(): Unit = {
-    assertEquals(24, ExchangeReader.fitting(24, 900, 1000))
-    assertEquals(14, ExchangeReader.fitting(24, 1000, 1000))
+    assertEquals(24, CachedGroup.fitting(24, 900, 1000))
+    assertEquals(14, CachedGroup.fitting(24, 1000, 1000))
     for (bytes <- Iterator.iterate(1L)(_ * 3).takeWhile(_ < (1L << 50)); memory <- Seq(0L, 1L, 1L << 30, 1L << 45)) {
-      val kept = ExchangeReader.fitting(100, bytes, memory)
+      val kept = CachedGroup.fitting(100, bytes, memory)
       assertTrue(0 <= kept && kept <= 100 && kept * bytes <= 100 * memory, s"$kept of $bytes in $memory")
     }
+  }
+
+  /** As when an executor is lost between reading and what is done with it: the blocks are kept, and not read again. */
+  @Test def whatWasReadForNothingIsCheckedAllTheSame(): Unit = {
+    TestMatrix.write(matrix, Seq(gaussian(100, 5)), Dtype.Float64)
+    open { (session, fs, manifest) =>
+      opened(new ExchangeReader(session, fs, manifest)) { cached =>
+        refused("CTM_ENGINE_FAILED")(cached.checked(cached.blocks.foreachPartition(ReadAndFail)))
+        assertEquals(2, spark.sparkContext.getRDDStorageInfo.map(_.numCachedPartitions).sum)
+        assertEquals(gaussian(100, 5).flatten.map(x => x * x).sum, cached.checked(cached.blocks.count())._2, 1e-9)
+      }
+    }
+  }
+
+  @Test def whatIsWrongWithRowsIsSaidBeforeWhatFailedOverThem(): Unit = {
+    def fails(): Unit = throw new ArithmeticException("so much is infinite")
+    def failing(code: String, read: CachedGroup => Any) = open { (session, fs, manifest) =>
+      opened(new ExchangeReader(session, fs, manifest)) { cached =>
+        refused(code)(cached.checked { read(cached); fails() })
+      }
+    }
+    TestMatrix.writeRows(matrix, Seq(TestMatrix.numbered(gaussian(40, 3)).drop(1)), Seq(40))
+    failing("CTM_EXCHANGE_ROW_MISSING", _.blocks.count())
+    failing("CTM_ENGINE_FAILED", identity) // nothing was read, so nothing is known to be wrong
+    TestMatrix.write(matrix, Seq(gaussian(40, 3)))
+    assertTrue(failing("CTM_ENGINE_FAILED", _.blocks.count()).getMessage.contains("infinite"))
   }
 
   @Test def readsOneGroupOfSeveral(): Unit = {
@@ -176,7 +209,7 @@ class ExchangeReaderTest {
     for (vectorised <- Seq("true", "false"))
       open { (session, fs, manifest) =>
         session.conf.set("spark.sql.parquet.enableVectorizedReader", vectorised)
-        val e = refused("CTM_EXCHANGE_CORRUPT")(new ExchangeReader(session, fs, manifest).read(manifest.groups.head, 2))
+        val e = refused("CTM_EXCHANGE_CORRUPT")(opened(new ExchangeReader(session, fs, manifest))(_.checked(())))
         assertTrue(e.getMessage.contains("CRC"), e.getMessage)
       }
   }
@@ -227,5 +260,13 @@ class ExchangeReaderTest {
 
   @Test def weightsAreThoseOfTheColumns(): Unit = {
     assertArrayEquals(Checksum.weights(5).take(3), Checksum.weights(3))
+  }
+}
+
+/** Takes all that there is, and fails behind it. */
+private object ReadAndFail extends (Iterator[RowBlock] => Unit) with Serializable {
+  override def apply(blocks: Iterator[RowBlock]): Unit = {
+    blocks.foreach(_ => ())
+    throw new IllegalStateException("lost")
   }
 }

@@ -77,11 +77,14 @@ sealed abstract class SamsaraContext extends DistributedContext {
  * @param keepsSketch
  *   whether dssvd may keep A Omega, from which U is made, where executors have twice the memory for it free. For who wants no
  *   U it is a little slower
+ * @param promisedBytes
+ *   memory of executors that is free and will be taken by others, such as a matrix that is persisted and not read yet
  */
 final class ClusterContext(
     val sparkContext: SparkContext,
     override private[samsara] val driverEntries: Long = 1L << 26,
-    keepsSketch: Boolean = true)
+    keepsSketch: Boolean = true,
+    promisedBytes: () => Long = () => 0L)
     extends SamsaraContext {
   private val stored = ArrayBuffer.empty[RDD[_]]
   private var sketch: Option[Blocks[_]] = None
@@ -109,7 +112,7 @@ final class ClusterContext(
   }
 
   override private[samsara] def hasRoomForSketch(bytes: Long): Boolean =
-    keepsSketch && sparkContext.getExecutorMemoryStatus.values.map(_._2).sum / 2 > bytes
+    keepsSketch && (sparkContext.getExecutorMemoryStatus.values.map(_._2).sum - promisedBytes()) / 2 > bytes
 
   override private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K] = synchronized {
     sketch.foreach(release)

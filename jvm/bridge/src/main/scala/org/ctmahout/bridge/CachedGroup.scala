@@ -1,0 +1,97 @@
+package org.ctmahout.bridge
+
+import scala.collection.mutable
+import scala.util.Try
+
+import org.apache.spark.rdd.{PartitionPruningRDD, RDD}
+import org.apache.spark.storage.StorageLevel
+import org.apache.spark.util.CollectionAccumulator
+
+/**
+ * A group in blocks of rows, in memory what fits; the caller frees it. Its rows are checked by whatever passes over the
+ * blocks: reading them all for that alone would be a pass more. So what comes of a pass counts only if it is made within
+ * [[checked]]. Rows that cannot be in the matrix are in no block, and do no harm until they are found.
+ *
+ * @param read
+ *   the blocks, read anew each time
+ * @param bytes
+ *   of the group's values
+ * @param memory
+ *   bytes that Spark has to keep data in
+ */
+private[bridge] final class CachedGroup(
+    path: String, group: MatrixGroup, read: RDD[RowBlock], bytes: Long, memory: Long) {
+  import CachedGroup._
+
+  private val count = read.getNumPartitions
+  private val kept = fitting(count, bytes, memory)
+  private val (cached, rest) = split(read, kept)
+  cached.setName(s"$path, group ${group.group}").persist(StorageLevel.MEMORY_ONLY)
+  private val checks = read.sparkContext.collectionAccumulator[(Int, RowCheck)]
+
+  val blocks: RDD[RowBlock] = telling(cached ++ rest, checks)
+
+  /** Memory that is free and will be taken by what is kept of the blocks. */
+  def promisedBytes: Long = if (check.isDefined || count == 0) 0 else bytes / count * kept
+
+  /**
+   * What `body` makes of the blocks, and |A|^2.
+   *
+   * @throws CtmahoutException
+   *   the rows are not those that the manifest tells of: said rather than what `body` could not do with them
+   */
+  def checked[T](body: => T): (T, Double) = ExchangeReader.readingFrom(path) {
+    val result = Try(body)
+    if (check.isEmpty) {
+      result.get // has failed before all was read, and knows why
+      blocks.foreach(_ => ())
+    }
+    val whole = check.getOrElse(throw new IllegalStateException("not every partition has told what it read"))
+    GroupCheck.refusal(path, group, whole)(RowDiagnosis.of(blocks.map(_.rows), group.rows)).foreach(r => throw r.error)
+    (result.get, whole.squaredNorm)
+  }
+
+  def free(): Unit = cached.unpersist()
+
+  /** Of all rows, in the order of partitions, so that sums have the same bits always; None if not all were read yet. */
+  private def check: Option[RowCheck] = {
+    val known = mutable.HashMap.empty[Int, RowCheck]
+    checks.value.forEach(told => known += told)
+    if (known.size < count) None else Some(RowCheck.sum(Iterator.range(0, count).map(known)))
+  }
+}
+
+private[bridge] object CachedGroup {
+
+  /** Of the memory that Spark keeps data in, what a matrix may take if it is kept whole, and else. */
+  private val FullShare = 0.9
+  private val PartialShare = 0.6
+
+  /**
+   * How many of a matrix's partitions are kept in memory; the others are decoded anew in each pass, which takes a third of
+   * the time of spilling them and reading them back. Either all, or few enough to leave room: beside a heap full of what is
+   * kept, collecting the garbage of decoding costs as much as is saved. On a cluster Spark keeps what fits.
+   */
+  private[bridge] def fitting(partitions: Int, bytes: Long, memory: Long): Int =
+    if (bytes <= FullShare * memory) partitions else (partitions * (PartialShare * memory / bytes)).toInt
+
+  private def split(blocks: RDD[RowBlock], at: Int): (RDD[RowBlock], RDD[RowBlock]) =
+    (PartitionPruningRDD.create(blocks, _ < at), PartitionPruningRDD.create(blocks, _ >= at))
+
+  /**
+   * The same blocks; behind the last one of a partition `checks` gets its number and what all of them are. Those that are
+   * kept tell it as well each time: a task that has failed behind the reading finds them kept when it is tried again.
+   */
+  private def telling(blocks: RDD[RowBlock], checks: CollectionAccumulator[(Int, RowCheck)]): RDD[RowBlock] =
+    blocks.mapPartitionsWithIndex { (partition, some) =>
+      var sum = RowCheck.sum(Iterator.empty)
+      def tell() = {
+        checks.add((partition, sum))
+        Iterator.empty
+      }
+      some.map { block =>
+        sum = sum.merge(block.check)
+        block
+      } ++ tell()
+    }
+}
