@@ -39,6 +39,11 @@ class Measured:
         values = [run[key] for run in self.answer.get("runs", []) if key in run]
         return median(values) if values else None
 
+    def total(self, key: str) -> float | None:
+        """Return the sum over all runs, None if there is none."""
+        values = [run[key] for run in self.answer.get("runs", []) if key in run]
+        return sum(values) if values else None
+
     @property
     def cpu_s(self) -> float | None:
         """Return CPU seconds of a run."""

@@ -126,8 +126,8 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
   }
 
   /**
-   * Enough partitions to keep every core busy, and none so large that a task would be long to repeat. A multiple of the
-   * cores, since three equal tasks on two cores take as long as four.
+   * Enough partitions to keep every core busy, and none so large that a task would be long to repeat or the last ones would
+   * leave cores without work. A multiple of the cores, since three equal tasks on two cores take as long as four.
    */
   private def automatic(bytes: Long): Int = {
     val cores = math.max(1, sc.defaultParallelism)
@@ -156,7 +156,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
 }
 
 private[bridge] object Job {
-  private val PartitionBytes = 128L << 20
+  private val PartitionBytes = 64L << 20
   private val MostPartitions = 100000L
 }
 
