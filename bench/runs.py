@@ -36,13 +36,16 @@ class Measured:
 
     def median(self, key: str) -> float | None:
         """Return the middle one of the runs, None if there is none."""
-        values = [run[key] for run in self.answer.get("runs", []) if key in run]
+        values = self._of_runs(key)
         return median(values) if values else None
 
     def total(self, key: str) -> float | None:
         """Return the sum over all runs, None if there is none."""
-        values = [run[key] for run in self.answer.get("runs", []) if key in run]
+        values = self._of_runs(key)
         return sum(values) if values else None
+
+    def _of_runs(self, key: str) -> list[float]:
+        return [run[key] for run in self.answer.get("runs", []) if key in run]
 
     @property
     def cpu_s(self) -> float | None:
