@@ -3,15 +3,22 @@ package org.ctmahout.bridge
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.util.ArrayData
 
-/** Cuts a partition's rows (group, number, values), all of one group, into blocks, checking each row while it is in the processor's cache anyway. */
+/**
+ * Cuts a partition's rows (group, number, values), all of one group, into blocks, checking each row while it is in the
+ * processor's cache anyway.
+ *
+ * @param lasting
+ *   whether the values of a block may be kept; else those of the next overwrite them
+ */
 private[bridge] final class RowBlocks[T](
     rows: Iterator[InternalRow],
     group: MatrixGroup,
-    values: Values[T])
+    values: Values[T],
+    lasting: Boolean)
     extends Iterator[RowBlock] {
 
   private val height = RowBlocks.height(group.columns, values.dtype)
-  private val builder = new BlockBuilder(group, values, Checksum.weights(group.columns), height, height)
+  private val builder = new BlockBuilder(group, values, Checksum.weights(group.columns), height, height, lasting)
 
   override def hasNext: Boolean = rows.hasNext
 
@@ -31,13 +38,16 @@ private[bridge] final class RowBlocks[T](
  *   rows that there is room for at first; it grows
  * @param height
  *   rows that make a full block
+ * @param lasting
+ *   whether blocks keep their values when the next is built
  */
 private[bridge] final class BlockBuilder[T](
     val group: MatrixGroup,
     values: Values[T],
     weights: Array[Long],
     room: Int,
-    height: Int) {
+    height: Int,
+    lasting: Boolean) {
   private val n = group.columns
   private var numbers = Array.empty[Long]
   private var block = values.newArray(0)
@@ -74,7 +84,7 @@ private[bridge] final class BlockBuilder[T](
     }
   }
 
-  /** The block so far; the next one starts empty. */
+  /** The block so far; the next one starts without rows. */
   def take(): RowBlock = {
     val check = RowCheck(count.toLong, checksum, rowNumbers, squaredNorm, bad)
     val taken =
@@ -87,12 +97,12 @@ private[bridge] final class BlockBuilder[T](
   private def grow(): Unit = {
     val more = math.min(height.toLong, math.max(room.toLong, 2L * count)).toInt
     numbers = java.util.Arrays.copyOf(numbers, more)
-    block = values.take(block, more * n)
+    if (block.length < more * n) block = values.take(block, more * n)
   }
 
   private def reset(): Unit = {
     numbers = Array.empty
-    block = values.newArray(0)
+    if (lasting) block = values.newArray(0)
     count = 0
     checksum = 0
     rowNumbers = 0
@@ -102,12 +112,20 @@ private[bridge] final class BlockBuilder[T](
 }
 
 private[bridge] object RowBlocks {
-  private val Bytes = 8 << 20
 
-  /** Rows of a block: 8 MB of values, since the engine computes on whole blocks and the store evicts whole blocks. */
-  def height(columns: Int, dtype: Dtype): Int =
-    math.max(1L, math.min(Bytes.toLong / (dtype.bytes.toLong * columns), MostRows)).toInt
+  // As much as is still in the processor's cache when it is multiplied.
+  private val Bytes = 1 << 20
+
+  // Of wide matrices more, since products take so many rows at a time; but not of the widest.
+  private val Tile = 256
+  private val MostBytes = 8 << 20
 
   // Narrow matrices: so many row numbers are as large as the values of a block may be.
-  private val MostRows = 1L << 16
+  private val MostRows = 1 << 16
+
+  /** Rows of a block. */
+  def height(columns: Int, dtype: Dtype): Int = {
+    def rows(bytes: Int) = bytes / (dtype.bytes.toLong * columns)
+    math.max(1L, math.min(math.min(MostRows.toLong, rows(MostBytes)), math.max(Tile.toLong, rows(Bytes)))).toInt
+  }
 }

@@ -13,22 +13,25 @@ import org.apache.spark.util.CollectionAccumulator
  * [[checked]]. Rows that cannot be in the matrix are in no block, and do no harm until they are found.
  *
  * @param read
- *   the blocks, read anew each time
+ *   the blocks, read anew each time, and whether their values last; else those of the next overwrite them
  * @param bytes
  *   of the group's values
  * @param memory
  *   bytes that Spark has to keep data in
  */
 private[bridge] final class CachedGroup(
-    path: String, group: MatrixGroup, read: RDD[RowBlock], bytes: Long, memory: Long) {
+    path: String, group: MatrixGroup, read: Boolean => RDD[RowBlock], bytes: Long, memory: Long) {
   import CachedGroup._
 
-  private val count = read.getNumPartitions
+  private val keepable = read(true)
+  private val count = keepable.getNumPartitions
   private val kept = fitting(count, bytes, memory)
-  private val (cached, rest) = split(read, kept)
+  private val cached = until(keepable, kept)
+  private val rest = from(read(false), kept)
   cached.setName(s"$path, group ${group.group}").persist(StorageLevel.MEMORY_ONLY)
-  private val checks = read.sparkContext.collectionAccumulator[(Int, RowCheck)]
+  private val checks = keepable.sparkContext.collectionAccumulator[(Int, RowCheck)]
 
+  /** In the order of partitions; the values of one may be gone when the next is asked for. */
   val blocks: RDD[RowBlock] = telling(cached ++ rest, checks)
 
   /** Memory that is free and will be taken by what is kept of the blocks. */
@@ -75,8 +78,9 @@ private[bridge] object CachedGroup {
   private[bridge] def fitting(partitions: Int, bytes: Long, memory: Long): Int =
     if (bytes <= FullShare * memory) partitions else (partitions * (PartialShare * memory / bytes)).toInt
 
-  private def split(blocks: RDD[RowBlock], at: Int): (RDD[RowBlock], RDD[RowBlock]) =
-    (PartitionPruningRDD.create(blocks, _ < at), PartitionPruningRDD.create(blocks, _ >= at))
+  private def until(blocks: RDD[RowBlock], partition: Int) = PartitionPruningRDD.create(blocks, _ < partition)
+
+  private def from(blocks: RDD[RowBlock], partition: Int) = PartitionPruningRDD.create(blocks, _ >= partition)
 
   /**
    * The same blocks; behind the last one of a partition `checks` gets its number and what all of them are. Those that are

@@ -38,15 +38,13 @@ private[bridge] final class ExchangeReader(
 
   /** A group, of which nothing is read yet. */
   def open(group: MatrixGroup, partitions: Int): CachedGroup = {
+    val all = rows(Seq(group), partitions)
     val blocks = manifest.dtype match {
-      case Dtype.Float32 => blocksOf(group, partitions, Values.Floats)
-      case Dtype.Float64 => blocksOf(group, partitions, Values.Doubles)
+      case Dtype.Float32 => blocksOf(all, group, Values.Floats) _
+      case Dtype.Float64 => blocksOf(all, group, Values.Doubles) _
     }
     new CachedGroup(path, group, blocks, manifest.bytes(Seq(group)), memory)
   }
-
-  private def blocksOf[T](group: MatrixGroup, partitions: Int, values: Values[T]): RDD[RowBlock] =
-    rows(Seq(group), partitions).mapPartitions(all => new RowBlocks(all.filter(_.getInt(0) == group.group), group, values))
 
   /**
    * Rows of groups as they are, unchecked: group, number, values. There may be some of other groups among them, and each is
@@ -93,6 +91,9 @@ private[bridge] object ExchangeReader {
   /** Bytes that Spark has to keep data in, if that is known: executors of a cluster come and go. */
   private def storageMemory(sc: SparkContext): Long =
     if (sc.isLocal) sc.getExecutorMemoryStatus.values.map(_._1).sum else Long.MaxValue
+
+  private def blocksOf[T](rows: RDD[InternalRow], group: MatrixGroup, values: Values[T])(lasting: Boolean): RDD[RowBlock] =
+    rows.mapPartitions(all => new RowBlocks(all.filter(_.getInt(0) == group.group), group, values, lasting))
 
   private def rowsOf(batch: ColumnarBatch): Iterator[InternalRow] = {
     val rows = batch.rowIterator()

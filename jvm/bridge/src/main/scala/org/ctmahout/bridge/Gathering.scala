@@ -11,7 +11,7 @@ private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: 
   private final class Rows(val group: MatrixGroup) {
     private val blocks = mutable.ArrayBuffer.empty[RowBlock]
     private val height = RowBlocks.height(group.columns, values.dtype)
-    private val builder = new BlockBuilder(group, values, weights, math.min(Room, group.rows).toInt, height)
+    private val builder = new BlockBuilder(group, values, weights, math.min(Room, group.rows).toInt, height, lasting = true)
     private var count = 0L
 
     /** Whether there are as many rows now as the group has. */

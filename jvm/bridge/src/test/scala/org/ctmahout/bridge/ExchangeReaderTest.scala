@@ -3,10 +3,12 @@ package org.ctmahout.bridge
 import java.nio.file.{Files, Path => File_}
 
 import org.apache.hadoop.fs.{FileSystem, Path}
+import org.apache.mahout.math.drm.CacheHint
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.util.ArrayData
 import org.ctmahout.bridge.Testing._
+import org.ctmahout.samsara.ClusterContext
 import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertTrue}
 import org.junit.jupiter.api.{AfterEach, Test}
 import org.junit.jupiter.api.io.TempDir
@@ -75,6 +77,32 @@ class ExchangeReaderTest {
       }
   }
 
+  /** The values of blocks that are not kept do not last. */
+  @Test def whatIsComputedHasTheSameBitsWhateverIsKept(): Unit = {
+    TestMatrix.write(matrix, Seq(graded(4000, 300)), files = 8)
+    def factors(algorithm: String, memory: Long): Seq[Any] = open { (session, fs, manifest) =>
+      val request = Request.parse(s"""{"input": "/a", "output": "/b", "algorithm": "$algorithm", "k": 20, "q": 1}""")
+      opened(new ExchangeReader(session, fs, manifest, memory), partitions = 2) { cached =>
+        val samsara = new ClusterContext(spark.sparkContext, keepsSketch = true, promisedBytes = () => cached.promisedBytes)
+        try {
+          val a = samsara.drm[Long](cached.blocks.map(Decomposition.block(_, 300)), 4000, 300)
+          val (svd, squaredNorm) = cached.checked(Decomposition.of(a, request))
+          val kept = spark.sparkContext.getRDDStorageInfo.filter(_.name.endsWith("group 0")).map(_.numCachedPartitions).sum
+          val u = Decomposition.u(svd, CacheHint.NONE).rdd.flatMap(Decomposition.rows).collect().toSeq.sortBy(_._1)
+          val centred = Decomposition.squaredNorm(a, squaredNorm, request)
+          val bits = (svd.s +: (Decomposition.v(svd) ++ u.map(_._2))).map(x => java.util.Arrays.hashCode(x))
+          kept +: u.map(_._1).hashCode +: centred +: bits.toSeq
+        } finally samsara.close()
+      }
+    }
+    for (algorithm <- Seq("dssvd", "exact", "dspca")) {
+      val Seq(all, half, none) = Seq(1L << 30, 4500000L, 1L).map(factors(algorithm, _))
+      assertEquals(Seq(2, 1, 0), Seq(all, half, none).map(_.head))
+      assertEquals(all.tail, half.tail, algorithm)
+      assertEquals(all.tail, none.tail, algorithm)
+    }
+  }
+
   @Test def keepsAllOrLeavesRoom(): Unit = {
     assertEquals(24, CachedGroup.fitting(24, 900, 1000))
     assertEquals(14, CachedGroup.fitting(24, 1000, 1000))
@@ -121,12 +149,12 @@ class ExchangeReaderTest {
     assertEquals(gaussian(50, 4, 2).toSeq.map(_.toSeq), read(group = 1)._1.map(_._2))
   }
 
-  @Test def cutsLargeMatricesIntoBlocksOfEightMegabytes(): Unit = {
-    assertEquals(6967, RowBlocks.height(301, Dtype.Float32))
-    assertEquals(1, RowBlocks.height(10000000, Dtype.Float64))
+  @Test def cutsLargeMatricesIntoBlocks(): Unit = {
+    for ((columns, height) <- Seq(1 -> 65536, 301 -> 870, 5000 -> 256, 100000 -> 20, 10000000 -> 1))
+      assertEquals(height, RowBlocks.height(columns, Dtype.Float32))
     val group = MatrixGroup(0, 200000, 1, "")
     val rows = Iterator.tabulate(200000)(i => InternalRow(0, i.toLong, ArrayData.toArrayData(Array(1.0f))))
-    val blocks = new RowBlocks(rows, group, Values.Floats).toSeq
+    val blocks = new RowBlocks(rows, group, Values.Floats, lasting = true).toSeq
     assertEquals(Seq(65536, 65536, 65536, 3392), blocks.map(_.rows.length))
     assertEquals(200000.0, blocks.map(_.check.squaredNorm).sum)
   }
