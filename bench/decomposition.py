@@ -355,9 +355,9 @@ def large(bench: Bench) -> Section:
         "Ten times the rows in 3 GiB, one core and two",
         f"{heights[1]:,} x {COLUMNS} float32, {heights[1] * COLUMNS * 4 / (1 << 30):.1f} GiB, Parquet to Parquet for s "
         f"and V, k = {K}. The whole application is in a control group with a limit of 3 GiB, the kernel's cache of its "
-        "files included; the heap has half of it. Medians over three JVMs, each of which does the small matrix first, and "
-        "the large one once before it counts. "
-        "How much faster two cores are is told of all runs together, which took turns.",
+        "files included; the heap has half of it. Medians over three JVMs, each of which does the small matrix first, "
+        "and the large one once before it counts. How much faster two cores are is told of all runs together, which took "
+        "turns.",
         [
             Column("what", ""),
             Column("rows", "rows", ",.0f"),
@@ -379,7 +379,7 @@ def small_and_large(
 ) -> list[Measured]:
     """Return what a matrix of each height costs in one JVM with 3 GiB, once it is warm."""
     limit = 3 << 30
-    # Of the large one, too, the first is not counted: Java's compiler is as busy on two cores as on one, for half as long.
+    # Nor is the first run of the large one counted: what Java compiles is as much on two cores, of half of the time.
     times = ({"warm": 2, "runs": 3}, {"warm": 1, "runs": 2})
     targets = [bench.data / f"factors-{height}" for height in heights]
     tasks = [
