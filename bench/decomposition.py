@@ -356,8 +356,8 @@ def large(bench: Bench) -> Section:
         f"{heights[1]:,} x {COLUMNS} float32, {heights[1] * COLUMNS * 4 / (1 << 30):.1f} GiB, Parquet to Parquet for s "
         f"and V, k = {K}. The whole application is in a control group with a limit of 3 GiB, the kernel's cache of its "
         "files included; the heap has half of it. Medians over three JVMs, each of which does the small matrix first, "
-        "and the large one once before it counts. How much faster two cores are is told of all runs together, which took "
-        "turns.",
+        "and the large one once before it counts. How much faster two cores are is told of all runs together, which "
+        "took turns.",
         [
             Column("what", ""),
             Column("rows", "rows", ",.0f"),
