@@ -379,7 +379,8 @@ def small_and_large(
 ) -> list[Measured]:
     """Return what a matrix of each height costs in one JVM with 3 GiB, once it is warm."""
     limit = 3 << 30
-    # Nor is the first run of the large one counted: what Java compiles is as much on two cores, of half of the time.
+    # The first run of the large one is not counted either: Java is still compiling, which takes as many CPU seconds on
+    # two cores as on one, and so a larger part of the shorter run.
     times = ({"warm": 2, "runs": 3}, {"warm": 1, "runs": 2})
     targets = [bench.data / f"factors-{height}" for height in heights]
     tasks = [
