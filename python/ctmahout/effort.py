@@ -47,7 +47,7 @@ _FIRST = Pass(groups=60, patches=150_000, rounds=6, stride=(2, 2))
 
 EFFORTS = {
     "fast": Effort((_FIRST,)),
-    "normal": Effort((_FIRST, Pass(groups=200, patches=250_000, rounds=4, stride=(1, 2)))),
+    "normal": Effort((_FIRST, Pass(groups=250, patches=250_000, rounds=4, stride=(1, 2)))),
     "best": Effort(
         (
             Pass(groups=120, patches=450_000, rounds=6, stride=(1, 2)),

@@ -29,6 +29,7 @@ from ..patches import (
     noise_of,
     one_core_each,
     restore_means,
+    restore_structure,
     second_stage,
     without_padding,
 )
@@ -106,7 +107,7 @@ class PatchesMethod:
         how = EFFORTS[made.layout["effort"]].passes[number - 1]
         stage = Stage.read(matrix, made)
         found = _run(hu, stage, factors, how.stride, workers, progress, "reconstruct")
-        yield from _strengths(volume, hu, found, strengths)
+        yield from _strengths(volume, hu, found, strengths, stage.noise, workers)
 
     def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         made = read_manifest(matrix, "matrix")
@@ -118,7 +119,7 @@ class PatchesMethod:
             "groups": [
                 GroupSpectrum(
                     f.rows,
-                    _padded(f, groups.kinds.d),
+                    _padded(f, groups.moments.count[group], groups.kinds.d),
                     shrinking.mixture.bases[group].shape[1],
                     shrinking.kept(int(group)),
                 )
@@ -169,7 +170,7 @@ class ModelRun:
         effort = EFFORTS[self.config.effort]
         strides = [how.stride for how in effort.passes][: len(self.model.passes)]
         found = self.model.apply(view, strides, workers, tell)
-        yield from _strengths(self.volume, hu, found, strengths)
+        yield from _strengths(self.volume, hu, found, strengths, self.noise, workers)
 
     def shown(self, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return what the report shows: a model has no spectrum of this series."""
@@ -185,8 +186,11 @@ def _unchanged(volume: Volume, strengths: Sequence[Strength]) -> Iterator[Rebuil
         yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0, "share": 1.0}, (_NOTHING,))
 
 
-def _strengths(volume: Volume, hu: Float32, found: Float32, strengths: Sequence[Strength]) -> Iterator[Rebuilt]:
+def _strengths(
+    volume: Volume, hu: Float32, found: Float32, strengths: Sequence[Strength], noise: NoiseModel, workers: Workers
+) -> Iterator[Rebuilt]:
     """Yield a blend of source and result for each strength; padding stays, and no value lies outside the source's."""
+    restore_structure(hu, found, noise, workers if isinstance(workers, Threads) else Threads())
     restore_means(hu, found)
     np.clip(found, hu.min(), hu.max(), out=found)
     blend = Blend.of(volume.hu, found, volume.padding)
@@ -230,7 +234,7 @@ def _run(
     return apply(hu, stage, stage.groups.filter(read_all_factors(factors)), stride, workers, tell)
 
 
-def _padded(found: Factors, d: int) -> NDArray[np.float64]:
+def _padded(found: Factors, count: float, d: int) -> NDArray[np.float64]:
     variances = np.zeros(d)
-    variances[: found.rank] = found.s**2 / found.rows
+    variances[: found.rank] = found.s**2 / count
     return variances

@@ -20,6 +20,7 @@ from .parts import FilePart, write_parts
 from .passes import Filter, filtered, run_pass
 from .places import View
 from .stage import Stage
+from .support import restore_structure
 from .workers import Threads, Workers, one_core_each
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "one_core_each",
     "pilot_kinds",
     "restore_means",
+    "restore_structure",
     "run_pass",
     "second_stage",
     "sum_moments",

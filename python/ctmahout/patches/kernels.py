@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["add_up", "best_group", "gather"]
+__all__ = ["add_up", "best_groups", "gather"]
 
 _jit = numba.njit(cache=True, nogil=True)
 _fast = numba.njit(cache=True, nogil=True, fastmath=True)
@@ -43,23 +43,31 @@ def add_up(total, weight, corners, size, patches, weights):  # type: ignore[no-u
 
 
 @_fast
-def best_group(projected, offset, first, gain, constant, variance, level, names, out):  # type: ignore[no-untyped-def]
-    """out[n] = names[k] for the k of largest likelihood.
+def best_groups(projected, offset, first, gain, constant, variance, level, names, groups, scores):  # type: ignore[no-untyped-def]
+    """groups[n] = the names[k] of largest likelihood, descending; scores[n] = 2 variance[n] log likelihood of each.
 
-    projected [n, first[-1] + groups]: the coordinates of patch n in the basis of each group, one group after the other,
-    then for each group its inner product with the mean. gain [levels, first[-1]], constant [levels, groups]: see
-    `Prepared`. variance[n] and level[n]: of the noise of patch n, and the row of the tables for it.
+    projected [n, first[-1] + K]: the coordinates of patch n in the basis of each group, one group after the other, then
+    for each group its inner product with the mean. gain [levels, first[-1]], constant [levels, K]: see `Prepared`.
+    variance[n] and level[n]: of the noise of patch n, and the row of the tables for it. groups, scores [n, most]: where
+    there are fewer groups than `most`, the rest scores -3e38.
     """
-    groups = names.size
-    components = first[groups]
+    count, most = names.size, groups.shape[1]
+    components = first[count]
     for n in range(projected.shape[0]):
-        best = np.float32(-3e38)
+        for t in range(most):
+            groups[n, t] = names[0]
+            scores[n, t] = np.float32(-3e38)
         g = gain[level[n]]
-        for k in range(groups):
+        for k in range(count):
             score = 2 * projected[n, components + k] + variance[n] * constant[level[n], k]
             for j in range(first[k], first[k + 1]):
                 c = projected[n, j] - offset[j]
                 score += g[j] * c * c
-            if score > best:
-                best = score
-                out[n] = names[k]
+            if score > scores[n, most - 1]:
+                t = most - 1
+                while t > 0 and score > scores[n, t - 1]:
+                    scores[n, t] = scores[n, t - 1]
+                    groups[n, t] = groups[n, t - 1]
+                    t -= 1
+                scores[n, t] = score
+                groups[n, t] = names[k]

@@ -1,4 +1,4 @@
-"""Finding groups of patches: k-means for a start, then rounds of "most likely group" and "basis of a group".
+"""Finding groups of patches: a tree of cells for a start, then rounds of "most likely group" and "basis of a group".
 
 What a round does to a part of the sample is a function of that part alone, so parts may lie on other machines; only
 second moments come back.
@@ -6,6 +6,7 @@ second moments come back.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -19,14 +20,17 @@ from .mixture import Kinds, Levels, Noise, Prepared, Shortlists, nearest
 from .moments import Moments, Rule, mixture_from_moments, moments_of
 from .workers import Workers
 
-__all__ = ["Part", "Sample", "affordable", "fit", "sum_moments"]
+__all__ = ["GROUPS_OF_A_PATCH", "Members", "Part", "Sample", "affordable", "fit", "sum_moments"]
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
+GROUPS_OF_A_PATCH = 3
 _FEATURES = 12
 _PATCHES_OF_A_GROUP = 500  # at least, in the mean
-_CLUSTERED = 100_000  # patches that k-means looks at
+_CLUSTERED = 100_000  # patches that the first groups are made from
+_LEAST_OF_A_CELL = 20
 _COMPARED = 250  # patches for each group that are compared with all groups, for the shortlists
 _CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
 
@@ -73,7 +77,7 @@ def fit(
     workers: Workers,
     rng: np.random.Generator,
 ) -> Prepared:
-    """Find groups by expectation and maximisation with hard assignments.
+    """Find groups by expectation and maximisation, a patch counting for the few groups that it is likely to be of.
 
     Parameters
     ----------
@@ -92,7 +96,8 @@ def fit(
     """
     lowest, highest, whole = _overview(parts, kinds, workers)
     levels = Levels.of(np.array([lowest, highest], np.float32))
-    shortlists = _cluster(parts, whole, groups, kinds, workers, rng)
+    shortlists = _cluster(parts, whole, groups, kinds, workers)
+    groups = len(shortlists.centres)
     moments = sum_moments(parts, _ByCentre(shortlists), groups, len(kinds), workers)
     mixture = mixture_from_moments(moments, kinds, rule)
     everyone = Prepared(mixture, kinds, levels)
@@ -113,17 +118,41 @@ def _size(part: Part) -> int:
     return len(part.load().patches)
 
 
-class Labeller(Protocol):
-    """Tells the group of patches."""
+class Assigner(Protocol):
+    """Says which groups a patch is likely to be of; see `Prepared.responsibilities`."""
 
-    def classify(self, patches: Float32, noise: Noise) -> Labels: ...
+    def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """The members of all groups in one sample: a patch is a member of each group that it is likely to be of.
+
+    Attributes
+    ----------
+    patch : ndarray of shape (m,), int64
+        Its number in the sample.
+    group : ndarray of shape (m,), int64
+    weight : ndarray of shape (m,), float32
+        The probability that the patch is of this group; those of one patch sum up to 1.
+    """
+
+    patch: Labels
+    group: Labels
+    weight: Float32
+
+    @classmethod
+    def of(cls, sample: Sample, assigner: Assigner) -> Members:
+        groups, shares = assigner.responsibilities(sample.telling, sample.noise, GROUPS_OF_A_PATCH)
+        patch, rank = np.nonzero(shares)
+        return cls(patch, groups[patch, rank], shares[patch, rank])
 
 
 def sum_moments(
-    parts: Sequence[Part], labeller: Labeller, groups: int, kinds: int, workers: Workers, *, of_pilot: bool = True
+    parts: Sequence[Part], assigner: Assigner, groups: int, kinds: int, workers: Workers, *, of_pilot: bool = True
 ) -> Moments:
-    """Label all patches and return the moments of the groups: of the pilot's patches or, if not, the noisy ones."""
-    return reduce(add, workers.map(_PartMoments(labeller, groups, kinds, of_pilot), parts))
+    """Assign all patches and return the moments of the groups: of the pilot's patches or, if not, the noisy ones."""
+    return reduce(add, workers.map(_PartMoments(assigner, groups, kinds, of_pilot), parts))
 
 
 # ------------------------------------------------------------------------------------------ what is done to each part
@@ -131,26 +160,27 @@ def sum_moments(
 
 @dataclass(frozen=True, eq=False)
 class _PartMoments:
-    labeller: Labeller
+    assigner: Assigner
     groups: int
     kinds: int
     of_pilot: bool
 
     def __call__(self, part: Part) -> Moments:
         sample = part.load()
-        labels = self.labeller.classify(sample.telling, sample.noise)
-        patches = sample.telling if self.of_pilot else sample.patches
-        return moments_of(patches, sample.noise, labels, self.groups, self.kinds)
+        members = Members.of(sample, self.assigner)
+        patches = (sample.telling if self.of_pilot else sample.patches)[members.patch]
+        noise = sample.noise[members.patch]
+        return moments_of(patches, noise, members.group, self.groups, self.kinds, members.weight)
 
 
 @dataclass(frozen=True, eq=False)
 class _ByCentre:
-    """k-means' own groups: the nearest centre."""
+    """The first groups: the nearest centre."""
 
     shortlists: Shortlists
 
-    def classify(self, patches: Float32, noise: Noise) -> Labels:
-        return self.shortlists.cells(patches)
+    def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]:
+        return self.shortlists.cells(patches)[:, None], np.ones((len(patches), 1), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,25 +227,59 @@ def _overview(parts: Sequence[Part], kinds: Kinds, workers: Workers) -> tuple[fl
     return min(f[0] for f in found), max(f[1] for f in found), reduce(add, (f[2] for f in found))
 
 
-def _cluster(
-    parts: Sequence[Part], whole: Moments, groups: int, kinds: Kinds, workers: Workers, rng: np.random.Generator
-) -> Shortlists:
-    """Return features whose centres are those of k-means: the first groups."""
+def _cluster(parts: Sequence[Part], whole: Moments, groups: int, kinds: Kinds, workers: Workers) -> Shortlists:
+    """Return features and the centres of their cells: the first groups."""
     whiten, _ = kinds.roots(whole.mean_noise[0])
     leading = np.linalg.eigh(whiten @ whole.scatter[0] @ whiten / whole.count[0])[1][:, -_FEATURES:]
     projection = (whiten @ leading).astype(np.float32)
     empty = np.empty((0, _FEATURES), np.float32)
     shortlists = Shortlists(whole.means[0].astype(np.float32), projection, empty)
     features = np.concatenate(list(workers.map(_Features(shortlists), parts)))
-    if len(features) > _CLUSTERED:
-        features = features[np.sort(rng.choice(len(features), _CLUSTERED, replace=False))]
-    return Shortlists(shortlists.mean, projection, kmeans(features, groups, rng))
+    features = features[:: max(1, len(features) // _CLUSTERED)]
+    return Shortlists(shortlists.mean, projection, split(features, groups))
+
+
+def split(points: Float32, count: int) -> Float32:
+    """Return the centres of up to `count` cells: that of largest variance along a line is cut there at its mean.
+
+    Principal direction divisive partitioning (Boley 1998, Data Mining and Knowledge Discovery 2, 325). It has no random
+    start, and a few points that move hardly move the cells: so a detail more in a scan leaves the rest of it as it was.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, f), float32
+    count : int
+
+    Returns
+    -------
+    ndarray of shape (cells, f), float32
+        Fewer than `count` where points are too few or all the same.
+    """
+
+    def cell(of: Labels) -> tuple[float, int, Float64, Float64, Labels]:
+        own = points[of].astype(np.float64)
+        mean = own.mean(axis=0)
+        scatter, directions = np.linalg.eigh((own - mean).T @ (own - mean))
+        return -float(scatter[-1]), int(of[0]), mean, directions[:, -1], of
+
+    waiting, done = [cell(np.arange(len(points)))], []
+    while waiting and len(waiting) + len(done) < count:
+        largest = heapq.heappop(waiting)
+        scatter, _, mean, direction, of = largest
+        above = (points[of] - mean.astype(np.float32)) @ direction.astype(np.float32) > 0
+        if scatter == 0 or min(above.sum(), (~above).sum()) < max(1, min(_LEAST_OF_A_CELL, len(points) // count)):
+            done.append(largest)
+            continue
+        for half in (of[above], of[~above]):
+            heapq.heappush(waiting, cell(half))
+    centres: Float32 = np.array([mean for _, _, mean, _, _ in done + waiting], np.float32)
+    return centres
 
 
 def _with_lists(
     first: Shortlists, prepared: Prepared, count: float, parts: Sequence[Part], workers: Workers, seed: int
 ) -> Shortlists:
-    """Return, for each of k-means' cells, the groups that its patches turned out to be of."""
+    """Return, for each cell, the groups that its patches turned out to be of."""
     groups = len(prepared.mixture)
     work = _Share(prepared, first, min(1.0, _COMPARED * groups / count), seed)
     found = list(workers.map(work, enumerate(parts)))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels import best_group
+from .kernels import best_groups
 
 __all__ = ["Kinds", "Levels", "Mixture", "Noise", "Prepared", "Shortlists"]
 
@@ -25,6 +25,7 @@ Float64 = NDArray[np.float64]
 
 _FLOOR = 0.01  # of the mean eigenvalue: what a correlation matrix is allowed to be sure of
 _OUTLIER = 3.0  # noise variances of mean squared residual; what no group knows (metal) stays as it is
+_LEAST_SHARE = 0.03  # of a patch's responsibilities: below, a group is not worth its work
 _CACHE = 1 << 17  # coordinates that are looked at while they are in the processor's cache
 
 
@@ -242,7 +243,7 @@ class Prepared:
         return self._tables[kind, cell]
 
     def _make_table(self, kind: int, names: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-        """Put the columns of these groups side by side, as `best_group` takes them."""
+        """Put the columns of these groups side by side, as `best_groups` takes them."""
         means, weights = self.mixture.means[names], self.mixture.weights[names]
         analysis = [self.analysis[kind][k] for k in names]
         lam = [self._directions[kind][k][0] for k in names]
@@ -272,6 +273,34 @@ class Prepared:
 
     def classify(self, patches: Float32, noise: Noise) -> NDArray[np.int64]:
         """Return the most likely group of each patch; patches of shape (n, d), HU."""
+        return self._best_groups(patches, noise, 1)[0][:, 0]
+
+    def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[NDArray[np.int64], Float32]:
+        """Return the likeliest groups of each patch and the probability of each of them.
+
+        Parameters
+        ----------
+        patches : ndarray of shape (n, d), float32, HU
+        noise : Noise
+        most : int
+            Groups of a patch.
+
+        Returns
+        -------
+        groups : ndarray of shape (n, most), int64
+            Descending.
+        shares : ndarray of shape (n, most), float32
+            Sum up to 1; those below `_LEAST_SHARE` are 0.
+        """
+        groups, scores = self._best_groups(patches, noise, min(most, len(self.mixture)))
+        shares = np.exp((scores - scores[:, :1]) / (2 * noise.level[:, None] ** 2))
+        shares /= shares.sum(axis=1, keepdims=True)
+        shares[shares < _LEAST_SHARE] = 0
+        shares /= shares.sum(axis=1, keepdims=True)
+        return groups, shares
+
+    def _best_groups(self, patches: Float32, noise: Noise, most: int) -> tuple[NDArray[np.int64], Float32]:
+        """Return the likeliest groups, descending, and 2 l^2 log likelihood of each; both of shape (n, most)."""
         cells = self.shortlists.cells(patches) if self.shortlists and self.shortlists.groups else None
         key = noise.among(len(self.kinds)) << 32
         if cells is not None:
@@ -279,18 +308,29 @@ class Prepared:
         order, runs = _runs(key)
         # Sorted once: each run then is a slice, and a small one costs little.
         ordered, level = patches.take(order, axis=0), self.levels.index(noise.level).take(order)
-        variance, labels = self.levels.variances.astype(np.float32)[level], np.empty(len(patches), np.int64)
+        variance = self.levels.variances.astype(np.float32)[level]
+        labels, found = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
         for a, b in runs:
             kind, cell = divmod(int(key[order[a]]), 1 << 32)
             centre, columns, offset, first, gain, constant, names = self._table(kind, cell)
             step = max(64, _CACHE // columns.shape[1])
             for start in range(a, b, step):
                 part = slice(start, min(start + step, b))
-                projected = (ordered[part] - centre) @ columns
-                best_group(projected, offset, first, gain, constant, variance[part], level[part], names, labels[part])
-        found = np.empty_like(labels)
-        found[order] = labels
-        return found
+                best_groups(
+                    (ordered[part] - centre) @ columns,
+                    offset,
+                    first,
+                    gain,
+                    constant,
+                    variance[part],
+                    level[part],
+                    names,
+                    labels[part],
+                    found[part],
+                )
+        groups, scores = np.empty_like(labels), np.empty_like(found)
+        groups[order], scores[order] = labels, found
+        return groups, scores
 
     def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
         """Return the log-likelihood of each patch in its most likely group, of shape (n,), in nats."""

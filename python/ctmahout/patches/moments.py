@@ -97,21 +97,36 @@ class Moments:
         return mean
 
 
-def moments_of(patches: Float32, noise: Noise, labels: Labels, groups: int, kinds: int) -> Moments:
-    """Return the moments of each group in one sample."""
+def moments_of(
+    patches: Float32, noise: Noise, labels: Labels, groups: int, kinds: int, weights: Float32 | None = None
+) -> Moments:
+    """Return the moments of each group in one sample.
+
+    Parameters
+    ----------
+    patches : ndarray of shape (n, d), float32, HU
+    noise : Noise
+    labels : ndarray of shape (n,), int64
+    groups, kinds : int
+    weights : ndarray of shape (n,), float32, optional
+        Of each patch; 1 if not given.
+    """
     d = patches.shape[1]
-    count = np.bincount(labels, minlength=groups).astype(np.float64)
+    weights = np.ones(len(patches), np.float32) if weights is None else weights
+    count = np.bincount(labels, weights=weights, minlength=groups).astype(np.float64)
     means, scatter = np.zeros((groups, d)), np.zeros((groups, d, d))
     order = np.argsort(labels, kind="stable")
     cuts = np.searchsorted(labels[order], np.arange(groups + 1))
     for k in np.flatnonzero(count):
-        own = patches[order[cuts[k] : cuts[k + 1]]]
-        means[k] = own.mean(axis=0, dtype=np.float64)
+        at = order[cuts[k] : cuts[k + 1]]
+        own, weight = patches[at], weights[at, None]
+        means[k] = (weight * own).sum(axis=0, dtype=np.float64) / count[k]
         own = own - means[k].astype(np.float32)
-        rest = own.mean(axis=0, dtype=np.float64)  # of rounding the mean
-        scatter[k] = (own.T @ own).astype(np.float64) - len(own) * np.outer(rest, rest)
+        rest = (weight * own).sum(axis=0, dtype=np.float64) / count[k]  # of rounding the mean
+        own *= np.sqrt(weight)
+        scatter[k] = (own.T @ own).astype(np.float64) - count[k] * np.outer(rest, rest)
         means[k] = means[k].astype(np.float32).astype(np.float64) + rest
-    square = noise.level.astype(np.float64) ** 2
+    square = weights * noise.level.astype(np.float64) ** 2
     by_kind = np.bincount(labels * kinds + noise.among(kinds), weights=square, minlength=groups * kinds)
     return Moments(count, means, scatter, by_kind.reshape(groups, kinds).astype(np.float64))
 
@@ -139,7 +154,7 @@ def mixture_from_factors(
     moments : Moments
         Of the sample that was factored: counts, means and noise are used.
     factors : iterable of (variances, vectors)
-        For each group the variances s^2 / m of its whitened patches, descending, and their directions V, of shape
+        For each group the variances s^2 / count of its whitened patches, descending, and their directions V, of shape
         (d, r); none for a group that is too small.
     kinds : Kinds
     rule : Rule
@@ -172,8 +187,12 @@ def _mixture(moments: Moments, factors: Iterable[tuple[Float64, Float64]], d: in
     return Mixture(moments.means, tuple(bases), np.array(weights), np.array(left))
 
 
-def whitened_rows(sample: Float32, moments: Moments, group: int, kinds: Kinds) -> Float32:
-    """Return the patches of one group as Mahout gets them: centred, and whitened by the mean noise of the group."""
+def whitened_rows(patches: Float32, weights: Float32, moments: Moments, group: int, kinds: Kinds) -> Float32:
+    """Return the members of one group as Mahout gets them: centred, whitened by the group's mean noise, and weighted.
+
+    A row is sqrt(w) N^(-1/2) (y - mean), so that A'A is the sum of w times the scatter of each.
+    """
     whiten, _ = kinds.roots(moments.mean_noise[group])
-    rows: Float32 = (sample - moments.means[group].astype(np.float32)) @ whiten.astype(np.float32)
+    rows: Float32 = (patches - moments.means[group].astype(np.float32)) @ whiten.astype(np.float32)
+    rows *= np.sqrt(weights)[:, None]
     return rows

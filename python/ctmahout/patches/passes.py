@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import add_up
-from .mixture import Prepared
+from .learning import GROUPS_OF_A_PATCH
+from .mixture import Noise, Prepared
 from .places import View
 from .workers import Threads, Workers, one_core_each
 
@@ -44,6 +45,27 @@ class Filter:
     mix: float = 0.0
     knee: float = 0.15
 
+    def estimate(self, patches: Float32, noise: Noise, pilot: Float32) -> tuple[Float32, Float32]:
+        """Return the posterior mean of each patch over its likeliest groups, and how many components were kept.
+
+        Parameters
+        ----------
+        patches, pilot : ndarray of shape (n, d), float32, HU
+            The pilot's patches decide on the groups.
+        noise : Noise
+        """
+        groups, shares = self.telling.responsibilities(pilot, noise, GROUPS_OF_A_PATCH)
+        guesses, kept = self.shrinking.estimate(patches, noise, groups[:, 0])
+        guesses *= shares[:, :1]
+        kept *= shares[:, 0]
+        for rank in range(1, groups.shape[1]):
+            also = np.flatnonzero(shares[:, rank])
+            share = shares[also, rank]
+            other, other_kept = self.shrinking.estimate(patches[also], noise[also], groups[also, rank])
+            guesses[also] += share[:, None] * other
+            kept[also] += share * other_kept
+        return guesses, kept
+
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
@@ -62,8 +84,7 @@ class _Layer:
         noise = view.noise_at(corners, view.sd(middle, middle + 1), middle)
         patches = view.take(corners)
         pilot = self.pilot.take(corners) if self.pilot else patches
-        groups = filter.telling.classify(pilot, noise)
-        guesses, kept = filter.shrinking.estimate(patches, noise, groups)
+        guesses, kept = filter.estimate(patches, noise, pilot)
         if self.pilot and filter.mix:
             share = np.clip(filter.mix * (kept / patches.shape[1] - filter.knee), 0, 1)[:, None]
             guesses += share * (pilot - guesses)

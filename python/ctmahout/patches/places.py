@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..effort import PATCH
 from ..noise import NoiseModel
+from ..noise.grid import block_mean
 from .kernels import gather
 from .learning import Sample, kmeans
 from .mixture import Noise, nearest
@@ -18,6 +19,10 @@ __all__ = ["View", "covariance_of", "patch_size"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Corners = NDArray[np.int32]
+
+_AIR_HU, _AIR_CELL = -950.0, 4  # mean of a cell of so many pixels that holds nothing but air
+_AIR_SHARE = 20  # of patches to learn from, one in so many may lie in air
+_LEAST = 5000  # patches to learn from, if need be in air
 
 
 def covariance_of(autocovariance: Float64, along_z: tuple[float, float], patch: tuple[int, int, int]) -> Float64:
@@ -142,10 +147,23 @@ class View:
         return np.stack([axis.ravel() for axis in grid], axis=1).astype(np.int32)
 
     def draw(self, count: int, rng: np.random.Generator) -> Corners:
-        """Return the corners of `count` different patches, all if there are no more, in the order of their slices."""
+        """Return the corners of up to `count` different patches, in the order of their slices.
+
+        Few of them lie in air: it has no anatomy to learn, and would take most of the groups for the kinds of its noise.
+        """
         sizes = [n - p + 1 for n, p in zip(self.shape, self.patch, strict=True)]
         total = int(np.prod(sizes))
-        chosen = np.arange(total) if count >= total else np.sort(rng.choice(total, count, replace=False))
+        air = block_mean(self.hu, _AIR_CELL) < _AIR_HU
+        looked_at = min(total, int(count / max(1 - air.mean(), 0.125)) + count // 8)
+        chosen = np.arange(total) if looked_at == total else rng.choice(total, looked_at, replace=False)
+        if looked_at == total:
+            chosen = rng.permutation(chosen)
+        z, y, x = (
+            at + size // 2 for at, size in zip(np.unravel_index(chosen, sizes), self.patch, strict=True)
+        )
+        in_air = air[z, y // _AIR_CELL, x // _AIR_CELL]
+        of_air = min(int(in_air.sum()), max(count // _AIR_SHARE, min(count, _LEAST) - int((~in_air).sum())))
+        chosen = np.sort(np.concatenate([chosen[~in_air][: count - of_air], chosen[in_air][:of_air]]))
         return np.stack(np.unravel_index(chosen, sizes), axis=1).astype(np.int32)
 
     def sample(self, corners: Corners, pilot: View | None = None) -> Sample:
