@@ -9,7 +9,6 @@ noisiest there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,7 @@ __all__ = ["REACH", "Measured", "autocovariance_by_direction", "measure_correlat
 Float64 = NDArray[np.float64]
 
 REACH = 16  # pixels: the largest lag
-_PEAK_FROM, _RAMP_FROM = 0.1, 0.03  # cycles per pixel: the noise of no kernel peaks lower; what windows can tell
+_RAMP_FROM = 0.03  # cycles per pixel: what windows can tell
 _DEPTH = 4  # slices of a window
 _ANATOMY = 2.0  # a variance so many times the median is anatomy's
 _BANDS = (0.09, 0.17, 0.27)  # cycles per pixel: where correlation along z is told apart
@@ -30,6 +29,8 @@ _SIGNIFICANT = 2.0  # standard errors from which a correlation is one
 _LIKENESS, _TEXTURE_MOST = (0.5, 0.95), 0.95  # what that of anatomy with the next slice can be; its largest share
 _NOISE_ONLY_TO, _GEOMETRIC = 0.4, 0.85  # correlation with the slice after the next; how much like anatomy's it falls off
 _ANATOMY_FROM = 0.85  # correlation with the next slice
+_FLATTEST = 24  # windows in which that is judged, or a quarter of all
+_FROM, _TO = 0.4, 0.85  # shares of the power below the frequencies between which the kernel is told
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,11 @@ def measure_correlation(hu: NDArray[np.float32], windows: FlatWindows, overlap: 
     power = np.maximum(lags[0], 1e-12 * lags[0].max() + 1e-30)
     share, noise_alike = _noise_by_frequency(lags, rings.count, rings.frequency, len(pieces), overlap)
     total = rings.sum(power)
+    share *= np.minimum(1, _most_by_kernel(power, rings) / (share * power))
     of_noise = rings.sum(share * power) / total
     # In all windows alike: a few with an edge in them, which is strong, would outvote the others.
-    equally = [c.sum(axis=(1, 2)) / cross[0].sum(axis=(1, 2)) for c in cross[1:]]
+    flattest = np.s_[: max(_FLATTEST, len(pieces) // 4)]
+    equally = [(c.sum(axis=(1, 2)) / cross[0].sum(axis=(1, 2)))[flattest] for c in cross[1:]]
     # Its directions are those of what differs between slices: less of it is anatomy.
     differs = mean[0] - mean[1] if depth == 2 else mean[0] - 4 / 3 * mean[1] + mean[2] / 3
     of_difference = share * power / np.maximum(rings.means(differs), 1e-12 * total / rings.count.sum())
@@ -194,6 +197,24 @@ def _noise_by_frequency(
     return (1 - texture)[band], alike[:, band]
 
 
+def _most_by_kernel(power: Float64, rings: _Rings) -> Float64:
+    """Return the power by ring that noise can have at most, told by the higher frequencies: anatomy is in the lower.
+
+    The power of filtered back-projection is that of the ramp times the square of a kernel, which goes nearly with the
+    exponential of the square of the frequency; a kernel that enhances edges is taken for flat.
+    """
+    below = np.cumsum(power * rings.count) / rings.sum(power)
+    first, last = (int(np.searchsorted(below, level)) for level in (_FROM, _TO))
+    used = np.arange(max(first, 1), max(last, first + 3) + 1)
+    used = used[used < power.size]
+    squares, logs = rings.frequency[used] ** 2, np.log(power[used] / rings.frequency[used])
+    weight = rings.count[used] / rings.count[used].sum()
+    middle, level = weight @ squares, weight @ logs
+    slope = min(0.0, weight @ ((squares - middle) * (logs - level)) / max(weight @ (squares - middle) ** 2, 1e-12))
+    most = np.maximum(rings.frequency, _RAMP_FROM) * np.exp(level + slope * (rings.frequency**2 - middle))
+    return np.where(np.arange(power.size) < first, most, power)
+
+
 def _is_anatomy(alike: list[float], overlap: float) -> bool:
     """Tell whether so much is alike that there is no noise beside it."""
     if len(alike) < 2:
@@ -226,18 +247,6 @@ def _left_by_plane(autocovariance: Float64, side: int) -> float:
     return float(np.clip((side * side - taken) / (side * side - 3), 0.75, 1.0))
 
 
-def _below_ramp(frequency: NDArray[np.float64], power: Sequence[float]) -> NDArray[np.float64]:
-    """Cap the radial power below its peak by a ramp: what lies above is anatomy.
-
-    The ramp of filtered back-projection times a kernel that does not rise below its peak cannot be higher. Windows of
-    finite size cannot tell the lowest frequencies, so the ramp ends there.
-    """
-    found = np.asarray(power)
-    peak = int(np.argmax(np.where(frequency >= _PEAK_FROM, found, 0)))
-    cap = found[peak] * np.maximum(frequency, _RAMP_FROM) / frequency[peak]
-    return np.where(frequency < frequency[peak], np.minimum(found, cap), found)
-
-
 def autocovariance_by_direction(
     mean: NDArray[np.float64], mean_share: NDArray[np.float64], n: int = 64
 ) -> NDArray[np.float64]:
@@ -268,7 +277,7 @@ def autocovariance_by_direction(
     expected = mean_share[np.minimum(direction.astype(int), sectors - 1)] * sectors
     edges = np.arange(0, 0.75, 1 / 64)
     rings = [np.exp(-0.5 * ((frequency - edge) * 64 / 0.6) ** 2) for edge in edges]
-    radial = np.interp(frequency, edges, _below_ramp(edges, [(r * power).sum() / (r * expected).sum() for r in rings]))
+    radial = np.interp(frequency, edges, [(r * power).sum() / (r * expected).sum() for r in rings])
     found = []
     for sector in range(sectors):
         share = np.maximum(0, 1 - np.abs((direction - 0.5 - sector + sectors / 2) % sectors - sectors / 2))
