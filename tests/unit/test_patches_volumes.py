@@ -242,7 +242,7 @@ def test_what_is_too_small_to_measure_noise_in_comes_back_with_a_warning(tmp_pat
 def test_a_few_patches_are_enough_to_go_on_and_fewer_are_refused(tmp_path):
     rng, prepare = np.random.default_rng(0), PatchesMethod().prepare
     denoised(volume(rng.normal(40, 20, (3, 18, 18))), tmp_path, effort="normal")
-    source = volume(rng.normal(40, 20, (2, 12, 22)))
+    source = volume(rng.normal(40, 20, (2, 16, 16)))
     assert code_of(prepare, source, tmp_path / "few", Config.of({}), None) == "CTM_INPUT_TOO_SMALL"
     assert not (tmp_path / "few").exists()
 

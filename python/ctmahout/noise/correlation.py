@@ -22,14 +22,13 @@ Float64 = NDArray[np.float64]
 
 REACH = 16  # pixels: the largest lag
 _RAMP_FROM = 0.03  # cycles per pixel: what windows can tell
-_DEPTH = 4  # slices of a window
+_REACH_Z = 3  # slices: the largest lag along z
 _ANATOMY = 2.0  # a variance so many times the median is anatomy's
 _BANDS = (0.09, 0.17, 0.27)  # cycles per pixel: where correlation along z is told apart
 _SIGNIFICANT = 2.0  # standard errors from which a correlation is one
 _LIKENESS, _TEXTURE_MOST = (0.5, 0.95), 0.95  # what that of anatomy with the next slice can be; its largest share
-_NOISE_ONLY_TO, _GEOMETRIC = 0.4, 0.85  # correlation with the slice after the next; how much like anatomy's it falls off
-_ANATOMY_FROM = 0.85  # correlation with the next slice
-_FLATTEST = 24  # windows in which that is judged, or a quarter of all
+_ALIKE, _GOES_ON = (0.25, 0.1), 0.55  # least correlations of anatomy without noise; how slowly they fall off
+_ANATOMY_FROM = 0.85  # no noise is so much alike in neighbouring slices
 _FROM, _TO = 0.4, 0.85  # shares of the power below the frequencies between which the kernel is told
 
 
@@ -74,54 +73,76 @@ def measure_correlation(hu: NDArray[np.float32], windows: FlatWindows, overlap: 
     """
     side = windows.side
     pieces = _pieces(hu, windows)
-    variances = np.square(pieces).sum(axis=(2, 3)).mean(axis=1) / (side * side - 3)
+    variances = np.square(pieces[_REACH_Z]).sum(axis=(1, 2)) / (side * side - 3)
     kept = variances <= _ANATOMY * np.median(variances)
-    pieces, variances = pieces[kept], variances[kept]
-    spectra = np.fft.fft2(pieces, (2 * side, 2 * side))
-    depth = spectra.shape[1]
-    # By window, lag and frequency: the power, and what is alike in slices one, two and three apart.
-    cross = [np.real(spectra[:, lag:] * spectra[:, : depth - lag].conj()).mean(axis=1) for lag in range(depth)]
+    # Tapered, or the anatomy of low frequencies would leak into the high ones.
+    taper = np.sin(math.pi * (np.arange(side) + 0.5) / side)
+    spectra = np.fft.fft2(pieces[:, kept] * np.outer(taper, taper), (2 * side, 2 * side))
+    inside = [(0 <= z) & (z < len(hu)) for z in windows.corners[kept, 0] + _offsets()[:, None]]
+    # What is alike of a window and the same place so many slices away. The window itself had no say in being chosen;
+    # those next to it had.
+    own = spectra[_REACH_Z]
+    planes = [np.square(np.abs(own)).mean(axis=0)]
+    for lag in range(1, min(_REACH_Z + 1, len(hu))):
+        both = [(spectra[_REACH_Z + sign * lag], inside[_REACH_Z + sign * lag]) for sign in (-1, 1)]
+        total = sum(np.real(own[there] * other[there].conj()).sum(axis=0) for other, there in both)
+        planes.append(total / max(1, sum(int(there.sum()) for _, there in both)))
     rings = _Rings(2 * side)
-    mean = [c.mean(axis=0) for c in cross]
-    lags = [rings.means(plane) for plane in mean]
+    lags = [rings.means(plane) for plane in planes]
     power = np.maximum(lags[0], 1e-12 * lags[0].max() + 1e-30)
-    share, noise_alike = _noise_by_frequency(lags, rings.count, rings.frequency, len(pieces), overlap)
+    is_noise = not _is_anatomy(lags, rings, overlap)
+    share, noise_alike = _noise_by_frequency(lags, rings.count, rings.frequency, own.shape[0], overlap)
     total = rings.sum(power)
     share *= np.minimum(1, _most_by_kernel(power, rings) / (share * power))
     of_noise = rings.sum(share * power) / total
-    # In all windows alike: a few with an edge in them, which is strong, would outvote the others.
-    flattest = np.s_[: max(_FLATTEST, len(pieces) // 4)]
-    equally = [(c.sum(axis=(1, 2)) / cross[0].sum(axis=(1, 2)))[flattest] for c in cross[1:]]
     # Its directions are those of what differs between slices: less of it is anatomy.
-    differs = mean[0] - mean[1] if depth == 2 else mean[0] - 4 / 3 * mean[1] + mean[2] / 3
+    differs = _differing(spectra, inside)
     of_difference = share * power / np.maximum(rings.means(differs), 1e-12 * total / rings.count.sum())
-    covariance = _unbiased(np.maximum(differs, 0) * rings.spread(of_difference), side)
+    covariance = _unbiased(differs * rings.spread(of_difference), taper)
     return Measured(
-        variance=float(variances.mean()) * of_noise / _left_by_plane(covariance, side),
+        variance=float(variances[kept].mean()) * of_noise / _left_by_plane(covariance, side),
         autocovariance=covariance,
         along_z=(
             rings.sum(share * power * noise_alike[0]) / (of_noise * total),
             rings.sum(share * power * noise_alike[1]) / (of_noise * total),
         ),
         texture=1 - of_noise,
-        is_noise=not _is_anatomy([float(v.mean()) for v in equally], overlap),
-        windows=len(pieces),
+        is_noise=is_noise,
+        windows=own.shape[0],
     )
 
 
+def _offsets() -> NDArray[np.intp]:
+    return np.arange(-_REACH_Z, _REACH_Z + 1)
+
+
 def _pieces(hu: NDArray[np.float32], windows: FlatWindows) -> Float64:
-    """Return windows of up to 4 slices less their planes, over the map's SD: (n, depth, side, side)."""
-    n, depth = windows.side, min(_DEPTH, len(hu))
-    first = np.clip(windows.corners[:, 0] - 1, 0, len(hu) - depth)
-    z = (first[:, None] + np.arange(depth))[:, :, None, None]
+    """Return windows and the same places in the slices around less their planes, over the map's SD.
+
+    Returns
+    -------
+    ndarray of shape (7, n, side, side)
+        From three slices before to three after; beyond the volume its first or last slice.
+    """
+    n = windows.side
+    z = np.clip(windows.corners[:, 0] + _offsets()[:, None], 0, len(hu) - 1)[:, :, None, None]
     y, x = (windows.corners[:, axis, None] + np.arange(n) for axis in (1, 2))
-    pieces: Float64 = hu[z, y[:, None, :, None], x[:, None, None, :]] / windows.sd[:, None, None, None]
+    pieces: Float64 = hu[z, y[None, :, :, None], x[None, :, None, :]] / windows.sd[:, None, None]
     ramp = np.arange(n) - (n - 1) / 2
     pieces -= pieces.mean(axis=(2, 3), keepdims=True)
     ramp /= np.sqrt(n * np.square(ramp).sum())
     for pattern in (np.tile(ramp, (n, 1)), np.tile(ramp[:, None], (1, n))):
-        pieces -= np.einsum("rzij,ij->rz", pieces, pattern)[:, :, None, None] * pattern
+        pieces -= np.einsum("zrij,ij->zr", pieces, pattern)[:, :, None, None] * pattern
     return pieces
+
+
+def _differing(spectra: NDArray[np.complex128], inside: list[NDArray[np.bool_]]) -> Float64:
+    """Return the power of windows less the mean of the places before and after, of which one may be missing."""
+    before, own, after = spectra[_REACH_Z - 1 : _REACH_Z + 2]
+    weights = np.array(inside[_REACH_Z - 1 : _REACH_Z + 2 : 2], np.float64)[..., None, None]
+    total = np.maximum(weights.sum(axis=0), 1)
+    differs = own - (weights[0] * before + weights[1] * after) / total
+    return (np.square(np.abs(differs)) / (1 + 1 / total)).mean(axis=0)
 
 
 class _Rings:
@@ -215,22 +236,30 @@ def _most_by_kernel(power: Float64, rings: _Rings) -> Float64:
     return np.where(np.arange(power.size) < first, most, power)
 
 
-def _is_anatomy(alike: list[float], overlap: float) -> bool:
-    """Tell whether so much is alike that there is no noise beside it."""
-    if len(alike) < 2:
+def _is_anatomy(lags: list[Float64], rings: _Rings, overlap: float) -> bool:
+    """Tell whether so much is alike that there is no noise beside it, at the frequencies where noise is strongest.
+
+    Noise is alike as far as slices overlap, so its likeness falls off to nothing; that of anatomy goes on.
+    """
+    if len(lags) < 4:
         return False
-    one, two = alike[:2]
-    if two <= max(0.0, 2 * overlap - 1) + _NOISE_ONLY_TO or one * one <= _GEOMETRIC * two:
-        return False
-    return len(alike) < 3 or one > _ANATOMY_FROM or alike[2] > _GEOMETRIC * two * two / one
+    high = rings.frequency >= _BANDS[-1]
+    power, one, two, three = (rings.sum(np.where(high, lag, 0)) for lag in lags)
+    expected = [power * max(0.0, 1 - lag * (1 - overlap)) for lag in (1, 2)]
+    alike = one - expected[0] > _ALIKE[0] * power and two - expected[1] > _ALIKE[1] * power
+    return alike and (one > _ANATOMY_FROM * power or three > _GOES_ON * two)
 
 
-def _unbiased(power: Float64, side: int) -> Float64:
-    """Return the autocovariance of windows that were padded to twice their side, 1 at lag 0, 0 beyond their side."""
-    overlap = np.maximum(side - np.abs(np.fft.fftfreq(2 * side) * 2 * side), 1)
-    centred = np.fft.fftshift(np.fft.ifft2(power).real / np.outer(overlap, overlap))
-    reach = min(REACH, side - 1)
-    cut = centred[side - reach : side + reach + 1, side - reach : side + reach + 1]
+def _unbiased(power: Float64, taper: Float64) -> Float64:
+    """Return the autocovariance of tapered windows that were padded to twice their side, 1 at lag 0.
+
+    Beyond two thirds of their side, where few pixels tell, it is 0.
+    """
+    side = taper.size
+    overlap = np.correlate(taper, taper, "full")
+    centred = np.fft.fftshift(np.fft.ifft2(power).real)[1:, 1:] / np.outer(overlap, overlap)
+    reach = min(REACH, 2 * side // 3)
+    cut = centred[side - 1 - reach : side + reach, side - 1 - reach : side + reach]
     return np.pad(cut / max(float(cut[reach, reach]), 1e-30), REACH - reach)
 
 

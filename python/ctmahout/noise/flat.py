@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numba
@@ -14,10 +15,11 @@ from .tissue import Tissue, sampled_slices
 __all__ = ["FlatWindows", "flat_windows"]
 
 _SLICES = 32  # at most so many slices are searched
-_SIDES = (16, 8)  # pixels; the first of which there are enough
-_ENOUGH, _FEWEST = 60, 8
+_SIDE_MM, _SIDES = 16.0, (12, 16)  # of a window; and in pixels, multiples of 4
+_SMALLEST, _ENOUGH, _FEWEST = 8, 60, 8  # pixels, where there are not enough windows of that side; and numbers of them
 _SMALL = 4  # unevenness is that of the means of so many small squares along a side
 _FLATTEST, _LEAST, _MOST = 0.1, 24, 1000  # share that is taken, and numbers
+_FARTHEST = 3  # slices that far apart at most
 _NEARLY = 1.5  # as flat as the last of them, but for this factor, are taken, too: what is uneven there is noise
 
 
@@ -51,8 +53,12 @@ def flat_windows(
     constant: NDArray[np.bool_],
     log_sd: NDArray[np.float64],
     cell: int,
+    pixel_mm: tuple[float, float],
+    overlap: float = 0.0,
 ) -> FlatWindows | None:
     """Find the windows that are flattest in the slices before and after theirs, beside the noise that is told there.
+
+    Of slices that overlap those are taken that do not: their noise is not that of the window.
 
     Parameters
     ----------
@@ -63,17 +69,23 @@ def flat_windows(
     log_sd : ndarray of shape (z, gy, gx), float64
         Logarithm of the noise's SD on a grid of `cell` x `cell` pixels, right but for a factor.
     cell : int
+    pixel_mm : tuple of float, mm
+        Distance between rows and between columns.
+    overlap : float
+        Share of a slice that its neighbour covers, too.
 
     Returns
     -------
     FlatWindows or None
         None if there are fewer than 8 windows of 8 x 8 pixels.
     """
-    for side in _SIDES:
+    away = max(1, min(math.ceil(1 / max(1 - overlap, 0.1) - 1e-6), _FARTHEST, (len(hu) - 1) // 2))
+    wanted = int(np.clip(_SMALL * round(_SIDE_MM / max(pixel_mm) / _SMALL), *_SIDES))
+    for side in (wanted, _SMALLEST):
         if side > min(hu.shape[1:]):
             continue
-        corners, uneven = _search(hu, tissue, constant, side)
-        if len(corners) < (_FEWEST if side == _SIDES[-1] else _ENOUGH):
+        corners, uneven = _search(hu, tissue, constant, side, away)
+        if len(corners) < (_FEWEST if side == _SMALLEST else _ENOUGH):
             continue
         middles = corners + np.array([0.0, (side - 1) / 2, (side - 1) / 2])
         sd = np.exp(at_places(log_sd, middles, cell))
@@ -87,7 +99,7 @@ def flat_windows(
 
 
 def _search(
-    hu: NDArray[np.float32], tissue: Tissue, constant: NDArray[np.bool_], side: int
+    hu: NDArray[np.float32], tissue: Tissue, constant: NDArray[np.bool_], side: int, away: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return all windows within the tissue, half overlapping, and the unevenness of their neighbours, HU^2."""
     ny, nx = hu.shape[1:]
@@ -95,8 +107,8 @@ def _search(
     found, uneven = [np.empty((0, 3), np.intp)], [np.empty(0)]
     slices = sampled_slices(len(hu))
     for z in slices[:: -(-len(slices) // _SLICES)]:
-        near = [k for k in (z - 1, z + 1) if 0 <= k < len(hu)]
-        usable = tissue.pixels(z, hu.shape) & ~constant[[*near, z]].any(axis=0)
+        near = [k for k in (z - away, z + away) if 0 <= k < len(hu)]
+        usable = tissue.pixels(z, hu.shape) & ~constant[max(0, z - 1) : z + 3].any(axis=0)
         if not usable.any():
             continue
         y, x = np.meshgrid(np.arange(0, ny - side + 1, side // 2), np.arange(0, nx - side + 1, side // 2), indexing="ij")

@@ -143,7 +143,7 @@ def _measure(
     departure = levels.log_sd - at_places(log_shape, levels.places, cell)
     field = fit_field(hu.shape, levels.places, departure, levels.weight)
     log_sd = log_shape + field.on_grid(log_shape.shape, cell)
-    windows = flat_windows(hu, tissue, unusable, log_sd, cell)
+    windows = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, overlap)
     if windows is None:
         return Unmeasurable("no more than a few places of 8 x 8 pixels are tissue")
     measured = measure_correlation(hu, windows, overlap)

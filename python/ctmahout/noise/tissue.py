@@ -47,7 +47,7 @@ class Tissue:
         mask, sizes = np.zeros(means.shape, np.bool_), {}
         for name, (low, high) in _TISSUES.items():
             empty = mask.mean(axis=(1, 2)) <= _FILLED
-            found = ndimage.binary_erosion((means > low) & (means < high) & free, inner) & empty[:, None, None]
+            found = ndimage.binary_erosion((means > low) & (means < high) & free, inner, border_value=1) & empty[:, None, None]
             mask |= found
             sizes[name] = int(found.sum())
         if mask.mean() > _FILLED:
