@@ -281,6 +281,6 @@ def test_flat_areas_of_real_series_agree(ct_data, name):
     made = found(volume, overlap=volume.geometry.overlap)
     assert isinstance(made, NoiseModel)
     flat = FlatRegions.of(volume.hu, tissues_of_noisy(volume.hu)["soft"])
-    z, y, x = (flat.corners + [0, flat.side // 2, flat.side // 2]).T
+    z, y, x = (flat.corners + np.array([0, flat.side // 2, flat.side // 2])).T
     told = made.sd(0, *volume.shape)[z, y, x]
     assert np.sqrt(np.median(told**2)) == pytest.approx(flat.sd(volume.hu), rel=0.1)

@@ -181,9 +181,7 @@ def _model_view(hu: Float32, noise: NoiseModel, config: Config) -> View:
     return View.of(hu, noise, EFFORTS[config.effort].kinds, np.random.default_rng([config.seed, 2]))
 
 
-def _unchanged(
-    volume: Volume, strengths: Sequence[Strength], unmeasurable: Unmeasurable | None
-) -> Iterator[Rebuilt]:
+def _unchanged(volume: Volume, strengths: Sequence[Strength], unmeasurable: Unmeasurable | None) -> Iterator[Rebuilt]:
     warning = _NOTHING
     if unmeasurable is not None:
         doubt = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=unmeasurable.why)
@@ -192,9 +190,7 @@ def _unchanged(
         yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0, "share": 1.0}, (warning,))
 
 
-def _strengths(
-    volume: Volume, part: MeasuredPart, found: Float32, strengths: Sequence[Strength]
-) -> Iterator[Rebuilt]:
+def _strengths(volume: Volume, part: MeasuredPart, found: Float32, strengths: Sequence[Strength]) -> Iterator[Rebuilt]:
     """Yield a blend of source and result for each strength.
 
     What was not measured stays, and no value lies outside the source's.

@@ -15,7 +15,7 @@ __all__ = ["constant_regions", "distinct_slices", "near_constant"]
 EQUAL_HU = 0.01  # what differs by less is the same value
 SIDE = 5  # pixels: the smallest square of one value that counts
 REACH = 3  # pixels: as far interpolation carries a constant into what lies beside it
-_EMPTY = 0.999  # share of a slice that is constant when there is nothing in it
+EMPTY = 0.999  # share of a slice that is constant when there is nothing in it
 
 
 def constant_regions(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -38,9 +38,7 @@ def near_constant(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     return _squares(hu, REACH)
 
 
-def distinct_slices(
-    hu: NDArray[np.float32], constant: NDArray[np.bool_]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def distinct_slices(hu: NDArray[np.float32], constant: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Find the slices that hold a measurement of their own: neither empty nor the twin of the one before.
 
     Parameters
@@ -56,7 +54,7 @@ def distinct_slices(
     nearest : ndarray of shape (z,), int
         For each slice the place in `distinct` of its twin or, if it is empty, of the nearest; zeros if n is 0.
     """
-    filled = constant.mean(axis=(1, 2)) < _EMPTY
+    filled = constant.mean(axis=(1, 2)) < EMPTY
     distinct: list[int] = []
     nearest = np.zeros(len(hu), np.intp)
     for z in np.nonzero(filled)[0]:

@@ -78,7 +78,7 @@ def measure_correlation(hu: NDArray[np.float32], windows: FlatWindows, overlap: 
     # Tapered, or the anatomy of low frequencies would leak into the high ones.
     taper = np.sin(math.pi * (np.arange(side) + 0.5) / side)
     spectra = np.fft.fft2(pieces[:, kept] * np.outer(taper, taper), (2 * side, 2 * side))
-    inside = [(0 <= z) & (z < len(hu)) for z in windows.corners[kept, 0] + _offsets()[:, None]]
+    inside = [(z >= 0) & (z < len(hu)) for z in windows.corners[kept, 0] + _offsets()[:, None]]
     # What is alike of a window and the same place so many slices away. The window itself had no say in being chosen;
     # those next to it had.
     own = spectra[_REACH_Z]
@@ -142,7 +142,8 @@ def _differing(spectra: NDArray[np.complex128], inside: list[NDArray[np.bool_]])
     weights = np.array(inside[_REACH_Z - 1 : _REACH_Z + 2 : 2], np.float64)[..., None, None]
     total = np.maximum(weights.sum(axis=0), 1)
     differs = own - (weights[0] * before + weights[1] * after) / total
-    return (np.square(np.abs(differs)) / (1 + 1 / total)).mean(axis=0)
+    power: Float64 = (np.square(np.abs(differs)) / (1 + 1 / total)).mean(axis=0)
+    return power
 
 
 class _Rings:
@@ -151,12 +152,12 @@ class _Rings:
     def __init__(self, n: int) -> None:
         frequency = np.hypot(np.fft.fftfreq(n, 1 / n)[:, None], np.fft.fftfreq(n, 1 / n)[None])
         self._ring = np.rint(frequency).astype(np.intp)
-        self.count = np.bincount(self._ring.ravel())
+        self.count: Float64 = np.bincount(self._ring.ravel()).astype(np.float64)
         self.frequency = np.arange(self.count.size) / n
 
     def means(self, plane: Float64) -> Float64:
         """Return the mean of each ring."""
-        sums: Float64 = np.bincount(self._ring.ravel(), plane.ravel())
+        sums: Float64 = np.bincount(self._ring.ravel(), plane.ravel()).astype(np.float64)
         return sums / self.count
 
     def sum(self, means: Float64) -> float:
@@ -165,7 +166,8 @@ class _Rings:
 
     def spread(self, rings: Float64) -> Float64:
         """Return the plane whose rings have these values."""
-        return rings[self._ring]
+        plane: Float64 = rings[self._ring]
+        return plane
 
 
 def _noise_by_frequency(
@@ -196,7 +198,7 @@ def _noise_by_frequency(
         Correlation of the noise with slices one and two apart.
     """
     band = np.digitize(frequency, _BANDS)
-    power, *rest = [np.bincount(band, lag * count, len(_BANDS) + 1) for lag in lags]
+    power, *rest = [np.bincount(band, lag * count, len(_BANDS) + 1).astype(np.float64) for lag in lags]
     one, two = ([*rest, np.zeros_like(power)])[:2]
     one, two = one / np.maximum(power, 1e-30), two / np.maximum(power, 1e-30)
     # Of the frequencies of a padded window a quarter are independent, and half of these are conjugates.

@@ -91,7 +91,7 @@ def weighted_median(
     """Return the weighted median of each group, all of which have members, and the sum of its weights."""
     order = np.lexsort((values, group))
     sorted_values, running = values[order], np.cumsum(weights[order])
-    total = np.bincount(group, weights, groups)
+    total: NDArray[np.float64] = np.bincount(group, weights, groups).astype(np.float64)
     before = np.concatenate([[0.0], np.cumsum(total)])[:-1]
     middle = np.searchsorted(running, before + 0.5 * total)
     return sorted_values[np.minimum(middle, values.size - 1)], total

@@ -44,7 +44,9 @@ class FlatWindows:
     @property
     def middles(self) -> NDArray[np.float64]:
         """Places of shape (n, 3), in voxels."""
-        return self.corners + np.array([0.0, (self.side - 1) / 2, (self.side - 1) / 2])
+        half = (self.side - 1) / 2
+        places: NDArray[np.float64] = self.corners + np.array([0.0, half, half])
+        return places
 
 
 def flat_windows(
@@ -108,10 +110,10 @@ def _search(
     slices = sampled_slices(len(hu))
     for z in slices[:: -(-len(slices) // _SLICES)]:
         near = [k for k in (z - away, z + away) if 0 <= k < len(hu)]
-        usable = tissue.pixels(z, hu.shape) & ~constant[max(0, z - 1) : z + 3].any(axis=0)
+        usable = tissue.pixels(z, hu.shape) & ~constant[max(0, z - 3) : z + 4].any(axis=0)
         if not usable.any():
             continue
-        y, x = np.meshgrid(np.arange(0, ny - side + 1, side // 2), np.arange(0, nx - side + 1, side // 2), indexing="ij")
+        y, x = np.meshgrid(*(np.arange(0, n - side + 1, side // 2) for n in (ny, nx)), indexing="ij")
         sums = np.pad(np.cumsum(np.cumsum(usable, axis=0, dtype=np.int64), axis=1), ((1, 0), (1, 0)))
         inside = sums[y + side, x + side] - sums[y, x + side] - sums[y + side, x] + sums[y, x] == side * side
         y, x = y[inside], x[inside]

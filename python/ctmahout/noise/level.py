@@ -1,7 +1,7 @@
-"""The level of the noise box by box: what differs between neighbouring slices, told by two quantiles.
+"""The level of the noise box by box: two quantiles of what differs between neighbouring slices.
 
-Anatomy can only add to that difference, and it adds to few pixels of a box much: the low quantile is nearer the noise's,
-and the ratio of the two tells whether a box holds noise alone.
+Anatomy can only add to that difference, and adds much to few pixels of a box: the low quantile is nearer the noise's,
+and the ratio of the two shows whether a box holds noise alone.
 """
 
 from __future__ import annotations

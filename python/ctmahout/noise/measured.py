@@ -1,4 +1,4 @@
-"""What of a volume was measured: all but padding, regions of one value, empty slices and those that are written twice."""
+"""The measured part of a volume: all but padding, regions of one value, empty slices and slices that are doubled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..volume import Volume
-from .constant import constant_regions, distinct_slices
+from .constant import EMPTY, constant_regions, distinct_slices
 
 __all__ = ["MeasuredPart"]
 
@@ -42,12 +42,11 @@ class MeasuredPart:
     @classmethod
     def of(cls, volume: Volume) -> MeasuredPart:
         """Find it in a volume."""
-        hu, unchanged = volume.hu, constant_regions(volume.hu)
+        hu, empty = volume.hu, constant_regions(volume.hu)
         if volume.padding is not None:
-            unchanged |= volume.padding
-        if not unchanged.any():
-            unchanged = None
-        slices, nearest = distinct_slices(hu, np.zeros_like(hu, np.bool_) if unchanged is None else unchanged)
+            empty |= volume.padding
+        unchanged = empty if empty.any() else None
+        slices, nearest = distinct_slices(hu, empty)
         if len(slices) < 2:
             slices = nearest = np.arange(len(hu))
         if len(slices) < len(hu):
@@ -80,14 +79,15 @@ class MeasuredPart:
         """Tell which slices are left as they are or were the same as others, for people."""
         if len(self.slices) == len(self.nearest):
             return ()
-        empty = np.zeros(len(self.nearest), np.bool_) if self.unchanged is None else self.unchanged.all(axis=(1, 2))
-        twins = ~empty
-        twins[self.slices] = False
+        left = np.ones(len(self.nearest), np.bool_)
+        left[self.slices] = False
+        empty = np.zeros_like(left) if self.unchanged is None else left & (self.unchanged.mean(axis=(1, 2)) >= EMPTY)
+        twins = left & ~empty
         told = ((empty, "hold one value and come back as they are"), (twins, "are the same as the ones before them"))
-        return tuple(f"Slices {numbered(which)} {what}." for which, what in told if which.any())
+        return tuple(f"Slices {_numbered(which)} {what}." for which, what in told if which.any())
 
 
-def numbered(which: NDArray[np.bool_]) -> str:
+def _numbered(which: NDArray[np.bool_]) -> str:
     """Return numbers from 1 for people: "1 to 3, 7"."""
     edges = np.nonzero(np.diff(np.concatenate([[False], which, [False]]).astype(np.int8)))[0].reshape(-1, 2)
     runs = [f"{a + 1}" if b == a + 1 else f"{a + 1} to {b}" for a, b in edges]

@@ -24,6 +24,7 @@ __all__ = ["NoiseModel", "Unmeasurable", "estimate_noise"]
 _CELLS = 64  # cells of the coarse grid along the longer side of a slice
 _NOTHING_HU = 0.02
 _LEAST_HU, _MOST_HU = -32768.0, 65535.0  # no CT value lies beyond
+_MORE_ALIKE = 0.15  # correlation with the next slice beyond what the overlap makes of it
 _AIR_HU, _METAL_HU = -1000.0, 3000.0
 
 
@@ -147,6 +148,11 @@ def _measure(
     if windows is None:
         return Unmeasurable("no more than a few places of 8 x 8 pixels are tissue")
     measured = measure_correlation(hu, windows, overlap)
+    if measured.along_z[0] > overlap + _MORE_ALIKE:
+        # Slices are alike as those that overlap are: windows are to be chosen by slices farther away.
+        further = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, measured.along_z[0])
+        if further is not None:
+            windows, measured = further, measure_correlation(hu, further, overlap)
     if not measured.is_noise:
         return None
     log_sd += 0.5 * math.log(measured.variance)
@@ -163,9 +169,7 @@ def _measure(
         "constant": round(float(constant.mean()), 4),
         "median_sd_hu": round(float(np.exp(np.median(log_sd[at[0], at[1], at[2]]))), 3),
     }
-    return NoiseModel(
-        cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, measured.along_z, info
-    )
+    return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, measured.along_z, info)
 
 
 def _body(hu: NDArray[np.float32], constant: NDArray[np.bool_], cell: int) -> NDArray[np.float32]:

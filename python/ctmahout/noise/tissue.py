@@ -47,7 +47,8 @@ class Tissue:
         mask, sizes = np.zeros(means.shape, np.bool_), {}
         for name, (low, high) in _TISSUES.items():
             empty = mask.mean(axis=(1, 2)) <= _FILLED
-            found = ndimage.binary_erosion((means > low) & (means < high) & free, inner, border_value=1) & empty[:, None, None]
+            found = ndimage.binary_erosion((means > low) & (means < high) & free, inner, border_value=1)
+            found &= empty[:, None, None]
             mask |= found
             sizes[name] = int(found.sum())
         if mask.mean() > _FILLED:
@@ -56,7 +57,7 @@ class Tissue:
 
     def pixels(self, z: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """Return the mask of slice z of a volume of this shape."""
-        fine = self.mask[z].repeat(self.side, axis=0).repeat(self.side, axis=1)
+        fine: NDArray[np.bool_] = self.mask[z].repeat(self.side, axis=0).repeat(self.side, axis=1)
         return fine[: shape[1], : shape[2]]
 
 
