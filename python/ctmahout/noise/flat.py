@@ -87,7 +87,7 @@ def flat_windows(
         if side > min(hu.shape[1:]):
             continue
         corners, uneven = _search(hu, tissue, constant, side, away)
-        if len(corners) < (_FEWEST if side == _SMALLEST else _ENOUGH):
+        if len(corners) < _FEWEST:
             continue
         middles = corners + np.array([0.0, (side - 1) / 2, (side - 1) / 2])
         sd = np.exp(at_places(log_sd, middles, cell))
@@ -95,6 +95,8 @@ def flat_windows(
         order = np.argsort(uneven, kind="stable")
         flattest = order[: max(_LEAST, round(_FLATTEST * len(corners)))]
         flattest = order[: np.searchsorted(uneven[order], _NEARLY * uneven[flattest[-1]], side="right")]
+        if side > _SMALLEST and len(flattest) < _ENOUGH:
+            continue
         flattest = flattest[:: -(-len(flattest) // _MOST)]
         return FlatWindows(corners[flattest], side, sd[flattest])
     return None

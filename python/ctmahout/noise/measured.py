@@ -83,12 +83,13 @@ class MeasuredPart:
         left[self.slices] = False
         empty = np.zeros_like(left) if self.unchanged is None else left & (self.unchanged.mean(axis=(1, 2)) >= EMPTY)
         twins = left & ~empty
-        told = ((empty, "hold one value and come back as they are"), (twins, "are the same as the ones before them"))
-        return tuple(f"Slices {_numbered(which)} {what}." for which, what in told if which.any())
+        told = ((empty, "Unchanged, of one value"), (twins, "The same as before"))
+        return tuple(f"{what}: {_numbered(which)}." for which, what in told if which.any())
 
 
 def _numbered(which: NDArray[np.bool_]) -> str:
-    """Return numbers from 1 for people: "1 to 3, 7"."""
+    """Return numbers of slices from 1 for people: "slices 1 to 3, 7"."""
     edges = np.nonzero(np.diff(np.concatenate([[False], which, [False]]).astype(np.int8)))[0].reshape(-1, 2)
     runs = [f"{a + 1}" if b == a + 1 else f"{a + 1} to {b}" for a, b in edges]
-    return ", ".join(runs[:8]) + (f" and {which[edges[8][0] :].sum()} more" if len(runs) > 8 else "")
+    noun = "slice" if which.sum() == 1 else "slices"
+    return f"{noun} " + ", ".join(runs[:8]) + (f" and {which[edges[8][0] :].sum()} more" if len(runs) > 8 else "")
