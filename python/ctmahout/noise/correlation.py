@@ -26,6 +26,7 @@ _REACH_Z = 3  # slices: the largest lag along z
 _ANATOMY = 2.0  # a variance so many times the median is anatomy's
 _BANDS = (0.09, 0.17, 0.27)  # cycles per pixel: where correlation along z is told apart
 _SIGNIFICANT = 2.0  # standard errors from which a correlation is one
+_OWN_MOST = 0.3  # correlation of the noise with the next slice beside which that of anatomy shows
 _LIKENESS, _TEXTURE_MOST = (0.5, 0.95), 0.95  # what that of anatomy with the next slice can be; its largest share
 _ALIKE, _GOES_ON = (0.25, 0.1), 0.55  # least correlations of anatomy without noise; how slowly they fall off
 _ANATOMY_FROM = 0.85  # no noise is so much alike in neighbouring slices
@@ -209,7 +210,9 @@ def _noise_by_frequency(
         texture = np.clip((one - expected[0]) / (1 - expected[0] + 1e-9), 0, _TEXTURE_MOST)
     else:
         own, beyond = max(0.0, one[-1]), two - max(0.0, expected[1], two[-1])
-        for k in np.nonzero((one - own > chance) & (beyond > chance))[0]:
+        # Where noise is much alike itself, a little more of that at low frequencies says nothing of anatomy.
+        telling = (one - own > chance) & (beyond > chance) & (own < _OWN_MOST)
+        for k in np.nonzero(telling)[0]:
             # a = (c1 - r) / (rho - r) in c2 = a rho^2
             excess = one[k] - own
             root = math.sqrt(max(0.0, beyond[k] ** 2 - 4 * excess * beyond[k] * own))
