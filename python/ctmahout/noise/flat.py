@@ -57,6 +57,8 @@ def flat_windows(
     cell: int,
     pixel_mm: tuple[float, float],
     overlap: float = 0.0,
+    *,
+    widest: bool = False,
 ) -> FlatWindows | None:
     """Find the windows that are flattest in the slices before and after theirs, beside the noise that is told there.
 
@@ -75,6 +77,8 @@ def flat_windows(
         Distance between rows and between columns.
     overlap : float
         Share of a slice that its neighbour covers, too.
+    widest : bool
+        Take the widest windows, if there are any, flat or not.
 
     Returns
     -------
@@ -83,7 +87,7 @@ def flat_windows(
     """
     away = max(1, min(math.ceil(1 / max(1 - overlap, 0.1) - 1e-6), _FARTHEST, (len(hu) - 1) // 2))
     wanted = int(np.clip(_SMALL * round(_SIDE_MM / max(pixel_mm) / _SMALL), *_SIDES))
-    for side in (wanted, _SMALLEST):
+    for side in _SIDES[::-1] if widest else (wanted, _SMALLEST):
         if side > min(hu.shape[1:]):
             continue
         corners, uneven = _search(hu, tissue, constant, side, away)
@@ -95,7 +99,7 @@ def flat_windows(
         order = np.argsort(uneven, kind="stable")
         flattest = order[: max(_LEAST, round(_FLATTEST * len(corners)))]
         flattest = order[: np.searchsorted(uneven[order], _NEARLY * uneven[flattest[-1]], side="right")]
-        if side > _SMALLEST and len(flattest) < _ENOUGH:
+        if side > _SMALLEST and len(flattest) < (_LEAST if widest else _ENOUGH):
             continue
         flattest = flattest[:: -(-len(flattest) // _MOST)]
         return FlatWindows(corners[flattest], side, sd[flattest])

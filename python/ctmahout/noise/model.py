@@ -24,6 +24,7 @@ __all__ = ["NoiseModel", "Unmeasurable", "estimate_noise"]
 _CELLS = 64  # cells of the coarse grid along the longer side of a slice
 _NOTHING_HU = 0.02
 _LEAST_HU, _MOST_HU = -32768.0, 65535.0  # no CT value lies beyond
+_GRAIN_PIXELS = 16  # side of the windows that show it
 _MORE_ALIKE = 0.15  # correlation with the next slice beyond what the overlap makes of it
 _AIR_HU, _METAL_HU = -1000.0, 3000.0
 
@@ -155,10 +156,16 @@ def _measure(
             windows, measured = further, measure_correlation(hu, further, overlap)
     if not measured.is_noise:
         return None
+    autocovariance = measured.autocovariance
+    if windows.side < _GRAIN_PIXELS:
+        # Small windows cut the grain; what anatomy there is in wide ones hardly changes between slices.
+        wide = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, overlap, widest=True)
+        if wide is not None and wide.side > windows.side:
+            autocovariance = measure_correlation(hu, wide, overlap).autocovariance
     log_sd += 0.5 * math.log(measured.variance)
     at = _cells(windows.middles, cell, log_sd.shape)
     mean_share = share[:, at[0], at[1], at[2]].mean(axis=1, dtype=np.float64)
-    by_direction = autocovariance_by_direction(measured.autocovariance, mean_share)
+    by_direction = autocovariance_by_direction(autocovariance, mean_share)
     at = _cells(levels.places, cell, log_sd.shape)
     info = {
         "measured_in": tissue.name,
