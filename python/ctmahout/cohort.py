@@ -23,7 +23,7 @@ from .engine.executors import Executors
 from .errors import ConfigError, InputError
 from .exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
 from .locations import Location, Uri, fetched, located, refuse_overlap, stored
-from .noise import NoiseModel
+from .noise import MeasuredPart, NoiseModel
 from .patches import (
     BETA,
     FIRST,
@@ -47,7 +47,6 @@ from .patches import (
     one_core_each,
     pilot_kinds,
     sum_moments,
-    without_padding,
     write_parts,
 )
 from .staging import refuse_existing
@@ -240,10 +239,11 @@ class _FirstSample:
         number, source = numbered
         with fetched(source) as folder:
             volume = read_series(folder, lenient=self.lenient, workers=1)
-        hu = without_padding(volume.hu, volume.padding)
+        hu = MeasuredPart.of(volume).hu
         noise = noise_of(hu, volume.geometry, self.seed, Threads(1))
-        if noise is None:
-            raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given="there is none")
+        if not isinstance(noise, NoiseModel):
+            given = "there is none" if noise is None else noise.why
+            raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given=given)
         rng = np.random.default_rng([self.seed, 6, number])
         view = View.of(hu, noise, 1, rng)
         facts = {
@@ -273,7 +273,7 @@ class _SecondSample:
         number, one = numbered
         with fetched(one.source) as folder:
             volume = read_series(folder, lenient=self.lenient, workers=1)
-        hu = without_padding(volume.hu, volume.padding)
+        hu = MeasuredPart.of(volume).hu
         view = View.of_kind(hu, one.noise, one.kind, self.covariances)
         pilot = filtered(view, self.filter, _STRIDE, Threads(1))
         rng = np.random.default_rng([self.seed, 7, number])

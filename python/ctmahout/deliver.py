@@ -17,8 +17,9 @@ from .config import Config
 from .dicom import Derivation, Written, write_series
 from .exchange import Factors, Manifest
 from .methods import Rebuilt
+from .noise import MeasuredPart, NoiseModel
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
-from .patches import Fit, Model, Threads, noise_of, without_padding
+from .patches import Fit, Model, Threads, noise_of
 from .report import doubts, report_numbers, write_report
 from .volume import Volume
 
@@ -234,7 +235,9 @@ class _Writer:
 
 
 def _noise_map(volume: Volume, config: Config) -> Volume:
-    """Return the SD of the noise of every voxel, as method patches measures it; 0 if there is none."""
-    hu = without_padding(volume.hu, volume.padding)
-    noise = noise_of(hu, volume.geometry, config.seed, Threads.of(config.workers))
-    return volume.with_hu(np.zeros_like(hu) if noise is None else noise.sd(0, *hu.shape))
+    """Return the SD of the noise of every voxel, as method patches measures it; 0 where there is none."""
+    part, nothing = MeasuredPart.of(volume), np.zeros_like(volume.hu)
+    noise = noise_of(part.hu, volume.geometry, config.seed, Threads.of(config.workers))
+    return volume.with_hu(
+        part.whole(noise.sd(0, *part.hu.shape), nothing) if isinstance(noise, NoiseModel) else nothing
+    )

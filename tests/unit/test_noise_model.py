@@ -1,6 +1,5 @@
 """The noise of every voxel, blind: against noise that is known, for it was put in."""
 
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -8,15 +7,12 @@ import pytest
 from scipy import ndimage
 
 from ctmahout.dicom import read_series
-from ctmahout.errors import CtmahoutError
-from ctmahout.noise import NoiseModel, estimate_noise
+from ctmahout.noise import NoiseModel, Unmeasurable, estimate_noise
 from ctmahout.noise.grid import block_mean, upsample
-from ctmahout.noise.level import Tissue
-from ctmahout.noise.model import ceiling
 from ctmahout.noise.projection import MU_WATER, SECTORS, variance_by_direction
 from ctmahout.patches.places import covariance_of
 from ctmahout.phantom import make_phantom
-from ctmahout.quality import FlatRegions, tissues
+from ctmahout.quality import FlatRegions, tissues_of_noisy
 
 
 def ratio(model, added, clean):
@@ -98,15 +94,12 @@ def test_shares_sum_up_to_one_and_autocovariances_are_even(model):
         assert np.linalg.eigvalsh(told).min() > -0.05
 
 
-def test_threads_and_runs_give_the_same_bits_and_a_seed_nearly_the_same(phantom, model):
+def test_threads_and_runs_give_the_same_bits(phantom, model):
     for threads in (1, 3):
         again = found(phantom.noisy, threads=threads)
         for name in ("log_sd", "share", "autocovariance"):
             assert getattr(again, name).tobytes() == getattr(model, name).tobytes()
         assert (again.along_z, again.info) == (model.along_z, model.info)
-    other = found(phantom.noisy, seed=5)
-    assert other.log_sd.tobytes() != model.log_sd.tobytes()
-    assert np.abs(other.log_sd - model.log_sd).max() < 0.1
 
 
 # ------------------------------------------------------------------------------------------------ of noise made up here
@@ -204,21 +197,13 @@ def test_few_slices(phantom, slices):
     assert 0.9 < median < 1.4  # anatomy counts as noise, too, where there is little to compare with
 
 
-@pytest.mark.parametrize(("told", "expected"), [(0.5, 1.0), (1.1, 1.0), (3.0, 0.4), (10.0, 0.12)])
-def test_no_more_noise_than_in_flat_regions(told, expected):
-    """What differs between few thick slices may be anatomy everywhere; a slice itself is flat somewhere."""
-    hu = disc().astype(np.float32) + noise_along_z([1], across=0.7)
-    log_sd = np.full((24, N // 2, N // 2), math.log(20 * told))
-    assert ceiling(hu, Tissue.of(hu, 2), log_sd, 2) == pytest.approx(expected, rel=0.1)
-
-
 @pytest.mark.parametrize("value", [-1000.0, 0.0, 40.0, 3071.0])
 @pytest.mark.parametrize("shape", [(2, 16, 16), (8, 64, 64), (3, 33, 90)])
 def test_a_constant_volume_has_none(value, shape):
     assert estimate_noise(np.full(shape, value, np.float32), (1.0, 1.0)) is None
 
 
-@pytest.mark.parametrize(("level", "name"), [(-1000, "image"), (-850, "image"), (40, "soft tissue"), (900, "body")])
+@pytest.mark.parametrize(("level", "name"), [(-1000, "image"), (-850, "lung"), (40, "soft tissue"), (900, "body")])
 def test_it_is_measured_in_what_there_is(level, name):
     hu = np.random.default_rng(2).normal(level, 10, (8, 64, 64)).astype(np.float32)
     made = estimate_noise(hu, (1.0, 1.0))
@@ -236,12 +221,11 @@ def test_little_soft_tissue_is_enough():
     assert np.exp(made.log_sd[:, 16, 16]).mean() == pytest.approx(20, rel=0.2)
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 5), (4, 12, 12), (4, 15, 200)])
+@pytest.mark.parametrize("shape", [(2, 5, 5), (2, 7, 60), (4, 8, 9)])
 def test_where_no_window_fits_it_says_so(shape):
     hu = np.random.default_rng(0).normal(0, 10, shape).astype(np.float32)
-    with pytest.raises(CtmahoutError) as caught:
-        estimate_noise(hu, (1.0, 1.0))
-    assert caught.value.code == "CTM_NOISE_UNMEASURABLE"
+    found = estimate_noise(hu, (1.0, 1.0))
+    assert isinstance(found, Unmeasurable)
 
 
 # ------------------------------------------------------------------------------------------------------------ physics
@@ -296,5 +280,7 @@ def test_flat_areas_of_real_series_agree(ct_data, name):
     volume = read_series(ct_data / name)
     made = found(volume, overlap=volume.geometry.overlap)
     assert isinstance(made, NoiseModel)
-    flat = FlatRegions.of(volume.hu, tissues(volume.hu)["soft"]).sd(volume.hu)
-    assert made.info["median_sd_hu"] == pytest.approx(flat, rel=0.25)
+    flat = FlatRegions.of(volume.hu, tissues_of_noisy(volume.hu)["soft"])
+    z, y, x = (flat.corners + np.array([0, flat.side // 2, flat.side // 2])).T
+    told = made.sd(0, *volume.shape)[z, y, x]
+    assert np.sqrt(np.median(told**2)) == pytest.approx(flat.sd(volume.hu), rel=0.1)

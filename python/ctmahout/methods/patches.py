@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..effort import EFFORTS
-from ..errors import InputError
+from ..errors import CtmahoutError, InputError
 from ..exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
-from ..noise import NoiseModel
+from ..noise import MeasuredPart, NoiseModel, Unmeasurable
 from ..patches import (
     Fit,
     Learnt,
@@ -31,7 +31,6 @@ from ..patches import (
     restore_means,
     restore_structure,
     second_stage,
-    without_padding,
 )
 from ..rank import Strength
 from ..report import GroupSpectrum
@@ -43,6 +42,7 @@ __all__ = ["ModelRun", "PatchesMethod"]
 
 Float32 = NDArray[np.float32]
 
+_AS_IT_IS = "The series comes back as it is."
 _NOTHING = "No noise was found: the series comes back as it is."
 
 
@@ -55,7 +55,7 @@ class PatchesMethod:
         effort = EFFORTS[config.effort]
         threads = Threads.of(config.workers)
         learnt = first_stage(
-            without_padding(volume.hu, volume.padding),
+            MeasuredPart.of(volume).hu,
             volume.geometry,
             effort.passes[0],
             effort.kinds,
@@ -82,7 +82,7 @@ class PatchesMethod:
         options = {key: made.layout[key] for key in ("effort", "seed", "series_sha256")}
         if not self.refines(made):
             raise InputError("CTM_NOTHING_TO_REFINE", path=matrix)
-        hu = without_padding(volume.hu, volume.padding)
+        hu = MeasuredPart.of(volume).hu
         stage = Stage.read(matrix, made)
         how = EFFORTS[options["effort"]].passes
         pilot = _run(hu, stage, factors, how[0].stride, workers, progress, "refine")
@@ -101,13 +101,14 @@ class PatchesMethod:
         made = read_manifest(matrix, "matrix")
         number = made.layout["pass"]
         if number == 0:
-            yield from _unchanged(volume, strengths)
+            why = made.layout.get("unmeasurable")
+            yield from _unchanged(volume, strengths, None if why is None else Unmeasurable(why))
             return
-        hu = without_padding(volume.hu, volume.padding)
+        part = MeasuredPart.of(volume)
         how = EFFORTS[made.layout["effort"]].passes[number - 1]
         stage = Stage.read(matrix, made)
-        found = _run(hu, stage, factors, how.stride, workers, progress, "reconstruct")
-        yield from _strengths(volume, hu, found, strengths, stage.noise, workers)
+        found = _run(part.hu, stage, factors, how.stride, workers, progress, "reconstruct")
+        yield from _strengths(volume, part, found, strengths, stage.noise, workers)
 
     def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         made = read_manifest(matrix, "matrix")
@@ -137,40 +138,40 @@ class ModelRun:
     model : Model
     volume : Volume
     config : Config
-    noise : NoiseModel, or None
+    noise : NoiseModel, Unmeasurable or None
         None: there is no noise.
     fit : Fit, or None
-        How well the model knows the series; None if there is no noise.
+        How well the model knows the series; None if there is no noise, or none that can be measured.
     """
 
     model: Model
     volume: Volume
     config: Config
-    noise: NoiseModel | None
+    noise: NoiseModel | Unmeasurable | None
     fit: Fit | None
 
     @classmethod
     def of(cls, model: Model, volume: Volume, config: Config) -> ModelRun:
         """Measure the series, and how well the model knows it; errors as of `first_stage`."""
-        hu, threads = without_padding(volume.hu, volume.padding), Threads.of(config.workers)
+        hu, threads = MeasuredPart.of(volume).hu, Threads.of(config.workers)
         noise = noise_of(hu, volume.geometry, config.seed, threads)
-        if noise is None:
-            return cls(model, volume, config, None, None)
+        if not isinstance(noise, NoiseModel):
+            return cls(model, volume, config, noise, None)
         view = _model_view(hu, noise, config)
         return cls(model, volume, config, noise, model.fit(view, threads, config.seed))
 
     def rebuild(self, strengths: Sequence[Strength], workers: Workers, progress: Progress | None) -> Iterator[Rebuilt]:
         """Yield the denoised volume for each strength."""
-        if self.noise is None:
-            yield from _unchanged(self.volume, strengths)
+        if not isinstance(self.noise, NoiseModel):
+            yield from _unchanged(self.volume, strengths, self.noise)
             return
-        hu = without_padding(self.volume.hu, self.volume.padding)
-        view = _model_view(hu, self.noise, self.config)
+        part = MeasuredPart.of(self.volume)
+        view = _model_view(part.hu, self.noise, self.config)
         tell = None if progress is None else partial(progress, "reconstruct")
         effort = EFFORTS[self.config.effort]
         strides = [how.stride for how in effort.passes][: len(self.model.passes)]
         found = self.model.apply(view, strides, workers, tell)
-        yield from _strengths(self.volume, hu, found, strengths, self.noise, workers)
+        yield from _strengths(self.volume, part, found, strengths, self.noise, workers)
 
     def shown(self, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return what the report shows: a model has no spectrum of this series."""
@@ -181,33 +182,49 @@ def _model_view(hu: Float32, noise: NoiseModel, config: Config) -> View:
     return View.of(hu, noise, EFFORTS[config.effort].kinds, np.random.default_rng([config.seed, 2]))
 
 
-def _unchanged(volume: Volume, strengths: Sequence[Strength]) -> Iterator[Rebuilt]:
+def _unchanged(volume: Volume, strengths: Sequence[Strength], unmeasurable: Unmeasurable | None) -> Iterator[Rebuilt]:
+    warning = _NOTHING
+    if unmeasurable is not None:
+        doubt = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=unmeasurable.why)
+        warning = f"[{doubt.code}] {doubt.message} {_AS_IT_IS}"
     for strength in strengths:
-        yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0, "share": 1.0}, (_NOTHING,))
+        yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0, "share": 1.0}, (warning,))
 
 
 def _strengths(
-    volume: Volume, hu: Float32, found: Float32, strengths: Sequence[Strength], noise: NoiseModel, workers: Workers
+    volume: Volume,
+    part: MeasuredPart,
+    found: Float32,
+    strengths: Sequence[Strength],
+    noise: NoiseModel,
+    workers: Workers,
 ) -> Iterator[Rebuilt]:
-    """Yield a blend of source and result for each strength; padding stays, and no value lies outside the source's."""
+    """Yield a blend of source and result for each strength.
+
+    What was not measured stays, and no value lies outside the source's.
+    """
+    hu = part.hu
     restore_structure(hu, found, noise, workers if isinstance(workers, Threads) else Threads())
     restore_means(hu, found)
     np.clip(found, hu.min(), hu.max(), out=found)
-    blend = Blend.of(volume.hu, found, volume.padding)
+    blend = Blend.of(hu, found, part.unchanged_here)
     for strength in strengths:
         share, removed, warnings = blend.choose(strength)
-        out = found if share == 1 else hu + np.float32(share) * (found - hu)
-        if volume.padding is not None:
-            out = np.where(volume.padding, volume.hu, out)
+        out = part.whole(found if share == 1 else hu + np.float32(share) * (found - hu), volume.hu)
+        warnings += part.left_out()
         facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
         yield Rebuilt(strength, volume.with_hu(out), f"{100 * removed:.0f} % of the noise removed", facts, warnings)
 
 
 @one_core_each
-def _write(path: Path, learnt: Learnt | None, options: Mapping[str, Any], *, overwrite: bool) -> Manifest:
-    if learnt is None:
+def _write(
+    path: Path, learnt: Learnt | Unmeasurable | None, options: Mapping[str, Any], *, overwrite: bool
+) -> Manifest:
+    if not isinstance(learnt, Learnt):
         # Mahout gets a matrix all the same, so that the steps that follow are the same ones.
         about = {"method": "patches", "pass": 0, "passes": 0, **options}
+        if learnt is not None:
+            about["unmeasurable"] = learnt.why
         nothing = [np.zeros((1, 1), np.float32)]
         return write_matrix(path, nothing, units="1", centring="columns", layout=about, overwrite=overwrite)
     return write_matrix(

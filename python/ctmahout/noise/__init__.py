@@ -6,7 +6,18 @@ direction and along z.
 
 from __future__ import annotations
 
-from .model import NoiseModel, estimate_noise
+from .constant import constant_regions
+from .measured import MeasuredPart
+from .model import NoiseModel, Unmeasurable, estimate_noise
 from .quiet import matrix_noise_sd, noise_sd, noise_sd_by_tissue
 
-__all__ = ["NoiseModel", "estimate_noise", "matrix_noise_sd", "noise_sd", "noise_sd_by_tissue"]
+__all__ = [
+    "MeasuredPart",
+    "NoiseModel",
+    "Unmeasurable",
+    "constant_regions",
+    "estimate_noise",
+    "matrix_noise_sd",
+    "noise_sd",
+    "noise_sd_by_tissue",
+]

@@ -10,19 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..quality import FlatRegions, sd_of_pieces
-from .correlation import REACH, autocovariance_by_direction, measure_correlation
-from .grid import block_mean, upsample
-from .level import Tissue, fit_level, level_at_points
+from .constant import constant_regions, distinct_slices, near_constant
+from .correlation import autocovariance_by_direction, measure_correlation
+from .field import fit_field
+from .flat import flat_windows
+from .grid import at_places, block_mean, upsample
+from .level import measure_levels
 from .projection import variance_by_direction
+from .tissue import Tissue
 
-__all__ = ["NoiseModel", "estimate_noise"]
+__all__ = ["NoiseModel", "Unmeasurable", "estimate_noise"]
 
 _CELLS = 64  # cells of the coarse grid along the longer side of a slice
 _NOTHING_HU = 0.02
-_TEXTURE_FROM = 0.4  # correlation with the slice after the next, above that of slices that overlap
-_TEXTURE_ONLY = 0.85  # share of the variance beside which noise cannot be told
-_CEILING, _CEILING_SIDE = 1.2, 16  # SD in flat regions, of so many pixels at least, that the noise stays below
+_LEAST_HU, _MOST_HU = -32768.0, 65535.0  # no CT value lies beyond
+_GRAIN_PIXELS = 16  # side of the windows that show it
+_MORE_ALIKE = 0.15  # correlation with the next slice beyond what the overlap makes of it
+_AIR_HU, _METAL_HU = -1000.0, 3000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,48 +66,32 @@ class NoiseModel:
         return replace(self, log_sd=self.log_sd[start:stop], share=self.share[:, start:stop])
 
 
-def _in_difference(one: float, two: float) -> float:
-    """Return the variance of a slice less its neighbours, over 6, where these and those are so much alike."""
-    return 1 - 4 / 3 * one + two / 3
+@dataclass(frozen=True)
+class Unmeasurable:
+    """There is an image, but nowhere enough of it to measure noise in.
 
-
-def _texture(along_z: tuple[float, float], expected: float) -> float:
-    """Return the share of anatomy in the variance, told by its likeness from slice to slice; 0 if it is all noise's.
-
-    Noise is alike in the slice after the next only as far as the two overlap. Anatomy's likeness rho falls off by about
-    the same factor with each slice, so a share a of it makes correlations of a rho and a rho^2.
+    Attributes
+    ----------
+    why : str
+        A sentence's rest: "fewer than two slices hold ...".
     """
-    one, two = along_z
-    return one * one / two if two > max(expected, one * one) else 0.0
 
-
-def ceiling(hu: NDArray[np.float32], tissue: Tissue, log_sd: NDArray[np.float64], cell: int) -> float:
-    """Return the factor, at most 1, that brings the SD down to what there is in flat regions of slices.
-
-    Where slices are few and thick, what differs between them is anatomy nearly everywhere; but it is flat somewhere.
-    """
-    regions = FlatRegions.of(hu, tissue.pixels((hu.shape[0], hu.shape[1], hu.shape[2])))
-    if regions is None or regions.side < _CEILING_SIDE:
-        return 1.0
-    z, y, x = regions.corners.T
-    at_y, at_x = (np.minimum((v + regions.side // 2) // cell, log_sd.shape[axis] - 1) for v, axis in ((y, 1), (x, 2)))
-    told = np.exp(log_sd[z, at_y, at_x])[:, None, None]
-    return min(1.0, _CEILING * sd_of_pieces(regions.pieces(hu) / told))
+    why: str
 
 
 def estimate_noise(
     hu: NDArray[np.float32], pixel_mm: tuple[float, float], *, overlap: float = 0.0, threads: int = 1, seed: int = 0
-) -> NoiseModel | None:
+) -> NoiseModel | Unmeasurable | None:
     """Measure the noise of a CT volume in the volume itself.
 
-    The shape of its SD comes from projecting the image again, its level from a low quantile of what differs between
-    neighbouring slices in soft tissue, but no more than there is in flat regions of single slices, its correlation from
-    the quietest windows.
+    Its SD comes from projecting the image again, times a smooth field by which what differs between neighbouring
+    slices departs from that, wherever it can be measured. Flat windows tell its level and its correlation. Regions of
+    one value, empty slices and slices that are written twice are not measured in.
 
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
-        Two slices at least; nothing outside the image but air.
+        Finite. Two slices at least; nothing outside the image but air, or any other constant.
     pixel_mm : tuple of float, mm
         Distance between rows and between columns.
     overlap : float
@@ -111,61 +99,100 @@ def estimate_noise(
     threads : int
         The answer does not depend on it.
     seed : int
-        Of the choice of places.
+        Without effect: nothing is chosen at random.
 
     Returns
     -------
-    NoiseModel, or None
+    NoiseModel, Unmeasurable or None
         None: no noise was found.
-
-    Raises
-    ------
-    InputError
-        CTM_NOISE_UNMEASURABLE: nowhere is there enough image to measure in.
     """
-    rng = np.random.default_rng([seed, 1])
+    constant = constant_regions(hu)
+    if constant.all():
+        return None
+    distinct, nearest = distinct_slices(hu, constant)
+    if len(distinct) < 2:
+        return Unmeasurable("fewer than two slices hold more than one value and differ from each other")
+    if len(distinct) < len(hu):
+        found = _measure(hu[distinct], constant[distinct], pixel_mm, overlap, threads)
+        if not isinstance(found, NoiseModel):
+            return found
+        return replace(found, log_sd=found.log_sd[nearest], share=found.share[:, nearest])
+    return _measure(hu, constant, pixel_mm, overlap, threads)
+
+
+def _measure(
+    hu: NDArray[np.float32],
+    constant: NDArray[np.bool_],
+    pixel_mm: tuple[float, float],
+    overlap: float,
+    threads: int,
+) -> NoiseModel | Unmeasurable | None:
+    if hu.max() > _MOST_HU or hu.min() < _LEAST_HU:
+        hu = np.clip(hu, np.float32(_LEAST_HU), np.float32(_MOST_HU))
     longer = max(hu.shape[1:])
     cell = max(2, 2 * round(longer / _CELLS / 2))
-    variance = variance_by_direction(block_mean(hu, cell), (pixel_mm[0] * cell, pixel_mm[1] * cell), threads)
-    shape = 0.5 * np.log(variance.sum(axis=0, dtype=np.float64))
+    variance = variance_by_direction(_body(hu, constant, cell), (pixel_mm[0] * cell, pixel_mm[1] * cell), threads)
+    log_shape = 0.5 * np.log(variance.sum(axis=0, dtype=np.float64))
     share = ndimage.gaussian_filter(variance, (0, 0.5, 0.5, 0.5))
     share /= share.sum(axis=0)
-    tissue = Tissue.of(hu, max(1, cell // 2))
-    points, level = level_at_points(hu, tissue, cell, rng)
-    if not level.size or np.median(level) < _NOTHING_HU:
+    unusable = near_constant(hu) if constant.any() else constant
+    tissue = Tissue.of(hu, max(1, cell // 2), unusable)
+    levels = measure_levels(hu, tissue, unusable, cell)
+    if not levels.log_sd.size:
+        return Unmeasurable("nowhere is there enough image beside regions of one value")
+    if np.median(levels.log_sd) < math.log(_NOTHING_HU):
         return None
-    points, level = points[level > 0], level[level > 0]
-    log_sd = fit_level(shape, cell, (hu.shape[0], hu.shape[1], hu.shape[2]), points, level)
-    measured = measure_correlation(hu, log_sd, cell, tissue, rng)
-    in_difference = float(measured.autocovariance[REACH, REACH])
-    expected = max(0.0, 2 * overlap - 1)  # correlation of noise with the slice after the next, as far as these overlap
-    one, two = measured.along_z_everywhere
-    # So much likeness is not noise's, whether it falls off by a factor or faster.
-    if two > expected + _TEXTURE_FROM and one * one > _TEXTURE_ONLY * two:
+    departure = levels.log_sd - at_places(log_shape, levels.places, cell)
+    field = fit_field(hu.shape, levels.places, departure, levels.weight)
+    log_sd = log_shape + field.on_grid(log_shape.shape, cell)
+    windows = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, overlap)
+    if windows is None:
+        return Unmeasurable("no more than a few places of 8 x 8 pixels are tissue")
+    measured = measure_correlation(hu, windows, overlap)
+    if measured.along_z[0] > overlap + _MORE_ALIKE:
+        # Slices are alike as those that overlap are: windows are to be chosen by slices farther away.
+        further = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, measured.along_z[0])
+        if further is not None:
+            windows, measured = further, measure_correlation(hu, further, overlap)
+    if not measured.is_noise:
         return None
-    along_z, texture = measured.along_z, _texture(measured.along_z, expected)
-    if texture:
-        # The likeness is anatomy's: its variance is in the difference, too, times what its own likeness leaves.
-        likeness = along_z[1] / along_z[0]
-        gain = (1 - texture) / (1 - texture + texture * _in_difference(likeness, likeness**2))
-        along_z = (0.0, 0.0)
-    else:
-        gain = 1 / max(_in_difference(*along_z), 0.05)
-    gain *= in_difference
-    at = [np.minimum((points[:, axis] / cell).astype(int), log_sd.shape[axis] - 1) for axis in (1, 2)]
-    mean_share = share[:, points[:, 0].astype(int), at[0], at[1]].mean(axis=1, dtype=np.float64)
-    by_direction = autocovariance_by_direction(measured.autocovariance / in_difference, mean_share)
-    log_sd += 0.5 * math.log(gain)
-    factor = ceiling(hu, tissue, log_sd, cell)
-    log_sd += math.log(factor)
+    autocovariance = measured.autocovariance
+    if windows.side < _GRAIN_PIXELS:
+        # Small windows cut the grain; what anatomy there is in wide ones hardly changes between slices.
+        wide = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, overlap, widest=True)
+        if wide is not None and wide.side > windows.side:
+            autocovariance = measure_correlation(hu, wide, overlap).autocovariance
+    log_sd += 0.5 * math.log(measured.variance)
+    at = _cells(windows.middles, cell, log_sd.shape)
+    mean_share = share[:, at[0], at[1], at[2]].mean(axis=1, dtype=np.float64)
+    by_direction = autocovariance_by_direction(autocovariance, mean_share)
+    at = _cells(levels.places, cell, log_sd.shape)
     info = {
         "measured_in": tissue.name,
-        "points": int(level.size),
+        "boxes": int(levels.log_sd.size),
         "windows": measured.windows,
-        "measured_along_z": [round(v, 4) for v in measured.along_z],
-        "texture": round(texture, 4),
-        "plateau": round(measured.plateau, 4),
-        "ceiling": round(factor, 4),
-        "median_sd_hu": round(float(np.exp(np.median(log_sd[:, at[0], at[1]]))), 3) if level.size else 0.0,
+        "window_pixels": windows.side,
+        "texture": round(measured.texture, 4),
+        "constant": round(float(constant.mean()), 4),
+        "median_sd_hu": round(float(np.exp(np.median(log_sd[at[0], at[1], at[2]]))), 3),
     }
-    return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, along_z, info)
+    return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, measured.along_z, info)
+
+
+def _body(hu: NDArray[np.float32], constant: NDArray[np.bool_], cell: int) -> NDArray[np.float32]:
+    """Return means over cells, of shape (z, gy, gx), with air for constants that reach the border of a slice."""
+    means = block_mean(np.clip(hu, np.float32(-1024), np.float32(_METAL_HU)), cell)
+    if not constant.any():
+        return means
+    filled = block_mean(constant.view(np.uint8), cell) > 0.5
+    for image, mask in zip(means, filled, strict=True):
+        labels, _ = ndimage.label(mask)
+        edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        image[np.isin(labels, edge[edge > 0])] = _AIR_HU
+    return means
+
+
+def _cells(places: NDArray[np.float64], cell: int, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
+    """Return the cells in which places lie."""
+    at = places / np.array([1, cell, cell])
+    return [np.minimum(np.rint(v) if axis == 0 else v, shape[axis] - 1).astype(np.intp) for axis, v in enumerate(at.T)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .learning import Part, affordable, fit, kmeans, sum_moments
 from .means import restore_means
-from .method import Learnt, apply, first_stage, noise_of, second_stage, without_padding
+from .method import Learnt, apply, first_stage, noise_of, second_stage
 from .mixture import Kinds, nearest
 from .model import Fit, Model, ModelPass
 from .parts import FilePart, write_parts
@@ -55,6 +55,5 @@ __all__ = [
     "run_pass",
     "second_stage",
     "sum_moments",
-    "without_padding",
     "write_parts",
 ]

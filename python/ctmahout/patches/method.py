@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..effort import PATCH, Pass
 from ..errors import InputError
-from ..noise import NoiseModel, estimate_noise
+from ..noise import NoiseModel, Unmeasurable, estimate_noise
 from ..volume import Geometry
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .learning import Part, affordable, fit, sum_moments
@@ -21,12 +21,10 @@ from .places import View
 from .stage import Stage
 from .workers import Threads, Workers, one_core_each
 
-__all__ = ["Learnt", "apply", "first_stage", "noise_of", "second_stage", "without_padding"]
+__all__ = ["Learnt", "apply", "first_stage", "noise_of", "second_stage"]
 
 Float32 = NDArray[np.float32]
 Progress = Callable[[int, int], None]
-
-_AIR_HU = -1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +35,16 @@ class Learnt:
     parts: tuple[Part, ...]
 
 
-def without_padding(hu: Float32, padding: NDArray[np.bool_] | None) -> Float32:
-    """Return the volume with air where it has no measurement."""
-    return hu if padding is None else np.where(padding, np.float32(_AIR_HU), hu)
-
-
 @one_core_each
-def first_stage(hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: int, threads: Threads) -> Learnt | None:
+def first_stage(
+    hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: int, threads: Threads
+) -> Learnt | Unmeasurable | None:
     """Measure the noise of a volume and find the groups of its patches.
 
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
-        Without padding.
+        The measured part of a volume.
     geometry : Geometry
     how : Pass
     kinds : int
@@ -60,17 +55,17 @@ def first_stage(hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: in
 
     Returns
     -------
-    Learnt, or None
+    Learnt, Unmeasurable or None
         None: there is no noise.
 
     Raises
     ------
     InputError
-        CTM_INPUT_TOO_SMALL: one slice, slices smaller than a patch, or too few patches. CTM_NOISE_UNMEASURABLE.
+        CTM_INPUT_TOO_SMALL: one slice, slices smaller than a patch, or too few patches.
     """
     noise = noise_of(hu, geometry, seed, threads)
-    if noise is None:
-        return None
+    if not isinstance(noise, NoiseModel):
+        return noise
     rng = np.random.default_rng([seed, 2])
     view = View.of(hu, noise, kinds, rng)
     corners = view.draw(how.patches, rng)
@@ -89,8 +84,8 @@ def first_stage(hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: in
 
 
 @one_core_each
-def noise_of(hu: Float32, geometry: Geometry, seed: int, threads: Threads) -> NoiseModel | None:
-    """Measure the noise of a volume; parameters, errors and None as of `first_stage`."""
+def noise_of(hu: Float32, geometry: Geometry, seed: int, threads: Threads) -> NoiseModel | Unmeasurable | None:
+    """Measure the noise of a volume; parameters, errors and what stands for none as of `first_stage`."""
     if len(hu) < 2 or hu.shape[1] < PATCH[1] or hu.shape[2] < PATCH[2]:
         raise InputError(
             "CTM_INPUT_TOO_SMALL",

@@ -1,0 +1,110 @@
+"""Regions of one value: masks, the fill of a rotation, blanked rows, empty slices. They hold no measurement.
+
+No pixel of a measured image has the value of all its neighbours, so squares of one value are told by that alone,
+whatever the value, and wherever they lie.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["constant_regions", "distinct_slices", "near_constant"]
+
+EQUAL_HU = 0.01  # what differs by less is the same value
+SIDE = 5  # pixels: the smallest square of one value that counts
+REACH = 3  # pixels: as far interpolation carries a constant into what lies beside it
+EMPTY = 0.999  # share of a slice that is constant when there is nothing in it
+
+
+def constant_regions(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Find the voxels that lie in a square of 5 x 5 pixels of one value, within 0.01 HU, in their slice.
+
+    Parameters
+    ----------
+    hu : ndarray of shape (z, y, x), float32, HU
+        Where slices are smaller than that, squares are, too.
+
+    Returns
+    -------
+    ndarray of shape (z, y, x), bool
+    """
+    return _squares(hu, 0)
+
+
+def near_constant(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return `constant_regions` grown by 3 pixels within slices: no noise is to be measured there."""
+    return _squares(hu, REACH)
+
+
+def distinct_slices(hu: NDArray[np.float32], constant: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Find the slices that hold a measurement of their own: neither empty nor the twin of the one before.
+
+    Parameters
+    ----------
+    hu : ndarray of shape (z, y, x), float32, HU
+    constant : ndarray of shape (z, y, x), bool
+        What holds none.
+
+    Returns
+    -------
+    distinct : ndarray of shape (n,), int
+        Their numbers, ascending.
+    nearest : ndarray of shape (z,), int
+        For each slice the place in `distinct` of its twin or, if it is empty, of the nearest; zeros if n is 0.
+    """
+    filled = constant.mean(axis=(1, 2)) < EMPTY
+    distinct: list[int] = []
+    nearest = np.zeros(len(hu), np.intp)
+    for z in np.nonzero(filled)[0]:
+        # Few pixels tell nearly always.
+        before = hu[distinct[-1]] if distinct else None
+        if before is None or not (np.array_equal(before[::8, ::8], hu[z, ::8, ::8]) and np.array_equal(before, hu[z])):
+            distinct.append(int(z))
+        nearest[z] = len(distinct) - 1
+    for z in np.nonzero(~filled)[0]:
+        if distinct:
+            nearest[z] = np.abs(np.array(distinct) - z).argmin()
+    return np.array(distinct, np.intp), nearest
+
+
+def _squares(hu: NDArray[np.float32], reach: int) -> NDArray[np.bool_]:
+    found = np.zeros(hu.shape, np.bool_)
+    side = min(SIDE, *hu.shape[1:])
+    for image, mask in zip(hu, found, strict=True):
+        _mark(image, np.float32(EQUAL_HU), side, reach, mask)
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark(image, equal, side, reach, mask):  # type: ignore[no-untyped-def]
+    """Mark squares of side x side equal pixels, and `reach` pixels around them.
+
+    The largest square that ends at a pixel is one larger than the smallest that ends at its three neighbours before it.
+    """
+    rows, columns = image.shape
+    above, here = np.zeros(columns + 1, np.int32), np.zeros(columns + 1, np.int32)
+    for j in range(rows):
+        until = 0  # columns before it are marked already
+        for i in range(columns):
+            value = image[j, i]
+            size = 1
+            if (
+                j > 0
+                and i > 0
+                and abs(value - image[j, i - 1]) <= equal
+                and abs(value - image[j - 1, i]) <= equal
+                and abs(value - image[j - 1, i - 1]) <= equal
+            ):
+                size = 1 + min(above[i], above[i + 1], here[i])
+            here[i + 1] = size
+            if size >= side:
+                first, last = max(0, i - side + 1 - reach), min(columns, i + 1 + reach)
+                # Where a square ended one row above, too, only one row is new.
+                top = j + reach if above[i + 1] >= side else max(0, j - side + 1 - reach)
+                for y in range(top, min(rows, j + 1 + reach)):
+                    for x in range(max(first, until), last):
+                        mask[y, x] = True
+                until = last
+        above, here = here, above
