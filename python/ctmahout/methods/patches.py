@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
 from ..noise import NoiseModel
 from ..patches import (
+    Filter,
     Fit,
     Learnt,
     Model,
@@ -25,6 +26,7 @@ from ..patches import (
     View,
     Workers,
     apply,
+    filtered,
     first_stage,
     noise_of,
     one_core_each,
@@ -32,6 +34,7 @@ from ..patches import (
     second_stage,
     without_padding,
 )
+from ..quality import Apply
 from ..rank import Strength
 from ..report import GroupSpectrum
 from ..volume import Volume
@@ -105,8 +108,12 @@ class PatchesMethod:
         hu = without_padding(volume.hu, volume.padding)
         how = EFFORTS[made.layout["effort"]].passes[number - 1]
         stage = Stage.read(matrix, made)
-        found = _run(hu, stage, factors, how.stride, workers, progress, "reconstruct")
-        yield from _strengths(volume, hu, found, strengths)
+        filter = stage.groups.filter(read_all_factors(factors))
+        tell = None if progress is None else partial(progress, "reconstruct")
+        found = apply(hu, stage, filter, how.stride, workers, tell)
+        yield from _strengths(
+            volume, hu, found, strengths, partial(_again, hu, stage, filter, how.stride, _here(workers))
+        )
 
     def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         made = read_manifest(matrix, "matrix")
@@ -169,7 +176,11 @@ class ModelRun:
         effort = EFFORTS[self.config.effort]
         strides = [how.stride for how in effort.passes][: len(self.model.passes)]
         found = self.model.apply(view, strides, workers, tell)
-        yield from _strengths(self.volume, hu, found, strengths)
+
+        def again(slab: Float32, first: int) -> Float32:
+            return self.model.apply(view.slab(first, first + len(slab)).with_hu(slab), strides, _here(workers))
+
+        yield from _strengths(self.volume, hu, found, strengths, again)
 
     def shown(self, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return what the report shows: a model has no spectrum of this series."""
@@ -185,7 +196,9 @@ def _unchanged(volume: Volume, strengths: Sequence[Strength]) -> Iterator[Rebuil
         yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0, "share": 1.0}, (_NOTHING,))
 
 
-def _strengths(volume: Volume, hu: Float32, found: Float32, strengths: Sequence[Strength]) -> Iterator[Rebuilt]:
+def _strengths(
+    volume: Volume, hu: Float32, found: Float32, strengths: Sequence[Strength], again: Apply
+) -> Iterator[Rebuilt]:
     """Yield a blend of source and result for each strength; padding stays, and no value lies outside the source's."""
     restore_means(hu, found)
     np.clip(found, hu.min(), hu.max(), out=found)
@@ -196,7 +209,35 @@ def _strengths(volume: Volume, hu: Float32, found: Float32, strengths: Sequence[
         if volume.padding is not None:
             out = np.where(volume.padding, volume.hu, out)
         facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
-        yield Rebuilt(strength, volume.with_hu(out), f"{100 * removed:.0f} % of the noise removed", facts, warnings)
+        kept = f"{100 * removed:.0f} % of the noise removed"
+        yield Rebuilt(strength, volume.with_hu(out), kept, facts, warnings, partial(_blended, again, np.float32(share)))
+
+
+@one_core_each
+def _again(
+    hu: Float32, stage: Stage, filter: Filter, stride: tuple[int, int], workers: Workers, slab: Float32, first: int
+) -> Float32:
+    """Filter some slices of a series, which may have changed, as `Apply` does.
+
+    The first pass's bases are not at hand in the second: its result for these slices is taken to be that of the
+    second, told by the pilot of the slices as they were.
+    """
+    view = stage.view(hu).slab(first, first + len(slab)).with_hu(slab)
+    if stage.pilot is None:
+        return filtered(view, filter, stride, workers)
+    pilot = view.with_hu(stage.pilot[first : first + len(slab)])
+    pilot = view.with_hu(filtered(view, filter, stride, workers, pilot=pilot))
+    return filtered(view, filter, stride, workers, pilot=pilot)
+
+
+def _here(workers: Workers) -> Workers:
+    """Return workers for a few slices: not worth sending."""
+    return Threads() if workers.elsewhere else workers
+
+
+def _blended(again: Apply, share: np.float32, slab: Float32, first: int) -> Float32:
+    blended: Float32 = slab + share * (again(slab, first) - slab)
+    return blended
 
 
 @one_core_each
