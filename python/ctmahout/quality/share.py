@@ -36,7 +36,8 @@ class ShareTaken:
     cells : ndarray of shape (3, rows, columns), float64
         By third of the slices and by square cell of the slice; NaN where there is too little that is flat.
     low, high : float or None
-        Between these lies the share in all cells but the 5 % of the regions with the lowest and the highest.
+        The lowest and the highest share: of all rings, thirds and tissues, and of the cells but for those with the
+        5 % of the regions at either end.
     untouched : float or None
         Share of the regions that lie in cells with less than half of the median cell's share.
     rings, thirds : tuple of float or None
@@ -85,14 +86,17 @@ class ShareTaken:
         told = np.sort(told[np.isfinite(told)])
         middle = _maybe(float(np.median(told))) if told.size else None
         low, high = told[[int(_TAIL * told.size), -1 - int(_TAIL * told.size)]] if told.size else (np.nan, np.nan)
+        rings, thirds, tissues = by(ring, _RINGS), by(third, _THIRDS), by(tissue, len(masks))
+        ends = np.array([low, high, *rings, *thirds, *tissues])
+        ends = ends[np.isfinite(ends)] if told.size else ends[:0]
         return cls(
             cells.reshape(counts),
-            _maybe(low),
-            _maybe(high),
+            float(ends.min()) if ends.size else None,
+            float(ends.max()) if ends.size else None,
             None if middle is None else float(np.mean(told < middle / 2)),
-            tuple(_maybe(share) for share in by(ring, _RINGS)),
-            tuple(_maybe(share) for share in by(third, _THIRDS)),
-            {name: _maybe(share) for name, share in zip(masks, by(tissue, len(masks)), strict=True)},
+            tuple(_maybe(share) for share in rings),
+            tuple(_maybe(share) for share in thirds),
+            {name: _maybe(share) for name, share in zip(masks, tissues, strict=True)},
         )
 
 
