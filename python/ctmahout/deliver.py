@@ -20,7 +20,8 @@ from .methods import Rebuilt
 from .noise import MeasuredPart, NoiseModel
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
 from .patches import Fit, Model, Threads, noise_of
-from .report import doubts, report_numbers, write_report
+from .quality import Apply, ShareTaken
+from .report import doubts, report_numbers, share_taken, with_spread, write_report
 from .volume import Volume
 
 __all__ = ["Origin", "deliver"]
@@ -120,6 +121,8 @@ def deliver(
     """
     when = timestamp(config)
     after: dict[str, Volume] = {}
+    taken: dict[str, ShareTaken] = {}
+    apply: dict[str, Apply] = {}
     series: list[DenoisedSeries] = []
     warnings = [*volume.warnings, *origin.warnings]
     write = _Writer(origin, config, when, timer.progress)
@@ -129,19 +132,26 @@ def deliver(
         if rebuilt is None:
             break
         text, folder = rebuilt.strength.text, output / rebuilt.strength.label
+        with timer.phase("measure"):
+            kept = rebuilt.kept
+            if removed := rebuilt.facts.get("noise_removed"):
+                taken[text] = share_taken(volume, rebuilt.volume)
+                kept = with_spread(kept, removed, taken[text].low, taken[text].high)
         with timer.phase("write"):
-            written = write(_DENOISED, rebuilt.volume, folder, text, f"strength {text} ({rebuilt.kept})")
+            written = write(_DENOISED, rebuilt.volume, folder, text, f"strength {text}: {kept}")
             if config.maps:
                 residual = volume.with_hu(volume.hu - rebuilt.volume.hu)
                 write(_RESIDUAL, residual, output / f"{folder.name}-residual", text, f"strength {text}")
         after[text] = rebuilt.volume
-        series.append(DenoisedSeries(text, folder, rebuilt.kept, rebuilt.facts, written.clipped))
+        if rebuilt.apply is not None:
+            apply[text] = rebuilt.apply
+        series.append(DenoisedSeries(text, folder, kept, rebuilt.facts, written.clipped))
         warnings += [f"{text}: {w}" for w in (*rebuilt.warnings, *written.warnings)]
     if config.maps:
         with timer.phase("write"):
             write(_NOISE, _noise_map(volume, config), output / "noise", "", "measured in the series itself")
     with timer.phase("measure"):
-        numbers = report_numbers(volume, after)
+        numbers = report_numbers(volume, after, apply=apply, taken=taken)
     warnings += doubts(numbers)
     run = run_manifest(
         config,

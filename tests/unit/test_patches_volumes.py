@@ -148,6 +148,26 @@ def test_a_strength_is_the_share_of_the_noise_that_goes(phantom, ran):
     assert ran[0].facts["share"] == 1 > ran[1].facts["share"] > ran[2].facts["share"] > 0
 
 
+def test_what_was_learnt_is_applied_to_slices_again(phantom, ran):
+    """As the report does it: slices as they were come back as in the result, and a dot changes them only around it."""
+    first, stop = 8, 17
+    slab = phantom.noisy.hu[first:stop]
+    dot = np.zeros_like(slab)
+    dot[4, 80:84, 80:84] = 300
+    for each in ran:
+        again, with_dot = each.apply(slab, first), each.apply(slab + dot, first)
+        result = each.volume.hu[first:stop]
+        assert rms((again - result)[4]) < 0.3 * rms((slab - result)[4])
+        change = np.abs(with_dot - again)
+        assert change[4, 80:84, 80:84].mean() > 50
+        change[:, 72:92, 72:92] = 0
+        assert change.max() < 1e-3
+    # What is blended with the source keeps as much more of the dot.
+    kept = [(each.apply(slab + dot, first) - each.apply(slab, first))[4, 81:83, 81:83].mean() / 300 for each in ran]
+    for each, share in zip(ran, kept, strict=True):
+        assert share == pytest.approx(1 - each.facts["share"] * (1 - kept[0]), abs=1e-3)
+
+
 def test_what_cannot_be_removed_is_told(phantom, tmp_path):
     source = crop(phantom.noisy, np.s_[6:10], np.s_[30:130], np.s_[20:140])
     (most,) = denoised(source, tmp_path, ("remove:99%",))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..config import Config
 from ..exchange import Manifest
 from ..patches import Workers
+from ..quality import Apply
 from ..rank import Strength
 from ..volume import Volume
 
@@ -32,6 +33,9 @@ class Rebuilt:
     facts : dict
         The same for programs, as JSON.
     warnings : tuple of str
+    apply : Apply, optional
+        Does the same to some slices of the series, changed or not, with what was learnt; the report tries it on faint
+        details.
     """
 
     strength: Strength
@@ -39,6 +43,7 @@ class Rebuilt:
     kept: str
     facts: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    apply: Apply | None = None
 
 
 class Method(Protocol):

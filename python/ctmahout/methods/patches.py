@@ -17,6 +17,7 @@ from ..errors import CtmahoutError, InputError
 from ..exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
 from ..noise import MeasuredPart, NoiseModel, Unmeasurable
 from ..patches import (
+    Filter,
     Fit,
     Learnt,
     Model,
@@ -25,6 +26,7 @@ from ..patches import (
     View,
     Workers,
     apply,
+    filtered,
     first_stage,
     noise_of,
     one_core_each,
@@ -32,6 +34,7 @@ from ..patches import (
     restore_structure,
     second_stage,
 )
+from ..quality import Apply
 from ..rank import Strength
 from ..report import GroupSpectrum
 from ..volume import Volume
@@ -107,8 +110,11 @@ class PatchesMethod:
         part = MeasuredPart.of(volume)
         how = EFFORTS[made.layout["effort"]].passes[number - 1]
         stage = Stage.read(matrix, made)
-        found = _run(part.hu, stage, factors, how.stride, workers, progress, "reconstruct")
-        yield from _strengths(volume, part, found, strengths, stage.noise, workers)
+        filter = stage.groups.filter(read_all_factors(factors))
+        tell = None if progress is None else partial(progress, "reconstruct")
+        found = apply(part.hu, stage, filter, how.stride, workers, tell)
+        again = partial(_passes_again, part.hu, stage, filter, how.stride, _threads(workers))
+        yield from _strengths(volume, part, found, strengths, stage.noise, _threads(workers), again)
 
     def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         made = read_manifest(matrix, "matrix")
@@ -171,7 +177,11 @@ class ModelRun:
         effort = EFFORTS[self.config.effort]
         strides = [how.stride for how in effort.passes][: len(self.model.passes)]
         found = self.model.apply(view, strides, workers, tell)
-        yield from _strengths(self.volume, part, found, strengths, self.noise, workers)
+
+        def again(slab: Float32, first: int) -> Float32:
+            return self.model.apply(view.slab(first, first + len(slab)).with_hu(slab), strides, _threads(workers))
+
+        yield from _strengths(self.volume, part, found, strengths, self.noise, _threads(workers), again)
 
     def shown(self, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Return what the report shows: a model has no spectrum of this series."""
@@ -197,14 +207,15 @@ def _strengths(
     found: Float32,
     strengths: Sequence[Strength],
     noise: NoiseModel,
-    workers: Workers,
+    threads: Threads,
+    passes: Apply,
 ) -> Iterator[Rebuilt]:
     """Yield a blend of source and result for each strength.
 
-    What was not measured stays, and no value lies outside the source's.
+    What was not measured stays, and no value lies outside the source's. `passes` runs the passes over some slices again.
     """
     hu = part.hu
-    restore_structure(hu, found, noise, workers if isinstance(workers, Threads) else Threads())
+    restore_structure(hu, found, noise, threads)
     restore_means(hu, found)
     np.clip(found, hu.min(), hu.max(), out=found)
     blend = Blend.of(hu, found, part.unchanged_here)
@@ -213,7 +224,45 @@ def _strengths(
         out = part.whole(found if share == 1 else hu + np.float32(share) * (found - hu), volume.hu)
         warnings += part.left_out()
         facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
-        yield Rebuilt(strength, volume.with_hu(out), f"{100 * removed:.0f} % of the noise removed", facts, warnings)
+        kept = f"{100 * removed:.0f} % of the noise removed"
+        # Slices have other numbers in the measured part where some are left out.
+        again = partial(_again, passes, part, noise, threads, share) if len(hu) == volume.shape[0] else None
+        yield Rebuilt(strength, volume.with_hu(out), kept, facts, warnings, again)
+
+
+@one_core_each
+def _passes_again(
+    hu: Float32, stage: Stage, filter: Filter, stride: tuple[int, int], workers: Workers, slab: Float32, first: int
+) -> Float32:
+    """Filter some slices of a series, which may have changed.
+
+    The first pass's bases are not at hand in the second: its result for these slices is taken to be that of the
+    second, with the groups of the slices as they were.
+    """
+    view = stage.view(hu).slab(first, first + len(slab)).with_hu(slab)
+    if stage.pilot is None:
+        return filtered(view, filter, stride, workers)
+    pilot = view.with_hu(stage.pilot[first : first + len(slab)])
+    pilot = view.with_hu(filtered(view, filter, stride, workers, pilot=pilot))
+    return filtered(view, filter, stride, workers, pilot=pilot)
+
+
+def _again(
+    passes: Apply, part: MeasuredPart, noise: NoiseModel, threads: Threads, share: float, slab: Float32, first: int
+) -> Float32:
+    """Denoise some slices of a series, which may have changed, as `Apply` does."""
+    here = slice(first, first + len(slab))
+    if part.unchanged is not None:
+        slab = np.where(part.unchanged[here], part.hu[here], slab)
+    found = passes(slab, first)
+    restore_structure(slab, found, noise.slab(first, first + len(slab)), threads)
+    blended: Float32 = slab + np.float32(share) * (found - slab)
+    return blended
+
+
+def _threads(workers: Workers) -> Threads:
+    """Return threads for what is not worth sending."""
+    return workers if isinstance(workers, Threads) else Threads()
 
 
 @one_core_each

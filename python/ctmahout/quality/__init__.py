@@ -1,20 +1,41 @@
 """How good a volume is: against a reference, or by what can be measured in the volume itself."""
 
+from .details import Apply, DetailKept, details_kept
 from .edges import Edges
 from .flat import FlatRegions, NoisePower, sd_of_pieces
-from .masks import NOISY, TISSUES, sample_slices, tissues, tissues_of_noisy
+from .masks import (
+    NOISY,
+    TISSUES,
+    TISSUES_AND_FAT,
+    constant_regions,
+    interior,
+    sample_slices,
+    tissues,
+    tissues_of_noisy,
+)
 from .scores import Scores, compare
+from .share import ShareTaken
+from .structure import OCTAVES, structure_in_residual
 
 __all__ = [
     "NOISY",
+    "OCTAVES",
     "TISSUES",
+    "TISSUES_AND_FAT",
+    "Apply",
+    "DetailKept",
     "Edges",
     "FlatRegions",
     "NoisePower",
     "Scores",
+    "ShareTaken",
     "compare",
+    "constant_regions",
+    "details_kept",
+    "interior",
     "sample_slices",
     "sd_of_pieces",
+    "structure_in_residual",
     "tissues",
     "tissues_of_noisy",
 ]

@@ -101,12 +101,23 @@ class FlatRegions:
             corners = np.concatenate([_inside(mask[z], int(z), side) for z in levels])
             if len(corners) < (_FEWEST if side == _SIDES[-1] else _ENOUGH):
                 continue
-            unevenness = np.concatenate(
-                [_variances(cls(corners[corners[:, 0] == z], side).pieces(_neighbours(hu, int(z)))) for z in levels]
-            )
+            unevenness = cls(corners, side).unevenness(hu)
             flattest = np.sort(np.argsort(unevenness, kind="stable")[: max(_FEWEST, int(_SHARE * len(corners)))])
             return cls(corners[flattest[:: -(-len(flattest) // _MOST)]], side)
         return None
+
+    @classmethod
+    def inside(cls, mask: NDArray[np.bool_], z: int, side: int) -> FlatRegions:
+        """Return all regions of a slice, half overlapping, that lie wholly in a mask of shape (y, x), flat or not."""
+        return cls(_inside(mask, z, side), side)
+
+    def unevenness(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the variance of each region less its plane in the smoothed slices next to its own, HU^2."""
+        found = np.zeros(len(self.corners))
+        for z in np.unique(self.corners[:, 0]):
+            here = self.corners[:, 0] == z
+            found[here] = _variances(FlatRegions(self.corners[here], self.side).pieces(_neighbours(hu, int(z))))
+        return found
 
     def sd(self, hu: NDArray[np.float32]) -> float:
         """Return the SD in a region less its plane, in HU: the root of the median variance of regions."""
@@ -135,6 +146,10 @@ class FlatRegions:
         count = np.bincount(ring)[1 : n // 2 + 1]
         mean = [np.bincount(ring, weights=v.ravel())[1 : n // 2 + 1] / count for v in (frequency, total)]
         return NoisePower(mean[0], mean[1])
+
+    def variances(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the variance of each region less its plane, of shape (n,), HU^2."""
+        return _variances(self.pieces(hu))
 
     def pieces(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the regions less their planes, of shape (n, side, side), HU."""

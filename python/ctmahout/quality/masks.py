@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["NOISY", "TISSUES", "sample_slices", "tissues", "tissues_of_noisy"]
+__all__ = [
+    "NOISY",
+    "TISSUES",
+    "TISSUES_AND_FAT",
+    "constant_regions",
+    "interior",
+    "sample_slices",
+    "tissues",
+    "tissues_of_noisy",
+]
 
 # Smoothing in pixels with which tissues are found in a noisy volume.
 NOISY = 2.0
 
 # HU from and to.
 TISSUES = {"lung": (-960.0, -600.0), "soft": (-20.0, 200.0), "bone": (250.0, np.inf)}
+# What the report measures; method patches restores the means of `TISSUES`, so another range there is another result.
+TISSUES_AND_FAT = {"lung": TISSUES["lung"], "fat": (-150.0, -40.0), "soft": TISSUES["soft"], "bone": TISSUES["bone"]}
 
+
+_CONSTANT = 5  # pixels
 
 # What need not look at every slice looks at so many.
 _SAMPLE = 40
@@ -25,7 +40,11 @@ def sample_slices(count: int) -> NDArray[np.intp]:
 
 
 def tissues(
-    hu: NDArray[np.float32], *, smoothing: float = 0.0, outline: NDArray[np.float32] | None = None
+    hu: NDArray[np.float32],
+    *,
+    smoothing: float = 0.0,
+    outline: NDArray[np.float32] | None = None,
+    ranges: Mapping[str, tuple[float, float]] = TISSUES,
 ) -> dict[str, NDArray[np.bool_]]:
     """Return masks of the body and of tissues in it.
 
@@ -38,12 +57,14 @@ def tissues(
         their noise, whose mean then is not that of the tissue.
     outline : ndarray of shape (z, y, x), float32, HU, optional
         What the body is found in, if not `hu`: of a phantom, the drawing.
+    ranges : mapping of str to (float, float), HU
+        The tissues, from and to.
 
     Returns
     -------
     dict of str to ndarray of shape (z, y, x), bool
-        body: in each slice the largest region above -400 HU, holes filled; everything if there is none. lung, soft,
-        bone: voxels of the body by HU.
+        body: in each slice the largest region above -400 HU, holes filled; everything if there is none. And of each of
+        `ranges` the voxels of the body.
     """
     if smoothing:
         hu = ndimage.gaussian_filter(hu, (0, smoothing, smoothing))
@@ -55,11 +76,16 @@ def tissues(
             body[z] = ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
     if not body.any():
         body[:] = True
-    return {"body": body} | {name: body & (hu > low) & (hu < high) for name, (low, high) in TISSUES.items()}
+    return {"body": body} | {name: body & (hu > low) & (hu < high) for name, (low, high) in ranges.items()}
 
 
 def tissues_of_noisy(
-    hu: NDArray[np.float32], padding: NDArray[np.bool_] | None = None, levels: NDArray[np.intp] | None = None
+    hu: NDArray[np.float32],
+    padding: NDArray[np.bool_] | None = None,
+    levels: NDArray[np.intp] | None = None,
+    *,
+    ranges: Mapping[str, tuple[float, float]] = TISSUES,
+    apart: int = 1,
 ) -> dict[str, NDArray[np.bool_]]:
     """Return masks as `tissues` does, each slice's told by the mean of the one before and the one after, smoothed.
 
@@ -73,16 +99,43 @@ def tissues_of_noisy(
         What was not measured: no tissue.
     levels : ndarray of int, optional
         Slices to look at: all, if not given. In the others there is no tissue.
+    ranges : mapping of str to (float, float), HU
+        As of `tissues`.
+    apart : int
+        How many slices away the two are: what was done to a slice depends on the noise of those next to it, too.
+
+    Notes
+    -----
+    Constant regions are no tissue, see `constant_regions`: they hold no noise.
     """
     last = len(hu) - 1
     levels = np.arange(len(hu)) if levels is None else levels
     near = np.empty((len(levels), *hu.shape[1:]), np.float32)
     for mean, z in zip(near, levels, strict=True):
-        below, above = z - 1 if z else min(1, last), z + 1 if z < last else max(0, last - 1)
+        # At the ends both are the one there is.
+        below, above = (k if 0 <= k <= last else min(max(0, 2 * z - k), last) for k in (z - apart, z + apart))
         np.add(hu[below], hu[above], out=mean)
         mean *= np.float32(0.5)
+    measured = ~constant_regions(hu[levels])
+    if padding is not None:
+        measured &= ~padding[levels]
     masks = {}
-    for name, found in tissues(near, smoothing=NOISY).items():
+    for name, found in tissues(near, smoothing=NOISY, ranges=ranges).items():
         masks[name] = np.zeros(hu.shape, np.bool_)
-        masks[name][levels] = found if padding is None else found & ~padding[levels]
+        masks[name][levels] = found & measured
     return masks
+
+
+def constant_regions(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return where a volume of shape (z, y, x) holds one value over 5 x 5 pixels of a slice: filled, not measured."""
+    found = np.empty(hu.shape, np.bool_)
+    for mask, image in zip(found, hu, strict=True):
+        same = ndimage.maximum_filter(image, _CONSTANT) == ndimage.minimum_filter(image, _CONSTANT)
+        mask[:] = ndimage.maximum_filter(same, _CONSTANT) if same.any() else False
+    return found
+
+
+def interior(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """Return where all within so many rows and columns is in a mask of shape (z, y, x), too."""
+    found: NDArray[np.bool_] = ndimage.minimum_filter(mask, (1, 2 * pixels + 1, 2 * pixels + 1), mode="constant")
+    return found

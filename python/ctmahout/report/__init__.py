@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ..volume import Volume
 from . import plots
-from .numbers import LIMITS, doubts, report_numbers
+from .numbers import EVEN, LIMITS, beyond, doubts, limit_of, noise_is_fine, report_numbers, share_taken, with_spread
 from .pictures import WINDOWS, Picture, levels_of
 from .plots import GroupSpectrum
 
-__all__ = ["GroupSpectrum", "doubts", "report_numbers", "write_report"]
+__all__ = ["GroupSpectrum", "doubts", "report_numbers", "share_taken", "with_spread", "write_report"]
 
-_TISSUES = {"lung": "lung", "soft": "soft tissue", "bone": "bone"}
+_TISSUES = {"lung": "lung", "fat": "fat", "soft": "soft tissue", "bone": "bone"}
 
 
 def write_report(
@@ -77,6 +77,12 @@ def write_report(
         windows=WINDOWS,
         proportion=x * columns_mm / (y * rows_mm),
         power=_power(numbers),
+        share=_share(numbers, x * columns_mm / (y * rows_mm)),
+        even=EVEN,
+        details=next((n["details"] for n in numbers["after"].values() if n["details"]), None),
+        beyond=beyond,
+        limit_of=limit_of,
+        noise_is_fine=noise_is_fine,
         slices=None if s is None else _slices(s, weights or {}, noise_sd_hu, before),
         groups=_groups(groups) if groups else None,
         run=run,
@@ -100,6 +106,9 @@ def _template() -> jinja2.Template:
     environment.filters["shift"] = written("+.2f")
     environment.filters["share"] = environment.filters["width"] = written(".2f")
     environment.filters["correlation"] = written(".3f")
+    environment.filters["spread"] = with_spread
+    environment.filters["times"] = lambda value: "none" if value is None else f"x {value:.1f}"
+    environment.filters["most"] = lambda values: max((v for v in values if v is not None), default=None)
     environment.filters["percent"] = lambda value: "none" if value is None else f"{100 * value:.0f} %"
     return environment.from_string((files(__package__) / "template.html").read_text(encoding="utf-8"))
 
@@ -111,6 +120,13 @@ def _power(numbers: Mapping[str, Any]) -> Picture | None:
     return plots.power(
         numbers["before"]["nps"], {name: (n["nps"], n["residual_nps"]) for name, n in numbers["after"].items()}
     )
+
+
+def _share(numbers: Mapping[str, Any], proportion: float) -> Picture | None:
+    """Plot the share of the noise that was taken by place; None if nowhere is enough that is flat."""
+    cells = {name: n["noise_taken_by"]["cells"] for name, n in numbers["after"].items()}
+    known = any(value is not None for map in cells.values() for third in map for row in third for value in row)
+    return plots.shares(cells, proportion) if known else None
 
 
 def _slices(

@@ -17,10 +17,11 @@ from scipy import integrate
 
 from .pictures import Picture, data_uri
 
-__all__ = ["GroupSpectrum", "groups", "power", "singular_values"]
+__all__ = ["GroupSpectrum", "groups", "power", "shares", "singular_values"]
 
 _DPI = 160
 _SOURCE, _EDGE = "#444444", "#b00020"
+_THIRDS = ("first third of the slices", "second", "last")
 _COLOURS = ("#1f77b4", "#d9730d", "#2a8a3e", "#8250c4", "#8c564b")
 
 
@@ -109,6 +110,24 @@ def power(before: Mapping[str, Any], after: Mapping[str, tuple[Mapping[str, Any]
     _label(left, "cycles/mm", "noise power, HU² mm²")
     _label(right, "cycles/mm", "shape: the same with area 1, mm")
     return Picture(_uri(figure), "Noise power spectra of the series before, after, and of what was taken away")
+
+
+def shares(cells: Mapping[str, Sequence[Sequence[Sequence[float | None]]]], proportion: float) -> Picture:
+    """Show the share of the noise that was taken: a row for each strength, a map for each third of the slices."""
+    rows = len(cells)
+    figure = Figure(figsize=(10, 0.4 + 3.0 * rows), dpi=_DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(rows, len(_THIRDS), squeeze=False)
+    for line, (strength, thirds) in zip(axes, cells.items(), strict=True):
+        for axis, title, values in zip(line, _THIRDS, thirds, strict=True):
+            share = np.array([[np.nan if v is None else 100 * v for v in row] for row in values])
+            aspect = share.shape[1] / share.shape[0] / proportion
+            axis.imshow(share, cmap="viridis", vmin=0, vmax=100, aspect=aspect)
+            axis.set_title(f"{strength}, {title}", fontsize=9)
+            axis.set_facecolor("#dddddd")
+            axis.set_xticks([])
+            axis.set_yticks([])
+    figure.colorbar(axes[0, 0].images[0], ax=axes, pad=0.02).set_label("noise taken, %", fontsize=9)
+    return Picture(_uri(figure), "Maps of the share of the noise that was taken, by place and third of the slices")
 
 
 def _figure(columns: int, height: float) -> tuple[Figure, Any]:
