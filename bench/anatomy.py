@@ -1,0 +1,322 @@
+"""Measure what a method does to real anatomy: part of ``make bench``.
+
+A head, chests in other scanners and real series are denoised, blind: what is left of faint details, how the noise map
+lies to the truth, where how much noise is taken, how means move, and whether anatomy is in the residual. Beside ours
+stand a Gaussian blur that leaves as much noise, BM4D with ``--bm4d``, see `peers.py`, and with ``--before`` the method
+of another checkout.
+
+    python bench/anatomy.py --only details --quick --print     # the head alone, in a minute or two
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import page
+from cases import PHANTOMS, REAL, Case, cases
+from details import Details, blurred_to
+from methods import before, ours
+from numpy.typing import NDArray
+from page import Column, Section, Target
+from peers import bm4d
+from regions import BANDS, Regions, likeness, map_ratio, means, noise_map, rounded, taken
+from scipy import ndimage
+
+from ctmahout import CtmahoutError, Volume
+
+Float32 = NDArray[np.float32]
+
+BENCH = Path(__file__).resolve().parent
+DATA = BENCH.parents[1] / "shared" / "data" / "ct"
+SECTIONS = ("details", "map", "taken", "means", "likeness")
+# Simulated scans at the doses that the map is to hold at, percent.
+_DOSES = (100, 25, 10, 5)
+_STRENGTHS = ("remove:50%", "remove:60%", "remove:70%", "remove:80%", "auto")
+_PLACES = {"flat": (10.0, 5.0), "edge": (10.0,), "lung": (10.0,)}
+
+_WHERE = [Column("all", "all", ".2f"), *(Column(f"band {b}", f"ring {b + 1}", ".2f") for b in range(BANDS))]
+_WHERE += [Column(f"third {t}", f"third {t + 1} of z", ".2f") for t in range(3)]
+_TISSUES = ("lung", "fat", "soft", "bone")
+
+
+@dataclass
+class _Tables:
+    """Rows by section, as they come."""
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in SECTIONS})
+
+    def add(self, section: str, row: dict[str, Any]) -> None:
+        self.rows[section].append(rounded(row))
+
+
+def curve(
+    case: Case, details: Details, effort: str, options: argparse.Namespace
+) -> Iterator[tuple[str, Float32, Float32]]:
+    """Yield names of methods, the series denoised by them, and the series with details denoised by them."""
+    hu, full = case.volume, case.volume.with_hu(details.volume)
+    strengths = _STRENGTHS if options.curve else ("auto",)
+    run = ours(strengths=strengths, method="patches", effort=effort, engine="numpy")
+    found = list(zip(strengths, run(hu), run(full), strict=True))
+    for strength, without, with_details in found:
+        yield f"{effort} {strength}", without.hu, with_details.hu
+    noise = details.noise(found[-1][1].hu)
+    yield from _blurred("Gaussian, noise as auto", details, noise)
+    if options.curve:
+        for strength, without, _ in found[:-1]:
+            yield from _blurred(f"Gaussian, noise as {strength}", details, details.noise(without.hu))
+    others: dict[str, Callable[[Volume], Volume]] = {}
+    if options.bm4d:
+        others["BM4D, our noise"] = bm4d(options.bm4d, our_noise=True)
+    if options.before:
+        others[f"{effort} before"] = before(options.before, effort)
+    for name, method in others.items():
+        yield name, method(hu).hu, method(full).hu
+
+
+def _blurred(name: str, details: Details, noise: float) -> Iterator[tuple[str, Float32, Float32]]:
+    sd = blurred_to(details, noise)
+    series = (details.case.volume.hu, details.volume)
+    yield name, *(ndimage.gaussian_filter(hu, (0, sd, sd)) for hu in series)
+
+
+def measure_details(case: Case, tables: _Tables, options: argparse.Namespace) -> Float32 | None:
+    """Add the rows of a case to the table of details; return the series denoised at full strength, if it was."""
+    result = None
+    for place, sigmas in _PLACES.items():
+        if place not in options.places:
+            continue
+        details = Details(case, place, sigmas, options.count)
+        if not details.placed:
+            continue
+        for name, without, with_details in curve(case, details, options.effort, options):
+            if name.endswith("auto") and not name.startswith("Gaussian"):
+                result = without
+            score = details.score(without, with_details)
+            about = {"case": case.name, "method": name, "noise": score["noise"], "elsewhere": score["elsewhere"]}
+            for row in score["rows"]:
+                tables.add("details", about | row)
+            _show(about, score["rows"])
+    return result
+
+
+def _show(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Print the details' table of one run."""
+    first = rows[0]["place"]
+    print(
+        f"\n{about['case']} | {first} | {about['method']} | noise {about['noise']:.2f} HU | "
+        f"elsewhere {about['elsewhere'] or 0:.3f} HU"
+    )
+    for row in rows:
+        se = "" if row["se"] is None else f" +-{row['se']:.2f}"
+        sides = " ".join("  - " if row[k] is None else f"{row[k]:.2f}" for k in ("kept_inner", "kept_outer"))
+        print(
+            f"  {row['kind']:24} {row['sigma']:4.0f} sigma {row['hu']:6.1f} HU n {row['n']:2}  kept {row['kept']:.2f}"
+            f"{se:8}  inner outer {sides}  snr {row['snr']:.2f}",
+            flush=True,
+        )
+
+
+def measure(case: Case, tables: _Tables, options: argparse.Namespace) -> None:
+    """Add the rows of a case to the tables that are asked for."""
+    print(f"\n## {case.name} {case.volume.shape}", flush=True)
+    after = measure_details(case, tables, options) if "details" in options.only else None
+    regions = Regions(case)
+    if "map" in options.only:
+        measure_map(case, regions, tables)
+    if {"taken", "means", "likeness"}.isdisjoint(options.only):
+        return
+    run = ours(method="patches", effort=options.effort, engine="numpy")
+    after = run(case.volume)[0].hu if after is None else after
+    methods = {options.effort: after}
+    if options.before:
+        methods[f"{options.effort} before"] = before(options.before, options.effort)(case.volume).hu
+    if options.bm4d:
+        methods["BM4D, our noise"] = bm4d(options.bm4d, our_noise=True)(case.volume).hu
+    for method, hu in methods.items():
+        about = {"case": case.name, "method": method}
+        if "taken" in options.only:
+            for row in taken(case, regions, hu):
+                tables.add("taken", about | row)
+        if "means" in options.only:
+            tables.add("means", about | means(case, regions, hu))
+        if "likeness" in options.only:
+            tables.add("likeness", about | likeness(case, regions, hu))
+
+
+def measure_map(case: Case, regions: Regions, tables: _Tables) -> None:
+    """Add the rows of a case to the table of noise maps."""
+    found = noise_map(case)
+    if found is None:
+        tables.add("map", {"case": case.name, "refused": "no noise"})
+        return
+    for row in map_ratio(case, regions, found):
+        tables.add("map", row)
+
+
+def sections(tables: _Tables, only: list[str]) -> list[Section]:
+    """Return the page's sections about what was measured."""
+    found = {
+        "details": Section(
+            "anatomy-details",
+            "Faint details",
+            "Details of known contrast put into flat soft tissue, beside edges and into the lung; sigma: their matched "
+            "response in one patch over the noise's. Kept: the share of their contrast that comes back; "
+            "signal-to-noise: that of the template, as a share of the unprocessed one; noise: SD in flat boxes; "
+            "elsewhere: rms change of the picture away from the details.",
+            [
+                *(Column(key, title) for key, title in (("case", "series"), ("place", ""), ("method", ""))),
+                Column("kind", "detail"),
+                Column("sigma", "sigma", "g"),
+                Column("hu", "HU", ".1f"),
+                Column("n", "n"),
+                Column("kept", "kept", ".2f"),
+                Column("se", "+-", ".2f"),
+                Column("kept_inner", "near the centre", ".2f"),
+                Column("kept_outer", "far", ".2f"),
+                Column("snr", "signal-to-noise", ".2f"),
+                Column("noise", "noise HU", ".2f"),
+                Column("elsewhere", "elsewhere HU", ".2f"),
+            ],
+            tables.rows["details"],
+            _detail_targets(tables.rows["details"]),
+        ),
+        "map": Section(
+            "anatomy-map",
+            "The noise map beside the truth",
+            "Median ratio of the measured SD to the true one, which is known of simulated scans; for real ones "
+            "the SD in flat boxes stands for it. Rings are fifths of the distance from the body's centre.",
+            [Column("case", "series"), Column("tissue", ""), *_WHERE, Column("refused", "")],
+            tables.rows["map"],
+            _map_targets(tables.rows["map"]),
+        ),
+        "taken": Section(
+            "anatomy-taken",
+            "Where how much noise is taken",
+            "Share of the noise's SD that is gone from flat boxes. Spread: between rings; a tenth of the boxes loses "
+            "less than the last column.",
+            [
+                Column("case", "series"),
+                Column("method", ""),
+                Column("tissue", ""),
+                *_WHERE,
+                Column("spread", "spread", ".2f"),
+                Column("tenth", "tenth", ".2f"),
+            ],
+            tables.rows["taken"],
+        ),
+        "means": Section(
+            "anatomy-means",
+            "Means by tissue",
+            "Mean change, HU: farther than 8 pixels from the tissue's border, and nearer. Tissues are those of "
+            "the truth or, in real series, of the slices on both sides.",
+            [
+                Column("case", "series"),
+                Column("method", ""),
+                *(Column(f"{t} {w}", f"{t}, {w}", "+.2f") for t in _TISSUES for w in ("inside", "border")),
+            ],
+            tables.rows["means"],
+            _mean_targets(tables.rows["means"]),
+        ),
+        "likeness": Section(
+            "anatomy-likeness",
+            "Anatomy in the residual",
+            "Correlation of the residual with fine anatomy, within each tissue, away from its borders.",
+            [Column("case", "series"), Column("method", ""), *(Column(t, t, "+.3f") for t in _TISSUES)],
+            tables.rows["likeness"],
+        ),
+    }
+    return [found[name] for name in SECTIONS if name in only]
+
+
+def _auto(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["method"].split()[-1] == "auto" and not row["method"].startswith("Gaussian")]
+
+
+def _detail_targets(rows: list[dict[str, Any]]) -> list[Target]:
+    found = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        of = [row for row in _auto(rows) if row["case"] == case and row["place"] == "flat"]
+        small = [row for row in of if not row["kind"].startswith("disc 10")]
+        for sigma, limit in ((10.0, 0.85), (5.0, 0.7)):
+            kept = [row["kept"] for row in small if row["sigma"] == sigma]
+            if kept:
+                found.append(Target(f"{case}: least kept of details of {sigma:g} sigma", min(kept), limit, "at least"))
+        if of:
+            found += [
+                Target(f"{case}: least signal-to-noise", min(row["snr"] for row in of), 0.9, "at least"),
+                Target(f"{case}: change elsewhere", of[0]["elsewhere"], 0.3, "at most", " HU"),
+            ]
+    return found
+
+
+def _map_targets(rows: list[dict[str, Any]]) -> list[Target]:
+    found = []
+    for row in rows:
+        if "lowest" in row:
+            low, high = (0.8, 1.25) if row["tissue"] == "lung" else (0.9, 1.1)
+            what = f"{row['case']}, {row['tissue']}: map over truth"
+            found += [
+                Target(f"{what}, lowest", row["lowest"], low, "at least"),
+                Target(f"{what}, highest", row["highest"], high, "at most"),
+            ]
+    return found
+
+
+def _mean_targets(rows: list[dict[str, Any]]) -> list[Target]:
+    found = []
+    for row in rows:
+        if " " not in row["method"]:
+            moved = [abs(v) for k, v in row.items() if k not in ("case", "method") and v is not None]
+            found.append(Target(f"{row['case']}: largest shift of a mean", max(moved), 0.5, "at most", " HU"))
+    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="these sections")
+    parser.add_argument("--cases", nargs="+", choices=[*PHANTOMS, *REAL], help="these series")
+    parser.add_argument("--quick", action="store_true", help="small series, and of details the head alone")
+    parser.add_argument("--effort", default="normal")
+    parser.add_argument("--count", type=int, default=6, help="details of each kind")
+    parser.add_argument("--places", nargs="+", choices=_PLACES, default=["flat"], help="where details are put")
+    parser.add_argument("--curve", action="store_true", help="several strengths, too")
+    parser.add_argument("--bm4d", type=Path, metavar="PYTHON", help="an interpreter that has bm4d")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="another checkout, to measure beside")
+    parser.add_argument("--real", type=Path, default=DATA, metavar="FOLDER", help="where the real series are")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where simulated scans are kept")
+    parser.add_argument("--print", action="store_true", help="do not write to the page")
+    parser.add_argument("--out", type=Path, default=page.DOCS, help="where numbers.md and numbers.json go")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = _options()
+    every = [*PHANTOMS, *REAL]
+    names = options.cases or (["head"] if options.quick and options.only == ["details"] else every)
+    folder = options.real if options.real.is_dir() else None
+    tables = _Tables()
+    for case in cases(names, folder, quick=options.quick, cache=options.cache):
+        try:
+            measure(case, tables, options)
+        except CtmahoutError as e:
+            print(f"{case.name}: {e.code}")
+    if "map" in options.only and not options.quick:
+        simulated = [name for name in names if name.startswith("chest ")]
+        for dose in _DOSES:
+            for case in cases(simulated, None, quick=True, cache=options.cache, dose=dose / 100):
+                at = Case(f"{case.name}, {dose} %", case.volume, case.clean, case.sigma)
+                measure_map(at, Regions(at), tables)
+    for section in sections(tables, options.only):
+        if options.print:
+            print(page.markdown(section.to_dict()))
+        else:
+            print(page.publish(section, options.out))
+
+
+if __name__ == "__main__":
+    main()
