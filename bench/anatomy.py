@@ -11,7 +11,7 @@ of another checkout.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import page
 from cases import PHANTOMS, REAL, Case, cases
-from details import Details, blurred_to
+from details import Details, blurred_to, merged
 from methods import before, ours
 from numpy.typing import NDArray
 from page import Column, Section, Target
@@ -54,54 +54,40 @@ class _Tables:
         self.rows[section].append(rounded(row))
 
 
-def curve(
-    case: Case, details: Details, effort: str, options: argparse.Namespace
-) -> Iterator[tuple[str, Float32, Float32]]:
-    """Yield names of methods, the series denoised by them, and the series with details denoised by them."""
-    hu, full = case.volume, case.volume.with_hu(details.volume)
+def runs(volume: Volume, options: argparse.Namespace) -> Iterator[tuple[str, Float32]]:
+    """Yield names of methods, and a series denoised by them."""
     strengths = _STRENGTHS if options.curve else ("auto",)
-    run = ours(strengths=strengths, method="patches", effort=effort, engine="numpy")
-    found = list(zip(strengths, run(hu), run(full), strict=True))
-    for strength, without, with_details in found:
-        yield f"{effort} {strength}", without.hu, with_details.hu
-    noise = details.noise(found[-1][1].hu)
-    yield from _blurred("Gaussian, noise as auto", details, noise)
-    if options.curve:
-        for strength, without, _ in found[:-1]:
-            yield from _blurred(f"Gaussian, noise as {strength}", details, details.noise(without.hu))
-    others: dict[str, Callable[[Volume], Volume]] = {}
+    run = ours(strengths=strengths, method="patches", effort=options.effort, engine="numpy")
+    for strength, found in zip(strengths, run(volume), strict=True):
+        yield f"{options.effort} {strength}", found.hu
     if options.bm4d:
-        others["BM4D, our noise"] = bm4d(options.bm4d, our_noise=True)
+        yield "BM4D, our noise", bm4d(options.bm4d, our_noise=True)(volume).hu
     if options.before:
-        others[f"{effort} before"] = before(options.before, effort)
-    for name, method in others.items():
-        yield name, method(hu).hu, method(full).hu
+        yield f"{options.effort} before", before(options.before, options.effort)(volume).hu
 
 
-def _blurred(name: str, details: Details, noise: float) -> Iterator[tuple[str, Float32, Float32]]:
-    sd = blurred_to(details, noise)
-    series = (details.case.volume.hu, details.volume)
-    yield name, *(ndimage.gaussian_filter(hu, (0, sd, sd)) for hu in series)
-
-
-def measure_details(case: Case, tables: _Tables, options: argparse.Namespace) -> Float32 | None:
-    """Add the rows of a case to the table of details; return the series denoised at full strength, if it was."""
-    result = None
+def measure_details(case: Case, results: dict[str, Float32], tables: _Tables, options: argparse.Namespace) -> None:
+    """Add the rows of a case to the table of details; `results` are what methods make of it."""
     for place, sigmas in _PLACES.items():
-        if place not in options.places:
+        sets = [Details(case, place, sigmas, options.count, seed=n) for n in range(options.sets)]
+        if place not in options.places or not sets[0].placed:
             continue
-        details = Details(case, place, sigmas, options.count)
-        if not details.placed:
-            continue
-        for name, without, with_details in curve(case, details, options.effort, options):
-            if name.endswith("auto") and not name.startswith("Gaussian"):
-                result = without
-            score = details.score(without, with_details)
+        scores: dict[str, list[dict[str, Any]]] = {}
+        for details in sets:
+            for name, hu in runs(case.volume.with_hu(details.volume), options):
+                scores.setdefault(name, []).append(details.score(results[name], hu))
+        for name in [name for name in results if name.startswith(options.effort)]:
+            sd = blurred_to(sets[0], sets[0].noise(results[name]))
+            blurred = ndimage.gaussian_filter(case.volume.hu, (0, sd, sd))
+            scores[f"Gaussian, noise as {name}"] = [
+                details.score(blurred, ndimage.gaussian_filter(details.volume, (0, sd, sd))) for details in sets
+            ]
+        for name, each in scores.items():
+            score = merged(each)
             about = {"case": case.name, "method": name, "noise": score["noise"], "elsewhere": score["elsewhere"]}
             for row in score["rows"]:
                 tables.add("details", about | row)
             _show(about, score["rows"])
-    return result
 
 
 def _show(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -124,21 +110,18 @@ def _show(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
 def measure(case: Case, tables: _Tables, options: argparse.Namespace) -> None:
     """Add the rows of a case to the tables that are asked for."""
     print(f"\n## {case.name} {case.volume.shape}", flush=True)
-    after = measure_details(case, tables, options) if "details" in options.only else None
     regions = Regions(case)
     if "map" in options.only:
         measure_map(case, regions, tables)
-    if {"taken", "means", "likeness"}.isdisjoint(options.only):
+    if options.only == ["map"]:
         return
-    run = ours(method="patches", effort=options.effort, engine="numpy")
-    after = run(case.volume)[0].hu if after is None else after
-    methods = {options.effort: after}
-    if options.before:
-        methods[f"{options.effort} before"] = before(options.before, options.effort)(case.volume).hu
-    if options.bm4d:
-        methods["BM4D, our noise"] = bm4d(options.bm4d, our_noise=True)(case.volume).hu
-    for method, hu in methods.items():
+    results = dict(runs(case.volume, options))
+    if "details" in options.only:
+        measure_details(case, results, tables, options)
+    for method, hu in results.items():
         about = {"case": case.name, "method": method}
+        if "remove" in method:
+            continue
         if "taken" in options.only:
             for row in taken(case, regions, hu):
                 tables.add("taken", about | row)
@@ -270,7 +253,7 @@ def _map_targets(rows: list[dict[str, Any]]) -> list[Target]:
 def _mean_targets(rows: list[dict[str, Any]]) -> list[Target]:
     found = []
     for row in rows:
-        if " " not in row["method"]:
+        if row["method"].endswith("auto"):
             moved = [abs(v) for k, v in row.items() if k not in ("case", "method") and v is not None]
             found.append(Target(f"{row['case']}: largest shift of a mean", max(moved), 0.5, "at most", " HU"))
     return found
@@ -283,6 +266,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small series, and of details the head alone")
     parser.add_argument("--effort", default="normal")
     parser.add_argument("--count", type=int, default=6, help="details of each kind")
+    parser.add_argument("--sets", type=int, default=1, help="of details, each in a run of its own")
     parser.add_argument("--places", nargs="+", choices=_PLACES, default=["flat"], help="where details are put")
     parser.add_argument("--curve", action="store_true", help="several strengths, too")
     parser.add_argument("--bm4d", type=Path, metavar="PYTHON", help="an interpreter that has bm4d")

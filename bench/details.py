@@ -14,7 +14,7 @@ from cases import Case
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["KINDS", "Details", "Kind", "blurred_to"]
+__all__ = ["KINDS", "Details", "Kind", "blurred_to", "merged"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -22,10 +22,12 @@ Mask = NDArray[np.bool_]
 
 _FINE = 4  # samples of a pixel, each way
 _PATCH = (3, 5, 5)  # in which significance is judged
-_FLAT_PX, _FLAT_HU = 10, 40.0  # a flat place spans less than this, within so many pixels
+_FLAT_PX, _FLAT_HU = 7, 40.0  # a flat place spans less than this, within so many pixels
 _BOX = 13  # side of the boxes that noise is measured in
 _MARGIN = (4, 9)  # slices and pixels beyond a detail that belong to it still
 _PLACES = 400  # that responses are measured at
+_QUIET = 0.25  # share of these, those with least anatomy, that noise is measured at
+_GAP = 3  # slices between details one above the other
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class Details:
         found = np.argwhere(_places(case, place, margin, max(kind.slices for kind in kinds)))
         found = found[rng.permutation(len(found))]
         self.at = found[:_PLACES]
+        self.quiet = self._quiet()
         self.contrast = {k.name: self._sd_in_patch(k) for k in kinds} if len(found) else {}
         self.placed = list(self._placed(found, kinds, sigmas, count, rng))
         self.detail = np.zeros_like(case.volume.hu)
@@ -161,17 +164,18 @@ class Details:
         if not len(found):
             return
         wanted = [(k, s) for _ in range(count) for s in sigmas for k in sorted(kinds, key=lambda k: -k.half)]
-        taken = np.zeros((0, 4))
+        taken = np.zeros((0, 5))
         centre = np.array(self.case.volume.shape[1:]) / 2
         far = np.median(np.hypot(*(found[:, 1:] - centre).T))
         for kind, sigma in wanted:
             away = np.hypot(found[:, None, 1] - taken[:, 1], found[:, None, 2] - taken[:, 2])
-            clear = (away > kind.half + taken[:, 3] + 4) | (np.abs(found[:, None, 0] - taken[:, 0]) > 5)
+            below, above = found[:, None, 0] - taken[:, 0] - taken[:, 4], taken[:, 0] - found[:, None, 0] - kind.slices
+            clear = (away > kind.half + taken[:, 3] + 2) | (np.maximum(below, above) >= _GAP)
             free = np.flatnonzero(clear.all(axis=1))
             if not len(free):
                 continue
             z, y, x = (int(v) for v in found[free[0]])
-            taken = np.vstack([taken, (z, y, x, kind.half)])
+            taken = np.vstack([taken, (z, y, x, kind.half, kind.slices)])
             sign = -1 if rng.random() < 0.5 and self.place != "lung" else 1
             outer = bool(np.hypot(y - centre[0], x - centre[1]) > far)
             hu = sign * sigma * self.contrast[kind.name]
@@ -207,9 +211,18 @@ class Details:
         return self.case.volume.hu + self.detail
 
     def noise(self, hu: Float32) -> float:
-        """Return the median SD, HU, of boxes less their planes at the places."""
-        sd: float = box_sd(hu if self.case.clean is None else hu - self.case.clean, self.at)
+        """Return the median SD, HU, of boxes less their planes at the places with least anatomy."""
+        sd: float = box_sd(hu if self.case.clean is None else hu - self.case.clean, self.quiet)
         return sd
+
+    def _quiet(self) -> NDArray[np.intp]:
+        if not len(self.at):
+            return self.at
+        seen, half = _seen(self.case), _BOX // 2
+        inside = np.array([all(half <= p[i] < seen.shape[i] - half for i in (1, 2)) for p in self.at])
+        at = self.at[inside]
+        order = np.argsort(box_sd(seen, at, each=True), kind="stable")
+        return at[order[: max(8, int(_QUIET * len(at)))]]
 
     def score(self, without: Float32, with_details: Float32) -> dict[str, Any]:
         """Return what is left of the details, and what changes away from them.
@@ -217,16 +230,15 @@ class Details:
         Returns
         -------
         dict
-            noise, HU; elsewhere, rms HU away from the details; rows: a dict for each kind and significance, of which
-            `kept` is the share of the contrast, `se` its standard error, `snr` the template's signal-to-noise as a
-            share of the unprocessed one.
+            noise, HU; elsewhere, rms HU away from the details; rows: a dict for each kind and significance, with the
+            shares of the contrast that are left of each, and the gain in the template's signal-to-noise if all were.
         """
         change = np.asarray(with_details, np.float64) - without
         before, after = self._noise_of(self.case.volume.hu), self._noise_of(without)
         rows = []
         for kind, sigma in dict.fromkeys((p.kind, p.sigma) for p in self.placed):
             of = [p for p in self.placed if p.kind == kind and p.sigma == sigma]
-            kept = np.array([(change[p.box] * p.template).sum() / (p.template**2).sum() / p.hu for p in of])
+            kept = [float((change[p.box] * p.template).sum() / (p.template**2).sum() / p.hu) for p in of]
             t = kind.template()
             t = t - t.mean()
             gain = self._response_sd(before, kind, t) / max(self._response_sd(after, kind, t), 1e-6)
@@ -235,22 +247,28 @@ class Details:
                 "kind": kind.name,
                 "sigma": sigma,
                 "hu": sigma * self.contrast[kind.name],
-                "n": len(of),
-                "kept": float(kept.mean()),
-                "se": float(kept.std(ddof=1) / np.sqrt(len(of))) if len(of) > 1 else None,
-                "snr": float(kept.mean() * gain),
+                "each": kept,
+                "outer": [p.outer for p in of],
+                "gain": gain,
             }
-            for name, outer in (("inner", False), ("outer", True)):
-                part = [v for v, p in zip(kept, of, strict=True) if p.outer == outer]
-                row[f"kept_{name}"] = float(np.mean(part)) if part else None
             rows.append(row)
         elsewhere = float(np.sqrt(np.mean(change[~self.near] ** 2))) if not self.near.all() else None
         return {"noise": self.noise(without), "elsewhere": elsewhere, "rows": rows}
 
 
+def _seen(case: Case) -> Float32:
+    """Return what anatomy is judged by: the truth; without one, the mean of the slices on both sides."""
+    if case.clean is not None:
+        return case.clean
+    hu = case.volume.hu
+    around = np.concatenate([hu[1:2], hu, hu[-2:-1]])
+    mean: Float32 = ndimage.gaussian_filter(0.5 * (around[:-2] + around[2:]), (0, 1, 1))
+    return mean
+
+
 def _places(case: Case, place: str, margin: int, depth: int) -> Mask:
     """Return where details of some sort may be put."""
-    smooth = ndimage.gaussian_filter(case.volume.hu if case.clean is None else case.clean, (0.6, 2, 2))
+    smooth = ndimage.gaussian_filter(_seen(case), (0.6, 2, 2))
 
     def span(pixels: int) -> Float32:
         size = (3, 2 * pixels + 1, 2 * pixels + 1)
@@ -284,15 +302,38 @@ def box_sd(hu: Float32, at: NDArray[np.intp], each: bool = False) -> Any:
     return sd if each else float(np.median(sd))
 
 
+def merged(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the scores of several sets of details as one.
+
+    Of its rows `kept` is the share of the contrast that is left, `se` its standard error, `kept_inner` and `kept_outer`
+    that near the centre and far from it, `snr` the template's signal-to-noise as a share of the unprocessed one.
+    """
+    rows = []
+    for key in dict.fromkeys((row["kind"], row["sigma"]) for score in scores for row in score["rows"]):
+        of = [row for score in scores for row in score["rows"] if (row["kind"], row["sigma"]) == key]
+        kept = np.concatenate([row["each"] for row in of])
+        outer = np.concatenate([row["outer"] for row in of])
+        sides = {"inner": kept[~outer], "outer": kept[outer]}
+        rows.append(
+            {
+                **{k: of[0][k] for k in ("place", "kind", "sigma", "hu")},
+                "n": len(kept),
+                "kept": float(kept.mean()),
+                "se": float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else None,
+                **{f"kept_{k}": float(v.mean()) if len(v) else None for k, v in sides.items()},
+                "snr": float(kept.mean() * np.mean([row["gain"] for row in of])),
+            }
+        )
+    elsewhere = [score["elsewhere"] for score in scores if score["elsewhere"] is not None]
+    mean = float(np.sqrt(np.mean(np.square(elsewhere)))) if elsewhere else None
+    return {"noise": scores[0]["noise"], "elsewhere": mean, "rows": rows}
+
+
 def blurred_to(details: Details, noise: float) -> float:
     """Return the SD in pixels of the Gaussian that leaves so much noise, HU, in flat places."""
     low, high = 0.0, 8.0
     for _ in range(12):
         middle = (low + high) / 2
-        hu = details.case.volume.hu
-        left = box_sd(
-            ndimage.gaussian_filter(hu if details.case.clean is None else hu - details.case.clean, (0, middle, middle)),
-            details.at,
-        )
+        left = details.noise(ndimage.gaussian_filter(details.case.volume.hu, (0, middle, middle)))
         low, high = (middle, high) if left > noise else (low, middle)
     return (low + high) / 2
