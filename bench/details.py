@@ -195,8 +195,9 @@ class Details:
         """Return the noise of a volume; without a truth, the volume less what is as wide as 31 pixels."""
         if self.case.clean is not None:
             noise: Float32 = hu - self.case.clean
-            return noise
-        return hu - ndimage.uniform_filter(hu, (1, 31, 31))
+        else:
+            noise = hu - ndimage.uniform_filter(hu, (1, 31, 31))
+        return noise
 
     def _response_sd(self, noise: Float32, kind: Kind, t: Float64) -> float:
         """Return the SD of a template's response to noise, over the places."""
@@ -222,7 +223,8 @@ class Details:
         inside = np.array([all(half <= p[i] < seen.shape[i] - half for i in (1, 2)) for p in self.at])
         at = self.at[inside]
         order = np.argsort(box_sd(seen, at, each=True), kind="stable")
-        return at[order[: max(8, int(_QUIET * len(at)))]]
+        quiet: NDArray[np.intp] = at[order[: max(8, int(_QUIET * len(at)))]]
+        return quiet
 
     def score(self, without: Float32, with_details: Float32) -> dict[str, Any]:
         """Return what is left of the details, and what changes away from them.

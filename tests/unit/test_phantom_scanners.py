@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import ndimage
 
 from ctmahout import ConfigError, read_series
 from ctmahout.cli import main
@@ -14,6 +15,7 @@ from ctmahout.phantom.head import GREY, WHITE, Head
 from ctmahout.simulation import write_phantom
 
 SMALL = {"size": 64, "slices": 4, "extent_mm": 12.0, "seed": 3}
+LONG = {"slices": 16, "extent_mm": 48.0}
 
 
 def scanned(scanner="standard", **options):
@@ -54,7 +56,7 @@ def test_the_standard_scan_is_what_it_always_was():
 
 @pytest.mark.parametrize("scanner", ["standard", "overlapping"])
 def test_the_true_sd_is_that_of_two_independent_scans(scanner):
-    one, two = scanned(scanner), scanned(scanner, noise_seed=1)
+    one, two = (scanned(scanner, **LONG, noise_seed=n) for n in (None, 1))
     assert np.array_equal(one.clean.hu, two.clean.hu)
     difference = (one.noisy.hu - two.noisy.hu) / np.sqrt(2)
     n = difference.shape[1]
@@ -66,7 +68,7 @@ def test_the_true_sd_is_that_of_two_independent_scans(scanner):
 
 def test_few_photons_make_the_noise_that_the_true_sd_says():
     # Behind bone a count is near the electronics' noise, where 1 / count is no variance of a logarithm any more.
-    one, two = scanned(dose=0.01), scanned(dose=0.01, noise_seed=1)
+    one, two = (scanned(**LONG, dose=0.01, noise_seed=n) for n in (None, 1))
     difference = (one.noisy.hu - two.noisy.hu)[soft(one)] / np.sqrt(2)
     assert difference.std() == pytest.approx(np.sqrt(np.mean(one.sigma_hu[soft(one)] ** 2)), rel=0.06)
 
@@ -93,10 +95,10 @@ def test_modulation_within_a_turn_evens_out_the_directions_of_noise():
         p = ScanParameters(angular_modulation=angular, longitudinal_modulation=0.35)
         made = scanned(p, slices=8, extent_mm=24.0)
         noise = (made.noisy.hu - made.clean.hu)[:, 20:44, 20:44]
-        return np.log(np.diff(noise, axis=1).var() / np.diff(noise, axis=2).var())
+        return abs(np.log(np.diff(noise, axis=1).var() / np.diff(noise, axis=2).var()))
 
-    # A chest is wider than it is deep: at a constant current most noise comes along x.
-    assert streaked(0.0) > abs(streaked(0.9)) + 0.1
+    # Rays from front to back pass heart and spine, others the lungs: at a constant current they have most of the noise.
+    assert streaked(0.0) > streaked(0.9) + 0.1
 
 
 def test_the_current_along_z_sets_the_level_of_slices(standard):
@@ -122,10 +124,10 @@ def test_slices_that_overlap_share_noise_and_thick_ones_do_not():
     assert thick.noisy.geometry.thickness_mm == pytest.approx(3.0)
 
 
-def test_thin_slices_share_the_dose_of_a_slice(standard):
-    thick = scanned("thick")
-    level = thick.sigma_hu[soft(standard)].mean() / standard.sigma_hu[soft(standard)].mean()
-    assert level == pytest.approx(1, abs=0.1)
+def test_thin_slices_share_the_dose_of_a_slice():
+    # At a dose where the electronics' noise, which each thin slice has for itself, does not count.
+    one, thick = (scanned(name, dose=4.0) for name in ("standard", "thick"))
+    assert thick.sigma_hu[soft(one)].mean() == pytest.approx(one.sigma_hu[soft(one)].mean(), rel=0.04)
 
 
 def test_a_field_that_cuts_the_body_has_no_air_around_it(standard):
@@ -134,10 +136,14 @@ def test_a_field_that_cuts_the_body_has_no_air_around_it(standard):
     n = padding.shape[1]
     assert padding.mean() == pytest.approx(1 - np.pi / 4, abs=0.03)
     assert (cut.noisy.hu[padding] == -1024).all()
-    # On the left and the right the image ends within the body, whose outer part is in the beam all the same.
-    assert (cut.clean.hu[:, n // 2, [1, -2]] > -300).all()
-    whole, part = (np.median(p.clean.hu[soft(p)]) for p in (standard, cut))
-    assert part == pytest.approx(whole, abs=8)
+    # What lies outside the image is in the beam all the same, so what lies inside has the values of the whole scan.
+    pixels = [p.clean.geometry.pixel_spacing_mm[0] for p in (cut, standard)]
+    at = (np.mgrid[:n, :n] - (n - 1) / 2) * pixels[0] / pixels[1] + (n - 1) / 2
+    whole = np.stack([ndimage.map_coordinates(image, at, order=1) for image in standard.clean.hu])
+    tissue = ~padding & (whole > 0) & (whole < 100)
+    assert abs(np.median((cut.clean.hu - whole)[tissue])) < 4
+    assert np.median(np.abs(cut.clean.hu - whole)[tissue]) < 18
+    assert (whole[~padding] > -950).mean() > 0.9  # there is hardly any air in the image
 
 
 def test_a_kernel_changes_grain_and_edges(standard):
@@ -147,7 +153,7 @@ def test_a_kernel_changes_grain_and_edges(standard):
     slopes = [np.abs(np.diff(p.clean.hu, axis=1)).max() for p in (smooth, standard, sharp)]
     assert slopes == sorted(slopes)
     for p in (smooth, sharp):
-        assert p.clean.hu[soft(standard)].mean() == pytest.approx(standard.clean.hu[soft(standard)].mean(), abs=15)
+        assert p.clean.hu.mean() == pytest.approx(standard.clean.hu.mean(), abs=2)
 
 
 def test_a_wide_body_is_wider(standard):

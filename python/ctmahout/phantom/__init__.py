@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def make_phantom(
     kind = ANATOMIES[anatomy]
     parameters = ScanParameters.named(scanner) if isinstance(scanner, str) else scanner
     extent = min(kind.spacing_mm * slices, kind.longest_mm) if extent_mm is None else extent_mm
-    made = _Simulation(kind.of(seed), size, slices, extent, fov_mm, parameters)
+    made = _Simulation(_anatomy(anatomy, seed), size, slices, extent, fov_mm, parameters)
     shape = (slices, size, size)
     noisy, clean = np.empty(shape, np.float32), np.empty(shape, np.float32)
     sd = np.empty(shape, np.float32) if sigma else None
@@ -115,6 +116,11 @@ def make_phantom(
     if padding is not None:
         noisy[padding] = clean[padding] = -1024.0
     return Phantom(Volume(noisy, geometry, padding), Volume(clean, geometry, padding), sd)
+
+
+@functools.lru_cache(maxsize=4)
+def _anatomy(name: str, seed: int) -> Anatomy:
+    return ANATOMIES[name].of(seed)
 
 
 class _Simulation:
