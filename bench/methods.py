@@ -20,7 +20,7 @@ __all__ = ["before", "ours"]
 
 _SCRIPT = (
     "import pickle, sys; from quality import ours; a, b, effort = sys.argv[1:]; v = pickle.load(open(a, 'rb')); "
-    "pickle.dump(ours(method='patches', effort=effort, engine='numpy')(v).hu, open(b, 'wb'))"
+    "pickle.dump(ours(method='patches', effort=effort, engine='numpy', algorithm='exact')(v).hu, open(b, 'wb'))"
 )
 
 
