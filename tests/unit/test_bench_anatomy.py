@@ -16,12 +16,14 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 def bench():
     sys.path.insert(0, str(BENCH))
     try:
+        import anatomy
         import cases
         import details
+        import page
         import regions
     finally:
         sys.path.remove(str(BENCH))
-    return cases, details, regions
+    return cases, details, regions, anatomy, page
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +144,23 @@ def test_anatomy_in_the_residual_is_told_within_its_tissue(bench, case):
     blurred = regions.likeness(real, where, ndimage.gaussian_filter(folded, (0, 3, 3)))
     assert abs(honest["soft"]) < 0.03
     assert blurred["soft"] > 0.3
+
+
+def test_the_page_has_a_section_for_each_measure(bench, case, tmp_path):
+    _, _, regions, anatomy, page = bench
+    tables, where = anatomy._Tables(), regions.Regions(case)
+    for row in regions.map_ratio(case, where, case.sigma):
+        tables.add("map", row)
+    made = few(bench, case)
+    score = bench[1].merged([made.score(case.volume.hu, made.volume)])
+    row = {"case": "disc", "method": "normal auto", "noise": 10.0, "elsewhere": 0.5, "place": "flat", "snr": 0.5}
+    tables.add("details", row | {"sigma": 10.0} | {r["kind"]: r["kept"] for r in score["rows"] if r["sigma"] == 10})
+    for section in anatomy.sections(tables, list(anatomy.SECTIONS)):
+        text = page.publish(section, tmp_path)
+    assert [s["name"] for s in page._published(tmp_path).values()] == [f"anatomy-{n}" for n in anatomy.SECTIONS]
+    met = {t["what"]: t["met"] for s in page._published(tmp_path).values() for t in s["targets"]}
+    assert met["disc, soft: map over truth, lowest"]
+    assert met["disc, details of 10 sigma: least share kept"]
+    assert not met["disc, details of 10 sigma: least signal-to-noise"]
+    assert not met["disc, details of 10 sigma: change elsewhere"]
+    assert text
