@@ -24,7 +24,7 @@ from methods import before, ours
 from numpy.typing import NDArray
 from page import Column, Section, Target
 from peers import bm4d
-from regions import BANDS, Regions, likeness, map_ratio, means, noise_map, rounded, taken
+from regions import BANDS, MATTER, Regions, likeness, map_ratio, means, noise_map, rounded, taken
 from scipy import ndimage
 
 from ctmahout import CtmahoutError, Volume
@@ -53,6 +53,8 @@ class _Tables:
 
     def add(self, section: str, row: dict[str, Any]) -> None:
         self.rows[section].append(rounded(row))
+        if section != "details":  # which are printed as a table of their own
+            print(section, self.rows[section][-1], flush=True)
 
 
 def runs(volume: Volume, options: argparse.Namespace, *, curve: bool) -> Iterator[tuple[str, Float32]]:
@@ -205,6 +207,7 @@ def sections(tables: _Tables, only: list[str]) -> list[Section]:
                 Column("case", "series"),
                 Column("method", ""),
                 *(Column(f"{t} {w}", f"{t}, {w}", "+.2f") for t in _TISSUES for w in ("inside", "border")),
+                *(Column(name, f"{name} matter", "+.2f") for name in MATTER),
             ],
             tables.rows["means"],
             _mean_targets(tables.rows["means"]),

@@ -21,6 +21,8 @@ Mask = NDArray[np.bool_]
 
 TISSUES = {"lung": (-960.0, -600.0), "fat": (-150.0, -50.0), "soft": (-20.0, 200.0), "bone": (250.0, np.inf)}
 BANDS = 5
+# Of a head, whose truth alone can tell them apart.
+MATTER = {"white": (27.0, 32.5), "grey": (34.5, 42.0)}
 _BORDER_PX = 8
 _FLAT_HU = 40.0
 _BOXES = 600
@@ -161,6 +163,9 @@ def means(case: Case, regions: Regions, after: Float32) -> dict[str, float | Non
         inner = ndimage.minimum_filter(mask, (1, 2 * _BORDER_PX + 1, 2 * _BORDER_PX + 1))
         for where, part in (("inside", inner), ("border", mask & ~inner)):
             found[f"{name} {where}"] = float(change[part].mean()) if part.sum() > 300 else None
+    if case.clean is not None and case.name.startswith("head"):
+        for name, (low, high) in MATTER.items():
+            found[name] = float(change[regions.body & (case.clean > low) & (case.clean < high)].mean())
     return found
 
 
