@@ -170,6 +170,7 @@ bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure
 	$(SPARK4)/bin/python bench/dicom.py
 	$(SPARK4)/bin/python bench/decomposition.py
 	$(SPARK4)/bin/python bench/quality.py
+	$(SPARK4)/bin/python bench/anatomy.py --curve $(if $(BEFORE),--before $(BEFORE))
 	$(SPARK4)/bin/python bench/cohort.py
 	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real
 

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,18 +23,16 @@ from typing import Any
 
 import numpy as np
 import page
+from methods import ours as every_strength
 from numpy.typing import NDArray
 from page import Column, Section
 from peers import ONE_SD, OUR_NOISE, bm4d, targets
 from real import real_section
 
-from ctmahout import Config, CtmahoutError, Geometry, Volume, factorise
+from ctmahout import CtmahoutError, Geometry, Volume
 from ctmahout.effort import EFFORTS
-from ctmahout.methods import method_named
-from ctmahout.patches import Threads
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import compare
-from ctmahout.rank import Strength
 
 BENCH = Path(__file__).resolve().parent
 SHAPE = (96, 256, 256)
@@ -113,23 +110,9 @@ def volumes(folders: list[Path], doses: list[float]) -> Iterator[Scan]:
 
 
 def ours(**options: Any) -> Method:
-    """Return a method of ours with the strength ``auto``: the steps of `ctmahout.denoise`, without DICOM's whole HU."""
-    config = Config.of(options)
-    how = method_named(config.method)
-
-    def denoise(volume: Volume) -> Volume:
-        with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as folder:
-            matrix, factors = Path(folder, "matrix"), Path(folder, "factors")
-            made = how.prepare(volume, matrix, config, None)
-            factorise(matrix, factors, config)
-            if how.refines(made):
-                refined = Path(folder, "refined")
-                how.refine(volume, matrix, factors, refined, config, Threads(), None)
-                matrix, factors = refined, Path(folder, "refined-factors")
-                factorise(matrix, factors, config)
-            return next(iter(how.rebuild(volume, matrix, factors, [Strength.parse("auto")], Threads(), None))).volume
-
-    return denoise
+    """Return a method of ours with the strength ``auto``."""
+    run = every_strength(**options)
+    return lambda volume: run(volume)[0]
 
 
 def methods(options: argparse.Namespace) -> dict[str, Method]:

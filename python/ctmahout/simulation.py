@@ -25,11 +25,13 @@ def write_phantom(
     slices: int = 64,
     dose: float = 0.1,
     extent_mm: float | None = None,
+    anatomy: str = "chest",
+    scanner: str = "standard",
     seed: int = 1,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Location]:
-    """Write a synthetic low-dose chest CT series and its noise-free twin; parameters as for `make_phantom`.
+    """Write a synthetic low-dose CT series and its noise-free twin; parameters as for `make_phantom`.
 
     Returns
     -------
@@ -38,16 +40,29 @@ def write_phantom(
 
     Raises
     ------
+    ConfigError
+        CTM_CONFIG_VALUE: there is no anatomy or scanner of this name.
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
     out = located(out)
     key = f"{__version__} {size} {slices} {dose} {extent_mm} {seed}"
+    if (anatomy, scanner) != ("chest", "standard"):
+        key += f" {anatomy} {scanner}"
     with (
         stored(out, overwrite=overwrite, ours=_is_phantom) as target,
         staged(target, overwrite=overwrite, ours=_is_phantom) as partial,
     ):
-        phantom = make_phantom(size=size, slices=slices, dose=dose, extent_mm=extent_mm, seed=seed, progress=progress)
+        phantom = make_phantom(
+            size=size,
+            slices=slices,
+            dose=dose,
+            extent_mm=extent_mm,
+            anatomy=anatomy,
+            scanner=scanner,
+            seed=seed,
+            progress=progress,
+        )
         for number, (name, volume) in enumerate((("noisy", phantom.noisy), ("clean", phantom.clean)), 1):
             write_synthetic(
                 volume,

@@ -381,14 +381,31 @@ def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | N
     "--extent-mm",
     type=click.FloatRange(1.0, 2000.0),
     default=None,
-    help="Length scanned; slices lie 3 mm apart if not given.",
+    help="Length scanned; slices lie 3 mm apart in a chest and 5 mm in a head if not given.",
+)
+@click.option("--anatomy", metavar="NAME", default="chest", show_default=True, help="What is scanned: chest or head.")
+@click.option(
+    "--scanner",
+    metavar="NAME",
+    default="standard",
+    show_default=True,
+    help="And how: standard, bowtie, modulated, constant, off-centre, elliptical, cut, thick, overlapping, smooth, "
+    "sharp.",
 )
 @configured("seed", "overwrite")
 @json_option
 def phantom(
-    config: Config, as_json: bool, out: Location, size: int, slices: int, dose: float, extent_mm: float | None
+    config: Config,
+    as_json: bool,
+    out: Location,
+    size: int,
+    slices: int,
+    dose: float,
+    extent_mm: float | None,
+    anatomy: str,
+    scanner: str,
 ) -> None:
-    """Write a synthetic low-dose chest CT to OUT/noisy, and its noise-free twin to OUT/clean."""
+    """Write a synthetic low-dose CT to OUT/noisy, and its noise-free twin to OUT/clean."""
     from ..simulation import write_phantom
 
     with progress_bar() as progress:
@@ -398,6 +415,8 @@ def phantom(
             slices=slices,
             dose=dose,
             extent_mm=extent_mm,
+            anatomy=anatomy,
+            scanner=scanner,
             seed=config.seed,
             overwrite=config.overwrite,
             progress=progress,

@@ -130,7 +130,7 @@ def _place(ds: Dataset, volume: Volume, z: int) -> None:
     ds.ImagePositionPatient = [_ds(v) for v in geometry.positions_mm[z]]
     ds.ImageOrientationPatient = [_ds(v) for v in orientation]
     ds.PixelSpacing = [_ds(v) for v in geometry.pixel_spacing_mm]
-    ds.SliceThickness = _ds(geometry.spacing_mm) if geometry.spacing_mm else None
+    ds.SliceThickness = _ds(thickness) if (thickness := geometry.thickness_mm or geometry.spacing_mm) else None
     ds.SliceLocation = _ds(geometry.slice_positions_mm[z])
 
 

@@ -1,18 +1,22 @@
-"""A synthetic low-dose chest CT with its noise-free twin: `make_phantom`."""
+"""Synthetic CT scans with their noise-free twins: `make_phantom`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..volume import Geometry, Volume
-from .anatomy import Anatomy, add_texture, draw, texture
-from .scanner import PHOTONS, Scanner
+from .anatomy import ANATOMIES, Anatomy
+from .drawing import Grid, texture
+from .parameters import SCANNERS, ScanParameters, one_of
+from .scanner import Scanner
 
-__all__ = ["Phantom", "make_phantom"]
+__all__ = ["ANATOMIES", "SCANNERS", "Phantom", "ScanParameters", "make_phantom"]
 
 # Slices worked on at a time; the random numbers of a batch depend on its place, so this is part of what a seed means.
 _BATCH = 16
@@ -28,10 +32,13 @@ class Phantom:
         What the scanner shows.
     clean : Volume
         What it would show without noise: the same reconstruction from the same line integrals.
+    sigma_hu : ndarray of shape (z, y, x), float32, HU, or None
+        The true SD of the noise, if it was asked for.
     """
 
     noisy: Volume
     clean: Volume
+    sigma_hu: NDArray[np.float32] | None = None
 
 
 def make_phantom(
@@ -41,10 +48,14 @@ def make_phantom(
     dose: float = 0.1,
     seed: int = 1,
     extent_mm: float | None = None,
-    fov_mm: float = 380.0,
+    fov_mm: float | None = None,
+    anatomy: str = "chest",
+    scanner: str | ScanParameters = "standard",
+    noise_seed: int | None = None,
+    sigma: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Phantom:
-    """Simulate a chest CT.
+    """Simulate a CT scan.
 
     A phantom is drawn on a grid twice as fine, projected, given the noise of its photons and of the electronics, and
     reconstructed by filtered back-projection. So its noise is as CT noise is: correlated in a slice, stronger behind
@@ -56,49 +67,160 @@ def make_phantom(
         Rows and columns of a slice.
     slices : int
     dose : float
-        Share of a full dose, which is 220,000 photons for each ray, whatever the size of pixels and slices.
+        Share of a full dose, which is 220,000 photons for each ray of a slice of a chest and 2,600,000 of a head,
+        whatever the size of pixels and slices.
     seed : int
         The same seed gives the same bits.
     extent_mm : float, optional
-        Length along the patient; 3 mm a slice if not given, but at most 300 mm.
-    fov_mm : float
-        Side of the image.
+        Length along the patient; if not given, 3 mm a slice in a chest, but at most 300 mm, and 5 mm in a head.
+    fov_mm : float, optional
+        Side of the image; if not given, that of the scanner, else 380 mm for a chest and 240 mm for a head.
+    anatomy : str
+        "chest" or "head".
+    scanner : str or ScanParameters
+        A name of `SCANNERS`, or what is to be scanned how.
+    noise_seed : int, optional
+        Another noise in the same anatomy.
+    sigma : bool
+        Return the true SD of the noise, too.
     progress : callable, optional
         Called with ("phantom", slices done, slices).
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE: there is no anatomy or scanner of this name.
     """
-    extent = min(3.0 * slices, 300.0) if extent_mm is None else extent_mm
-    spacing = extent / slices
-    scanner = Scanner(size, fov_mm)
-    anatomy = Anatomy.of(seed)
-    rng = np.random.default_rng([seed, 1])
-    steps = (spacing, scanner.pixel_mm, scanner.pixel_mm)
+    one_of("anatomy", anatomy, list(ANATOMIES))
+    kind = ANATOMIES[anatomy]
+    parameters = ScanParameters.named(scanner) if isinstance(scanner, str) else scanner
+    extent = min(kind.spacing_mm * slices, kind.longest_mm) if extent_mm is None else extent_mm
+    made = _Simulation(_anatomy(anatomy, seed), size, slices, extent, fov_mm, parameters)
     shape = (slices, size, size)
-    soft, lung = texture(rng, shape, steps, 2.0), texture(rng, shape, steps, 2.6)
-    fine = fov_mm / (2 * size)
-    across = (np.arange(2 * size) - size + 0.5) * fine
-    along = (np.arange(2 * slices) - slices + 0.5) * spacing / 2
-    photons = PHOTONS * dose
     noisy, clean = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    for start in range(0, slices, _BATCH):
-        end = min(slices, start + _BATCH)
-        body = draw(anatomy, across, across, along[2 * start : 2 * end])
-        body = 0.5 * (body[0::2] + body[1::2])
-        add_texture(body, soft[start:end], lung[start:end])
-        integrals = scanner.project(body)
-        clean[start:end] = scanner.reconstruct(integrals)
-        measured = scanner.noisy(integrals, photons, np.random.default_rng([seed, 2, start]))
-        noisy[start:end] = scanner.reconstruct(measured)
+    sd = np.empty(shape, np.float32) if sigma else None
+    start = 0
+    for integrals, measured, variance in made.scan(kind.photons * dose, seed, noise_seed, sigma=sigma):
+        end = start + integrals.shape[2]
+        clean[start:end] = made.scanner.reconstruct(integrals)
+        noisy[start:end] = made.scanner.reconstruct(measured)
+        if sd is not None and variance is not None:
+            sd[start:end] = made.scanner.sigma(variance)
+        start = end
         if progress:
             progress("phantom", end, slices)
-    geometry = _geometry(shape, spacing, scanner.pixel_mm)
-    return Phantom(Volume(noisy, geometry), Volume(clean, geometry))
+    spacing = extent / slices
+    thickness = parameters.thickness * spacing if made.thin > 1 or parameters.thickness > 1 else None
+    geometry = _geometry(shape, spacing, made.scanner.pixel_mm, thickness)
+    padding = _outside(shape) if parameters.round_field else None
+    if padding is not None:
+        noisy[padding] = clean[padding] = -1024.0
+    return Phantom(Volume(noisy, geometry, padding), Volume(clean, geometry, padding), sd)
 
 
-def _geometry(shape: tuple[int, int, int], spacing: float, pixel: float) -> Geometry:
+@functools.lru_cache(maxsize=4)
+def _anatomy(name: str, seed: int) -> Anatomy:
+    return ANATOMIES[name].of(seed)
+
+
+class _Simulation:
+    """A patient in a scanner: thin slices are drawn and projected, and put together to slices."""
+
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        size: int,
+        slices: int,
+        extent_mm: float,
+        fov_mm: float | None,
+        parameters: ScanParameters,
+    ) -> None:
+        self.anatomy, self.parameters = anatomy, parameters
+        self.thin = parameters.thin or anatomy.thin
+        self.weights = parameters.weights(self.thin)
+        fov = fov_mm or parameters.fov_mm or anatomy.fov_mm
+        pixel = fov / size
+        # All of the patient is in the beam, whatever the image shows.
+        reach = 2 * (anatomy.half_width_mm * max(parameters.stretch) + max(map(abs, parameters.offset_mm)))
+        self.pixels = size if reach <= fov else math.ceil(reach / pixel)
+        field = fov if self.pixels == size else self.pixels * pixel
+        self.scanner = Scanner(size, fov, field, anatomy.views, parameters)
+        self.count = (slices - 1) * self.thin + len(self.weights)
+        self.step_mm = extent_mm / slices / self.thin
+        self.field_mm = field
+
+    def scan(
+        self, photons: float, seed: int, noise_seed: int | None, *, sigma: bool
+    ) -> Iterator[tuple[Grid, Grid, Grid | None]]:
+        """Yield line integrals of slices, the same as measured, and the variance of these, as (view, detector, z).
+
+        The photons are those of a slice; thin slices share them.
+        """
+        photons *= float((self.weights**2).sum())
+        noise = [seed, 2] if noise_seed is None else [seed, 2, noise_seed]
+        stacks = [_Stack(self.weights, self.thin), _Stack(self.weights, self.thin), _Stack(self.weights**2, self.thin)]
+        for start, body in self._bodies(seed):
+            integrals = self.scanner.project(body)
+            along = (np.arange(start, start + len(body)) + 0.5) / self.count
+            sent = self.scanner.sent(integrals, photons, along)
+            measured = self.scanner.measure(integrals, sent, np.random.default_rng([*noise, start]))
+            thick = [stacks[0].add(integrals), stacks[1].add(measured)]
+            variance = stacks[2].add(self.scanner.variance(integrals, sent)) if sigma else None
+            if thick[0].shape[2]:
+                yield thick[0], thick[1], variance
+
+    def _bodies(self, seed: int) -> Iterator[tuple[int, Grid]]:
+        """Yield the first thin slice of a batch, and the batch as it is drawn: shape (z, y, x), HU."""
+        rng = np.random.default_rng([seed, 1])
+        n, p = self.pixels, self.parameters
+        steps = (self.step_mm, self.scanner.pixel_mm, self.scanner.pixel_mm)
+        fields = [texture(rng, (self.count, n, n), steps, slope) for slope in self.anatomy.textures]
+        fine = self.field_mm / (2 * n)
+        across = (np.arange(2 * n) - n + 0.5) * fine
+        x, y = ((across - offset) / factor for offset, factor in zip(p.offset_mm, p.stretch, strict=True))
+        along = (np.arange(2 * self.count) - self.count + 0.5) * self.step_mm / 2
+        for start in range(0, self.count, _BATCH):
+            end = min(self.count, start + _BATCH)
+            body = self.anatomy.draw(x, y, along[2 * start : 2 * end])
+            body = 0.5 * (body[0::2] + body[1::2])
+            self.anatomy.add_texture(body, *(field[start:end] for field in fields))
+            yield start, body
+
+
+class _Stack:
+    """Slices put together from thin ones, which come in batches along the last axis."""
+
+    def __init__(self, weights: NDArray[np.float64], step: int) -> None:
+        self.weights, self.step = weights.astype(np.float32), step
+        self.rest: Grid | None = None
+
+    def add(self, thin: Grid) -> Grid:
+        """Return the slices that are complete with this batch."""
+        if len(self.weights) == 1:
+            return thin
+        if self.rest is not None:
+            thin = np.concatenate([self.rest, thin], axis=2)
+        count = max(0, (thin.shape[2] - len(self.weights)) // self.step + 1)
+        which = np.zeros((thin.shape[2], count), np.float32)
+        for k in range(count):
+            which[k * self.step : k * self.step + len(self.weights), k] = self.weights
+        self.rest = thin[:, :, count * self.step :]
+        return thin @ which
+
+
+def _outside(shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return what lies outside the circle in the image."""
+    at = np.arange(shape[1]) - (shape[1] - 1) / 2
+    outside = np.hypot(at[:, None], at) > shape[1] / 2
+    return np.ascontiguousarray(np.broadcast_to(outside, shape))
+
+
+def _geometry(shape: tuple[int, int, int], spacing: float, pixel: float, thickness: float | None) -> Geometry:
     """Axial slices around the origin, from the feet to the head."""
     z, n, _ = shape
     corner = -(n - 1) / 2 * pixel
     positions: NDArray[np.float64] = np.column_stack(
         [np.full(z, corner), np.full(z, corner), (np.arange(z) - (z - 1) / 2) * spacing]
     )
-    return Geometry(positions, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), (pixel, pixel))
+    directions = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
+    return Geometry(positions, *directions, (pixel, pixel), thickness)

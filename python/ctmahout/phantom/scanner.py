@@ -6,22 +6,25 @@ Equiangular fan beam over a full turn; Kak and Slaney 1988, Principles of Comput
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, special
+
+from .parameters import ScanParameters
 
 __all__ = ["MU_WATER", "Scanner"]
 
 MU_WATER = 0.0192  # 1/mm, near 70 keV
 SOURCE_TO_ISOCENTRE = 541.0  # mm
-# Photons sent along a ray through the centre of the bowtie at full dose.
-PHOTONS = 2.2e5
 ELECTRONIC_NOISE = 4.0  # photons
-# Tube-current modulation: the current grows with this share of the exponent of the thickest path.
-MODULATION = 0.35
+LEAST = 0.8  # photons that a measurement counts as at least
+TYPICAL_PATH = 5.0  # exponent of the thickest path at which the modulated current is the nominal one
+# Windows on the ramp filter, over the detector's Nyquist frequency: where it ends, and how much it lifts.
+_WINDOWS = {"standard": (0.95, 0.0), "smooth": (0.55, 0.0), "sharp": (1.0, 5.0)}
 
 
 @numba.njit(parallel=True, fastmath=True, cache=True)
@@ -87,25 +90,74 @@ def _back_project(filtered, pixel, n, views, first, step, out):  # type: ignore[
             out[j, i, :] = total
 
 
-class Scanner:
-    """A scanner that makes images of `size` x `size` pixels over `fov_mm`."""
+@numba.njit(parallel=True, fastmath=True, cache=True)
+def _back_project_variance(own, shared, pixel, n, views, first, step, out):  # type: ignore[no-untyped-def]
+    """What `_back_project` returns has this variance; `own`, `shared`: of `filtered`, and with the next detector."""
+    count, detectors, slices = own.shape
+    centre = (n - 1) / 2.0
+    share = np.float32(2 * math.pi / count)
+    cosine, sine = np.cos(views), np.sin(views)
+    for j in numba.prange(n):
+        total = np.empty(slices, np.float32)
+        y = (j - centre) * pixel
+        for i in range(n):
+            x = (i - centre) * pixel
+            total[:] = 0.0
+            for b in range(count):
+                ex, ey = x + SOURCE_TO_ISOCENTRE * sine[b], y - SOURCE_TO_ISOCENTRE * cosine[b]
+                along = ex * sine[b] - ey * cosine[b]
+                across = ex * cosine[b] + ey * sine[b]
+                q = (math.atan2(across, along) - first) / step
+                k = math.floor(q)
+                if 0 <= k < detectors - 1:
+                    weight = share / np.float32(along * along + across * across)
+                    after = np.float32(q - k) * weight
+                    before = weight - after
+                    for s in range(slices):
+                        total[s] += before * before * own[b, k, s] + after * after * own[b, k + 1, s]
+                        total[s] += 2 * before * after * shared[b, k, s]
+            out[j, i, :] = total
 
-    def __init__(self, size: int, fov_mm: float) -> None:
-        self.size, self.fov_mm, self.pixel_mm = size, fov_mm, fov_mm / size
+
+class Scanner:
+    """A scanner that makes images of `size` x `size` pixels over `fov_mm`.
+
+    Parameters
+    ----------
+    size : int
+    fov_mm : float
+    field_mm : float, optional
+        Side of what is in the beam; `fov_mm` if not given.
+    views : int
+        In a turn, for images of 512 x 512 pixels; in proportion for others.
+    parameters : ScanParameters
+    """
+
+    def __init__(
+        self,
+        size: int,
+        fov_mm: float,
+        field_mm: float | None = None,
+        views: int = 984,
+        parameters: ScanParameters = ScanParameters(),  # noqa: B008
+    ) -> None:
+        self.size, self.fov_mm, self.pixel_mm, self.parameters = size, fov_mm, fov_mm / size, parameters
+        self.field_mm = fov_mm if field_mm is None else field_mm
         self.step = 0.79 * self.pixel_mm / SOURCE_TO_ISOCENTRE
-        half = math.asin(fov_mm / 2 * 1.02 / SOURCE_TO_ISOCENTRE)
+        half = math.asin(self.field_mm / 2 * 1.02 / SOURCE_TO_ISOCENTRE)
         detectors = 2 * math.ceil(half / self.step)
         # A quarter of a detector off centre, so that opposite rays interleave.
         self.fan = (np.arange(detectors) - (detectors - 1) / 2 + 0.25) * self.step
-        self.views = np.arange(int(984 * size / 512)) * 2 * math.pi / int(984 * size / 512)
+        count = int(views * size / 512)
+        self.views = np.arange(count) * 2 * math.pi / count
         self._length = 1 << math.ceil(math.log2(2 * detectors))
         self._filter = self._fan_filter()
 
         def chord(s: NDArray[np.float64]) -> NDArray[np.float64]:
-            return 2 * np.sqrt(np.maximum(0, 160.0**2 - s**2))
+            return 2 * np.sqrt(np.maximum(0, parameters.bowtie_radius_mm**2 - s**2))
 
         across = SOURCE_TO_ISOCENTRE * np.sin(self.fan)
-        self._bowtie = np.exp(-MU_WATER * 0.5 * (chord(np.zeros(1)) - chord(across)))
+        self._bowtie = np.exp(-MU_WATER * parameters.bowtie_share * (chord(np.zeros(1)) - chord(across)))
 
     def _fan_filter(self) -> NDArray[np.float32]:
         """The ramp filter of an equiangular fan beam (Kak and Slaney, eq. 3.100) under a Hann window."""
@@ -116,7 +168,8 @@ class Scanner:
         h[odd] = -0.5 / (math.pi * np.sin(k[odd] * self.step)) ** 2
         h[0] = 1 / (8 * self.step**2)
         f = np.abs(np.fft.fftfreq(m)) * 2  # 1 is the detector's Nyquist frequency
-        window = 0.5 + 0.5 * np.cos(np.pi * np.clip(f / 0.95, 0, 1))
+        end, lift = _WINDOWS[self.parameters.kernel]
+        window = (0.5 + 0.5 * np.cos(np.pi * np.clip(f / end, 0, 1))) * (1 + lift * f**2)
         response: NDArray[np.float32] = (np.fft.fft(h).real * window * self.step)[: m // 2 + 1].astype(np.float32)
         return response
 
@@ -124,24 +177,101 @@ class Scanner:
         """Return line integrals of shape (view, detector, z) of a volume of shape (z, n, n), HU."""
         image = np.ascontiguousarray(np.moveaxis(MU_WATER * (1 + hu / 1000.0), 0, 2), np.float32)
         out = np.empty((self.views.size, self.fan.size, image.shape[2]), np.float32)
-        _project(image, self.fov_mm / hu.shape[1], self.views, self.fan, out)
+        _project(image, self.field_mm / hu.shape[1], self.views, self.fan, out)
         return out
 
-    def noisy(self, integrals: NDArray[np.float32], photons: float, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return line integrals as measured with so many photons in the brightest ray."""
+    def sent(self, integrals: NDArray[np.float32], photons: float, along: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the photons sent along each ray, of the shape of the line integrals.
+
+        Parameters
+        ----------
+        integrals : ndarray of shape (view, detector, z), float32
+        photons : float
+            In the brightest ray of a typical view.
+        along : ndarray of shape (z,)
+            Where the slices lie in the scan, from 0 to 1.
+        """
+        p = self.parameters
         central = (integrals * (np.abs(self.fan) < 0.2)[None, :, None]).max(1, keepdims=True)
-        sent = photons * np.exp(MODULATION * (central - 5.0)) * self._bowtie[None, :, None]
+        exponent = p.angular_modulation * (central - TYPICAL_PATH)
+        if p.longitudinal_modulation != p.angular_modulation:
+            mean = central.mean(axis=0, keepdims=True) - TYPICAL_PATH
+            exponent = exponent + (p.longitudinal_modulation - p.angular_modulation) * mean
+        if p.current_swing:
+            exponent = exponent + p.current_swing * np.sin(2 * np.pi * along)
+        sent: NDArray[np.float64] = photons * np.exp(exponent) * self._bowtie[None, :, None]
+        return sent
+
+    def measure(
+        self, integrals: NDArray[np.float32], sent: NDArray[np.float64], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Return line integrals as measured with so many photons sent."""
         counts = rng.poisson(sent * np.exp(-integrals.astype(np.float64))).astype(np.float64)
         counts += rng.normal(0, ELECTRONIC_NOISE, integrals.shape)
-        measured: NDArray[np.float32] = -np.log(np.maximum(counts, 0.8) / sent).astype(np.float32)
+        measured: NDArray[np.float32] = -np.log(np.maximum(counts, LEAST) / sent).astype(np.float32)
         return measured
+
+    def variance(self, integrals: NDArray[np.float32], sent: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the variance of what `measure` returns, for float32 line integrals of the same shape."""
+        return _variance_of_log(sent * np.exp(-integrals.astype(np.float64))).astype(np.float32)
+
+    def _weighted(self, power: int) -> NDArray[np.float32]:
+        """Return the fan beam's weights of detectors, to a power."""
+        weight: NDArray[np.float32] = (SOURCE_TO_ISOCENTRE * np.cos(self.fan)).astype(np.float32) ** power
+        return weight[None, :, None]
 
     def reconstruct(self, integrals: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return images of shape (z, size, size), float32, HU."""
-        weight = (SOURCE_TO_ISOCENTRE * np.cos(self.fan)).astype(np.float32)[None, :, None]
-        spectrum = fft.rfft(integrals * weight, self._length, axis=1) * self._filter[None, :, None]
+        spectrum = fft.rfft(integrals * self._weighted(1), self._length, axis=1) * self._filter[None, :, None]
         filtered = fft.irfft(spectrum, self._length, axis=1)[:, : self.fan.size]
         out = np.empty((self.size, self.size, integrals.shape[2]), np.float32)
         filtered = np.ascontiguousarray(filtered, np.float32)
         _back_project(filtered, self.pixel_mm, self.size, self.views, self.fan[0], self.step, out)
         return np.ascontiguousarray(np.moveaxis((out / MU_WATER - 1) * 1000.0, 2, 0), np.float32)
+
+    def sigma(self, variance: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the SD of the noise in images, of shape (z, size, size), float32, HU.
+
+        Reconstruction is linear and rays are independent, so the variance of a pixel is a sum over rays of theirs times
+        the square of their weight: a back-projection again.
+
+        Parameters
+        ----------
+        variance : ndarray of shape (view, detector, z), float32
+            Of the line integrals.
+        """
+        kernel = fft.irfft(self._filter.astype(np.float64), self._length)
+        spectrum = fft.rfft(variance.astype(np.float64) * self._weighted(2), self._length, axis=1)
+
+        def filtered(product: NDArray[np.float64]) -> NDArray[np.float32]:
+            by = fft.rfft(product)[None, :, None]
+            found = fft.irfft(spectrum * by, self._length, axis=1)[:, : self.fan.size]
+            return np.ascontiguousarray(found, np.float32)
+
+        own, shared = filtered(kernel**2), filtered(kernel * np.roll(kernel, -1))
+        out = np.empty((self.size, self.size, variance.shape[2]), np.float32)
+        _back_project_variance(own, shared, self.pixel_mm, self.size, self.views, self.fan[0], self.step, out)
+        sd = np.sqrt(np.maximum(out, 0)) / MU_WATER * 1000.0
+        return np.ascontiguousarray(np.moveaxis(sd, 2, 0), np.float32)
+
+
+@functools.cache
+def _few_photons() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return numbers of photons expected, ascending, and the variance of the logarithm of what is counted."""
+    expected = np.geomspace(0.05, 500.0, 160)
+    counts = np.arange(700)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(81)
+    logs = np.log(np.maximum(counts[:, None] + ELECTRONIC_NOISE * nodes, LEAST))
+    weights = weights / weights.sum()
+    first, second = logs @ weights, logs**2 @ weights
+    chance = special.xlogy(counts, expected[:, None]) - expected[:, None] - special.gammaln(counts + 1.0)
+    chance = np.exp(chance)
+    return expected, chance @ second - (chance @ first) ** 2
+
+
+def _variance_of_log(expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the variance of the logarithm of a count whose mean is `expected` photons, electronic noise included."""
+    at, found = _few_photons()
+    # Of many photons by the series of the logarithm, to the second order of the Poisson part.
+    series = 1 / expected + (ELECTRONIC_NOISE**2 + 1.5) / expected**2
+    return np.where(expected < at[-1], np.interp(np.log(np.maximum(expected, at[0])), np.log(at), found), series)
