@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import Config
-from .decomposition import door_for, factorise_with
+from .decomposition import door_for, factorise_with, options_of
 from .dicom import kernel_of, read_series
+from .effort import PATCH
 from .engine import Door
 from .engine.executors import Executors
 from .errors import ConfigError, InputError
@@ -107,7 +108,7 @@ def learn(
     Parameters
     ----------
     sources : sequence of path or URI
-        Folders with one CT series each.
+        Folders with one CT series each; a single one may stand by itself.
     model : path or URI
         A new directory; `denoise` with ``model=`` uses it, without Spark.
     config : Config, optional
@@ -126,9 +127,10 @@ def learn(
     Raises
     ------
     InputError
-        CTM_NOISE_UNMEASURABLE: a series has no noise to learn from. Those of `read_series`.
+        CTM_NOISE_UNMEASURABLE: a series has no noise to learn from. CTM_INPUT_TOO_SMALL: one has two slices, others
+        more. Those of `read_series`.
     ConfigError
-        CTM_CONFIG_VALUE: `work` is no folder.
+        CTM_CONFIG_VALUE: `work` is no folder, or is not given although the master is a cluster; `sources` is empty.
     EngineError, OutputError
 
     Notes
@@ -136,8 +138,14 @@ def learn(
     With a master or a session, series are read and patches are compared by its executors, which see the same paths
     and URIs; else by threads here. The model is the same.
     """
-    config = config if config is not None else Config.of(options)
+    config = options_of(config, options)
+    if isinstance(sources, (str, Path, Uri)):
+        sources = [sources]
     places, model = [located(source) for source in sources], located(model)
+    if not places:
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="learn", key="sources", value="none", expected="one series or more"
+        )
     for place in places:
         refuse_overlap(model, place)
     with stored(model, overwrite=config.overwrite, ours=is_exchange) as target:
@@ -157,6 +165,14 @@ def learn(
 def _work(config: Config) -> Path | None:
     """Return the folder to work in, which executors see too; None for the system's."""
     if config.work is None:
+        if config.master is not None and not config.master.startswith("local"):
+            raise ConfigError(
+                "CTM_CONFIG_VALUE",
+                source="options",
+                key="work",
+                value="not given",
+                expected=f"a folder that the executors of {config.master} see as well",
+            )
         return None
     work = located(config.work)
     if not isinstance(work, Path) or not work.is_dir():
@@ -181,7 +197,9 @@ class _Learning:
         each = [-(-g * n // len(sources)) for g, n in zip(groups, _PATCHES_OF_A_GROUP, strict=True)]
         self._tell("sample")
         sampler = _FirstSample(self.work, each[0], config.seed, config.lenient)
-        series = _with_kinds(list(self.workers.map(sampler, enumerate(sources))), config.seed)
+        series = list(self.workers.map(sampler, enumerate(sources)))
+        _check_depths(series)
+        series = _with_kinds(series, config.seed)
         covariances = _means(series)
         rng = np.random.default_rng([config.seed, 5])
         self._tell("learn")
@@ -279,6 +297,20 @@ class _SecondSample:
         rng = np.random.default_rng([self.seed, 7, number])
         sample = view.sample(view.draw(self.patches, rng), view.with_hu(pilot))
         return write_parts(sample, self.work / f"second-{number}")
+
+
+def _check_depths(series: Sequence[_Series]) -> None:
+    """Refuse a series of fewer slices than a patch has, among others whose patches are deeper."""
+    slices = [one.facts["shape"][0] for one in series]
+    deepest = min(PATCH[0], max(slices))
+    for number, count in enumerate(slices, 1):
+        if count < deepest:
+            raise InputError(
+                "CTM_INPUT_TOO_SMALL",
+                path=f"Series {number}",
+                given=f"it has {count} slices",
+                expected=f"{deepest} or more, as others have",
+            )
 
 
 def _with_kinds(series: list[_Series], seed: int) -> list[_Series]:

@@ -17,6 +17,7 @@ from typing import Any
 from .config import Config
 from .decomposition import door_for, factorise_with, options_of
 from .deliver import Origin, deliver
+from .effort import PATCH
 from .engine import Door
 from .engine.executors import Executors
 from .errors import ConfigError, ExchangeError, InputError
@@ -74,6 +75,14 @@ def denoise(
     config = options_of(config, options)
     source, output = located(source), located(output)
     method = method_named(config.method)
+    if config.model and config.method != "patches":
+        raise ConfigError(
+            "CTM_CONFIG_VALUE",
+            source="options",
+            key="method",
+            value=repr(config.method),
+            expected="patches, which a model is for",
+        )
     strengths = _strengths(config, method.strengths)
     refuse_overlap(output, source)
     timer = Timer(progress)
@@ -280,6 +289,13 @@ def _with_model(
     with timer.phase("read"), fetched(located(str(config.model))) as folder:
         manifest = read_manifest(folder, "model")
         model = Model.read(folder, manifest)
+    # Patches of a series of one or two slices are as thin: they have other voxels than those of the model.
+    slices = volume.shape[0]
+    depth, own = model.passes[0].telling.d // (PATCH[1] * PATCH[2]), min(PATCH[0], slices)
+    if depth != own and slices > 1:
+        if config.refit:
+            return None
+        raise InputError("CTM_MODEL_PATCH", path=config.model, given=depth, expected=own)
     with timer.phase("prepare"):
         fitted = ModelRun.of(model, volume, config)
     if fitted.fit is not None and not fitted.fit.is_good:
