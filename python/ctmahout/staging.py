@@ -58,8 +58,16 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
 
 
 @contextmanager
-def staged_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def staged_file(path: Path, *, overwrite: bool, ours: Callable[[Path], bool] = Path.is_file) -> Iterator[Path]:
     """Give the path of a new file beside `path` to write, and rename it to `path` when the block ends well.
+
+    Parameters
+    ----------
+    path : Path
+    overwrite : bool
+        Replace what is at `path`, once the new file is complete.
+    ours : callable
+        Tells whether an existing file was written by ctmahout; anything else is never replaced.
 
     Raises
     ------
@@ -67,7 +75,7 @@ def staged_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
     path = Path(path).absolute()
-    if path.is_symlink() or (path.exists() and not (overwrite and path.is_file())):
+    if path.is_symlink() or (path.exists() and not (overwrite and path.is_file() and ours(path))):
         raise OutputError("CTM_OUTPUT_EXISTS", path=path)
     partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
     missing = [folder for folder in path.parents if not folder.exists()]

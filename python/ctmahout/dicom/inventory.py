@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CtmahoutError
+from ..locations import Uri, fetched, located
 from .decoders import check_decoders
 from .doubts import Doubt, messages
 from .files import Progress, quiet, tick_of
@@ -85,7 +86,7 @@ class SeriesList(list[SeriesInfo]):
 
 @quiet()
 def find_series(
-    path: str | Path,
+    path: str | Path | Uri,
     *,
     split: bool = False,
     lenient: bool = False,
@@ -96,7 +97,7 @@ def find_series(
 
     Parameters
     ----------
-    path : path
+    path : path or URI
     split : bool
         As for `read_series`.
     lenient : bool
@@ -111,7 +112,8 @@ def find_series(
     InputError
         CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
     """
-    listing = list_folder(Path(path), parts=split, workers=workers, tick=tick_of(progress, "find"))
+    with fetched(located(path)) as folder:
+        listing = list_folder(folder, parts=split, workers=workers, tick=tick_of(progress, "find"))
     return SeriesList(
         (_info(number, series, lenient=lenient) for number, series in enumerate(listing.series, 1)),
         dict(sorted(listing.skipped.items())),
