@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_outcomes import accepted, refused
-from dicom_slices import DERIVATION, Slices, put, quietly, raw, text
+from dicom_slices import DERIVATION, Slices, eight_rows, put, quietly, raw, text
 
 from ctmahout.dicom import find_series, read_series, write_series
 from ctmahout.dicom.files import each
@@ -57,7 +57,7 @@ def test_row_19_20_36_43_what_is_no_slice_is_left_out_and_counted(slices, tmp_pa
     [
         ("ImageOrientationPatient", put(ImageOrientationPatient=[1, 0, 0, 0, 0, -1])),
         ("ImageOrientationPatient", put(ImageOrientationPatient=[1, 0, 0, 0, 0.99985, 0.01745])),  # one degree
-        ("Rows and Columns", put(Rows=8)),
+        ("Rows and Columns", eight_rows),
         ("PixelSpacing", put(PixelSpacing=[0.7, 0.7])),
     ],
 )

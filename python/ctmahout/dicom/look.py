@@ -24,13 +24,15 @@ from ..errors import CtmahoutError, InputError
 from .archive import open_file, stamp
 from .files import open_dataset
 from .frames import MULTIFRAME, frame_of, frames_of, sop_class_of
-from .headers import CT_IMAGE, SliceHeader, header_of
+from .headers import CT_IMAGE, SliceHeader, check_size, header_of
 from .values import text_of
 
 __all__ = ["Look", "Problem", "look"]
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _VRS = frozenset(VR)
+_PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # its tag, little and big endian
+_UNDEFINED = 0xFFFFFFFF  # length
 # A file named so is meant to be a slice: if it is none, a slice is lost.
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 
@@ -82,6 +84,10 @@ def _judge(
     try:
         frames = frames_of(ds)
         several = sop_class_of(ds) in MULTIFRAME
+        if frames < 1:
+            raise InputError(
+                "CTM_ATTRIBUTE_INVALID", file=file, attribute="NumberOfFrames", given=frames, expected="1 or more"
+            )
         if frames > 1 and not several:
             raise InputError("CTM_MULTIFRAME_UNSUPPORTED", file=file, frames=frames)
         if "TransferSyntaxUID" not in ds.file_meta:
@@ -92,7 +98,7 @@ def _judge(
             headers = [header_of(frame_of(ds, i), file, size, headless=headless, frame=i) for i in range(frames)]
         else:
             headers = [header_of(ds, file, size, headless=headless)]
-        _check_length(headers[0], frames, size[0] - stream.tell())
+        _check_length(headers[0], frames, size[0], stream)
         if not several:
             headers = [replace(headers[0], pixels_at=_plain_pixels_at(headers[0], stream))]
         return headers
@@ -162,23 +168,35 @@ def _check_image(ds: FileDataset, file: Path, stream: BinaryIO) -> None:
     whole = "Rows" in ds and "Columns" in ds
     if whole and ds.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
         # Reading stopped before the pixels: the next element is theirs, or there is none.
-        whole = stream.read(4) in (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")
+        whole = stream.read(4) in _PIXEL_DATA
     if not whole:
         problem = "it holds no image, or ends within its header"
         raise InputError("CTM_INPUT_UNREADABLE", file=file, problem=problem)
 
 
-def _check_length(header: SliceHeader, frames: int, given: int) -> None:
-    """Refuse a file that ends within its pixels. Compressed ones are found incomplete when they are decoded."""
+def _check_length(header: SliceHeader, frames: int, file_size: int, stream: BinaryIO) -> None:
+    """Refuse a file that ends within its pixels, or has others than it says; the stream stands behind their tag.
+
+    Compressed ones are found incomplete when they are decoded.
+    """
     syntax = UID(header.transfer_syntax)
     if syntax not in AllTransferSyntaxes or syntax.is_compressed or syntax.is_deflated:
         return
-    pixels = header.pixels
-    given -= 4 if syntax.is_implicit_VR else 8
-    expected = frames * pixels.size
+    start = stream.tell()
+    head = stream.read(4 if syntax.is_implicit_VR else 8)
+    given, expected = file_size - start - len(head), frames * header.pixels.size
     if given < expected:
         problem = f"the file ends after {max(given, 0)} of {expected} bytes"
         raise InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
+    length = int.from_bytes(head[-4:], "little" if syntax.is_little_endian else "big")
+    if length < _UNDEFINED and (syntax.is_implicit_VR or head[:2] in (b"OW", b"OB")):
+        check_size(header, frames, length)
+        stream.seek(start + len(head) + length)
+        if stream.read(4) in _PIXEL_DATA:
+            raise InputError(
+                "CTM_ATTRIBUTE_INVALID", file=header.path, attribute="PixelData", given="there twice", expected="one"
+            )
+    stream.seek(start)
 
 
 def _plain_pixels_at(header: SliceHeader, stream: BinaryIO) -> int | None:
@@ -189,7 +207,7 @@ def _plain_pixels_at(header: SliceHeader, stream: BinaryIO) -> int | None:
     rest = stream.read(8 if explicit else 4)
     length = int.from_bytes(rest[-4:], "little")
     sound = not explicit or rest[:4] in (b"OW\0\0", b"OB\0\0")
-    return stream.tell() if sound and header.pixels.size <= length < 0xFFFFFFFF else None
+    return stream.tell() if sound and header.pixels.size <= length < _UNDEFINED else None
 
 
 def _damaged(file: Path, e: Exception) -> InputError:
