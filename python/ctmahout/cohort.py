@@ -196,7 +196,8 @@ class _Learning:
         groups = (max(1, round(_FIRST_SHARE * second)), second)
         each = [-(-g * n // len(sources)) for g, n in zip(groups, _PATCHES_OF_A_GROUP, strict=True)]
         self._tell("sample")
-        sampler = _FirstSample(self.work, each[0], config.seed, config.lenient)
+        reading = {"lenient": config.lenient, "unpack_gib": config.unpack_gib, "workers": 1}
+        sampler = _FirstSample(self.work, each[0], config.seed, reading)
         series = list(self.workers.map(sampler, enumerate(sources)))
         _check_depths(series)
         series = _with_kinds(series, config.seed)
@@ -206,7 +207,7 @@ class _Learning:
         parts = [part for one in series for part in one.parts]
         one, filter = self._pass(1, parts, groups[0], Kinds(covariances * BETA), covariances, rng)
         self._tell("refine")
-        again = _SecondSample(self.work, filter, covariances, each[1], config.seed, config.lenient)
+        again = _SecondSample(self.work, filter, covariances, each[1], config.seed, reading)
         parts = [part for found in self.workers.map(again, enumerate(series)) for part in found]
         self._tell("learn")
         two, _ = self._pass(2, parts, groups[1], pilot_kinds(covariances), covariances, rng)
@@ -251,13 +252,13 @@ class _FirstSample:
     work: Path
     patches: int
     seed: int
-    lenient: bool
+    reading: dict[str, Any]
 
     @one_core_each
     def __call__(self, numbered: tuple[int, Location]) -> _Series:
         number, source = numbered
         with fetched(source) as folder:
-            volume = read_series(folder, lenient=self.lenient, workers=1)
+            volume = read_series(folder, **self.reading)
         hu = without_padding(volume.hu, volume.padding)
         noise = noise_of(hu, volume.geometry, self.seed, Threads(1))
         if noise is None:
@@ -284,13 +285,13 @@ class _SecondSample:
     covariances: NDArray[np.float64]
     patches: int
     seed: int
-    lenient: bool
+    reading: dict[str, Any]
 
     @one_core_each
     def __call__(self, numbered: tuple[int, _Series]) -> tuple[FilePart, ...]:
         number, one = numbered
         with fetched(one.source) as folder:
-            volume = read_series(folder, lenient=self.lenient, workers=1)
+            volume = read_series(folder, **self.reading)
         hu = without_padding(volume.hu, volume.padding)
         view = View.of_kind(hu, one.noise, one.kind, self.covariances)
         pilot = filtered(view, self.filter, _STRIDE, Threads(1))

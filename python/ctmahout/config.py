@@ -105,6 +105,12 @@ class Config:
     )
     lenient: bool = option(False, "Go on with a warning where a doubtful series would be refused.")
 
+    unpack_gib: int = option(
+        1,
+        "GiB that one image of an archive, or a deflated one, may unpack to; a compressed tar 32 times as much.",
+        least=1,
+    )
+
     # What is written
     overwrite: bool = option(False, "Replace an earlier output of ctmahout.")
     report: bool = option(True, "Write the HTML report.")

@@ -139,7 +139,7 @@ def _inspected(path: Path, config: Config) -> Found:
         return Found(manifest=manifest, notes=_of_exchange(manifest, config))
     if is_array(path):
         return _found([_of_array(path)], [], config)
-    series = find_series(path, split=config.split, lenient=config.lenient)
+    series = find_series(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
     others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
     if not series and not series.unreadable:
         raise InputError("CTM_INPUT_NO_CT", path=path, found=others)

@@ -30,7 +30,18 @@ STUDY = "study.json"
 
 # Options that leave the values as they are: a run with others of these need not be done again.
 _HOW = frozenset(
-    {"overwrite", "workers", "master", "deploy_mode", "image", "partitions", "driver_memory", "spread", "timestamp"}
+    {
+        "overwrite",
+        "workers",
+        "master",
+        "deploy_mode",
+        "image",
+        "partitions",
+        "driver_memory",
+        "spread",
+        "timestamp",
+        "unpack_gib",
+    }
 )
 
 
@@ -161,7 +172,14 @@ def _every(
     progress: Progress | None,
     told: Callable[[StudySeries], None] | None,
 ) -> Study:
-    found = find_series(folder, split=config.split, lenient=config.lenient, workers=config.workers, progress=progress)
+    found = find_series(
+        folder,
+        split=config.split,
+        lenient=config.lenient,
+        unpack_gib=config.unpack_gib,
+        workers=config.workers,
+        progress=progress,
+    )
     if not found:
         others = ", ".join(f"{count} {what}" for what, count in found.skipped.items())
         raise InputError("CTM_INPUT_NO_CT", path=source, found=others)

@@ -216,9 +216,9 @@ def test_headers_of_a_study_are_read_once(slices, tmp_path, monkeypatch):
 
     looked, look = [], find.look
 
-    def counting(file):
+    def counting(file, limit):
         looked.append(file)
-        return look(file)
+        return look(file, limit)
 
     monkeypatch.setattr(find, "look", counting)
     source = study(slices, tmp_path / "in")

@@ -14,7 +14,7 @@ from .output import print_json, print_table, progress_bar
 
 __all__ = ["ctmahout"]
 
-_READ = ("series", "split", "lenient", "workers")
+_READ = ("series", "split", "lenient", "unpack_gib", "workers")
 _SPARK = ("engine", "master", "deploy_mode", "image", "conf", "partitions", "driver_memory", "jar")
 _DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
 _METHOD = ("method", "effort", "model", "refit")
@@ -101,7 +101,7 @@ def refine(config: Config, as_json: bool, **paths: Location) -> None:
 @ctmahout.command()
 @click.argument("series", nargs=-1, required=True, type=PLACE, metavar="SERIES...")
 @click.argument("model", type=PLACE, metavar="MODEL")
-@configured("groups", *_DECOMPOSE, "lenient", "workers", "work", "overwrite")
+@configured("groups", *_DECOMPOSE, "lenient", "unpack_gib", "workers", "work", "overwrite")
 @json_option
 def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Location) -> None:
     """Learn a model on many series of one protocol, for `denoise --model`.
@@ -209,7 +209,7 @@ def _show(result: Any, as_json: bool) -> None:
 
 @ctmahout.command()
 @click.argument("PATH", type=PLACE)
-@configured("method", "effort", "k", "p", "q", "split", "lenient")
+@configured("method", "effort", "k", "p", "q", "split", "lenient", "unpack_gib")
 @json_option
 def inspect(config: Config, as_json: bool, path: Location) -> None:
     """Tell what is in a folder (series, matrix or factors) and what a run on it would need."""
@@ -260,7 +260,7 @@ def warm_up(as_json: bool) -> None:
 @ctmahout.command()
 @click.argument("A", type=PLACE)
 @click.argument("B", type=PLACE)
-@configured("lenient", "workers")
+@configured("lenient", "unpack_gib", "workers")
 @json_option
 def compare(config: Config, as_json: bool, a: Location, b: Location) -> None:
     """Score the series in folder A against the reference series in folder B."""

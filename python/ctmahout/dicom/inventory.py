@@ -90,6 +90,7 @@ def find_series(
     *,
     split: bool = False,
     lenient: bool = False,
+    unpack_gib: int = 1,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> SeriesList:
@@ -102,6 +103,8 @@ def find_series(
         As for `read_series`.
     lenient : bool
         Doubts that lenient reading lets pass are given without a code.
+    unpack_gib : int, GiB
+        As for `read_series`.
     workers : int, optional
         Threads.
     progress : callable, optional
@@ -113,7 +116,9 @@ def find_series(
         CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
     """
     with fetched(located(path)) as folder:
-        listing = list_folder(folder, parts=split, workers=workers, tick=tick_of(progress, "find"))
+        listing = list_folder(
+            folder, parts=split, unpack_gib=unpack_gib, workers=workers, tick=tick_of(progress, "find")
+        )
     return SeriesList(
         (_info(number, series, lenient=lenient) for number, series in enumerate(listing.series, 1)),
         dict(sorted(listing.skipped.items())),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import stat
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.uid import (
     UID,
     AllTransferSyntaxes,
@@ -21,7 +23,7 @@ from pydicom.uid import (
 from pydicom.valuerep import VR
 
 from ..errors import CtmahoutError, InputError
-from .archive import open_file, stamp
+from .archive import beginning, open_file, stamp, too_large
 from .files import open_dataset
 from .frames import MULTIFRAME, frame_of, frames_of, sop_class_of
 from .headers import CT_IMAGE, SliceHeader, check_size, header_of
@@ -33,6 +35,7 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 _VRS = frozenset(VR)
 _PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # its tag, little and big endian
 _UNDEFINED = 0xFFFFFFFF  # length
+_CHUNK = 1 << 20
 # A file named so is meant to be a slice: if it is none, a slice is lost.
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 
@@ -49,18 +52,26 @@ Look = list[SliceHeader] | Problem | CtmahoutError | str
 """Slices; or why it is none, by series or of none; or what else it is."""
 
 
-def look(file: Path) -> Look:
-    """Return the headers of CT slices, why a CT image cannot be used, why a file cannot be read, or what else it is."""
+def look(file: Path, limit: int) -> Look:
+    """Return the headers of CT slices, why a CT image cannot be used, why a file cannot be read, or what else it is.
+
+    Parameters
+    ----------
+    file : Path
+    limit : int
+        Bytes that a packed file, which is a member of an archive or a deflated image, may unpack to.
+    """
     try:
         size = stamp(file)
         if file.exists() and not stat.S_ISREG(file.stat().st_mode):
             return "special file"
-        with open_file(file) as stream:
-            start = stream.read(132)
-            stream.seek(0)
-            headless = start[128:] != b"DICM"
-            if headless and not _begins_like_dicom(start):
-                return _no_dicom(file, start)
+        start = beginning(file, 132)
+        headless = start[128:] != b"DICM"
+        if headless and not _begins_like_dicom(start):
+            return _no_dicom(file, start)
+        with open_file(file, limit) as stream:
+            if _unpacked_size(stream, 0 if headless else 132, limit) > limit:
+                raise too_large(file, limit)
             ds = open_dataset(stream, pixels=False, headless=headless)
             if headless and not _is_ct(ds):
                 return _no_dicom(file, start)
@@ -106,6 +117,23 @@ def _judge(
         return Problem(uid, e)
     except Exception as e:
         return Problem(uid, _damaged(file, e))
+
+
+def _unpacked_size(stream: BinaryIO, meta_at: int, limit: int) -> int:
+    """Return the size of a deflated data set, as far as is needed to compare it with a limit; 0 of any other.
+
+    pydicom unpacks all of it in memory, before it looks at the first element.
+    """
+    stream.seek(meta_at)
+    size = 0
+    with suppress(Exception):  # damage is told of when the header is read
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+            while size <= limit and (packed := unpacker.unconsumed_tail or stream.read(_CHUNK)):
+                size += len(unpacker.decompress(packed, _CHUNK))
+    stream.seek(0)
+    return size
 
 
 def _begins_like_dicom(start: bytes) -> bool:

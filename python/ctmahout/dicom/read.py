@@ -13,7 +13,7 @@ from .choose import chosen
 from .decoders import check_decoders
 from .doubts import messages, settle
 from .files import Progress, quiet, tick_of
-from .find import list_folder
+from .find import Listing, list_folder
 from .geometry import gaps, geometry_of, ordered
 from .headers import SourceSeries
 from .pixels import read_hu
@@ -34,6 +34,7 @@ def read_series(
     series: str | int | None = None,
     split: bool = False,
     lenient: bool = False,
+    unpack_gib: int = 1,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Volume:
@@ -54,6 +55,8 @@ def read_series(
     lenient : bool
         Go on with a warning where slices are missing or unevenly spaced, identifiers are absent, a file is damaged or
         has no preamble, RescaleType is US. What would make HU values or positions guesswork is refused even so.
+    unpack_gib : int, GiB
+        The most that an image of an archive, or a deflated one, may unpack to; a compressed tar archive 32 times that.
     workers : int, optional
         Threads.
     progress : callable, optional
@@ -72,16 +75,23 @@ def read_series(
     """
     with ExitStack() as stack:
         folder = stack.enter_context(fetched(located(path)))
-        volume = _read(folder, series, split, lenient, workers, progress)
+        listing = list_folder(
+            folder, parts=split, unpack_gib=unpack_gib, workers=workers, tick=tick_of(progress, "find")
+        )
+        volume = _read(folder, listing, series, lenient, workers, progress)
         # Whoever writes a derived series reads the files once more: copies stay as long as anybody knows of them.
         weakref.finalize(volume.source, stack.pop_all().close)
     return volume
 
 
 def _read(
-    path: Path, series: str | int | None, split: bool, lenient: bool, workers: int | None, progress: Progress | None
+    path: Path,
+    listing: Listing,
+    series: str | int | None,
+    lenient: bool,
+    workers: int | None,
+    progress: Progress | None,
 ) -> Volume:
-    listing = list_folder(path, parts=split, workers=workers, tick=tick_of(progress, "find"))
     files = chosen(path, listing, series)
     problems = [*listing.unreadable, *files.problems]
     settle(problems if not lenient else [e for e in problems if e.code not in _DAMAGED], lenient=False)
