@@ -10,7 +10,7 @@ from .. import __version__
 from ..config import Config
 from ..locations import Location, fetched
 from .options import PLACE, configured, json_option, path
-from .output import print_json, print_table, progress_bar
+from .output import print_json, print_table, progress_bar, say
 
 __all__ = ["ctmahout"]
 
@@ -115,16 +115,16 @@ def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Lo
     if as_json:
         print_json(manifest.to_dict())
         return
-    click.echo(f"model  {model}  (learnt on {len(series)} series)")
+    say(f"model  {model}  (learnt on {len(series)} series)")
 
 
 def _show_matrix(path: Location, manifest: dict[str, Any]) -> None:
     groups = manifest["groups"]
     if len(groups) == 1:
-        click.echo(f"{path}: {groups[0]['rows']} x {groups[0]['columns']} {manifest['dtype']}")
+        say(f"{path}: {groups[0]['rows']} x {groups[0]['columns']} {manifest['dtype']}")
         return
     rows = sum(group["rows"] for group in groups)
-    click.echo(f"{path}: {len(groups)} matrices, {rows} x {groups[0]['columns']} in all, {manifest['dtype']}")
+    say(f"{path}: {len(groups)} matrices, {rows} x {groups[0]['columns']} in all, {manifest['dtype']}")
 
 
 @ctmahout.command()
@@ -145,15 +145,15 @@ def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) ->
     groups = manifest["groups"]
     if len(groups) == 1:
         (group,) = groups
-        click.echo(
+        say(
             f"{factors}: {group['rank']} components of {group['rows']} x {group['columns']}{centred} by {algorithm}, "
             f"relative residual {group['residual']:.3g}, |V'V - I| {group['orthogonality_v']:.1g}"
         )
     else:
         worst = max(group["orthogonality_v"] for group in groups)
-        click.echo(f"{factors}: {len(groups)} matrices{centred} by {algorithm}, |V'V - I| {worst:.1g} at most")
+        say(f"{factors}: {len(groups)} matrices{centred} by {algorithm}, |V'V - I| {worst:.1g} at most")
     for warning in manifest.get("warnings", ()):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
@@ -200,11 +200,11 @@ def _show(result: Any, as_json: bool) -> None:
         print_json({"path": result.path, "report": result.report, "run": result.run})
         return
     for series in result.series:
-        click.echo(f"series  {series.path}  ({series.strength}: {series.kept})")
+        say(f"series  {series.path}  ({series.strength}: {series.kept})")
     if result.report:
-        click.echo(f"report  {result.report}")
+        say(f"report  {result.report}")
     for warning in result.run["warnings"]:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
@@ -222,7 +222,7 @@ def inspect(config: Config, as_json: bool, path: Location) -> None:
     for title, columns, rows in found.tables():
         print_table(title, columns, rows)
     for line in found.notes:
-        click.echo(line)
+        say(line)
 
 
 @ctmahout.command()
@@ -238,7 +238,7 @@ def doctor(as_json: bool) -> None:
         print_table("Environment", ("", "check", "found"), [("ok" if c.ok else "NO", c.name, c.found) for c in checks])
         for check in checks:
             if check.advice:
-                click.echo(f"{check.name}: {check.advice}")
+                say(f"{check.name}: {check.advice}")
     if not all(check.ok for check in checks):
         raise SystemExit(5)
 
@@ -254,7 +254,7 @@ def warm_up(as_json: bool) -> None:
     if as_json:
         print_json({"path": path, "bytes": size})
         return
-    click.echo(f"{path}  {size / 2**20:.0f} MiB")
+    say(f"{path}  {size / 2**20:.0f} MiB")
 
 
 @ctmahout.command()
@@ -297,9 +297,9 @@ def convert(config: Config, as_json: bool, **paths: Location) -> None:
     if as_json:
         print_json({"path": path, "shape": volume.shape, "warnings": volume.warnings})
         return
-    click.echo(f"{path}: {' x '.join(map(str, volume.shape))}")
+    say(f"{path}: {' x '.join(map(str, volume.shape))}")
     for warning in volume.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
@@ -318,9 +318,9 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     if as_json:
         print_json({"images": sent.images, "warnings": sent.warnings})
         return
-    click.echo(f"{host}:{port} took {sent.images} images")
+    say(f"{host}:{port} took {sent.images} images")
     if sent.warnings:
-        click.echo(f"warning: {sent.warnings} of them with a warning", err=True)
+        say(f"warning: {sent.warnings} of them with a warning", err=True)
 
 
 @ctmahout.command()
@@ -357,7 +357,7 @@ def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | N
     if as_json:
         print_json(fetched.as_dict())
         return
-    click.echo(f"{fetched.path}: {fetched.files} files from {fetched.source}")
+    say(f"{fetched.path}: {fetched.files} files from {fetched.source}")
 
 
 @ctmahout.command()
@@ -406,7 +406,7 @@ def phantom(
         print_json({name: str(folder) for name, folder in folders.items()})
         return
     for name, folder in folders.items():
-        click.echo(f"{name:6}  {folder}")
+        say(f"{name:6}  {folder}")
 
 
 @ctmahout.command()
@@ -421,4 +421,4 @@ def jar(config: Config, as_json: bool, spark: str | None) -> None:
     if as_json:
         print_json(found.as_dict())
         return
-    click.echo(found.path)
+    say(found.path)
