@@ -23,6 +23,7 @@ __all__ = ["read_series"]
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())
 
+_OF_STEPS = ("CTM_SLICE_MISSING", "CTM_SLICE_UNEVEN")
 # What lenient reading leaves out instead of refusing the series; anything else makes other slices doubtful, too.
 _DAMAGED = ("CTM_INPUT_UNREADABLE", "CTM_PIXELS_UNREADABLE")
 
@@ -50,8 +51,8 @@ def read_series(
         the list that `find_series` gives. "[2]" is always the latter. "description:CHEST*" goes by SeriesDescription,
         with * and ? and without regard to case; "rule:most-slices" and "rule:thinnest" take the series with most.
     split : bool
-        Take what differs in patient, study, orientation, size, spacing or phase within one series for series of
-        their own.
+        Take what differs in patient, study, orientation, size, spacing, phase or, where slices are unevenly spaced,
+        thickness or step within one series for series of their own.
     lenient : bool
         Go on with a warning where slices are missing or unevenly spaced, identifiers are absent, a file is damaged or
         has no preamble, RescaleType is US. What would make HU values or positions guesswork is refused even so.
@@ -104,7 +105,7 @@ def _read(
     check_decoders({(h.transfer_syntax, h.pixels.bits_stored): h.path for h in order})
     read, hu, padding, found, broken = read_hu(order, lenient=lenient, workers=workers, tick=tick_of(progress, "read"))
     if len(read) < len(order):
-        doubts = [*(d for d in doubts if getattr(d, "code", "") != "CTM_SLICE_MISSING"), *gaps(read)]
+        doubts = [*(d for d in doubts if getattr(d, "code", "") not in _OF_STEPS), *gaps(read)]
     for e in (*problems, *broken):
         _log.warning("left out: %s", e.message)
     told = [f"Left out: {text}" for text in messages([[e] for e in (*problems, *broken)])]
