@@ -138,7 +138,7 @@ def learn(
     With a master or a session, series are read and patches are compared by its executors, which see the same paths
     and URIs; else by threads here. The model is the same.
     """
-    config = options_of(config, options)
+    config = options_of(config, options, "learn")
     if isinstance(sources, (str, Path, Uri)):
         sources = [sources]
     places, model = [located(source) for source in sources], located(model)

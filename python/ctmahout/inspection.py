@@ -16,7 +16,7 @@ from .dicom import SeriesInfo, find_series
 from .effort import EFFORTS, PATCH
 from .errors import InputError
 from .exchange import Manifest, is_exchange, is_no_row, read_manifest
-from .locations import Location, fetched
+from .locations import Uri, fetched, located
 
 __all__ = ["Found", "inspect_path"]
 
@@ -117,7 +117,7 @@ class Found:
         return [(f"CT series, and what method {methods} needs for them", columns, rows)]
 
 
-def inspect_path(location: Location, config: Config) -> Found:
+def inspect_path(location: str | Path | Uri, config: Config | None = None) -> Found:
     """Look into a folder or archive of DICOM files, a NIfTI or npz file, a matrix directory or a factors directory.
 
     Of DICOM and of directories only headers and manifests are read.
@@ -129,8 +129,8 @@ def inspect_path(location: Location, config: Config) -> Found:
     ExchangeError
         The directory's manifest is not valid.
     """
-    with fetched(location, is_no_row) as path:
-        return _inspected(path, config)
+    with fetched(located(location), is_no_row) as path:
+        return _inspected(path, config or Config())
 
 
 def _inspected(path: Path, config: Config) -> Found:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .claims import claimed, clear_abandoned
+from .claims import claimed, clear_abandoned, is_written
 from .errors import OutputError
 
-__all__ = ["refuse_overlap", "staged", "staged_file"]
+__all__ = ["refuse_busy", "refuse_existing", "refuse_overlap", "staged", "staged_file"]
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -131,6 +131,13 @@ def _unwritable(e: OSError, partial: Path, path: Path) -> Path | None:
         if shutil.disk_usage(elsewhere).free < shutil.disk_usage(partial).free:
             return elsewhere
     return path
+
+
+def refuse_busy(path: Path) -> None:
+    """Raise CTM_OUTPUT_BUSY if somebody writes to `path`: of two only one can win, and it is seen before the work."""
+    path = Path(path).absolute()
+    if is_written(path.parent, glob.escape(path.name)):
+        raise OutputError("CTM_OUTPUT_BUSY", path=path)
 
 
 def _commit(partial: Path, path: Path, number: str, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:

@@ -7,30 +7,12 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..config import Config
+from ..config import TAKES, Config
 from ..locations import Location, fetched
 from .options import PLACE, configured, json_option, path
 from .output import print_json, print_table, progress_bar, say
 
 __all__ = ["ctmahout"]
-
-_READ = ("series", "split", "lenient", "unpack_gib", "workers")
-_SPARK = ("engine", "master", "deploy_mode", "image", "conf", "partitions", "driver_memory", "jar")
-_DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
-_METHOD = ("method", "effort", "model", "refit")
-_SPREAD = ("spread", "master", "conf", "driver_memory", "jar")
-_WRITE = (
-    "strength",
-    "report",
-    "maps",
-    "timestamp",
-    "image_type",
-    "series_suffix",
-    "series_number_offset",
-    "compression",
-    "private",
-    "deidentify",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -45,7 +27,7 @@ def ctmahout() -> None:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured(*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "all_series", "work", "overwrite")
+@configured(*TAKES["denoise"], "all_series")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Location) -> None:
     """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
@@ -65,7 +47,7 @@ def denoise(config: Config, as_json: bool, **paths: Location) -> None:
 @ctmahout.command()
 @path("IN")
 @path("MATRIX")
-@configured("method", "effort", "seed", *_READ, "overwrite")
+@configured(*TAKES["prepare"])
 @json_option
 def prepare(config: Config, as_json: bool, **paths: Location) -> None:
     """Step one: write the matrix of the CT series in folder IN to the directory MATRIX."""
@@ -84,7 +66,7 @@ def prepare(config: Config, as_json: bool, **paths: Location) -> None:
 @path("MATRIX")
 @path("FACTORS")
 @path("REFINED")
-@configured(*_READ, *_SPREAD, "overwrite")
+@configured(*TAKES["refine"])
 @json_option
 def refine(config: Config, as_json: bool, **paths: Location) -> None:
     """Between dssvd and reconstruct, for method patches: write the matrix of the second pass to REFINED."""
@@ -101,7 +83,7 @@ def refine(config: Config, as_json: bool, **paths: Location) -> None:
 @ctmahout.command()
 @click.argument("series", nargs=-1, required=True, type=PLACE, metavar="SERIES...")
 @click.argument("model", type=PLACE, metavar="MODEL")
-@configured("groups", *_DECOMPOSE, "lenient", "unpack_gib", "workers", "work", "overwrite")
+@configured(*TAKES["learn"])
 @json_option
 def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Location) -> None:
     """Learn a model on many series of one protocol, for `denoise --model`.
@@ -130,7 +112,7 @@ def _show_matrix(path: Location, manifest: dict[str, Any]) -> None:
 @ctmahout.command()
 @path("MATRIX")
 @path("FACTORS")
-@configured(*_DECOMPOSE, "overwrite")
+@configured(*TAKES["factorise"])
 @json_option
 def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) -> None:
     """Step two: decompose the directory MATRIX with Mahout; FACTORS gets s and V."""
@@ -161,7 +143,7 @@ def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) ->
 @path("MATRIX")
 @path("FACTORS")
 @path("OUT")
-@configured(*_WRITE, *_READ, *_SPREAD, "overwrite")
+@configured(*TAKES["reconstruct"])
 @json_option
 def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
     """The last step: write the denoised series to OUT, from the series IN, its MATRIX and the FACTORS."""
@@ -178,12 +160,15 @@ def _study(config: Config, as_json: bool, source: Location, output: Location) ->
 
     with progress_bar() as progress:
         study = denoise_study(source, output, config, progress=progress)
+    for text in study.unreadable:
+        say(f"warning: {text}", err=True)
+    lost = bool(study.unreadable) and not config.lenient
     if as_json:
         shown = study.as_dict()
         for row, series in zip(shown["series"], study.series, strict=True):
             row["message"] = series.message
         print_json(shown)
-        if study.failed:
+        if study.failed or lost:
             raise SystemExit(3)
         return
     rows = [
@@ -193,6 +178,9 @@ def _study(config: Config, as_json: bool, source: Location, output: Location) ->
     print_table(f"CT series in {output}", ("", "slices", "outcome", "folder", ""), rows)
     if study.failed:
         raise InputError("CTM_STUDY_INCOMPLETE", failed=study.failed, count=len(study.series), path=output)
+    if lost:
+        first, count = study.unreadable[0], len(study.unreadable)
+        raise InputError("CTM_STUDY_UNREADABLE", count=count, path=source, first=first)
 
 
 def _show(result: Any, as_json: bool) -> None:
@@ -286,7 +274,7 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured(*_READ, "overwrite")
+@configured("series", "split", "lenient", "unpack_gib", "workers", "overwrite")
 @json_option
 def convert(config: Config, as_json: bool, **paths: Location) -> None:
     """Write the volume in IN, DICOM or NIfTI or npz, to the file OUT: .nii.gz, .nii or .npz."""

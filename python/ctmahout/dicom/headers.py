@@ -104,6 +104,8 @@ class SliceHeader:
         The bits that such overlays say they have.
     denoised : bool
         The slice was written by ctmahout.
+    burned_in : bool
+        BurnedInAnnotation is YES.
     utc_offset : str
         TimezoneOffsetFromUTC.
     doubts : tuple of Doubt
@@ -137,6 +139,7 @@ class SliceHeader:
     has_overlay_in_pixels: bool
     overlay_bits: int
     denoised: bool
+    burned_in: bool
     utc_offset: str
     doubts: tuple[Doubt, ...]
 
@@ -238,6 +241,7 @@ def header_of(
         has_overlay_in_pixels=overlay,
         overlay_bits=_overlay_bits(ds, groups),
         denoised=is_denoised(ds),
+        burned_in=_is_burned_in(ds),
         utc_offset=text_of(ds, "TimezoneOffsetFromUTC"),
         doubts=tuple(doubts),
     )
@@ -277,6 +281,10 @@ def _misplaced(path: Path, attribute: str, values: Sequence[float], expected: st
     return InputError("CTM_GEOMETRY_INVALID", file=path, attribute=attribute, given=given, expected=expected)
 
 
+def _is_burned_in(ds: Dataset) -> bool:
+    return text_of(ds, "BurnedInAnnotation") == "YES"
+
+
 def _said_of_itself(ds: FileDataset) -> list[Doubt]:
     """Return what a source says of itself that its user should know before denoising it."""
     doubts: list[Doubt] = []
@@ -289,7 +297,7 @@ def _said_of_itself(ds: FileDataset) -> list[Doubt]:
         doubts.append("The source is itself a derived image.")
     if len(image_type) < 3:
         doubts.append("ImageType is absent or incomplete in the source; it is complete in what is written.")
-    if text_of(ds, "BurnedInAnnotation") == "YES":
+    if _is_burned_in(ds):
         doubts.append("BurnedInAnnotation is YES: text in the pixels is denoised like anatomy.")
     return doubts
 

@@ -24,9 +24,9 @@ from .frames import forgetting
 from .headers import SliceHeader, SourceSeries
 from .pixels import load, stored_values
 from .uids import IMPLEMENTATION_CLASS_UID
-from .values import PixelFormat, text_of
+from .values import PixelFormat
 
-__all__ = ["Written", "is_ours", "save", "write_series"]
+__all__ = ["Written", "check_derivable", "is_ours", "save", "write_series"]
 
 Mask = NDArray[np.bool_] | None
 
@@ -104,7 +104,7 @@ def write_series(
     if not isinstance(source, SourceSeries):
         raise TypeError("the volume was not read from a DICOM series; see write_synthetic")
     _check_values(volume, source)
-    check_compression(compression, rows=volume.shape[1], columns=volume.shape[2])
+    check_derivable(volume, compression=compression, deidentified=derivation.deidentified)
     location = located(out)
     refuse_overlap(location, source.root)
     if isinstance(location, Path):
@@ -125,14 +125,6 @@ def write_series(
     def write(z: int) -> int:
         header = source.slices[z]
         ds = load(header)
-        if derivation.deidentified and text_of(ds, "BurnedInAnnotation") == "YES":
-            raise InputError(
-                "CTM_ATTRIBUTE_INVALID",
-                file=header.path,
-                attribute="BurnedInAnnotation",
-                given="YES",
-                expected="NO, for output without identity",
-            )
         clipped = _fill(ds, volume.hu[z], header, masks[z], storage)
         try:
             derive(ds, header, derivation, facts)
@@ -155,6 +147,28 @@ def write_series(
     if clipped := sum(counts):
         warnings.append(f"{clipped} voxels did not fit the stored range and were clipped.")
     return Written(location, facts.series_uid, len(counts), clipped, tuple(warnings))
+
+
+def check_derivable(volume: Volume, *, compression: str, deidentified: bool) -> None:
+    """Refuse a series that cannot be written so: what `write_series` raises, but without any work.
+
+    Raises
+    ------
+    InputError
+        CTM_ATTRIBUTE_INVALID: output de-identified, and a source says that texts are in its pixels.
+    ConfigError
+        CTM_CONFIG_VALUE: there is no such compression, or not for slices so small.
+    """
+    check_compression(compression, rows=volume.shape[1], columns=volume.shape[2])
+    burned_in = next((h for h in volume.source.slices if h.burned_in), None)
+    if deidentified and burned_in is not None:
+        raise InputError(
+            "CTM_ATTRIBUTE_INVALID",
+            file=burned_in.path,
+            attribute="BurnedInAnnotation",
+            given="YES",
+            expected="NO, for output without identity",
+        )
 
 
 def _damaged(header: SliceHeader, e: Exception) -> InputError:
