@@ -76,7 +76,8 @@ class Origin:
             key,
             {"factors": {k: manifest[k] for k in said if k in manifest} | {"algorithm": found.algorithm}},
             layout["series_sha256"],
-            found.warnings,
+            # Of one group among many it is of no use to know that it has few directions; the manifest has it.
+            found.warnings if len(found.manifest.groups) == 1 else (),
         )
 
     @classmethod

@@ -187,7 +187,9 @@ def _every(
     unreadable = tuple(text.replace(str(folder), str(source)) for text in found.unreadable)
     if not found:
         if unreadable:
-            raise InputError("CTM_STUDY_UNREADABLE", count=len(unreadable), path=source, first=unreadable[0])
+            raise InputError(
+                "CTM_STUDY_UNREADABLE", count=len(unreadable), path=source, first=unreadable[0].rstrip(".")
+            )
         others = ", ".join(f"{count} {what}" for what, count in found.skipped.items())
         raise InputError("CTM_INPUT_NO_CT", path=source, found=others)
     _begin(output, known)

@@ -179,7 +179,7 @@ def _study(config: Config, as_json: bool, source: Location, output: Location) ->
     if study.failed:
         raise InputError("CTM_STUDY_INCOMPLETE", failed=study.failed, count=len(study.series), path=output)
     if lost:
-        first, count = study.unreadable[0], len(study.unreadable)
+        first, count = study.unreadable[0].rstrip("."), len(study.unreadable)
         raise InputError("CTM_STUDY_UNREADABLE", count=count, path=source, first=first)
 
 

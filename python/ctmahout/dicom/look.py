@@ -79,7 +79,7 @@ def look(file: Path, limit: int) -> Look:
     except CtmahoutError as e:
         return e
     except OSError as e:
-        return InputError("CTM_INPUT_UNREADABLE", file=file, problem=e.strerror or type(e).__name__)
+        return InputError("CTM_INPUT_UNREADABLE", file=file, problem=e.strerror or "it is damaged")
     except InvalidDicomError:
         return "no DICOM file"
     except Exception as e:  # pydicom raises many kinds on damaged headers

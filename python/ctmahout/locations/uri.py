@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,9 +69,15 @@ def located(given: str | Path | Uri) -> Location:
     ------
     ConfigError
         CTM_LOCATION_INVALID.
+    TypeError
+        It is something else.
     """
     if isinstance(given, Uri):
         return given
+    if not isinstance(given, (str, os.PathLike)):
+        raise TypeError(
+            f"a place of data is a path or a URI, not {type(given).__name__}; write_array puts a volume there"
+        )
     match = _URI.fullmatch(str(given))
     if match is None:
         return Path(given)
