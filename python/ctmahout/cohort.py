@@ -229,6 +229,13 @@ class _Learning:
         count = len(telling.mixture)
         moments = sum_moments(parts, telling, count, len(covariances), self.workers, of_pilot=False)
         found = Groups(number, covariances, telling, moments)
+        if not len(found.factored):
+            raise InputError(
+                "CTM_INPUT_TOO_SMALL",
+                path="What is to be learnt from",
+                given=f"pass {number} finds no group of patches that is large enough",
+                expected="more or larger series",
+            )
         matrix, factors = self.work / f"matrix-{number}", self.work / f"factors-{number}"
         write_matrix(matrix, found.matrices(parts), units="noise SD", centring="columns", layout={"method": "cohort"})
         self._tell("dssvd")
