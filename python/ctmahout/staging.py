@@ -128,7 +128,8 @@ def _unwritable(e: OSError, partial: Path, path: Path) -> Path | None:
         return None
     # A file that is open already has no name here: on two disks, it is of the one that has less room.
     with suppress(OSError):
-        if shutil.disk_usage(elsewhere).free < shutil.disk_usage(partial).free:
+        two_disks = elsewhere.stat().st_dev != partial.stat().st_dev
+        if two_disks and shutil.disk_usage(elsewhere).free < shutil.disk_usage(partial).free:
             return elsewhere
     return path
 
