@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .config import Config as Config
     from .decomposition import dssvd as dssvd
     from .decomposition import factorise as factorise
+    from .dicom import Derivation as Derivation
     from .dicom import read_series as read_series
     from .dicom import write_series as write_series
     from .doctor import check_environment as check_environment
@@ -46,6 +47,7 @@ _HOME = {
     "CtmahoutError": "errors",
     "CtmahoutWarning": "errors",
     "Denoised": "outcome",
+    "Derivation": "dicom",
     "EngineError": "errors",
     "ExchangeError": "errors",
     "Factors": "exchange",

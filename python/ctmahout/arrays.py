@@ -18,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError, CtmahoutError, InputError
-from .staging import refuse_overlap, staged_file
-from .volume import Geometry, Volume
+from .locations import Location, Uri, fetched, located, refuse_overlap, stored
+from .staging import staged_file
+from .volume import HU_LIMIT, Geometry, Volume
 
 __all__ = ["ArraySource", "WrittenArray", "is_array", "read_array", "write_array"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".npz")
+_NPZ_ARRAYS = ("hu", "positions_mm", "row_direction", "column_direction", "pixel_spacing_mm")
+_NIFTI_HEADER = 348
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 # Rounding of float32 affines, and of positions to 0.001 mm.
 _RIGHT_ANGLE = 1e-3
@@ -51,13 +54,13 @@ class WrittenArray:
 
     Attributes
     ----------
-    path : Path
+    path : Path or Uri
     clipped : int
         Always 0: what 16 bits do not hold is written as float32.
     warnings : tuple of str
     """
 
-    path: Path
+    path: Location
     clipped: int = 0
     warnings: tuple[str, ...] = ()
 
@@ -71,12 +74,12 @@ def _suffix(path: Path) -> str:
     return next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), "")
 
 
-def read_array(path: str | Path) -> Volume:
+def read_array(path: str | Path | Uri) -> Volume:
     """Read a volume in HU.
 
     Parameters
     ----------
-    path : path
+    path : path or URI
         NIfTI with a geometry (sform, or else qform), in mm, one value for each voxel; or npz as `write_array` makes it.
 
     Returns
@@ -91,9 +94,16 @@ def read_array(path: str | Path) -> Volume:
     ConfigError
         CTM_EXTRA_MISSING: nibabel is not installed.
     """
-    path = Path(path)
+    with fetched(located(path)) as file:
+        return _read(file)
+
+
+def _read(path: Path) -> Volume:
     if not path.is_file():
         raise InputError("CTM_INPUT_NOT_FOUND", path=path)
+    if not _suffix(path):
+        problem = "its name ends in none of " + ", ".join(_SUFFIXES)
+        raise InputError("CTM_INPUT_UNREADABLE", file=path, problem=problem)
     try:
         return _read_npz(path) if _suffix(path) == ".npz" else _read_nifti(path)
     except CtmahoutError:
@@ -103,17 +113,18 @@ def read_array(path: str | Path) -> Volume:
         raise InputError("CTM_INPUT_UNREADABLE", file=path, problem=problem) from e
 
 
-def write_array(volume: Volume, path: str | Path, *, overwrite: bool = False) -> WrittenArray:
+def write_array(volume: Volume, path: str | Path | Uri, *, overwrite: bool = False) -> WrittenArray:
     """Write a volume to a file of its own, by its suffix.
 
     Parameters
     ----------
     volume : Volume
-    path : path
+    path : path or URI
         ``.nii`` or ``.nii.gz``: HU rounded to int16, or as they are in float32 if 16 bits do not hold them. NIfTI does
         not say where no measurement is, so padding is written as the values it had. ``.npz``: float32, with padding
         and with the place of each slice.
     overwrite : bool
+        Replace a file that this function may have written: an npz or NIfTI file of the same kind.
 
     Raises
     ------
@@ -124,23 +135,44 @@ def write_array(volume: Volume, path: str | Path, *, overwrite: bool = False) ->
     ConfigError
         CTM_CONFIG_VALUE: another suffix. CTM_EXTRA_MISSING.
     """
-    path = Path(path)
-    suffix = _suffix(path)
-    if not suffix:
+    location = located(path)
+    name = Path(location.name)
+    if not _suffix(name):
         expected = "a name that ends in " + ", ".join(_SUFFIXES)
-        raise ConfigError("CTM_CONFIG_VALUE", source="output", key="path", value=repr(path.name), expected=expected)
+        raise ConfigError("CTM_CONFIG_VALUE", source="output", key="path", value=repr(str(name)), expected=expected)
     if isinstance(volume.source, ArraySource):
-        refuse_overlap(path, volume.source.path)
+        refuse_overlap(location, volume.source.path)
+    with stored(location, overwrite=overwrite) as target:
+        _write(volume, target, overwrite=overwrite)
+    return WrittenArray(location)
+
+
+def _write(volume: Volume, path: Path, *, overwrite: bool) -> None:
+    suffix = _suffix(path)
     # Before the file is begun: it may be refused.
     data = None if suffix == ".npz" else _nifti_bytes(volume, path)
-    with staged_file(path, overwrite=overwrite) as partial:
+    with staged_file(path, overwrite=overwrite, ours=_is_ours) as partial:
         if data is None:
             with partial.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **_npz_arrays(volume))
         else:
             # Without a time, so that equal volumes are equal files.
             partial.write_bytes(gzip.compress(data, compresslevel=6, mtime=0) if suffix == ".nii.gz" else data)
-    return WrittenArray(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file may be one of `write_array`, by the arrays of an npz or the header of a NIfTI file."""
+    try:
+        if _suffix(path) == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return set(_NPZ_ARRAYS) <= set(arrays)
+        with gzip.open(path) if _suffix(path) == ".nii.gz" else path.open("rb") as stream:
+            header = stream.read(_NIFTI_HEADER)
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error):
+        return False
+    # sform alone, in mm: other programs write a qform as well (NIfTI-1, nifti1.h).
+    qform, sform = (int.from_bytes(header[at : at + 2], "little") for at in (252, 254))
+    return len(header) == _NIFTI_HEADER and header[344:347] == b"n+1" and (qform, sform, header[123]) == (0, 1, 2)
 
 
 # --------------------------------------------------------------------------------------------------------------- NIfTI
@@ -162,7 +194,8 @@ def _read_nifti(path: Path) -> Volume:
         data = gzip.decompress(data)  # to its end, where the checksum is: nibabel stops before
     kinds = (nibabel.Nifti1Image, nibabel.Nifti2Image)  # by the size of their headers
     try:
-        image: Any = kinds[data[:4] in (b"\x1c\2\0\0", b"\0\0\2\x1c")].from_bytes(data)
+        with nibabel.imageglobals.LoggingOutputSuppressor():  # it prints what it then raises
+            image: Any = kinds[data[:4] in (b"\x1c\2\0\0", b"\0\0\2\x1c")].from_bytes(data)
         header = image.header
         affine = _affine(image, path)
         shape = image.shape
@@ -182,6 +215,7 @@ def _read_nifti(path: Path) -> Volume:
         raise InputError("CTM_INPUT_UNREADABLE", file=path, problem="it is no NIfTI file") from e
     if not np.isfinite(values).all():
         raise _invalid(path, "the image", "values that are not finite", "HU")
+    _check_hu(values, None, path)
     geometry, backwards = _from_affine(affine, shape[2], path)
     hu = np.ascontiguousarray(values.transpose(2, 1, 0)[:: -1 if backwards else 1])
     warnings = ("Nothing in the file says that its values are HU.",)
@@ -248,6 +282,13 @@ def _nifti_bytes(volume: Volume, path: Path) -> bytes:
     return data
 
 
+def _check_hu(hu: NDArray[np.float32], padding: NDArray[np.bool_] | None, path: Path) -> None:
+    measured = hu if padding is None else hu[~padding]
+    if measured.size and (most := float(np.abs(measured).max())) > HU_LIMIT:
+        expected = f"HU between -{HU_LIMIT:g} and {HU_LIMIT:g}"
+        raise _invalid(path, "the image", f"values as large as {most:.3g}", expected)
+
+
 def _invalid(path: Path, attribute: str, given: object, expected: str) -> InputError:
     return InputError("CTM_ATTRIBUTE_INVALID", file=path, attribute=attribute, given=given, expected=expected)
 
@@ -264,6 +305,8 @@ def _npz_arrays(volume: Volume) -> dict[str, NDArray[Any]]:
         "column_direction": geometry.column_direction,
         "pixel_spacing_mm": np.array(geometry.pixel_spacing_mm),
     }
+    if geometry.thickness_mm is not None:
+        arrays["thickness_mm"] = np.array(geometry.thickness_mm)
     return arrays if volume.padding is None else arrays | {"padding": volume.padding}
 
 
@@ -272,20 +315,19 @@ def _read_npz(path: Path) -> Volume:
         arrays = np.load(stream, allow_pickle=False)
         if not isinstance(arrays, np.lib.npyio.NpzFile):
             raise ValueError("one array")
-        absent = {"hu", "positions_mm", "row_direction", "column_direction", "pixel_spacing_mm"} - set(arrays)
+        absent = [name for name in _NPZ_ARRAYS if name not in arrays]
         if absent:
-            given, expected = "missing", "arrays as ctmahout writes them"
-            raise InputError(
-                "CTM_GEOMETRY_INVALID", file=path, attribute=sorted(absent)[0], given=given, expected=expected
-            )
+            raise InputError("CTM_ARRAYS_MISSING", file=path, missing=", ".join(absent))
         hu = np.ascontiguousarray(arrays["hu"], dtype=np.float32)
         padding = np.asarray(arrays["padding"], np.bool_) if "padding" in arrays else None
         vectors = [np.asarray(arrays[name], np.float64) for name in ("row_direction", "column_direction")]
         positions = np.asarray(arrays["positions_mm"], np.float64)
         spacing = np.asarray(arrays["pixel_spacing_mm"], np.float64)
+        thickness = np.asarray(arrays["thickness_mm"], np.float64) if "thickness_mm" in arrays else None
     row, column = vectors
     shapes = hu.ndim == 3 and hu.size and (positions.shape, spacing.shape) == ((len(hu), 3), (2,))
     shapes = shapes and row.shape == column.shape == (3,) and (padding is None or padding.shape == hu.shape)
+    shapes = shapes and (thickness is None or thickness.shape == ())
     if not shapes:
         raise _invalid(path, "the shapes of the arrays", "something else", "those that ctmahout writes")
     if not all(np.isfinite(a).all() for a in (hu, positions, row, column, spacing)):
@@ -297,6 +339,10 @@ def _read_npz(path: Path) -> Volume:
         raise InputError(
             "CTM_GEOMETRY_INVALID", file=path, attribute="the geometry", given="something else", expected=expected
         )
+    if thickness is not None and not 0 < thickness < np.inf:
+        raise _invalid(path, "thickness_mm", float(thickness), "a number above 0")
+    _check_hu(hu, padding, path)
     between_rows, between_columns = map(float, spacing)
-    geometry = Geometry(positions, row, column, (between_rows, between_columns))
+    mm = None if thickness is None else float(thickness)
+    geometry = Geometry(positions, row, column, (between_rows, between_columns), mm)
     return Volume(hu, geometry, padding, source=ArraySource(path.absolute()))

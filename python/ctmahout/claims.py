@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["claimed", "clear_abandoned"]
+__all__ = ["claimed", "clear_abandoned", "is_written"]
 
 _CLAIM = ".claim"
 # Of this process: its own locks never stand in its way, and to close such a file a second time would end them.
@@ -44,6 +44,23 @@ def claimed(folder: Path) -> Iterator[None]:
         _held.discard(folder)
         if file >= 0:
             os.close(file)
+
+
+def is_written(parent: Path, name: str) -> bool:
+    """Tell whether a process that lives, or this one, writes an output called `name`, a pattern of glob."""
+    return any(folder in _held or _is_locked(folder / _CLAIM) for folder in parent.glob(f"{name}.partial-????????"))
+
+
+def _is_locked(claim: Path) -> bool:
+    with suppress(OSError):
+        file = os.open(claim, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(file)
+    return False
 
 
 def clear_abandoned(parent: Path, name: str) -> None:

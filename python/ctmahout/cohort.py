@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import Config
-from .decomposition import door_for, factorise_with
+from .decomposition import door_for, factorise_with, options_of
 from .dicom import kernel_of, read_series
+from .effort import PATCH
 from .engine import Door
 from .engine.executors import Executors
 from .errors import ConfigError, InputError
@@ -106,7 +107,7 @@ def learn(
     Parameters
     ----------
     sources : sequence of path or URI
-        Folders with one CT series each.
+        Folders with one CT series each; a single one may stand by itself.
     model : path or URI
         A new directory; `denoise` with ``model=`` uses it, without Spark.
     config : Config, optional
@@ -125,9 +126,10 @@ def learn(
     Raises
     ------
     InputError
-        CTM_NOISE_UNMEASURABLE: a series has no noise to learn from. Those of `read_series`.
+        CTM_NOISE_UNMEASURABLE: a series has no noise to learn from. CTM_INPUT_TOO_SMALL: one has two slices, others
+        more. Those of `read_series`.
     ConfigError
-        CTM_CONFIG_VALUE: `work` is no folder.
+        CTM_CONFIG_VALUE: `work` is no folder, or is not given although the master is a cluster; `sources` is empty.
     EngineError, OutputError
 
     Notes
@@ -135,8 +137,14 @@ def learn(
     With a master or a session, series are read and patches are compared by its executors, which see the same paths
     and URIs; else by threads here. The model is the same.
     """
-    config = config if config is not None else Config.of(options)
+    config = options_of(config, options, "learn")
+    if isinstance(sources, (str, Path, Uri)):
+        sources = [sources]
     places, model = [located(source) for source in sources], located(model)
+    if not places:
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="learn", key="sources", value="none", expected="one series or more"
+        )
     for place in places:
         refuse_overlap(model, place)
     with stored(model, overwrite=config.overwrite, ours=is_exchange) as target:
@@ -156,6 +164,14 @@ def learn(
 def _work(config: Config) -> Path | None:
     """Return the folder to work in, which executors see too; None for the system's."""
     if config.work is None:
+        if config.master is not None and not config.master.startswith("local"):
+            raise ConfigError(
+                "CTM_CONFIG_VALUE",
+                source="options",
+                key="work",
+                value="not given",
+                expected=f"a folder that the executors of {config.master} see as well",
+            )
         return None
     work = located(config.work)
     if not isinstance(work, Path) or not work.is_dir():
@@ -179,15 +195,18 @@ class _Learning:
         groups = (max(1, round(_FIRST_SHARE * second)), second)
         each = [-(-g * n // len(sources)) for g, n in zip(groups, _PATCHES_OF_A_GROUP, strict=True)]
         self._tell("sample")
-        sampler = _FirstSample(self.work, each[0], config.seed, config.lenient)
-        series = _with_kinds(list(self.workers.map(sampler, enumerate(sources))), config.seed)
+        reading = {"lenient": config.lenient, "unpack_gib": config.unpack_gib, "workers": 1}
+        sampler = _FirstSample(self.work, each[0], config.seed, reading)
+        series = list(self.workers.map(sampler, enumerate(sources)))
+        _check_depths(series)
+        series = _with_kinds(series, config.seed)
         covariances = _means(series)
         rng = np.random.default_rng([config.seed, 5])
         self._tell("learn")
         parts = [part for one in series for part in one.parts]
         one, filter = self._pass(1, parts, groups[0], Kinds(covariances * BETA), covariances, rng)
         self._tell("refine")
-        again = _SecondSample(self.work, filter, covariances, each[1], config.seed, config.lenient)
+        again = _SecondSample(self.work, filter, covariances, each[1], config.seed, reading)
         parts = [part for found in self.workers.map(again, enumerate(series)) for part in found]
         self._tell("learn")
         two, _ = self._pass(2, parts, groups[1], pilot_kinds(covariances), covariances, rng)
@@ -209,6 +228,13 @@ class _Learning:
         count = len(telling.mixture)
         moments = sum_moments(parts, telling, count, len(covariances), self.workers, of_pilot=False)
         found = Groups(number, covariances, telling, moments)
+        if not len(found.factored):
+            raise InputError(
+                "CTM_INPUT_TOO_SMALL",
+                path="What is to be learnt from",
+                given=f"pass {number} finds no group of patches that is large enough",
+                expected="more or larger series",
+            )
         matrix, factors = self.work / f"matrix-{number}", self.work / f"factors-{number}"
         write_matrix(matrix, found.matrices(parts), units="noise SD", centring="columns", layout={"method": "cohort"})
         self._tell("dssvd")
@@ -232,13 +258,13 @@ class _FirstSample:
     work: Path
     patches: int
     seed: int
-    lenient: bool
+    reading: dict[str, Any]
 
     @one_core_each
     def __call__(self, numbered: tuple[int, Location]) -> _Series:
         number, source = numbered
         with fetched(source) as folder:
-            volume = read_series(folder, lenient=self.lenient, workers=1)
+            volume = read_series(folder, **self.reading)
         hu = MeasuredPart.of(volume).hu
         noise = noise_of(hu, volume.geometry, self.seed, Threads(1))
         if not isinstance(noise, NoiseModel):
@@ -266,19 +292,33 @@ class _SecondSample:
     covariances: NDArray[np.float64]
     patches: int
     seed: int
-    lenient: bool
+    reading: dict[str, Any]
 
     @one_core_each
     def __call__(self, numbered: tuple[int, _Series]) -> tuple[FilePart, ...]:
         number, one = numbered
         with fetched(one.source) as folder:
-            volume = read_series(folder, lenient=self.lenient, workers=1)
+            volume = read_series(folder, **self.reading)
         hu = MeasuredPart.of(volume).hu
         view = View.of_kind(hu, one.noise, one.kind, self.covariances)
         pilot = filtered(view, self.filter, _STRIDE, Threads(1))
         rng = np.random.default_rng([self.seed, 7, number])
         sample = view.sample(view.draw(self.patches, rng), view.with_hu(pilot))
         return write_parts(sample, self.work / f"second-{number}")
+
+
+def _check_depths(series: Sequence[_Series]) -> None:
+    """Refuse a series of fewer slices than a patch has, among others whose patches are deeper."""
+    slices = [one.facts["shape"][0] for one in series]
+    deepest = min(PATCH[0], max(slices))
+    for number, count in enumerate(slices, 1):
+        if count < deepest:
+            raise InputError(
+                "CTM_INPUT_TOO_SMALL",
+                path=f"Series {number}",
+                given=f"it has {count} slices",
+                expected=f"{deepest} or more, as others have",
+            )
 
 
 def _with_kinds(series: list[_Series], seed: int) -> list[_Series]:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .config import Config
 from .errors import InputError
-from .locations import Location, fetched
+from .locations import Location, Uri, fetched, located
 from .quality import compare
 from .reading import read_volume
+from .volume import Geometry
 
 __all__ = ["compare_series"]
 
+_SAME_SIZE = 0.01
+_SAME_PLACE = 0.5  # of the smallest edge of a voxel
 
-def compare_series(a: Location, b: Location, config: Config) -> dict[str, Any]:
-    """Return the scores of the series in folder `a` against the reference in folder `b`.
+
+def compare_series(a: str | Path | Uri, b: str | Path | Uri, config: Config | None = None) -> dict[str, Any]:
+    """Return the scores of the series in folder `a` against the reference in folder `b`, paths or URIs.
 
     Raises
     ------
     InputError
-        CTM_SERIES_MIXED: the two differ in shape.
+        CTM_SERIES_MIXED: the two differ in shape, in the size of a voxel or, unless lenient, in where they lie.
     """
+    a, b, config = located(a), located(b), config or Config()
     with fetched(a) as first, fetched(b) as second:
         one, reference = (read_volume(path, config) for path in (first, second))
     if one.shape != reference.shape:
@@ -31,4 +39,19 @@ def compare_series(a: Location, b: Location, config: Config) -> dict[str, Any]:
             given=one.shape,
             expected=reference.shape,
         )
+    _check_places(a, one.geometry, reference.geometry, lenient=config.lenient)
     return compare(one, reference).as_dict()
+
+
+def _check_places(a: Location, one: Geometry, reference: Geometry, *, lenient: bool) -> None:
+    """Refuse a series whose voxels are of another size than the reference's, or lie elsewhere."""
+    sizes = [np.array([g.spacing_mm, *g.pixel_spacing_mm]) for g in (one, reference)]
+    same_size = bool(np.allclose(sizes[0], sizes[1], rtol=_SAME_SIZE))
+    off = float(np.linalg.norm(one.positions_mm - reference.positions_mm, axis=1).max())
+    if same_size and (lenient or off <= _SAME_PLACE * sizes[1].min()):
+        return
+    given, expected = (" x ".join(f"{mm:.4g}" for mm in size) + " mm" for size in sizes)
+    attribute = "the size of a voxel"
+    if same_size:
+        attribute, given, expected = "where it lies", f"{off:.1f} mm off", "the place of the reference"
+    raise InputError("CTM_SERIES_MIXED", file=a, attribute=attribute, given=given, expected=expected)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,12 +21,42 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ALGORITHMS", "ENGINES", "Config", "nearest"]
+__all__ = ["ALGORITHMS", "ENGINES", "TAKES", "Config", "nearest"]
 
 ENGINES = ("py4j", "jpype", "submit", "operator", "numpy")
 METHODS = ("patches", "slices")
 ALGORITHMS = ("dssvd", "exact", "dspca")
 DEPLOY_MODES = ("client", "cluster")
+
+# Options by what they are about, and those that each function and verb takes.
+_READ = ("series", "split", "lenient", "unpack_gib", "workers")
+_SPARK = ("engine", "master", "deploy_mode", "image", "conf", "partitions", "driver_memory", "jar")
+_DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
+_METHOD = ("method", "effort", "model", "refit")
+_SPREAD = ("spread", "master", "conf", "driver_memory", "jar")
+_WRITE = (
+    "strength",
+    "report",
+    "maps",
+    "timestamp",
+    "image_type",
+    "series_suffix",
+    "series_number_offset",
+    "compression",
+    "private",
+    "deidentify",
+)
+TAKES = {
+    "denoise": (*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "work", "overwrite"),
+    "denoise_study": (*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "work", "overwrite"),
+    "prepare": ("method", "effort", "seed", *_READ, "overwrite"),
+    "factorise": (*_DECOMPOSE, "overwrite"),
+    "refine": (*_READ, *_SPREAD, "overwrite"),
+    "reconstruct": (*_WRITE, *_READ, *_SPREAD, "overwrite"),
+    "learn": ("groups", *_DECOMPOSE, "lenient", "unpack_gib", "workers", "work", "overwrite"),
+}
+"""The options that mean something to a function; it refuses the others."""
+
 COMPRESSIONS = ("none", "rle", "jpeg-ls", "jpeg2000")
 
 
@@ -101,9 +133,15 @@ class Config:
     )
     all_series: bool = option(False, "Denoise every CT series: each gets a folder; run again, it goes on.")
     split: bool = option(
-        False, "Take what differs in orientation, size or phase within a series for series of its own."
+        False, "Take what differs in orientation, size, phase, thickness or step within a series for series of its own."
     )
     lenient: bool = option(False, "Go on with a warning where a doubtful series would be refused.")
+
+    unpack_gib: int = option(
+        1,
+        "GiB that one image of an archive, or a deflated one, may unpack to; a compressed tar 32 times as much.",
+        least=1,
+    )
 
     # What is written
     overwrite: bool = option(False, "Replace an earlier output of ctmahout.")
@@ -121,7 +159,7 @@ class Config:
     compression: str = option("none", "Lossless compression of the series.", choices=COMPRESSIONS)
     private: str = option("drop", "What becomes of private attributes.", choices=("drop", "keep"))
     deidentify: bool = option(False, "Keep technical attributes only: nothing in the series names the patient.")
-    workers: int | None = option(None, "Threads that read and write files; automatic if not given.", least=1)
+    workers: int | None = option(None, "Threads that read, compute and write; automatic if not given.", least=1)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -153,6 +191,8 @@ class Config:
             object.__setattr__(self, field.name, value)
             return
         kind = hint if not optional else next(a for a in hint.__args__ if a is not type(None))
+        value = _plain(field.name, value, kind)
+        object.__setattr__(self, field.name, value)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise _bad(field.name, value, {int: "a whole number", bool: "true or false", str: "a text"}[kind])
         if field.metadata["choices"] and value not in field.metadata["choices"]:
@@ -176,7 +216,8 @@ class Config:
         file : Path, optional
             TOML, one key for each field.
         environ : mapping, optional
-            ``CTMAHOUT_<FIELD>``; several strengths are separated by commas.
+            ``CTMAHOUT_<FIELD>``; several strengths are separated by commas, several Spark settings by commas before
+            their keys, which begin with ``spark.``.
         flags : mapping, optional
             Field names and values; None stands for "not given".
 
@@ -219,6 +260,25 @@ class Config:
 
 
 _HINTS: dict[str, Any] = get_type_hints(Config)
+# Places, which callers have as paths or URIs as well.
+_PLACES = frozenset({"model", "work", "jar"})
+# Variables that are no options: of the verb `fetch`, and of tests.
+_OTHER_VARIABLES = frozenset({"CTMAHOUT_TCIA", "CTMAHOUT_TEST_DATA", "CTMAHOUT_TEST_PICTURES"})
+# Kubernetes puts these into every pod, for a service that happens to be called ctmahout.
+_OF_KUBERNETES = re.compile(r"CTMAHOUT_(.*_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?")
+
+
+def _plain(name: str, value: object, kind: type) -> object:
+    """Return numbers of numpy, paths and URIs as the plain values that are meant."""
+    if kind is bool and getattr(getattr(value, "dtype", None), "kind", "") == "b":  # numpy is not loaded for this
+        return bool(value)
+    if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if kind is str and name in _PLACES and not isinstance(value, (bool, Number, bytes, list, tuple, dict)):
+        return str(value)
+    if name == "series" and isinstance(value, Integral) and not isinstance(value, bool):
+        return str(value)
+    return value
 
 
 def _bad(key: str, value: object, expected: str) -> ConfigError:
@@ -237,19 +297,34 @@ def _from_file(file: Path) -> dict[str, object]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    variables = {"CTMAHOUT_" + name.upper(): name for name in _HINTS}
+    for variable in environ:
+        known = variable in variables or variable in _OTHER_VARIABLES or _OF_KUBERNETES.fullmatch(variable)
+        if variable.startswith("CTMAHOUT_") and not known:
+            raise ConfigError(
+                "CTM_CONFIG_UNKNOWN_KEY",
+                source="environment",
+                given=variable,
+                nearest=nearest(variable, list(variables)),
+            )
     values: dict[str, object] = {}
-    for name, hint in _HINTS.items():
-        variable = "CTMAHOUT_" + name.upper()
+    for variable, name in variables.items():
+        hint = _HINTS[name]
         text = environ.get(variable)
         if text is None or text == "":
             continue
         try:
-            values[name] = _parse(text, hint)
+            values[name] = _settings(text) if name == "conf" else _parse(text, hint)
         except ValueError as e:
             raise ConfigError(
                 "CTM_CONFIG_VALUE", source="environment", key=variable, value=repr(text), expected=e
             ) from None
     return values
+
+
+def _settings(text: str) -> tuple[str, ...]:
+    """Return Spark settings that commas separate: one before a key, for values have commas as well."""
+    return tuple(part.strip() for part in re.split(r",(?=\s*spark\.[^,=]*=)", text))
 
 
 def _parse(text: str, hint: Any) -> object:

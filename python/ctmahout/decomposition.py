@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .config import Config
+from .config import TAKES, Config, nearest
 from .engine import Door, Request, connect
+from .errors import ConfigError, CtmahoutError
 from .exchange import Factors, is_manifest, read_factors, read_manifest, write_matrix
 from .locations import Location, Uri, fetched, located, refuse_overlap
 
@@ -31,7 +34,7 @@ def factorise(
     ------
     ExchangeError, EngineError, OutputError
     """
-    config = options_of(config, options)
+    config = options_of(config, options, "factorise")
     matrix, factors = located(matrix), located(factors)
     refuse_overlap(factors, matrix)
     # Refused here as well as by the door: before a JVM starts.
@@ -60,8 +63,8 @@ def dssvd(
 
     Parameters
     ----------
-    matrix : ndarray of shape (m, n), m >= n, float32 or float64; or path or URI of a matrix directory
-        Finite values. Float64 arrays stay float64.
+    matrix : ndarray of shape (m, n), m >= n; or path or URI of a matrix directory
+        Finite real numbers. What float32 holds exactly is decomposed as float32, everything else as float64.
     k : int, optional
         Components to compute; all n if not given.
     p : int
@@ -76,7 +79,8 @@ def dssvd(
     u : bool
         Give U as well, an array as tall as A.
     engine : str
-        "py4j", "jpype", "submit", "operator" or "numpy".
+        "py4j", "jpype", "submit", "operator" or "numpy". An array goes through a temporary folder of this machine, so
+        neither "operator" nor a driver in a cluster takes one.
     session : SparkSession, optional
         A session of yours for "py4j".
     **options
@@ -91,7 +95,8 @@ def dssvd(
     Raises
     ------
     ConfigError
-        CTM_RANK_RANGE: k above n. CTM_REQUEST_INVALID: no such algorithm.
+        CTM_RANK_RANGE: k above n. CTM_REQUEST_INVALID: no such algorithm, or no real numbers. CTM_CONFIG_VALUE: an
+        engine that does not see an array.
     ExchangeError, EngineError
 
     Notes
@@ -103,10 +108,18 @@ def dssvd(
         if isinstance(matrix, (str, Path, Uri)):
             source = located(matrix)
         else:
-            a = np.asarray(matrix)
-            a = a if a.dtype == np.float64 else np.asarray(a, dtype=np.float32)
+            a = _real(matrix)
+            if engine == "operator" or options.get("deploy_mode") == "cluster":
+                raise ConfigError(
+                    "CTM_CONFIG_VALUE",
+                    source="options",
+                    key="matrix",
+                    value="an array",
+                    expected="a matrix directory that the cluster sees; `write_matrix` writes one",
+                )
             source = Path(folder) / "matrix"
-            write_matrix(source, [a], dtype=a.dtype.name, units="1", centring="none", layout={})
+            with _named(source):
+                write_matrix(source, [a], dtype=a.dtype.name, units="1", centring="none", layout={})
         target = Path(folder) / "factors"
         request = Request(
             input=_name(source),
@@ -118,9 +131,32 @@ def dssvd(
             seed=seed,
             want=("s", "v", "u") if u else ("s", "v"),
         )
-        with connect(engine, session=session, **options) as door:
+        with _named(source), connect(engine, session=session, **options) as door:
             door.run(request)
         return read_factors(target)
+
+
+def _real(matrix: Any) -> NDArray[Any]:
+    """Return an array as float32, if that holds its values exactly, or else as float64."""
+    a = np.asarray(matrix)
+    if a.dtype.kind not in "iufb" or a.ndim != 2:
+        given = f"{a.dtype.name} of shape {a.shape}"
+        raise ConfigError(
+            "CTM_REQUEST_INVALID", problem=f"the matrix is {given}, expected real numbers in two dimensions"
+        )
+    exact = a.dtype in (np.float16, np.float32) or (a.dtype.kind in "iub" and a.dtype.itemsize <= 2)
+    return a.astype(np.float32 if exact else np.float64, copy=False)
+
+
+@contextmanager
+def _named(source: Location) -> Iterator[None]:
+    """Have errors speak of the array that was given, and not of the folder that it was written to."""
+    try:
+        yield
+    except CtmahoutError as e:
+        if isinstance(source, Path) and source.name == "matrix" and source.parent.name.startswith("ctmahout-"):
+            e.rename(str(source), "the array")
+        raise
 
 
 def door_for(config: Config, session: object) -> Door:
@@ -154,11 +190,27 @@ def factorise_with(door: Door, matrix: Location, factors: Location, config: Conf
     )
 
 
-def options_of(config: Config | None, options: Mapping[str, Any]) -> Config:
-    """Return the options of a call: one record, or fields of it."""
-    if config is not None and options:
-        raise TypeError("give either config or single options, not both")
-    return config if config is not None else Config.of(options)
+def options_of(config: Config | None, options: Mapping[str, Any], function: str) -> Config:
+    """Return the options of a call: one record, or fields of it that mean something to the function.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_UNKNOWN_KEY, CTM_CONFIG_VALUE.
+    TypeError
+        Both are given, or something else than a record.
+    """
+    if config is not None:
+        if options:
+            raise TypeError("give either config or single options, not both")
+        if not isinstance(config, Config):
+            raise TypeError(f"config is a Config, not {type(config).__name__}")
+        return config
+    for key in options:
+        if key not in TAKES[function]:
+            known = nearest(key, TAKES[function])
+            raise ConfigError("CTM_CONFIG_UNKNOWN_KEY", source=function, given=key, nearest=known)
+    return Config.of(options)
 
 
 def _name(location: Location) -> str:

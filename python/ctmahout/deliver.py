@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,8 @@ import numpy as np
 from . import __version__
 from .arrays import ArraySource, WrittenArray, write_array
 from .config import Config
-from .dicom import Derivation, Written, write_series
+from .dicom import Derivation, Written, check_derivable, write_series
+from .errors import OutputError
 from .exchange import Factors, Manifest
 from .methods import Rebuilt
 from .noise import MeasuredPart, NoiseModel
@@ -24,7 +26,7 @@ from .quality import Apply, ShareTaken
 from .report import doubts, report_numbers, share_taken, with_spread, write_report
 from .volume import Volume
 
-__all__ = ["Origin", "deliver"]
+__all__ = ["Origin", "check_source", "check_writing", "deliver"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Origin:
             key,
             {"factors": {k: manifest[k] for k in said if k in manifest} | {"algorithm": found.algorithm}},
             layout["series_sha256"],
-            found.warnings,
+            # Of one group among many it is of no use to know that it has few directions; the manifest has it.
+            found.warnings if len(found.manifest.groups) == 1 else (),
         )
 
     @classmethod
@@ -92,6 +95,42 @@ class Origin:
             {"model": about},
             volume.fingerprint(),
         )
+
+
+def check_writing(config: Config) -> None:
+    """Refuse options of writing that cannot be, before any work.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE.
+    """
+    timestamp(config)
+    for shown in (_DENOISED, *((_RESIDUAL, _NOISE) if config.maps else ())):
+        _derivation(shown, config, "", "")
+
+
+def check_source(volume: Volume, output: Path, config: Config) -> None:
+    """Refuse a series that cannot be written as the options say, or for which there is no room, before the work.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE: slices too small for the compression.
+    InputError
+        CTM_ATTRIBUTE_INVALID: output de-identified, and a source says that texts are in its pixels.
+    OutputError
+        CTM_OUTPUT_UNWRITABLE: the disk has less room than the series will take.
+    """
+    if isinstance(volume.source, ArraySource):
+        return
+    check_derivable(volume, compression=config.compression, deidentified=config.deidentify)
+    if config.compression == "none":
+        series = len(config.strength) * (2 if config.maps else 1) + config.maps
+        needed, free = series * volume.hu.size * 2, shutil.disk_usage(output).free
+        if needed > free:
+            problem = f"the series need {needed >> 20} MiB, and {free >> 20} MiB are free"
+            raise OutputError("CTM_OUTPUT_UNWRITABLE", path=output.parent, problem=problem)
 
 
 def deliver(
@@ -221,27 +260,31 @@ class _Writer:
         if isinstance(volume.source, ArraySource):
             return write_array(volume, output / volume.source.path.name)
         origin, config = self.origin, self.config
-        derivation = Derivation(
-            description=f"{shown.sentence} by ctmahout {__version__}: method {origin.method}, {said}; {origin.maths}.",
-            key=json.dumps([__version__, strength, *origin.key]),
-            series_suffix=config.series_suffix + shown.suffix,
-            image_type_value2=config.image_type,
-            series_number_offset=config.series_number_offset,
-            software_version=__version__,
-            private=config.private,
-            deidentified=config.deidentify,
-            shows=shown.name,
-            window=shown.window,
-        )
+        description = f"{shown.sentence} by ctmahout {__version__}: method {origin.method}, {said}; {origin.maths}."
         return write_series(
             volume,
             output,
-            derivation=derivation,
+            derivation=_derivation(shown, config, description, json.dumps([__version__, strength, *origin.key])),
             compression=config.compression,
             timestamp=self.when,
             progress=self.progress,
             workers=config.workers,
         )
+
+
+def _derivation(shown: _Shown, config: Config, description: str, key: str) -> Derivation:
+    return Derivation(
+        description=description,
+        key=key,
+        series_suffix=config.series_suffix + shown.suffix,
+        image_type_value2=config.image_type,
+        series_number_offset=config.series_number_offset,
+        software_version=__version__,
+        private=config.private,
+        deidentified=config.deidentify,
+        shows=shown.name,
+        window=shown.window,
+    )
 
 
 def _noise_map(volume: Volume, config: Config) -> Volume:

@@ -18,6 +18,7 @@ __all__ = [
     "EngineError",
     "ExchangeError",
     "InputError",
+    "InternalError",
     "Interrupted",
     "OutputError",
     "catalogue",
@@ -62,7 +63,8 @@ class CtmahoutError(Exception):
     ----------
     code, message, hint : str
     exit_code : int
-        What the command line exits with: 2 usage, 3 input, 4 exchange, 5 engine, 6 output, 130 interrupted.
+        What the command line exits with: 1 a defect of ctmahout, 2 usage, 3 input, 4 exchange, 5 engine, 6 output,
+        130 interrupted.
     """
 
     def __new__(cls, code: str, **fields: object) -> CtmahoutError:
@@ -114,6 +116,10 @@ class OutputError(CtmahoutError):
     """The result cannot be written where it should go (exit code 6)."""
 
 
+class InternalError(CtmahoutError):
+    """ctmahout failed in a way that it does not know (exit code 1): a defect, to be reported."""
+
+
 class Interrupted(CtmahoutError):  # noqa: N818 - not an error of anybody's
     """The user stopped the run (exit code 130)."""
 
@@ -123,6 +129,7 @@ class CtmahoutWarning(UserWarning):
 
 
 _BY_EXIT: dict[int, type[CtmahoutError]] = {
+    1: InternalError,
     2: ConfigError,
     3: InputError,
     4: ExchangeError,

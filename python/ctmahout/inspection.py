@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,12 +15,15 @@ from .arrays import is_array, read_array
 from .config import Config
 from .dicom import SeriesInfo, find_series
 from .effort import EFFORTS, PATCH
-from .errors import InputError
+from .errors import InputError, catalogue
 from .exchange import Manifest, is_exchange, is_no_row, read_manifest
-from .locations import Location, fetched
+from .locations import Uri, fetched, located
 
 __all__ = ["Found", "inspect_path"]
 
+_KERNEL = 12  # letters that are shown
+# A directory of more matrices is summed up.
+_SHOWN = 12
 # Columns up to which the eigenvectors of A'A on the driver cost little beside the pass over A.
 _NARROW = 500
 
@@ -34,7 +38,9 @@ _FLOPS = 1e10
 
 # Method patches, by effort: CPU seconds for a series of any size and for each voxel.
 _PATCHES_CPU_S = {"fast": (25, 1.5e-6), "normal": (50, 4e-6), "best": (180, 9e-6)}
-_PATCHES_MIB, _PATCHES_BYTES = 1100, 22
+# Peaks with 7, 248 and 800 slices of 512 x 512 were 1,809, 3,322 and 6,460 MiB, with effort fast and 7 slices 898; this
+# is up to a sixth more.
+_PATCHES_MIB, _PATCHES_BYTES = {"fast": 1000, "normal": 1950, "best": 2600}, 25
 _PATCHES_JVM_MIB = 1500
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
@@ -52,7 +58,7 @@ class Need:
     disk_mib : int
         Room for the matrix beside the output while the run lasts.
     python_mib, jvm_mib : int
-        Memory of the two processes.
+        Memory of the two processes, from above: the peak is not larger, and no less than about 80 % of it.
     cpu_s : int
         CPU seconds, of both processes together; about, and on a core as docs/numbers.md was measured on.
     """
@@ -90,35 +96,22 @@ class Found:
             (
                 s.number,
                 ", ".join(filter(None, (s.series_number or "-", s.part))),
-                s.slices,
-                f"{s.rows} x {s.columns}",
+                f"{s.slices} x {s.rows} x {s.columns}",
                 " x ".join(f"{mm:.3g}" for mm in s.spacing_mm),
-                s.kernel or "-",
-                f"{n.matrix_rows} x {n.matrix_columns}",
-                f"{n.python_mib} + {n.jvm_mib} MiB",
-                f"{n.disk_mib} MiB",
-                f"{n.cpu_s} s",
+                s.kernel[:_KERNEL] or "-",
+                f"{n.python_mib} + {n.jvm_mib}",
+                n.disk_mib,
+                n.cpu_s,
             )
             for s, n in zip(self.series, self.needs, strict=True)
         ]
-        columns = (
-            "",
-            "number",
-            "slices",
-            "pixels",
-            "spacing mm",
-            "kernel",
-            "matrix",
-            "memory Python + JVM",
-            "disk",
-            "CPU",
-        )
+        columns = ("", "number", "voxels", "spacing mm", "kernel", "memory MiB", "disk MiB", "CPU s")
         methods = " and ".join(sorted({need.method for need in self.needs})) or "denoise"
-        return [(f"CT series, and what method {methods} needs for them", columns, rows)]
+        return [(f"CT series, and what method {methods} needs (memory: Python + JVM)", columns, rows)]
 
 
-def inspect_path(location: Location, config: Config) -> Found:
-    """Look into a folder or archive of DICOM files, a NIfTI or npz file, a matrix directory or a factors directory.
+def inspect_path(location: str | Path | Uri, config: Config | None = None) -> Found:
+    """Look into a folder or archive of DICOM files, a NIfTI or npz file, or a matrix, factors or model directory.
 
     Of DICOM and of directories only headers and manifests are read.
 
@@ -129,8 +122,8 @@ def inspect_path(location: Location, config: Config) -> Found:
     ExchangeError
         The directory's manifest is not valid.
     """
-    with fetched(location, is_no_row) as path:
-        return _inspected(path, config)
+    with fetched(located(location), is_no_row) as path:
+        return _inspected(path, config or Config())
 
 
 def _inspected(path: Path, config: Config) -> Found:
@@ -139,7 +132,7 @@ def _inspected(path: Path, config: Config) -> Found:
         return Found(manifest=manifest, notes=_of_exchange(manifest, config))
     if is_array(path):
         return _found([_of_array(path)], [], config)
-    series = find_series(path, split=config.split, lenient=config.lenient)
+    series = find_series(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
     others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
     if not series and not series.unreadable:
         raise InputError("CTM_INPUT_NO_CT", path=path, found=others)
@@ -172,10 +165,21 @@ def _found(series: Sequence[SeriesInfo], notes: list[str], config: Config) -> Fo
     needs = tuple(_need(s, config) for s in series)
     notes += [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
     for s, n in zip(series, needs, strict=True):
-        if s.slices > 1:
+        if hint := _refused(s):
+            notes += [f"[{s.number}] It will be refused as it is. {hint}"]
+        elif s.slices > 1:
             notes += [f"[{s.number}] {_advice(n)}"]
             notes += [f"[{s.number}] {_algorithm(n.matrix_columns, config)}"] if n.method == "slices" else []
     return Found(series=tuple(series), needs=needs, notes=tuple(notes))
+
+
+def _refused(series: SeriesInfo) -> str:
+    """Return what to do about a series that reading will refuse, empty if it will not."""
+    for doubt in series.doubts:
+        if match := re.match(r"\[(CTM_[A-Z_]+)\]", doubt):
+            hint = catalogue()[match[1]]["hint"]
+            return "Its files are damaged." if "{" in hint else hint
+    return ""
 
 
 def _need(series: SeriesInfo, config: Config) -> Need:
@@ -192,7 +196,7 @@ def _need(series: SeriesInfo, config: Config) -> Need:
             matrix_columns=columns,
             # Matrices of both passes, and the first result.
             disk_mib=(2 * rows * columns + voxels) * 4 // mib + 1,
-            python_mib=_PATCHES_MIB + voxels * _PATCHES_BYTES // mib,
+            python_mib=_PATCHES_MIB[config.effort] + voxels * _PATCHES_BYTES // mib,
             jvm_mib=_PATCHES_JVM_MIB,
             cpu_s=round(start + voxels * each),
         )
@@ -240,6 +244,9 @@ def _algorithm(columns: int, config: Config) -> str:
 
 
 def _of_exchange(manifest: Manifest, config: Config) -> tuple[str, ...]:
+    if manifest.kind == "model":
+        count = len(manifest.layout.get("learnt_on", ()))
+        return (f"Learnt on {count} series; `denoise --model` uses it.",)
     if manifest.kind == "matrix":
         return (_algorithm(manifest.groups[0].columns, config),)
     of = "the matrix less the means of its columns" if manifest.centring == "columns" else "the matrix"
@@ -247,5 +254,33 @@ def _of_exchange(manifest: Manifest, config: Config) -> tuple[str, ...]:
 
 
 def _exchange_table(manifest: Manifest) -> Table:
-    rows = [(g.group, g.rows, g.columns, "-" if manifest.kind == "matrix" else g.rank) for g in manifest.groups]
-    return (f"{manifest.kind}, {manifest.dtype}", ("group", "rows", "columns", "rank"), rows)
+    title = f"{manifest.kind}, {manifest.dtype}"
+    if manifest.kind == "model":
+        series = manifest.layout.get("learnt_on", ())
+        rows = [
+            (
+                number,
+                " x ".join(str(n) for n in one.get("shape", ())),
+                " x ".join(f"{mm:.3g}" for mm in one.get("spacing_mm", ())),
+                one.get("kernel") or "-",
+            )
+            for number, one in enumerate(series, 1)
+        ]
+        return (
+            f"{title}, method {manifest.layout.get('method', '-')}",
+            ("series", "voxels", "spacing mm", "kernel"),
+            rows,
+        )
+    names, groups = ("group", "rows", "columns", "rank"), manifest.groups
+    ranks = [None if manifest.kind == "matrix" else g.rank for g in groups]
+    if len(groups) > _SHOWN:
+        spans = (_span([g.rows for g in groups]), _span([g.columns for g in groups]), _span(ranks))
+        return (f"{title}, in sizes of groups", ("groups", *names[1:]), [(len(groups), *spans)])
+    return (title, names, [(g.group, g.rows, g.columns, r) for g, r in zip(groups, ranks, strict=True)])
+
+
+def _span(values: Sequence[int | None]) -> str | None:
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return str(known[0]) if min(known) == max(known) else f"{min(known)} to {max(known)}"

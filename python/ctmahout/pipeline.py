@@ -16,7 +16,8 @@ from typing import Any
 
 from .config import Config
 from .decomposition import door_for, factorise_with, options_of
-from .deliver import Origin, deliver
+from .deliver import Origin, check_source, check_writing, deliver
+from .effort import PATCH
 from .engine import Door
 from .engine.executors import Executors
 from .errors import ConfigError, ExchangeError, InputError
@@ -27,7 +28,7 @@ from .outcome import Denoised, DenoisedSeries, Progress, Timer, is_run
 from .patches import Model, Threads, Workers
 from .rank import Strength
 from .reading import read_volume
-from .staging import staged
+from .staging import refuse_busy, staged
 from .volume import Volume
 
 __all__ = [
@@ -71,11 +72,22 @@ def denoise(
     CtmahoutError
         With the code of what is wrong; then nothing was written.
     """
-    config = options_of(config, options)
+    config = options_of(config, options, "denoise")
     source, output = located(source), located(output)
     method = method_named(config.method)
+    if config.model and config.method != "patches":
+        raise ConfigError(
+            "CTM_CONFIG_VALUE",
+            source="options",
+            key="method",
+            value=repr(config.method),
+            expected="patches, which a model is for",
+        )
     strengths = _strengths(config, method.strengths)
+    check_writing(config)
     refuse_overlap(output, source)
+    if isinstance(output, Path):
+        refuse_busy(output)
     timer = Timer(progress)
     with (
         stored(output, overwrite=config.overwrite, ours=is_run) as target,
@@ -86,6 +98,7 @@ def denoise(
         matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
             volume = read_volume(series, config, progress)
+            check_source(volume, folder, config)
         if config.model and (result := _with_model(volume, folder, config, strengths, timer, session)):
             return result.moved(output)
         with ExitStack() as stack:
@@ -120,7 +133,7 @@ def prepare(
     **options: Any,
 ) -> dict[str, Any]:
     """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
-    config = options_of(config, options)
+    config = options_of(config, options, "prepare")
     source, matrix = located(source), located(matrix)
     refuse_overlap(matrix, source)
     with _stored_matrix(matrix, config) as made_here, fetched(source) as series:
@@ -151,7 +164,7 @@ def refine(
     ExchangeError
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
-    config = options_of(config, options)
+    config = options_of(config, options, "refine")
     source, matrix, factors, refined = (located(given) for given in (source, matrix, factors, refined))
     for given in (source, matrix, factors):
         refuse_overlap(refined, given)
@@ -187,10 +200,13 @@ def reconstruct(
     ExchangeError
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
-    config = options_of(config, options)
+    config = options_of(config, options, "reconstruct")
     source, matrix, factors, output = (located(given) for given in (source, matrix, factors, output))
     with fetched(matrix, is_manifest) as folder:
-        strengths = _strengths(config, method_of(read_manifest(folder, "matrix")).strengths)
+        made = read_manifest(folder, "matrix")
+        _check_layout(made, matrix)
+        strengths = _strengths(config, method_of(made).strengths)
+    check_writing(config)
     for given in (source, matrix, factors):
         refuse_overlap(output, given)
     timer = Timer(progress)
@@ -202,6 +218,7 @@ def reconstruct(
     ):
         with timer.phase("read"):
             volume = read_volume(series, config, progress)
+            check_source(volume, folder, config)
         with _workers(config, session) as workers:
             result = _reconstruct(volume, *found, folder, config, strengths, workers, timer)
     return result.moved(output)
@@ -238,15 +255,40 @@ def _workers(config: Config, session: object, door: Door | None = None) -> Itera
 def _matrix_of(volume: Volume, matrix: Path) -> Manifest:
     """Return the manifest of a matrix that was prepared from this volume."""
     made = read_manifest(matrix, "matrix")
+    _check_layout(made, matrix)
     if made.layout.get("series_sha256") != volume.fingerprint():
         raise InputError("CTM_SERIES_MISMATCH", path="What was given")
     return made
+
+
+# What a method finds in the layout of its matrix: of `patches` some of it only if there was noise.
+_LAYOUTS = {
+    "slices": ("noise_sd_hu",),
+    "patches": ("pass", "passes", "effort", "seed"),
+    "patches with noise": ("noise", "levels", "groups", "arrays"),
+}
+
+
+def _check_layout(made: Manifest, path: Location) -> None:
+    """Refuse a matrix of somebody's own that lacks what its method reads: see docs/own-step.md."""
+    layout = made.layout
+    kind = "patches" if layout.get("method") == "patches" else "slices"
+    wanted = [*_LAYOUTS[kind], *(_LAYOUTS["patches with noise"] if kind == "patches" and layout.get("pass") else ())]
+    lacking = [name for name in wanted if name not in layout]
+    if lacking:
+        problem = f"layout has no {', '.join(lacking)}, which a matrix of method {kind} has"
+        raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=problem)
 
 
 def _check_factors(made: Manifest, found: Manifest, matrix: Path, factors: Path) -> None:
     """Refuse the factors of another matrix: they would make a picture, and nobody would see that it is a wrong one."""
     if found.input_sha256 != made.sha256:
         raise ExchangeError("CTM_FACTORS_MISMATCH", path=factors, matrix=matrix)
+    there = {group.group for group in found.groups}
+    for group in made.groups:
+        if group.group not in there:
+            groups = ", ".join(map(str, sorted(there)))
+            raise ExchangeError("CTM_EXCHANGE_GROUP_UNKNOWN", path=factors, group=group.group, groups=groups)
 
 
 def _reconstruct(
@@ -280,6 +322,13 @@ def _with_model(
     with timer.phase("read"), fetched(located(str(config.model))) as folder:
         manifest = read_manifest(folder, "model")
         model = Model.read(folder, manifest)
+    # Patches of a series of one or two slices are as thin: they have other voxels than those of the model.
+    slices = volume.shape[0]
+    depth, own = model.passes[0].telling.d // (PATCH[1] * PATCH[2]), min(PATCH[0], slices)
+    if depth != own and slices > 1:
+        if config.refit:
+            return None
+        raise InputError("CTM_MODEL_PATCH", path=config.model, given=depth, expected=own)
     with timer.phase("prepare"):
         fitted = ModelRun.of(model, volume, config)
     if fitted.fit is not None and not fitted.fit.is_good:

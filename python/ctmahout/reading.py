@@ -28,6 +28,7 @@ def read_volume(source: str | Path, config: Config, progress: Callable[[str, int
         series=config.series,
         split=config.split,
         lenient=config.lenient,
+        unpack_gib=config.unpack_gib,
         workers=config.workers,
         progress=progress,
     )

@@ -96,6 +96,8 @@ def fetch(
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
+    if not isinstance(what, str):
+        raise TypeError(f"expected tcia:UID or an address, not {type(what).__name__}")
     found = _source(what, tcia)
     output, limit = located(output), int(limit_gib * (1 << 30))
     with (

@@ -30,7 +30,18 @@ STUDY = "study.json"
 
 # Options that leave the values as they are: a run with others of these need not be done again.
 _HOW = frozenset(
-    {"overwrite", "workers", "master", "deploy_mode", "image", "partitions", "driver_memory", "spread", "timestamp"}
+    {
+        "overwrite",
+        "workers",
+        "master",
+        "deploy_mode",
+        "image",
+        "partitions",
+        "driver_memory",
+        "spread",
+        "timestamp",
+        "unpack_gib",
+    }
 )
 
 
@@ -72,10 +83,13 @@ class Study:
     ----------
     path : Path or Uri
     series : tuple of StudySeries
+    unreadable : tuple of str
+        Files too damaged to tell which series they belong to, each with the reason.
     """
 
     path: Location
     series: tuple[StudySeries, ...]
+    unreadable: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -90,6 +104,7 @@ class Study:
             "kind": "study",
             "ctmahout": __version__,
             "series": [{name: getattr(s, name) for name in kept} for s in self.series],
+            "unreadable_files": len(self.unreadable),
         }
 
 
@@ -135,7 +150,7 @@ def denoise_study(
     EngineError
         Spark cannot be started.
     """
-    config = options_of(config, options)
+    config = options_of(config, options, "denoise_study")
     if config.series is not None or config.work is not None:
         key = "series" if config.series is not None else "work"
         raise ConfigError(
@@ -161,20 +176,34 @@ def _every(
     progress: Progress | None,
     told: Callable[[StudySeries], None] | None,
 ) -> Study:
-    found = find_series(folder, split=config.split, lenient=config.lenient, workers=config.workers, progress=progress)
+    found = find_series(
+        folder,
+        split=config.split,
+        lenient=config.lenient,
+        unpack_gib=config.unpack_gib,
+        workers=config.workers,
+        progress=progress,
+    )
+    unreadable = tuple(text.replace(str(folder), str(source)) for text in found.unreadable)
     if not found:
+        if unreadable:
+            raise InputError(
+                "CTM_STUDY_UNREADABLE", count=len(unreadable), path=source, first=unreadable[0].rstrip(".")
+            )
         others = ", ".join(f"{count} {what}" for what, count in found.skipped.items())
         raise InputError("CTM_INPUT_NO_CT", path=source, found=others)
     _begin(output, known)
     done: list[StudySeries] = []
-    with _one_session(config, session, needed=any(_undone(info, known, config) for info in found)) as shared:
-        for info in found:
-            outcome = _one(info, found, folder, output, known, config, shared, progress)
+    model = _model_digest(config)
+    undone = [_undone(info, known, config, model) for info in found]
+    with _one_session(config, session, needed=any(undone)) as shared:
+        for info, needed in zip(found, undone, strict=True):
+            outcome = _one(info, found, folder, output, config, shared, progress, needed=needed)
             done.append(replace(outcome, message=outcome.message.replace(str(folder), str(source))))
-            _note(Study(output, tuple(done)), known)
+            _note(Study(output, tuple(done), unreadable), known)
             if told:
                 told(done[-1])
-    return Study(output, tuple(done))
+    return Study(output, tuple(done), unreadable)
 
 
 def _one(
@@ -182,15 +211,16 @@ def _one(
     found: list[SeriesInfo],
     source: Path,
     output: Location,
-    known: Path,
     config: Config,
     session: object,
     progress: Progress | None,
+    *,
+    needed: bool,
 ) -> StudySeries:
     so_far = StudySeries(info.number, info.folder, info.slices, "done")
     if reason := _nothing_to_do(info):
         return replace(so_far, outcome="skipped", message=reason)
-    if not _undone(info, known, config):
+    if not needed:
         return replace(so_far, outcome="kept")
     # By its UID, which stays when others come or go; a part of a series has none of its own.
     alone = bool(info.series_uid) and sum(other.series_uid == info.series_uid for other in found) == 1
@@ -213,7 +243,7 @@ def _nothing_to_do(info: SeriesInfo) -> str:
     return ""
 
 
-def _undone(info: SeriesInfo, known: Path, config: Config) -> bool:
+def _undone(info: SeriesInfo, known: Path, config: Config, model: str | None) -> bool:
     """Tell whether a series is to be denoised: there is no run of it, or one of another version or other options."""
     folder = known / info.folder
     if _nothing_to_do(info):
@@ -221,18 +251,29 @@ def _undone(info: SeriesInfo, known: Path, config: Config) -> bool:
     if config.overwrite or not is_run(folder):
         return True
     run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    before = run.get("config")
+    if not isinstance(before, dict) or run.get("ctmahout") != __version__:
+        return True
     given = config.to_dict()
-    same = all(given.get(key) == value for key, value in run["config"].items() if key not in _HOW)
-    return not (same and run["ctmahout"] == __version__ and _same_model(run, config))
+    same = all(given.get(key) == value for key, value in before.items() if key not in _HOW)
+    return not (same and _same_model(run, config, model))
 
 
-def _same_model(run: dict[str, Any], config: Config) -> bool:
+def _same_model(run: dict[str, Any], config: Config, model: str | None) -> bool:
     """Tell whether a run used the model that is asked for; its path may be another's now."""
-    used = run.get("model", {}).get("sha256")
+    about = run.get("model")
+    used = about.get("sha256") if isinstance(about, dict) else None
     if config.model is None or used is None:
         return bool(used is None and (config.model is None or config.refit))
+    return bool(used == model)
+
+
+def _model_digest(config: Config) -> str | None:
+    """Return the digest of the model that is asked for, None if there is none."""
+    if config.model is None:
+        return None
     with fetched(located(config.model), is_manifest) as folder:
-        return bool(used == read_manifest(folder, "model").sha256)
+        return read_manifest(folder, "model").sha256
 
 
 @contextmanager

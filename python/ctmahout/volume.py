@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Geometry", "Volume"]
+__all__ = ["HU_LIMIT", "Geometry", "Volume"]
+
+HU_LIMIT = 1e5
+"""No CT value is this far from 0: metal at the end of an extended scale has some 30,000 HU."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Geometry:
-    """Where the slices lie, in the patient coordinate system (DICOM PS3.3 C.7.6.2).
+    """Where the slices lie, in the patient coordinate system (DICOM PS3.3 C.7.6.2). Compared by identity.
 
     Attributes
     ----------
@@ -56,14 +59,15 @@ class Geometry:
         return max(0.0, 1 - self.spacing_mm / self.thickness_mm) if self.thickness_mm else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volume:
-    """A CT volume.
+    """A CT volume. Compared by identity; `fingerprint` tells whether two hold the same values.
 
     Attributes
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
-        Slices ascend along ``geometry.normal``; y is the row index of a slice, x its column index.
+        Slices ascend along ``geometry.normal``; y is the row index of a slice, x its column index. Contiguous in C's
+        order: an array that is not is copied.
     geometry : Geometry
     padding : ndarray of shape (z, y, x), bool, or None
         True where the source has no measurement (DICOM PS3.3 C.7.5.1.1.2, PixelPaddingValue). None: nowhere.
@@ -76,16 +80,26 @@ class Volume:
     hu: NDArray[np.float32]
     geometry: Geometry
     padding: NDArray[np.bool_] | None = None
-    source: Any = field(default=None, repr=False)
+    source: Any = None
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.hu.ndim != 3 or self.hu.dtype != np.float32:
-            raise TypeError(f"hu must be a float32 array of shape (z, y, x), not {self.hu.dtype} {self.hu.shape}")
+        if not isinstance(self.hu, np.ndarray) or self.hu.ndim != 3 or self.hu.dtype != np.float32:
+            raise TypeError(f"hu must be a float32 array of shape (z, y, x), not {_shown(self.hu)}")
         if self.padding is not None and (self.padding.shape != self.hu.shape or self.padding.dtype != np.bool_):
             raise TypeError("padding must be a bool array of the shape of hu")
         if len(self.geometry.positions_mm) != len(self.hu):
             raise ValueError(f"{len(self.hu)} slices but {len(self.geometry.positions_mm)} positions")
+        # Views are written into through reshaped views of them; of anything else `reshape` would be a copy.
+        object.__setattr__(self, "hu", np.ascontiguousarray(self.hu))
+        if self.padding is not None:
+            object.__setattr__(self, "padding", np.ascontiguousarray(self.padding))
+
+    def __repr__(self) -> str:
+        z, y, x = self.shape
+        rows, columns = self.geometry.pixel_spacing_mm
+        size = f"{z} x {y} x {x} voxels of {self.geometry.spacing_mm:.3g} x {rows:.3g} x {columns:.3g} mm"
+        return f"<Volume: {size}{', with padding' if self.padding is not None else ''}>"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,3 +121,7 @@ class Volume:
             digest.update(np.ascontiguousarray(part, dtype=np.float64).data)
         digest.update(repr(self.geometry.pixel_spacing_mm).encode())
         return digest.hexdigest()
+
+
+def _shown(value: object) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

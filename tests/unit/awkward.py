@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from dicom_slices import DERIVATION, WHEN, enhanced, put, text
+from dicom_slices import DERIVATION, WHEN, eight_rows, enhanced, put, text
 
 from ctmahout.dicom import read_series, write_series
 
@@ -98,6 +98,8 @@ def _(w):
 
 
 spoilt(14, "slope 0", put(RescaleSlope=0))
+spoilt(14, "slope 1e30", put(RescaleSlope="1e30"))
+spoilt(14, "intercept 1e7", put(RescaleIntercept="1e7"))
 spoilt(14, "slope missing", put(RescaleSlope=None))
 spoilt(14, "slope empty", text("RescaleSlope", ""))
 spoilt(14, "two slopes", text("RescaleSlope", "1\\1"))
@@ -121,6 +123,16 @@ def _(w):
     return w.slices.write(w.folder / "IN", edit)
 
 
+@case(17, "12 bits in all slices, BitsStored 10, and an overlay declared in bit 15")
+def _(w):
+    def edit(ds, i):
+        ds.BitsStored, ds.HighBit = 10, 9
+        for element, value in ((0x10, 16), (0x11, 16), (0x100, 16), (0x102, 15)):
+            ds.add_new(0x60000000 + element, "US", value)
+
+    return w.slices.write(w.folder / "IN", edit)
+
+
 spoilt(18, "12 and 16 bits", put(BitsStored=16, HighBit=15))
 
 
@@ -135,7 +147,7 @@ def _(w):
 real(20, "a real study folder: axial, localizer, secondary captures", "study_folder_localizer_sc")
 spoilt(21, "one coronal slice among axial ones", put(ImageOrientationPatient=[1, 0, 0, 0, 0, -1]))
 real(22, "real reformats, one file", "reformatted_coronal_sagittal/19001231-076.dcm")
-spoilt(23, "8 rows among slices of 16", put(Rows=8))
+spoilt(23, "8 rows among slices of 16", eight_rows)
 spoilt(23, "PixelSpacing 0.7 among others", put(PixelSpacing=[0.7, 0.7]))
 real(24, "a real tilted series", "geometry_gantrytilting_001")
 spoilt(25, "one slice of four 0.2 mm off its place", put(ImagePositionPatient=[0, 0, 16.2]))
@@ -187,6 +199,8 @@ spoilt(33, "nan", text("ImagePositionPatient", "0\\0\\nan"))
 spoilt(33, "comma decimals", text("ImagePositionPatient", "0,5\\0,5\\8,0"))
 spoilt(33, "two values", text("ImagePositionPatient", "0\\8"))
 spoilt(33, "PixelSpacing 0", put(PixelSpacing=[0, 0]))
+spoilt(33, "PixelSpacing 1e-5", put(PixelSpacing=["1e-5", "1e-5"]), only=None)
+spoilt(33, "SliceThickness -5", put(SliceThickness=-5), only=None)
 spoilt(34, "not at a right angle", put(ImageOrientationPatient=[1, 0, 0, 0.1, 1, 0]))
 spoilt(34, "not of unit length", put(ImageOrientationPatient=[2, 0, 0, 0, 1, 0]))
 
@@ -256,6 +270,7 @@ damaged(37, "text named .dcm", lambda f: f.write_text("not an image " * 100))
 damaged(37, "ends within its header", lambda f: f.write_bytes(f.read_bytes()[:700]))
 damaged(37, "one byte short", lambda f: f.write_bytes(f.read_bytes()[:-1]))
 damaged(37, "half of its pixels", lambda f: f.write_bytes(f.read_bytes()[:-256]))
+spoilt(37, "half of the rows said, all pixels there", put(Rows=8), only=None)
 damaged(38, "preamble missing", lambda f: f.write_bytes(f.read_bytes()[132:]))
 damaged(38, "preamble and meta information missing", lambda f: f.write_bytes(_after_meta(f.read_bytes())))
 damaged(39, "rubbish after the end", lambda f: f.write_bytes(f.read_bytes() + b"rubbish after the end"))

@@ -4,6 +4,7 @@ import gzip
 
 import numpy as np
 import pytest
+from dicom_slices import DERIVATION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from ctmahout import Config, denoise
 from ctmahout.arrays import read_array, write_array
 from ctmahout.comparison import compare_series
 from ctmahout.conversion import convert
-from ctmahout.dicom import read_series
+from ctmahout.dicom import find_series, read_series, write_series
 from ctmahout.errors import CtmahoutError
 from ctmahout.inspection import inspect_path
 from ctmahout.volume import Geometry, Volume
@@ -207,7 +208,10 @@ def test_npz_of_other_shapes(tmp_path):
         ("pixel_spacing_mm", np.array([0.0, 1]), "CTM_GEOMETRY_INVALID"),
         ("padding", np.zeros((2, 2, 3), bool), "CTM_ATTRIBUTE_INVALID"),
         ("hu", np.array([object()]), "CTM_INPUT_UNREADABLE"),
-        ("positions_mm", None, "CTM_GEOMETRY_INVALID"),
+        ("positions_mm", None, "CTM_ARRAYS_MISSING"),
+        ("hu", np.full((2, 3, 3), 1.1e5, np.float32), "CTM_ATTRIBUTE_INVALID"),
+        ("thickness_mm", np.array([1.0, 2.0]), "CTM_ATTRIBUTE_INVALID"),
+        ("thickness_mm", np.array(-5.0), "CTM_ATTRIBUTE_INVALID"),
     ):
         spoilt = {k: v for k, v in (arrays | {name: value}).items() if v is not None}
         np.savez(tmp_path / "bad.npz", **spoilt)
@@ -216,7 +220,8 @@ def test_npz_of_other_shapes(tmp_path):
 
 def test_outputs_are_refused_as_others(slices, tmp_path):
     source = slices.write(tmp_path / "in")
-    (tmp_path / "there.npz").write_bytes(b"mine")
+    for there in ("there.npz", "there.nii", "there.nii.gz"):
+        (tmp_path / there).write_bytes(b"mine")
     for out, code in (
         ("there.npz", "CTM_OUTPUT_EXISTS"),
         ("in/out.npz", "CTM_OUTPUT_IS_INPUT"),
@@ -224,7 +229,11 @@ def test_outputs_are_refused_as_others(slices, tmp_path):
         ("there.npz/out.npz", "CTM_OUTPUT_UNWRITABLE"),
     ):
         assert code_of(convert, source, tmp_path / out) == code
-    assert (tmp_path / "there.npz").read_bytes() == b"mine"
+    for there in ("there.npz", "there.nii", "there.nii.gz"):
+        assert code_of(convert, source, tmp_path / there, Config(overwrite=True)) == "CTM_OUTPUT_EXISTS"
+        assert (tmp_path / there).read_bytes() == b"mine"
+        (tmp_path / there).unlink()
+    convert(source, tmp_path / "there.npz")
     convert(source, tmp_path / "there.npz", Config(overwrite=True))
     same(read_array(tmp_path / "there.npz"), read_series(source))
     assert (
@@ -256,3 +265,58 @@ def test_denoising_gives_what_it_was_given(slices, tmp_path, suffix):
     assert np.abs(of_dicom.hu - of_array.hu).max() <= 0.5
     assert np.allclose(of_dicom.geometry.positions_mm, of_array.geometry.positions_mm, atol=1e-3)
     assert compare_series(tmp_path / "dicom" / "rank-2", tmp_path / "array" / "rank-2" / f"in{suffix}", Config())
+
+
+def overlapping():
+    rng = np.random.default_rng(0)
+    positions = np.array([[0, 0, 2.0 * z] for z in range(3)])
+    geometry = Geometry(positions, np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), (0.7, 0.7), 5.0)
+    return Volume(rng.normal(size=(3, 4, 4)).astype(np.float32), geometry)
+
+
+def test_npz_keeps_the_thickness_of_slices_and_so_their_overlap(tmp_path):
+    volume = overlapping()
+    write_array(volume, tmp_path / "v.npz")
+    found = read_array(tmp_path / "v.npz")
+    assert (found.geometry.thickness_mm, found.geometry.overlap) == (5.0, volume.geometry.overlap) == (5.0, 0.6)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_overwrite_replaces_a_volume_of_ours_and_no_file_of_others(tmp_path, suffix):
+    path, volume = tmp_path / f"v{suffix}", overlapping()
+    write_array(volume, path)
+    assert code_of(write_array, volume, path) == "CTM_OUTPUT_EXISTS"
+    write_array(volume, path, overwrite=True)
+    if suffix == ".npz":
+        np.savez(path, other=np.zeros(3))
+    else:
+        nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)).to_filename(path)
+    before = path.read_bytes()
+    assert code_of(write_array, volume, path, overwrite=True) == "CTM_OUTPUT_EXISTS"
+    assert path.read_bytes() == before
+
+
+def test_one_array_is_no_volume_and_nothing_is_printed(tmp_path, capfd):
+    np.save(tmp_path / "v.npy", np.zeros((2, 3, 3), np.float32))
+    np.savez(tmp_path / "v.npz", hu=np.zeros((2, 3, 3), np.float32))
+    (tmp_path / "v.nii").write_bytes(bytes(400))
+    assert code_of(read_array, tmp_path / "v.npy") == "CTM_INPUT_UNREADABLE"
+    assert code_of(read_array, tmp_path / "v.nii") == "CTM_INPUT_UNREADABLE"
+    with pytest.raises(CtmahoutError, match="positions_mm") as e:
+        read_array(tmp_path / "v.npz")
+    assert "write_array" in e.value.hint
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_uri_makes_no_local_folder_of_its_name(slices, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    volume = read_series(slices.write(tmp_path / "in"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "no address")  # so that nobody is asked
+    for uri in ("s3:/b/v.npz", "nowhere://b/v.npz"):
+        for call, *arguments in ((write_array, volume, uri), (read_array, uri), (find_series, uri)):
+            assert code_of(call, *arguments) in ("CTM_LOCATION_INVALID", "CTM_CONFIG_VALUE")
+    assert code_of(write_series, volume, "nowhere://b/out", derivation=DERIVATION) == "CTM_LOCATION_INVALID"
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+    file = (tmp_path / "v.npz").as_uri()
+    assert write_array(volume, file).path == tmp_path / "v.npz"
+    assert np.array_equal(read_array(file).hu, volume.hu)

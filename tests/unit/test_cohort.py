@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ctmahout.cohort import learn
+from ctmahout.config import Config
 from ctmahout.dicom import read_series
 from ctmahout.effort import EFFORTS, Effort, Pass
 from ctmahout.errors import CtmahoutError
@@ -123,6 +124,52 @@ def test_a_series_of_another_kind_is_refused_or_learnt_from_itself(stranger, mod
     )
     assert "model" not in found.run
     assert found.series[0].facts["noise_removed"] > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strength": ("rank:3",)},
+        {"strength": ("energy:0.2",)},
+        {"strength": ("drop:10%",)},
+        {"method": "slices", "strength": ("rank:3",)},
+        {"method": "slices"},
+    ],
+)
+def test_a_model_takes_no_strength_of_another_method(scans, model, tmp_path, options):
+    assert code_of(denoise, scans[3]["noisy"], tmp_path / "out", model=str(model), **options) == "CTM_CONFIG_VALUE"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def two_slices(tmp_path_factory):
+    return write_phantom(tmp_path_factory.mktemp("two") / "scan", size=112, slices=2, dose=0.05, seed=4)["noisy"]
+
+
+def test_a_model_on_two_slices_is_refused_or_learnt_from_them(two_slices, model, tmp_path, monkeypatch):
+    assert code_of(denoise, two_slices, tmp_path / "out", model=str(model)) == "CTM_MODEL_PATCH"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setitem(EFFORTS, "fast", Effort((Pass(20, 25_000, 3, (2, 2)),), 3))
+    options = {"engine": "numpy", "effort": "fast", "report": False}
+    found = denoise(two_slices, tmp_path / "out", model=str(model), refit=True, **options)
+    assert "model" not in found.run
+
+
+def test_series_of_two_slices_are_not_learnt_from_among_thicker_ones(scans, two_slices, tmp_path):
+    with pytest.raises(CtmahoutError, match="Series 2") as caught:
+        learn([scans[1]["noisy"], two_slices], tmp_path / "m", **OPTIONS)
+    assert caught.value.code == "CTM_INPUT_TOO_SMALL"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_learn_takes_one_path_refuses_none_and_no_option_in_silence(tmp_path):
+    assert code_of(learn, [], tmp_path / "m", **OPTIONS) == "CTM_CONFIG_VALUE"
+    assert code_of(learn, str(tmp_path / "nowhere"), tmp_path / "m", **OPTIONS) == "CTM_INPUT_NOT_FOUND"
+    with pytest.raises(TypeError):
+        learn([tmp_path], tmp_path / "m", Config(), groups=5)
+    master = {"master": "spark://host:7077"}
+    assert code_of(learn, [tmp_path / "a"], tmp_path / "m", **master) == "CTM_CONFIG_VALUE"  # no folder for executors
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_scan_without_noise_is_nothing_to_learn_from(scans, tmp_path):

@@ -1,11 +1,16 @@
 """``ctmahout compare``, as it is called."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
+from ctmahout.arrays import write_array
 from ctmahout.cli.verbs import ctmahout
+from ctmahout.comparison import compare_series
+from ctmahout.config import Config
+from ctmahout.dicom import read_series
 from ctmahout.errors import InputError
 from ctmahout.simulation import write_phantom
 
@@ -51,3 +56,25 @@ def test_a_series_against_itself_differs_in_nothing(scans):
 def test_series_of_different_shapes_are_refused(scans):
     with pytest.raises(InputError, match="CTM_SERIES_MIXED"):
         compare(scans["small"], scans["clean"])
+
+
+def moved(volume, *, spacing=1.0, by=0.0):
+    g = volume.geometry
+    positions = g.positions_mm * [1, 1, spacing] + by
+    return replace(volume, source=None, geometry=replace(g, positions_mm=positions))
+
+
+def test_series_of_other_voxels_or_another_place_are_refused(scans, tmp_path):
+    volume = read_series(scans["small"])
+    for name, changes in (("same", {}), ("thick", {"spacing": 25}), ("elsewhere", {"by": 30.0}), ("near", {"by": 0.1})):
+        write_array(moved(volume, **changes), tmp_path / f"{name}.npz")
+    reference = tmp_path / "same.npz"
+    assert compare_series(tmp_path / "near.npz", reference)["psnr_db"] is None
+    for name, attribute in (("thick", "the size of a voxel"), ("elsewhere", "where it lies")):
+        with pytest.raises(InputError) as e:
+            compare_series(str(tmp_path / f"{name}.npz"), reference)
+        assert (e.value.code, e.value.fields["attribute"]) == ("CTM_SERIES_MIXED", attribute)
+    lenient = Config(lenient=True)
+    assert compare_series(tmp_path / "elsewhere.npz", reference, lenient)["psnr_db"] is None
+    with pytest.raises(InputError):
+        compare_series(tmp_path / "thick.npz", reference, lenient)

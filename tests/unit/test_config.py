@@ -1,9 +1,14 @@
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ctmahout import Config, ConfigError
 from ctmahout.cli import main
+from ctmahout.locations import Uri
 
 
 def test_flags_overrule_the_environment_which_overrules_the_file(tmp_path):
@@ -88,3 +93,43 @@ def test_an_empty_text_is_none_where_none_is_the_default(capsys):
     shown = capsys.readouterr().out.splitlines()
     assert "# master =" in shown
     assert 'series_suffix = ""' in shown
+
+
+def test_values_of_numpy_paths_and_uris_are_taken_for_what_they_mean():
+    config = Config(
+        model=Path("a/model"),
+        work=Uri("s3", "bucket", "work"),
+        jar=Path("x.jar"),
+        k=np.int64(5),
+        seed=np.uint8(3),
+        series=2,
+        lenient=np.True_,
+    )
+    assert config == Config(
+        model="a/model", work="s3://bucket/work", jar="x.jar", k=5, seed=3, series="2", lenient=True
+    )
+    assert {type(v) for v in (config.k, config.seed)} == {int}
+    json.dumps(config.to_dict())
+
+
+@pytest.mark.parametrize("values", [{"model": 3}, {"work": True}, {"jar": b"x"}, {"series": 1.5}, {"k": np.float64(2)}])
+def test_values_that_mean_nothing_are_still_refused(values):
+    with pytest.raises(ConfigError) as e:
+        Config.of(values)
+    assert e.value.code == "CTM_CONFIG_VALUE"
+
+
+def test_a_spark_setting_of_the_environment_may_hold_commas():
+    text = "spark.jars.packages=a:b:1,c:d:2, spark.executor.extraJavaOptions=-Da=1,-Db=2"
+    assert Config.load(environ={"CTMAHOUT_CONF": text}).conf == (
+        "spark.jars.packages=a:b:1,c:d:2",
+        "spark.executor.extraJavaOptions=-Da=1,-Db=2",
+    )
+
+
+def test_a_misspelt_variable_is_refused_as_a_misspelt_key_is():
+    with pytest.raises(ConfigError, match="CTMAHOUT_WORKERS") as e:
+        Config.load(environ={"CTMAHOUT_WORKER": "2"})
+    assert e.value.code == "CTM_CONFIG_UNKNOWN_KEY"
+    others = ("CTMAHOUT_TCIA", "CTMAHOUT_PORT", "CTMAHOUT_SERVICE_HOST", "CTMAHOUT_PORT_80_TCP_ADDR", "CTM_X", "HOME")
+    assert Config.load(environ=dict.fromkeys(others, "x")) == Config()

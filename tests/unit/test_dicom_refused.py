@@ -19,6 +19,10 @@ ATTRIBUTES = {
     "14 slope is no number": text("RescaleSlope", "one"),
     "14 intercept missing": put(RescaleIntercept=None),
     "14 intercept nan": text("RescaleIntercept", "nan"),
+    "14 slope absurd": put(RescaleSlope="1e30"),
+    "14 slope beyond float32": text("RescaleSlope", "1e300"),
+    "14 intercept absurd": put(RescaleIntercept="1e7"),
+    "14 HU absurd": put(RescaleSlope="900", RescaleIntercept="0"),
     "15 Modality LUT": put(ModalityLUTSequence=[pydicom.Dataset()]),
     "17 HighBit": put(HighBit=15),
     "17 BitsStored above BitsAllocated": put(BitsStored=17, HighBit=16),
@@ -42,6 +46,8 @@ GEOMETRY = {
     "34 zero": put(ImageOrientationPatient=[0, 0, 0, 0, 0, 0]),
     "33 no PixelSpacing": put(PixelSpacing=None),
     "33 PixelSpacing 0": put(PixelSpacing=[0, 0]),
+    "33 PixelSpacing too fine": put(PixelSpacing=["1e-5", "1e-5"]),
+    "33 PixelSpacing too wide": put(PixelSpacing=["0.7", "1e6"]),
 }
 
 
@@ -248,9 +254,8 @@ def test_row_17_bits_above_bits_stored(slices, tmp_path, signed):
         return edit
 
     def overlay(ds, i):
-        stored(lambda p: p << 12)(ds, i)
-        for element, vr, value in ((0x10, "US", 16), (0x11, "US", 16), (0x100, "US", 16), (0x102, "US", 12)):
-            ds.add_new(0x60000000 + element, vr, value)
+        stored(lambda p: (p & 1) << 15)(ds, i)
+        declare_overlay(ds, 15)
 
     zero = accepted(slices.write(tmp_path / "zero", stored(lambda p: np.uint16(0))))
     assert (zero.hu.min() < -1024) == signed
@@ -263,9 +268,71 @@ def test_row_17_bits_above_bits_stored(slices, tmp_path, signed):
     assert 0x60000010 not in pydicom.dcmread(tmp_path / "out" / "slice-0001.dcm")
     # Without an overlay nothing says whether these bits are rubbish or BitsStored is wrong.
     slices.write(tmp_path / "rubbish", stored(lambda p: p << 12))
-    error = refused(tmp_path / "rubbish")
-    assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "BitsStored")
-    assert np.array_equal(accepted(tmp_path / "rubbish", "BitsStored is 12", lenient=True).hu, zero.hu)
+    for lenient in (False, True):
+        error = refused(tmp_path / "rubbish", lenient=lenient)
+        assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "BitsStored")
+
+
+def declare_overlay(ds, bit):
+    for element, value in ((0x10, 16), (0x11, 16), (0x100, 16), (0x102, bit)):
+        ds.add_new(0x60000000 + element, "US", value)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bit", [None, 14, 15])
+def test_row_17_bits_stored_too_small_is_refused_beside_an_overlay_as_without_one(slices, tmp_path, signed, bit):
+    def edit(ds, i):
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 10, 9, int(signed)
+        if bit is not None:
+            ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") | (i % 2) << bit).astype("<u2").tobytes()
+            declare_overlay(ds, bit)
+
+    slices.write(tmp_path / "in", edit)
+    for lenient in (False, True):
+        error = refused(tmp_path / "in", lenient=lenient)
+        assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "BitsStored")
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"])
+def test_row_37_pixel_data_longer_than_the_image_is_refused(slices, tmp_path, syntax):
+    def edit(ds, i):
+        ds.Rows = 8
+        ds.file_meta.TransferSyntaxUID = syntax
+
+    slices.write(tmp_path / "in", edit, implicit_vr=syntax == "1.2.840.10008.1.2", little_endian=True)
+    for lenient in (False, True):
+        error = refused(tmp_path / "in", lenient=lenient)
+        assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "PixelData")
+        assert "512 bytes" in error.message
+        assert "8 x 16" in error.message
+
+
+def test_row_37_one_byte_of_padding_is_no_other_image(slices, tmp_path):
+    def odd(ds, i):
+        ds.BitsAllocated = ds.BitsStored = 8
+        ds.HighBit, ds.Rows, ds.Columns, ds.RescaleSlope = 7, 15, 15, "8"
+        ds.PixelData = bytes(range(225)) + b"\0"
+        ds["PixelData"].VR = "OB"
+
+    accepted(slices.write(tmp_path / "in", odd), "8 bits")
+
+
+def test_row_37_pixel_data_that_is_there_twice_is_refused(slices, tmp_path):
+    slices.write(tmp_path / "in")
+    file = tmp_path / "in" / "slice-01.dcm"
+    data = file.read_bytes()
+    element = data[data.index(b"\xe0\x7f\x10\0OW") :]
+    file.write_bytes(data + element[:12] + bytes(len(element) - 12))
+    for lenient in (False, True):
+        error = refused(tmp_path / "in", lenient=lenient)
+        assert (error.code, error.fields["attribute"]) == ("CTM_ATTRIBUTE_INVALID", "PixelData")
+
+
+def test_row_33_a_thickness_that_none_has_is_unknown_and_said(slices, tmp_path):
+    for value in ("-5", "1e30"):
+        volume = accepted(slices.write(tmp_path / value, put(SliceThickness=value)), "SliceThickness is")
+        assert volume.geometry.thickness_mm is None
+        assert volume.geometry.overlap == 0
 
 
 def test_row_39_oddities_of_the_encoding(slices, tmp_path):
@@ -290,9 +357,10 @@ def test_row_39_oddities_of_the_encoding(slices, tmp_path):
 
 
 def test_row_41_frames_that_nothing_places_are_refused(slices, tmp_path):
-    folder = slices.write(tmp_path / "in", put(NumberOfFrames=4), only=[0])
-    for lenient in (False, True):
-        assert refused(folder, lenient=lenient).code == "CTM_MULTIFRAME_UNSUPPORTED"
+    for frames, code in ((4, "CTM_MULTIFRAME_UNSUPPORTED"), (-1, "CTM_ATTRIBUTE_INVALID")):
+        folder = slices.write(tmp_path / str(frames), put(NumberOfFrames=frames), only=[0])
+        for lenient in (False, True):
+            assert refused(folder, lenient=lenient).code == code
 
 
 @pytest.mark.parametrize("name", ["CT1_JPLL", "CT1_JLSL", "CT1_J2KR"])

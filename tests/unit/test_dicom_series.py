@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_outcomes import accepted, refused
-from dicom_slices import DERIVATION, Slices, put, quietly, raw, text
+from dicom_slices import DERIVATION, Slices, eight_rows, put, quietly, raw, text
 
 from ctmahout.dicom import find_series, read_series, write_series
 from ctmahout.dicom.files import each
@@ -57,7 +57,7 @@ def test_row_19_20_36_43_what_is_no_slice_is_left_out_and_counted(slices, tmp_pa
     [
         ("ImageOrientationPatient", put(ImageOrientationPatient=[1, 0, 0, 0, 0, -1])),
         ("ImageOrientationPatient", put(ImageOrientationPatient=[1, 0, 0, 0, 0.99985, 0.01745])),  # one degree
-        ("Rows and Columns", put(Rows=8)),
+        ("Rows and Columns", eight_rows),
         ("PixelSpacing", put(PixelSpacing=[0.7, 0.7])),
     ],
 )
@@ -122,7 +122,7 @@ def test_row_25_steps_that_differ_by_rounding_pass_and_by_more_do_not(slices, tm
         return edit
 
     accepted(slices.write(tmp_path / "rounded", wobble(0.05)))
-    assert refused(slices.write(tmp_path / "uneven", wobble(0.2))).code == "CTM_SLICE_MISSING"
+    assert refused(slices.write(tmp_path / "uneven", wobble(0.2))).code == "CTM_SLICE_UNEVEN"
 
 
 def test_row_27_copies_are_left_out_and_other_repeats_refused(slices, tmp_path, ct_data):
@@ -328,3 +328,39 @@ def test_pydicom_logs_nothing_of_what_is_read_and_written(slices, tmp_path, capl
     assert [r for r in caplog.records if r.name.startswith("pydicom")] == []
     quietly(lambda: pydicom.dcmread(folder / "slice-00.dcm").StudyID)
     assert [r for r in caplog.records if r.name.startswith("pydicom")] != []  # as it was, when we are done
+
+
+def two_steps(thicknesses):
+    """Six slices 4 mm apart and five 8 mm apart, as heads are scanned."""
+    places = [0, 4, 8, 12, 16, 20, 28, 36, 44, 52, 60]
+
+    def edit(ds, i):
+        ds.ImagePositionPatient = [0, 0, places[i]]
+        ds.SliceThickness = thicknesses[0] if i < 6 else thicknesses[1]
+
+    return edit
+
+
+@pytest.mark.parametrize("thicknesses", [(4, 8), (4, 4)])
+def test_row_26_a_scan_of_two_steps_lacks_no_slice_and_can_be_split(slices, tmp_path, thicknesses):
+    folder = slices.write(tmp_path / "in", two_steps(thicknesses), n=11)
+    error = refused(folder)
+    assert error.code == "CTM_SLICE_UNEVEN"
+    assert "--split" in error.hint
+    assert "missing" not in str(error)
+    found = find_series(folder, split=True)
+    assert [(s.slices, s.spacing_mm[0]) for s in found] == [(6, 4), (5, 8)]
+    name = "thickness" if thicknesses == (4, 8) else "step"
+    assert [s.part for s in found] == [f"{name} 1 of 2", f"{name} 2 of 2"]
+    volume = read_series(folder, split=True, series="[2]")
+    assert volume.geometry.slice_positions_mm.tolist() == [28, 36, 44, 52, 60]
+
+
+def test_row_26_split_does_not_hide_a_missing_slice(slices, tmp_path):
+    folder = slices.write(tmp_path / "in", n=9)
+    (folder / "slice-04.dcm").unlink()
+    for split in (False, True):
+        error = refused(folder, split=split)
+        assert error.code == "CTM_SLICE_MISSING"
+        assert "Fetch" in error.hint
+    assert len(find_series(folder, split=True)) == 1

@@ -183,6 +183,14 @@ def test_no_java_at_all(monkeypatch, tmp_path, engine, java_home):
     assert connect("numpy").name == "numpy"
 
 
+def test_a_wrong_java_home_is_what_is_wrong_though_there_is_a_java_on_the_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(fake_java(tmp_path / "jdk", "17.0.1") / "bin"))
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    with pytest.raises(EngineError, match="JAVA_HOME is /nowhere, which has none") as caught:
+        find_java()
+    assert "jdk/bin/java counts only without JAVA_HOME" in caught.value.message
+
+
 # ------------------------------------------------------------------------------------------------------------- settings
 
 

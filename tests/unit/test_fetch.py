@@ -141,6 +141,22 @@ def test_an_archive_is_told_by_its_content(web, tmp_path, kind):
     assert "t0ken" not in json.dumps(note)
 
 
+@pytest.mark.parametrize("last", ["zip", "tar.gz"])
+def test_a_tar_that_ends_in_an_archive_is_unpacked_as_the_tar_it_is(web, tmp_path, last):
+    files = {"a/1.dcm": b"one", "a/2.dcm": b"two", "a/other": ARCHIVES[last]({"inner.dcm": b"inner"})}
+    body = tarred(files)
+    web.files["/study.tar"] = body.rstrip(b"\0") + bytes(1024) if last == "zip" else body
+    assert fetch(web.url + "/study.tar", tmp_path / "out").files == 3
+    assert {name: data for name, data in below(tmp_path / "out").items() if name != "fetch.json"} == files
+
+
+def test_a_file_of_numpy_is_no_archive_of_images(web, tmp_path):
+    made = io.BytesIO()
+    np.savez(made, hu=np.zeros((2, 3, 3), np.float32))
+    web.files["/volume.npz"] = made.getvalue()
+    assert fails(tmp_path, web.url + "/volume.npz", "NumPy") == "CTM_FETCH_ARCHIVE"
+
+
 def test_a_public_series(tcia, scan, tmp_path):
     uid, folder = scan
     fetched = fetch(f"tcia:{uid}", tmp_path / "out", tcia=tcia.base)

@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -141,3 +142,68 @@ def test_what_a_killed_process_left_is_cleared_and_what_another_one_writes_is_no
     _, error = alive.communicate()
     assert b"CTM_OUTPUT_EXISTS" in error
     assert entries(tmp_path) == sorted([out.name, *others])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file", "spark-submit"),
+        ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+        FileExistsError(errno.EEXIST, "File exists", "/elsewhere"),
+        OSError("a library's own"),
+    ],
+)
+def test_an_error_of_something_else_is_not_one_of_the_output(tmp_path, error):
+    with pytest.raises(type(error)) as e, staged(tmp_path / "out", overwrite=False, ours=ours):
+        raise error
+    assert e.value is error
+    assert entries(tmp_path) == []
+
+
+def test_a_full_temporary_folder_is_not_a_full_output(tmp_path, monkeypatch):
+    full = tmp_path / "tmp"
+    full.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(full))
+    with pytest.raises(OutputError) as e, staged(tmp_path / "out", overwrite=False, ours=ours):
+        raise OSError(errno.ENOSPC, "No space left on device", str(full / "file"))
+    assert (e.value.code, e.value.fields["path"]) == ("CTM_OUTPUT_UNWRITABLE", full)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ctmahout.staging import staged
+rename = Path.rename
+def killed(self, target):
+    if int(sys.argv[2]) == 1 and ".partial-" in self.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+Path.rename = killed
+if int(sys.argv[2]) == 2:
+    import shutil
+    shutil.rmtree = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+with staged(Path(sys.argv[1]), overwrite=True, ours=lambda _: True) as partial:
+    (partial / "mark").write_text("new")
+"""
+
+
+@pytest.mark.parametrize(("moment", "kept"), [(1, "old"), (2, "new")])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_that_was_being_replaced_is_there_again_after_a_kill(tmp_path, moment, kept, overwrite):
+    out = tmp_path / "out [1]*"
+    out.mkdir()
+    (out / "mark").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", KILLED, out, str(moment)], check=False)
+    assert killed.returncode == -9
+    assert any(".replaced-" in name for name in entries(tmp_path))
+    (tmp_path / f"{out.name}.replaced-by me").mkdir()
+    if overwrite:
+        with pytest.raises(RuntimeError), staged(out, overwrite=True, ours=ours):
+            assert (out / "mark").read_text() == kept
+            raise RuntimeError
+    else:
+        with pytest.raises(OutputError) as e, staged(out, overwrite=False, ours=ours):
+            pass
+        assert e.value.code == "CTM_OUTPUT_EXISTS"
+    assert (out / "mark").read_text() == kept
+    assert entries(tmp_path) == [out.name, f"{out.name}.replaced-by me"]

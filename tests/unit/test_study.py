@@ -11,8 +11,10 @@ import pytest
 from dicom_slices import put
 
 from ctmahout import Config, denoise
+from ctmahout.cli import main
 from ctmahout.dicom import find_series, read_series
 from ctmahout.errors import CtmahoutError
+from ctmahout.exchange import read_manifest
 from ctmahout.study import STUDY, denoise_study
 
 HOW = {"method": "slices", "engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
@@ -216,9 +218,9 @@ def test_headers_of_a_study_are_read_once(slices, tmp_path, monkeypatch):
 
     looked, look = [], find.look
 
-    def counting(file):
+    def counting(file, limit):
         looked.append(file)
-        return look(file)
+        return look(file, limit)
 
     monkeypatch.setattr(find, "look", counting)
     source = study(slices, tmp_path / "in")
@@ -232,3 +234,47 @@ def test_headers_of_a_study_are_read_once(slices, tmp_path, monkeypatch):
     assert len(looked) == len(set(looked)) + 1
     read_series(source, series="1.2.1", lenient=True)
     assert len(looked) == 2 * len(set(looked)) + 1
+
+
+def test_a_file_that_cannot_be_read_is_told_even_if_every_series_is_skipped(slices, tmp_path, capsys):
+    source = slices.write(tmp_path / "in", n=1)
+    (source / "broken.dcm").write_bytes(b"no image")
+    arguments = ["denoise", str(source), str(tmp_path / "out"), "--all-series", "--engine", "numpy"]
+    for lenient, code in (([], 3), (["--lenient"], 0)):
+        with pytest.raises(SystemExit) as e:
+            main([*arguments, *lenient])
+        assert e.value.code == code
+        said = capsys.readouterr()
+        assert "skipped" in said.out
+        assert "broken.dcm" in said.err
+        assert ("CTM_STUDY_UNREADABLE" in said.err) == (code == 3)
+    study = json.loads((tmp_path / "out" / STUDY).read_text())
+    assert study["unreadable_files"] == 1
+    assert "broken" not in json.dumps(study)
+
+
+@pytest.mark.parametrize("run", [{}, {"config": None}, {"config": [1]}, {"model": "m"}])
+def test_a_run_manifest_of_somebody_else_does_not_stop_a_study(slices, tmp_path, run):
+    source = slices.write(tmp_path / "in")
+    (series,) = denoise_study(source, tmp_path / "out", **HOW).series
+    (tmp_path / "out" / series.folder / "run.json").write_text(json.dumps({"kind": "run"} | run))
+    (again,) = denoise_study(source, tmp_path / "out", **HOW).series
+    assert (again.outcome, again.code) == ("failed", "CTM_OUTPUT_EXISTS")
+    (over,) = denoise_study(source, tmp_path / "out", overwrite=True, **HOW).series
+    assert over.outcome == "done"
+
+
+def test_the_model_of_a_study_is_looked_at_once(slices, tmp_path, monkeypatch, root):
+    from ctmahout import study as module
+
+    source = study(slices, tmp_path / "in")
+    done = denoise_study(source, tmp_path / "out", **HOW)
+    for series in done.series:
+        file = tmp_path / "out" / series.folder / "run.json"
+        if file.exists():
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"model": {"sha256": "0" * 64}}))
+    read = []
+    model = root / "contract" / "v1" / "golden" / "python-model"
+    monkeypatch.setattr(module, "read_manifest", lambda *a: read.append(a) or read_manifest(*a))
+    denoise_study(source, tmp_path / "out", model=str(model), engine="numpy", report=False)
+    assert len(read) == 1

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..errors import CtmahoutError
 
-__all__ = ["print_json", "print_table", "progress_bar", "report_error", "terminable"]
+__all__ = ["print_json", "print_table", "printable", "progress_bar", "report_error", "say", "terminable"]
 
 
 def print_json(value: object) -> None:
@@ -29,16 +29,40 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     """Print a table to stdout, at full width if there is no terminal: nothing is cut off behind a pipe."""
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(table)
+
+
+def printable(text: str) -> str:
+    r"""Return a text as it may go to a terminal: names of files may hold what moves the cursor or reads the clipboard.
+
+    Examples
+    --------
+    >>> printable("slice\x1b]0;mine\x07\n.dcm")
+    'slice\\x1b]0;mine\\x07\\n.dcm'
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python has it in names
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line."""
+    click.echo(printable(str(text)), err=err)
 
 
 def report_error(error: CtmahoutError, *, as_json: bool) -> None:
     """Tell the user what went wrong and what to do next."""
     if as_json:
         print_json({"error": error.as_dict()})
-    click.echo(f"ctmahout: [{error.code}] {error.message}", err=True)
-    click.echo(f"  {error.hint}", err=True)
+    say(f"ctmahout: [{error.code}] {error.message}", err=True)
+    for line in error.hint.splitlines():
+        say(f"  {line}", err=True)
 
 
 _PHASES: Mapping[str, str] = {
@@ -88,13 +112,18 @@ def progress_bar() -> Iterator[Any]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Make SIGTERM, which is how containers are stopped, clean up like Ctrl-C."""
+    """Make SIGTERM, which is how containers are stopped, and SIGHUP, of a lost connection, clean up like Ctrl-C."""
 
     def stop(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # What is ignored stays so, as nohup wants it. None: not Python's to give back.
+    previous = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    for number in previous:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -7,30 +7,12 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..config import Config
+from ..config import TAKES, Config
 from ..locations import Location, fetched
 from .options import PLACE, configured, json_option, path
-from .output import print_json, print_table, progress_bar
+from .output import print_json, print_table, progress_bar, say
 
 __all__ = ["ctmahout"]
-
-_READ = ("series", "split", "lenient", "workers")
-_SPARK = ("engine", "master", "deploy_mode", "image", "conf", "partitions", "driver_memory", "jar")
-_DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
-_METHOD = ("method", "effort", "model", "refit")
-_SPREAD = ("spread", "master", "conf", "driver_memory", "jar")
-_WRITE = (
-    "strength",
-    "report",
-    "maps",
-    "timestamp",
-    "image_type",
-    "series_suffix",
-    "series_number_offset",
-    "compression",
-    "private",
-    "deidentify",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -45,7 +27,7 @@ def ctmahout() -> None:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured(*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "all_series", "work", "overwrite")
+@configured(*TAKES["denoise"], "all_series")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Location) -> None:
     """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
@@ -65,7 +47,7 @@ def denoise(config: Config, as_json: bool, **paths: Location) -> None:
 @ctmahout.command()
 @path("IN")
 @path("MATRIX")
-@configured("method", "effort", "seed", *_READ, "overwrite")
+@configured(*TAKES["prepare"])
 @json_option
 def prepare(config: Config, as_json: bool, **paths: Location) -> None:
     """Step one: write the matrix of the CT series in folder IN to the directory MATRIX."""
@@ -84,7 +66,7 @@ def prepare(config: Config, as_json: bool, **paths: Location) -> None:
 @path("MATRIX")
 @path("FACTORS")
 @path("REFINED")
-@configured(*_READ, *_SPREAD, "overwrite")
+@configured(*TAKES["refine"])
 @json_option
 def refine(config: Config, as_json: bool, **paths: Location) -> None:
     """Between dssvd and reconstruct, for method patches: write the matrix of the second pass to REFINED."""
@@ -101,7 +83,7 @@ def refine(config: Config, as_json: bool, **paths: Location) -> None:
 @ctmahout.command()
 @click.argument("series", nargs=-1, required=True, type=PLACE, metavar="SERIES...")
 @click.argument("model", type=PLACE, metavar="MODEL")
-@configured("groups", *_DECOMPOSE, "lenient", "workers", "work", "overwrite")
+@configured(*TAKES["learn"])
 @json_option
 def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Location) -> None:
     """Learn a model on many series of one protocol, for `denoise --model`.
@@ -115,22 +97,22 @@ def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Lo
     if as_json:
         print_json(manifest.to_dict())
         return
-    click.echo(f"model  {model}  (learnt on {len(series)} series)")
+    say(f"model  {model}  (learnt on {len(series)} series)")
 
 
 def _show_matrix(path: Location, manifest: dict[str, Any]) -> None:
     groups = manifest["groups"]
     if len(groups) == 1:
-        click.echo(f"{path}: {groups[0]['rows']} x {groups[0]['columns']} {manifest['dtype']}")
+        say(f"{path}: {groups[0]['rows']} x {groups[0]['columns']} {manifest['dtype']}")
         return
     rows = sum(group["rows"] for group in groups)
-    click.echo(f"{path}: {len(groups)} matrices, {rows} x {groups[0]['columns']} in all, {manifest['dtype']}")
+    say(f"{path}: {len(groups)} matrices, {rows} x {groups[0]['columns']} in all, {manifest['dtype']}")
 
 
 @ctmahout.command()
 @path("MATRIX")
 @path("FACTORS")
-@configured(*_DECOMPOSE, "overwrite")
+@configured(*TAKES["factorise"])
 @json_option
 def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) -> None:
     """Step two: decompose the directory MATRIX with Mahout; FACTORS gets s and V."""
@@ -145,15 +127,15 @@ def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) ->
     groups = manifest["groups"]
     if len(groups) == 1:
         (group,) = groups
-        click.echo(
+        say(
             f"{factors}: {group['rank']} components of {group['rows']} x {group['columns']}{centred} by {algorithm}, "
             f"relative residual {group['residual']:.3g}, |V'V - I| {group['orthogonality_v']:.1g}"
         )
     else:
         worst = max(group["orthogonality_v"] for group in groups)
-        click.echo(f"{factors}: {len(groups)} matrices{centred} by {algorithm}, |V'V - I| {worst:.1g} at most")
+        say(f"{factors}: {len(groups)} matrices{centred} by {algorithm}, |V'V - I| {worst:.1g} at most")
     for warning in manifest.get("warnings", ()):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
@@ -161,7 +143,7 @@ def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) ->
 @path("MATRIX")
 @path("FACTORS")
 @path("OUT")
-@configured(*_WRITE, *_READ, *_SPREAD, "overwrite")
+@configured(*TAKES["reconstruct"])
 @json_option
 def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
     """The last step: write the denoised series to OUT, from the series IN, its MATRIX and the FACTORS."""
@@ -178,12 +160,15 @@ def _study(config: Config, as_json: bool, source: Location, output: Location) ->
 
     with progress_bar() as progress:
         study = denoise_study(source, output, config, progress=progress)
+    for text in study.unreadable:
+        say(f"warning: {text}", err=True)
+    lost = bool(study.unreadable) and not config.lenient
     if as_json:
         shown = study.as_dict()
         for row, series in zip(shown["series"], study.series, strict=True):
             row["message"] = series.message
         print_json(shown)
-        if study.failed:
+        if study.failed or lost:
             raise SystemExit(3)
         return
     rows = [
@@ -193,6 +178,9 @@ def _study(config: Config, as_json: bool, source: Location, output: Location) ->
     print_table(f"CT series in {output}", ("", "slices", "outcome", "folder", ""), rows)
     if study.failed:
         raise InputError("CTM_STUDY_INCOMPLETE", failed=study.failed, count=len(study.series), path=output)
+    if lost:
+        first, count = study.unreadable[0].rstrip("."), len(study.unreadable)
+        raise InputError("CTM_STUDY_UNREADABLE", count=count, path=source, first=first)
 
 
 def _show(result: Any, as_json: bool) -> None:
@@ -200,16 +188,16 @@ def _show(result: Any, as_json: bool) -> None:
         print_json({"path": result.path, "report": result.report, "run": result.run})
         return
     for series in result.series:
-        click.echo(f"series  {series.path}  ({series.strength}: {series.kept})")
+        say(f"series  {series.path}  ({series.strength}: {series.kept})")
     if result.report:
-        click.echo(f"report  {result.report}")
+        say(f"report  {result.report}")
     for warning in result.run["warnings"]:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
 @click.argument("PATH", type=PLACE)
-@configured("method", "effort", "k", "p", "q", "split", "lenient")
+@configured("method", "effort", "k", "p", "q", "split", "lenient", "unpack_gib")
 @json_option
 def inspect(config: Config, as_json: bool, path: Location) -> None:
     """Tell what is in a folder (series, matrix or factors) and what a run on it would need."""
@@ -222,7 +210,7 @@ def inspect(config: Config, as_json: bool, path: Location) -> None:
     for title, columns, rows in found.tables():
         print_table(title, columns, rows)
     for line in found.notes:
-        click.echo(line)
+        say(line)
 
 
 @ctmahout.command()
@@ -238,7 +226,7 @@ def doctor(as_json: bool) -> None:
         print_table("Environment", ("", "check", "found"), [("ok" if c.ok else "NO", c.name, c.found) for c in checks])
         for check in checks:
             if check.advice:
-                click.echo(f"{check.name}: {check.advice}")
+                say(f"{check.name}: {check.advice}")
     if not all(check.ok for check in checks):
         raise SystemExit(5)
 
@@ -254,13 +242,13 @@ def warm_up(as_json: bool) -> None:
     if as_json:
         print_json({"path": path, "bytes": size})
         return
-    click.echo(f"{path}  {size / 2**20:.0f} MiB")
+    say(f"{path}  {size / 2**20:.0f} MiB")
 
 
 @ctmahout.command()
 @click.argument("A", type=PLACE)
 @click.argument("B", type=PLACE)
-@configured("lenient", "workers")
+@configured("lenient", "unpack_gib", "workers")
 @json_option
 def compare(config: Config, as_json: bool, a: Location, b: Location) -> None:
     """Score the series in folder A against the reference series in folder B."""
@@ -286,7 +274,7 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 @ctmahout.command()
 @path("IN")
 @path("OUT")
-@configured(*_READ, "overwrite")
+@configured("series", "split", "lenient", "unpack_gib", "workers", "overwrite")
 @json_option
 def convert(config: Config, as_json: bool, **paths: Location) -> None:
     """Write the volume in IN, DICOM or NIfTI or npz, to the file OUT: .nii.gz, .nii or .npz."""
@@ -297,9 +285,9 @@ def convert(config: Config, as_json: bool, **paths: Location) -> None:
     if as_json:
         print_json({"path": path, "shape": volume.shape, "warnings": volume.warnings})
         return
-    click.echo(f"{path}: {' x '.join(map(str, volume.shape))}")
+    say(f"{path}: {' x '.join(map(str, volume.shape))}")
     for warning in volume.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
@@ -318,9 +306,9 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     if as_json:
         print_json({"images": sent.images, "warnings": sent.warnings})
         return
-    click.echo(f"{host}:{port} took {sent.images} images")
+    say(f"{host}:{port} took {sent.images} images")
     if sent.warnings:
-        click.echo(f"warning: {sent.warnings} of them with a warning", err=True)
+        say(f"warning: {sent.warnings} of them with a warning", err=True)
 
 
 @ctmahout.command()
@@ -357,7 +345,7 @@ def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | N
     if as_json:
         print_json(fetched.as_dict())
         return
-    click.echo(f"{fetched.path}: {fetched.files} files from {fetched.source}")
+    say(f"{fetched.path}: {fetched.files} files from {fetched.source}")
 
 
 @ctmahout.command()
@@ -425,7 +413,7 @@ def phantom(
         print_json({name: str(folder) for name, folder in folders.items()})
         return
     for name, folder in folders.items():
-        click.echo(f"{name:6}  {folder}")
+        say(f"{name:6}  {folder}")
 
 
 @ctmahout.command()
@@ -440,4 +428,4 @@ def jar(config: Config, as_json: bool, spark: str | None) -> None:
     if as_json:
         print_json(found.as_dict())
         return
-    click.echo(found.path)
+    say(found.path)

@@ -10,7 +10,7 @@ from .inventory import SeriesInfo, SeriesList, find_series
 from .read import read_series
 from .send import Sent, send
 from .synthetic import write_synthetic
-from .write import Written, write_series
+from .write import Written, check_derivable, write_series
 
 __all__ = [
     "Decoder",
@@ -22,6 +22,7 @@ __all__ = [
     "SourceSeries",
     "Written",
     "check_decoders",
+    "check_derivable",
     "decodable",
     "decoders",
     "find_series",

@@ -7,15 +7,17 @@ of a real file, so it says of itself what it is.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
-import shutil
 import tarfile
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -23,7 +25,13 @@ from typing import IO, Any, BinaryIO
 
 from ..errors import InputError
 
-__all__ = ["is_archive", "members", "open_file", "stamp"]
+__all__ = ["IMAGES", "beginning", "is_archive", "members", "open_file", "stamp", "too_large"]
+
+IMAGES = 32
+"""A compressed tar archive may unpack to so many times what one image may: it goes to disk."""
+
+_CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _OPENERS: Mapping[str, Callable[[Path], Any]] = {
     ".tar": lambda path: path.open("rb"),
@@ -40,35 +48,62 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", *_OPENERS)) and path.is_file()
 
 
-def members(path: Path) -> list[Path]:
+def members(path: Path, limit: int) -> list[Path]:
     """Return the paths of the files in an archive.
+
+    Parameters
+    ----------
+    path : Path
+    limit : int
+        Bytes that one image may unpack to; a compressed tar archive, which is unpacked to disk, `IMAGES` times as many.
 
     Raises
     ------
     InputError
-        CTM_INPUT_UNREADABLE.
+        CTM_INPUT_UNREADABLE, CTM_UNPACKED_TOO_LARGE.
     """
-    return [path / name for name in sorted(_opened(path).names)]
+    return [path / name for name in sorted(_opened(path, IMAGES * limit).members)]
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path, limit: int | None = None) -> BinaryIO:
     """Open a file, or the member of an archive.
+
+    Parameters
+    ----------
+    path : Path
+    limit : int, optional
+        Bytes that a compressed member may have; any number if not given, for a file that passed before.
 
     Raises
     ------
     OSError
     InputError
-        CTM_INPUT_UNREADABLE: the archive is damaged or encrypted.
+        CTM_INPUT_UNREADABLE: the archive is damaged or encrypted. CTM_UNPACKED_TOO_LARGE.
     """
     try:
         return path.open("rb")
     except NotADirectoryError:
         archive, name = _apart(path)
         opened = _opened(archive)
-        try:
-            return BytesIO(opened.read(name))
-        except (*_DAMAGE, RuntimeError) as e:  # RuntimeError: zipfile's word for an encrypted member
-            raise _unreadable(path, e) from e
+        if limit is not None and opened.packed and opened.size(name) > limit:
+            raise too_large(path, limit) from None
+        return BytesIO(_of_archive(path, lambda: opened.read(name)))
+
+
+def beginning(path: Path, count: int) -> bytes:
+    """Return the first bytes of a file or of a member, of which no more is unpacked; errors as of `open_file`."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(count)
+    except NotADirectoryError:
+        archive, name = _apart(path)
+        opened = _opened(archive)
+        return _of_archive(path, lambda: opened.read(name, count))
+
+
+def too_large(path: Path, limit: int) -> InputError:
+    """Return the error of what unpacks to more than a limit in bytes."""
+    return InputError("CTM_UNPACKED_TOO_LARGE", file=path, limit=f"{limit / (1 << 30):g}")
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -84,8 +119,15 @@ def stamp(path: Path) -> tuple[int, int]:
         status = path.stat()
     except NotADirectoryError:
         archive, name = _apart(path)
-        return _opened(archive).sizes[name], archive.stat().st_mtime_ns
+        return _opened(archive).size(name), archive.stat().st_mtime_ns
     return status.st_size, status.st_mtime_ns
+
+
+def _of_archive(path: Path, read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except (*_DAMAGE, RuntimeError) as e:  # RuntimeError: zipfile's word for an encrypted member
+        raise _unreadable(path, e) from e
 
 
 def _apart(path: Path) -> tuple[Path, str]:
@@ -93,85 +135,142 @@ def _apart(path: Path) -> tuple[Path, str]:
     if archive is None:
         raise FileNotFoundError(path)
     name = str(PurePosixPath(*path.parts[len(archive.parts) :]))
-    if name not in _opened(archive).names:
+    if name not in _opened(archive).members:
         raise FileNotFoundError(path)
     return archive, name
 
 
-def _opened(path: Path) -> _Archive:
+def _opened(path: Path, limit: int | None = None) -> _Archive:
+    """Return an archive; if it is unpacked, within a limit in bytes: none for an archive that passed before."""
     status = path.stat()
     try:
-        return _open(path, status.st_size, status.st_mtime_ns)
+        archive = _open(path, status.st_size, status.st_mtime_ns)
+        archive.prepare(limit)
     except (*_DAMAGE, OSError) as e:
         raise _unreadable(path, e) from e
+    return archive
 
 
 def _unreadable(path: Path, e: Exception) -> InputError:
-    problem = "it is encrypted" if isinstance(e, RuntimeError) else f"the archive is damaged ({type(e).__name__})"
+    if isinstance(e, RuntimeError):
+        problem = "it is encrypted"
+    elif isinstance(e, OSError) and e.errno is not None:  # of the disk; those of gzip and bz2 have none
+        where = f" in {tempfile.gettempdir()}, where it is unpacked" if e.errno in _FULL else ""
+        problem = f"{e.strerror}{where}"
+    else:
+        problem = f"the archive is damaged ({type(e).__name__})"
     return InputError("CTM_INPUT_UNREADABLE", file=path, problem=problem)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _open(path: Path, size: int, mtime_ns: int) -> _Archive:
     return _Zip(path) if path.name.lower().endswith(".zip") else _Tar(path)
 
 
 class _Archive:
-    """Names of regular files, spelled as in a path, with what finds them; safe to read from several threads."""
+    """Regular files by their names, spelled as in a path, with what finds them; safe to read from several threads.
 
-    names: dict[str, Any]
+    Attributes
+    ----------
+    members : dict
+    packed : bool
+        Members may be much larger than the archive.
+    """
 
-    @property
-    def sizes(self) -> dict[str, int]:
+    members: dict[str, Any]
+    packed: bool
+
+    def prepare(self, limit: int | None) -> None:
+        """Have the members ready to be read; unpack no more than so many bytes."""
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a member."""
         raise NotImplementedError
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, count: int | None = None) -> bytes:
+        """Return a member, or its first bytes."""
         raise NotImplementedError
 
 
 class _Zip(_Archive):
+    packed = True
+
     def __init__(self, path: Path) -> None:
         self._zip = zipfile.ZipFile(path)
-        self.names = {_spelled(info.filename): info for info in self._zip.infolist() if not info.is_dir()}
+        self.members = {_spelled(info.filename): info for info in self._zip.infolist() if not info.is_dir()}
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        return {name: info.file_size for name, info in self.names.items()}
+    def size(self, name: str) -> int:
+        return int(self.members[name].file_size)
 
-    def read(self, name: str) -> bytes:
-        return self._zip.read(self.names[name])
+    def read(self, name: str, count: int | None = None) -> bytes:
+        if count is None:
+            return self._zip.read(self.members[name])  # checks the CRC
+        with self._zip.open(self.members[name]) as stream:
+            return stream.read(count)
 
 
 class _Tar(_Archive):
     def __init__(self, path: Path) -> None:
         lower = path.name.lower()
-        opener = next(function for suffix, function in _OPENERS.items() if lower.endswith(suffix))
-        self._file: IO[bytes] = opener(path)
-        if not lower.endswith(".tar"):
-            # Compressed as one stream: unpacked once, into a file that has no name and goes with the process.
-            with self._file as packed:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the archive is in use
-                shutil.copyfileobj(packed, self._file, 1 << 20)
-        self._file.seek(0)
-        with tarfile.open(fileobj=self._file, mode="r:") as tar:
-            self.names = {_spelled(m.name): (m.offset_data, m.size) for m in tar if m.isreg() and not m.issparse()}
-            # Cut off between two members it would be a smaller archive, were it not for the block of zeros at the end.
-            if len(os.pread(self._file.fileno(), tarfile.BLOCKSIZE, tar.offset)) < tarfile.BLOCKSIZE:
-                raise EOFError
+        self._path = path
+        self._opener = next(function for suffix, function in _OPENERS.items() if lower.endswith(suffix))
+        self.packed = not lower.endswith(".tar")
+        self._file: IO[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def prepare(self, limit: int | None) -> None:
+        with self._lock:
+            if self._file is None:
+                with ExitStack() as stack:
+                    file = stack.enter_context(self._opener(self._path))
+                    if self.packed:
+                        # As one stream: unpacked once, into a file that has no name and goes with the process.
+                        unpacked = stack.enter_context(tempfile.TemporaryFile())
+                        self._unpack(file, unpacked, limit)
+                        file.close()
+                        file = unpacked
+                    self.members = _members(file)
+                    stack.pop_all()
+                self._file = file
+
+    def _unpack(self, packed: IO[bytes], file: IO[bytes], limit: int | None) -> None:
+        done = 0
+        while chunk := packed.read(_CHUNK):
+            done += len(chunk)
+            if limit is not None and done > limit:
+                raise too_large(self._path, limit)
+            file.write(chunk)
+        file.flush()
 
     def __del__(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        return {name: size for name, (_, size) in self.names.items()}
+    def size(self, name: str) -> int:
+        return int(self.members[name][1])
 
-    def read(self, name: str) -> bytes:
-        at, size = self.names[name]
-        data = os.pread(self._file.fileno(), size, at)
-        if len(data) < size:
+    def read(self, name: str, count: int | None = None) -> bytes:
+        assert self._file is not None
+        at, size = self.members[name]
+        wanted = size if count is None else min(count, size)
+        data = bytearray()
+        while len(data) < wanted:  # a system call gives 2 GiB at most
+            piece = os.pread(self._file.fileno(), min(wanted - len(data), 1 << 30), at + len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return bytes(data)
+
+
+def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
+    """Return where each regular file of a tar begins and how many bytes it has."""
+    file.seek(0)
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        found = {_spelled(m.name): (m.offset_data, m.size) for m in tar if m.isreg() and not m.issparse()}
+        # Cut off between two members it would be a smaller archive, were it not for the block of zeros at the end.
+        if len(os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset)) < tarfile.BLOCKSIZE:
             raise EOFError
-        return data
+    return found
 
 
 def _spelled(name: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..errors import CtmahoutError, InputError
@@ -68,12 +69,14 @@ def list_folder(
     path: Path,
     *,
     parts: bool = False,
+    unpack_gib: int = 1,
     workers: int | None = None,
     tick: Callable[[int, int], None] | None = None,
 ) -> Listing:
     """Read the headers of all files below a folder, in zip and tar archives, too; links to folders are not followed.
 
-    With `parts` a series is split into what can be volumes: see `split`.
+    With `parts` a series is split into what can be volumes: see `split`. An image of an archive, or a deflated one, may
+    unpack to `unpack_gib`, see `members`; larger ones are among the unreadable files.
 
     Raises
     ------
@@ -83,11 +86,12 @@ def list_folder(
     if not path.exists():
         raise InputError("CTM_INPUT_NOT_FOUND", path=path)
     listing = Listing()
-    files = _looked_into([path] if path.is_file() else _files_below(path, listing), listing)
+    limit = unpack_gib << 30
+    files = _looked_into([path] if path.is_file() else _files_below(path, listing), listing, limit)
     if not files and not listing.unreadable:
         raise InputError("CTM_INPUT_EMPTY", path=path)
     by_uid: dict[str, SeriesFiles] = {}
-    for found in _looked_at(files, workers=workers, tick=tick):
+    for found in _looked_at(files, limit, workers=workers, tick=tick):
         if isinstance(found, str):
             listing.skipped[found] += 1
         elif isinstance(found, CtmahoutError):
@@ -116,13 +120,15 @@ def headers_kept() -> Iterator[None]:
         _kept.reset(token)
 
 
-def _looked_at(files: Sequence[Path], *, workers: int | None, tick: Callable[[int, int], None] | None) -> list[Look]:
+def _looked_at(
+    files: Sequence[Path], limit: int, *, workers: int | None, tick: Callable[[int, int], None] | None
+) -> list[Look]:
     kept = _kept.get()
     if kept is None:
-        return each(look, files, workers=workers, tick=tick)
+        return each(partial(look, limit=limit), files, workers=workers, tick=tick)
     stamps = {file: _stamp_or_none(file) for file in files}
     unknown = [f for f in files if f not in kept or kept[f][0] != stamps[f]]
-    found = dict(zip(unknown, each(look, unknown, workers=workers, tick=tick), strict=True))
+    found = dict(zip(unknown, each(partial(look, limit=limit), unknown, workers=workers, tick=tick), strict=True))
     for file, what in found.items():
         if (at := stamps[file]) is not None:
             kept[file] = (at, what)
@@ -157,7 +163,7 @@ def _files_below(path: Path, listing: Listing) -> list[Path]:
     return files
 
 
-def _looked_into(files: list[Path], listing: Listing) -> list[Path]:
+def _looked_into(files: list[Path], listing: Listing, limit: int) -> list[Path]:
     """Return the files, archives replaced by what is in them; an archive within an archive is not looked into."""
     found: list[Path] = []
     for file in files:
@@ -165,7 +171,7 @@ def _looked_into(files: list[Path], listing: Listing) -> list[Path]:
             found.append(file)
             continue
         try:
-            found += members(file)
+            found += members(file, limit)
         except CtmahoutError as e:
             listing.unreadable.append(e)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,14 @@ from ..volume import Geometry
 from .doubts import Doubt
 from .headers import SliceHeader, digest
 
-__all__ = ["SAME_PLACE_MM", "alike", "gaps", "geometry_of", "ordered"]
+__all__ = ["SAME_PLACE_MM", "alike", "gaps", "geometry_of", "ordered", "stretches"]
 
 # Steps between slices may differ by this share of the median step: scanners round positions to 0.1 mm and worse.
 _STEP_TOLERANCE = 0.01
 # Slices nearer than this lie at one place. The finest CT has steps of some 0.1 mm.
 SAME_PLACE_MM = 1e-3
+# So many larger steps are no accident: a scan of two steps.
+_FEW = 4
 # Direction cosines differ by rounding; a tenth of a degree is another orientation.
 _SAME_DIRECTION = 2e-3
 
@@ -110,7 +113,7 @@ def _same_bytes(a: SliceHeader, b: SliceHeader) -> bool:
 
 
 def gaps(order: Sequence[SliceHeader]) -> list[Doubt]:
-    """Return the doubt that slices are missing or unevenly spaced. Where a scan begins and ends no slice tells."""
+    """Return the doubt that slices are missing, or unevenly spaced. Where a scan begins and ends no slice tells."""
     if len(order) < 3:
         return []
     positions = np.array([h.along_mm for h in order])
@@ -122,7 +125,33 @@ def gaps(order: Sequence[SliceHeader]) -> list[Doubt]:
     shown = [f"{steps[i]:.3f} mm between {positions[i]:.2f} and {positions[i + 1]:.2f}" for i in wrong[:5]]
     if wrong.size > len(shown):
         shown.append(f"and {wrong.size - len(shown)} more")
-    return [InputError("CTM_SLICE_MISSING", step=f"{step:.3f}", gaps="; ".join(shown))]
+    thicknesses = {h.thickness_mm for h in order}
+    code = "CTM_SLICE_MISSING" if _are_holes(steps[wrong], step) and len(thicknesses) == 1 else "CTM_SLICE_UNEVEN"
+    return [InputError(code, step=f"{step:.3f}", gaps="; ".join(shown))]
+
+
+def _are_holes(wrong: NDArray[np.float64], step: float) -> bool:
+    """Tell whether slices are missing where steps differ: then these are multiples of the usual one, and few."""
+    times = wrong / step
+    return bool((np.abs(times - np.rint(times)) < 0.05 * times).all() and times.min() > 1.5 and len(wrong) < _FEW)
+
+
+def stretches(order: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """Return the stretches of one step that unevenly spaced slices consist of; one stretch if there are none.
+
+    A slice between two stretches belongs to the one before. Steps that occur once make no stretch.
+    """
+    positions = np.array([h.along_mm for h in order])
+    steps = np.diff(positions)
+    starts = [0]
+    for i in range(1, len(steps)):
+        if abs(steps[i] - steps[starts[-1]]) > _STEP_TOLERANCE * steps[starts[-1]] + SAME_PLACE_MM:
+            starts.append(i)
+    ends = [*starts[1:], len(steps)]
+    if any(end - start < 2 for start, end in zip(starts, ends, strict=True)):
+        return [list(order)]
+    cuts = [0, *(start + 1 for start in starts[1:]), len(order)]
+    return [list(order[a:b]) for a, b in pairwise(cuts)]
 
 
 def _sideways(order: Sequence[SliceHeader]) -> list[Doubt]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ __all__ = [
     "PHASES",
     "SliceHeader",
     "SourceSeries",
+    "check_size",
     "digest",
     "header_of",
     "is_denoised",
@@ -53,6 +54,9 @@ PHASES = (
 )
 # Unit vectors to 3 decimals are found in the field, with 2 they are not.
 _UNIT_TOLERANCE = 1e-3
+# From the finest of micro-CT to what would be no image of a person any more.
+_SPACING_MM = (1e-3, 100.0)
+_THICKEST_MM = 1000.0
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,12 @@ class SliceHeader:
         The pixels were compressed with loss at some time.
     has_overlay_in_pixels : bool
         An overlay lies in unused bits of the pixels (retired, but found).
+    overlay_bits : int
+        The bits that such overlays say they have.
     denoised : bool
         The slice was written by ctmahout.
+    burned_in : bool
+        BurnedInAnnotation is YES.
     utc_offset : str
         TimezoneOffsetFromUTC.
     doubts : tuple of Doubt
@@ -129,7 +137,9 @@ class SliceHeader:
     pixels: PixelFormat
     lossy: bool
     has_overlay_in_pixels: bool
+    overlay_bits: int
     denoised: bool
+    burned_in: bool
     utc_offset: str
     doubts: tuple[Doubt, ...]
 
@@ -200,7 +210,7 @@ def header_of(
     lossy = text_of(ds, "LossyImageCompression") == "01" or syntax in _LOSSY_ALWAYS
     if lossy:
         doubts.append("The source was compressed with loss; its artefacts cannot be told from anatomy or noise.")
-    thickness = text_of(ds, "SliceThickness")
+    thickness = _thickness(ds, doubts)
     uid = identity["SOPInstanceUID"]
     return SliceHeader(
         path=path,
@@ -224,12 +234,14 @@ def header_of(
         position_mm=position,
         orientation=orientation,
         pixel_spacing_mm=spacing,
-        thickness_mm=_number_or_none(thickness),
+        thickness_mm=thickness,
         kernel=text_of(ds, "ConvolutionKernel"),
         pixels=pixels,
         lossy=lossy,
         has_overlay_in_pixels=overlay,
+        overlay_bits=_overlay_bits(ds, groups),
         denoised=is_denoised(ds),
+        burned_in=_is_burned_in(ds),
         utc_offset=text_of(ds, "TimezoneOffsetFromUTC"),
         doubts=tuple(doubts),
     )
@@ -258,14 +270,19 @@ def _place(ds: FileDataset, path: Path) -> tuple[tuple[float, float, float], tup
     if off > _UNIT_TOLERANCE:
         raise _misplaced(path, "ImageOrientationPatient", orientation, "two unit vectors at a right angle")
     between_rows, between_columns = numbers(ds, "PixelSpacing", 2, path)
-    if min(between_rows, between_columns) <= 0:
-        raise _misplaced(path, "PixelSpacing", (between_rows, between_columns), "two numbers above 0")
+    if not _SPACING_MM[0] <= min(between_rows, between_columns) <= max(between_rows, between_columns) <= _SPACING_MM[1]:
+        expected = f"two numbers between {_SPACING_MM[0]:g} and {_SPACING_MM[1]:g}"
+        raise _misplaced(path, "PixelSpacing", (between_rows, between_columns), expected)
     return (x, y, z), orientation, (between_rows, between_columns)
 
 
 def _misplaced(path: Path, attribute: str, values: Sequence[float], expected: str) -> InputError:
     given = "\\".join(f"{v:g}" for v in values)
     return InputError("CTM_GEOMETRY_INVALID", file=path, attribute=attribute, given=given, expected=expected)
+
+
+def _is_burned_in(ds: Dataset) -> bool:
+    return text_of(ds, "BurnedInAnnotation") == "YES"
 
 
 def _said_of_itself(ds: FileDataset) -> list[Doubt]:
@@ -280,13 +297,51 @@ def _said_of_itself(ds: FileDataset) -> list[Doubt]:
         doubts.append("The source is itself a derived image.")
     if len(image_type) < 3:
         doubts.append("ImageType is absent or incomplete in the source; it is complete in what is written.")
-    if text_of(ds, "BurnedInAnnotation") == "YES":
+    if _is_burned_in(ds):
         doubts.append("BurnedInAnnotation is YES: text in the pixels is denoised like anatomy.")
     return doubts
 
 
-def _number_or_none(text: str) -> float | None:
+def _thickness(ds: Dataset, doubts: list[Doubt]) -> float | None:
+    """Return SliceThickness in mm, None if it is absent or cannot be one; 0 stands for absent in the field."""
+    text = text_of(ds, "SliceThickness")
     try:
-        return float(text)
+        thickness = float(text)
     except ValueError:
         return None
+    if 0 <= thickness <= _THICKEST_MM:
+        return thickness
+    doubts.append(f"SliceThickness is {thickness:g} mm, which no slice has; it is taken for unknown.")
+    return None
+
+
+def _overlay_bits(ds: Dataset, groups: Iterable[int]) -> int:
+    """Return the bits of the pixels that overlays lie in (PS3.3 C.9.2, until it was retired)."""
+    bits = 0
+    for group in groups:
+        allocated, position = (getattr(ds.get((group, element)), "value", None) for element in (0x0100, 0x0102))
+        lies_in_pixels = (group, 0x3000) not in ds and allocated == ds.BitsAllocated
+        if lies_in_pixels and isinstance(position, int) and 0 <= position < 16:
+            bits |= 1 << position
+    return bits
+
+
+def check_size(header: SliceHeader, frames: int, length: int) -> None:
+    """Refuse native pixels whose element holds more than the header says: Rows, Columns or frames are wrong.
+
+    Raises
+    ------
+    InputError
+        CTM_ATTRIBUTE_INVALID.
+    """
+    expected = frames * header.pixels.size
+    if length > expected + expected % 2:
+        rows, columns = header.pixels.rows, header.pixels.columns
+        of = f"{rows} x {columns} pixels" if frames == 1 else f"{frames} frames of {rows} x {columns} pixels"
+        raise InputError(
+            "CTM_ATTRIBUTE_INVALID",
+            file=header.path,
+            attribute="PixelData",
+            given=f"{length} bytes long",
+            expected=f"{expected} for {of}",
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CtmahoutError
+from ..locations import Uri, fetched, located
 from .decoders import check_decoders
 from .doubts import Doubt, messages
 from .files import Progress, quiet, tick_of
@@ -85,10 +86,11 @@ class SeriesList(list[SeriesInfo]):
 
 @quiet()
 def find_series(
-    path: str | Path,
+    path: str | Path | Uri,
     *,
     split: bool = False,
     lenient: bool = False,
+    unpack_gib: int = 1,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> SeriesList:
@@ -96,11 +98,13 @@ def find_series(
 
     Parameters
     ----------
-    path : path
+    path : path or URI
     split : bool
         As for `read_series`.
     lenient : bool
         Doubts that lenient reading lets pass are given without a code.
+    unpack_gib : int, GiB
+        As for `read_series`.
     workers : int, optional
         Threads.
     progress : callable, optional
@@ -111,7 +115,10 @@ def find_series(
     InputError
         CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
     """
-    listing = list_folder(Path(path), parts=split, workers=workers, tick=tick_of(progress, "find"))
+    with fetched(located(path)) as folder:
+        listing = list_folder(
+            folder, parts=split, unpack_gib=unpack_gib, workers=workers, tick=tick_of(progress, "find")
+        )
     return SeriesList(
         (_info(number, series, lenient=lenient) for number, series in enumerate(listing.series, 1)),
         dict(sorted(listing.skipped.items())),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import stat
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.uid import (
     UID,
     AllTransferSyntaxes,
@@ -21,16 +23,19 @@ from pydicom.uid import (
 from pydicom.valuerep import VR
 
 from ..errors import CtmahoutError, InputError
-from .archive import open_file, stamp
+from .archive import beginning, open_file, stamp, too_large
 from .files import open_dataset
 from .frames import MULTIFRAME, frame_of, frames_of, sop_class_of
-from .headers import CT_IMAGE, SliceHeader, header_of
+from .headers import CT_IMAGE, SliceHeader, check_size, header_of
 from .values import text_of
 
 __all__ = ["Look", "Problem", "look"]
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _VRS = frozenset(VR)
+_PIXEL_DATA = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")  # its tag, little and big endian
+_UNDEFINED = 0xFFFFFFFF  # length
+_CHUNK = 1 << 20
 # A file named so is meant to be a slice: if it is none, a slice is lost.
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 
@@ -47,18 +52,26 @@ Look = list[SliceHeader] | Problem | CtmahoutError | str
 """Slices; or why it is none, by series or of none; or what else it is."""
 
 
-def look(file: Path) -> Look:
-    """Return the headers of CT slices, why a CT image cannot be used, why a file cannot be read, or what else it is."""
+def look(file: Path, limit: int) -> Look:
+    """Return the headers of CT slices, why a CT image cannot be used, why a file cannot be read, or what else it is.
+
+    Parameters
+    ----------
+    file : Path
+    limit : int
+        Bytes that a packed file, which is a member of an archive or a deflated image, may unpack to.
+    """
     try:
         size = stamp(file)
         if file.exists() and not stat.S_ISREG(file.stat().st_mode):
             return "special file"
-        with open_file(file) as stream:
-            start = stream.read(132)
-            stream.seek(0)
-            headless = start[128:] != b"DICM"
-            if headless and not _begins_like_dicom(start):
-                return _no_dicom(file, start)
+        start = beginning(file, 132)
+        headless = start[128:] != b"DICM"
+        if headless and not _begins_like_dicom(start):
+            return _no_dicom(file, start)
+        with open_file(file, limit) as stream:
+            if _unpacked_size(stream, 0 if headless else 132, limit) > limit:
+                raise too_large(file, limit)
             ds = open_dataset(stream, pixels=False, headless=headless)
             if headless and not _is_ct(ds):
                 return _no_dicom(file, start)
@@ -66,7 +79,7 @@ def look(file: Path) -> Look:
     except CtmahoutError as e:
         return e
     except OSError as e:
-        return InputError("CTM_INPUT_UNREADABLE", file=file, problem=e.strerror or type(e).__name__)
+        return InputError("CTM_INPUT_UNREADABLE", file=file, problem=e.strerror or "it is damaged")
     except InvalidDicomError:
         return "no DICOM file"
     except Exception as e:  # pydicom raises many kinds on damaged headers
@@ -82,6 +95,10 @@ def _judge(
     try:
         frames = frames_of(ds)
         several = sop_class_of(ds) in MULTIFRAME
+        if frames < 1:
+            raise InputError(
+                "CTM_ATTRIBUTE_INVALID", file=file, attribute="NumberOfFrames", given=frames, expected="1 or more"
+            )
         if frames > 1 and not several:
             raise InputError("CTM_MULTIFRAME_UNSUPPORTED", file=file, frames=frames)
         if "TransferSyntaxUID" not in ds.file_meta:
@@ -92,7 +109,7 @@ def _judge(
             headers = [header_of(frame_of(ds, i), file, size, headless=headless, frame=i) for i in range(frames)]
         else:
             headers = [header_of(ds, file, size, headless=headless)]
-        _check_length(headers[0], frames, size[0] - stream.tell())
+        _check_length(headers[0], frames, size[0], stream)
         if not several:
             headers = [replace(headers[0], pixels_at=_plain_pixels_at(headers[0], stream))]
         return headers
@@ -100,6 +117,23 @@ def _judge(
         return Problem(uid, e)
     except Exception as e:
         return Problem(uid, _damaged(file, e))
+
+
+def _unpacked_size(stream: BinaryIO, meta_at: int, limit: int) -> int:
+    """Return the size of a deflated data set, as far as is needed to compare it with a limit; 0 of any other.
+
+    pydicom unpacks all of it in memory, before it looks at the first element.
+    """
+    stream.seek(meta_at)
+    size = 0
+    with suppress(Exception):  # damage is told of when the header is read
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+            while size <= limit and (packed := unpacker.unconsumed_tail or stream.read(_CHUNK)):
+                size += len(unpacker.decompress(packed, _CHUNK))
+    stream.seek(0)
+    return size
 
 
 def _begins_like_dicom(start: bytes) -> bool:
@@ -162,23 +196,35 @@ def _check_image(ds: FileDataset, file: Path, stream: BinaryIO) -> None:
     whole = "Rows" in ds and "Columns" in ds
     if whole and ds.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
         # Reading stopped before the pixels: the next element is theirs, or there is none.
-        whole = stream.read(4) in (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")
+        whole = stream.read(4) in _PIXEL_DATA
     if not whole:
         problem = "it holds no image, or ends within its header"
         raise InputError("CTM_INPUT_UNREADABLE", file=file, problem=problem)
 
 
-def _check_length(header: SliceHeader, frames: int, given: int) -> None:
-    """Refuse a file that ends within its pixels. Compressed ones are found incomplete when they are decoded."""
+def _check_length(header: SliceHeader, frames: int, file_size: int, stream: BinaryIO) -> None:
+    """Refuse a file that ends within its pixels, or has others than it says; the stream stands behind their tag.
+
+    Compressed ones are found incomplete when they are decoded.
+    """
     syntax = UID(header.transfer_syntax)
     if syntax not in AllTransferSyntaxes or syntax.is_compressed or syntax.is_deflated:
         return
-    pixels = header.pixels
-    given -= 4 if syntax.is_implicit_VR else 8
-    expected = frames * pixels.size
+    start = stream.tell()
+    head = stream.read(4 if syntax.is_implicit_VR else 8)
+    given, expected = file_size - start - len(head), frames * header.pixels.size
     if given < expected:
         problem = f"the file ends after {max(given, 0)} of {expected} bytes"
         raise InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
+    length = int.from_bytes(head[-4:], "little" if syntax.is_little_endian else "big")
+    if length < _UNDEFINED and (syntax.is_implicit_VR or head[:2] in (b"OW", b"OB")):
+        check_size(header, frames, length)
+        stream.seek(start + len(head) + length)
+        if stream.read(4) in _PIXEL_DATA:
+            raise InputError(
+                "CTM_ATTRIBUTE_INVALID", file=header.path, attribute="PixelData", given="there twice", expected="one"
+            )
+    stream.seek(start)
 
 
 def _plain_pixels_at(header: SliceHeader, stream: BinaryIO) -> int | None:
@@ -189,7 +235,7 @@ def _plain_pixels_at(header: SliceHeader, stream: BinaryIO) -> int | None:
     rest = stream.read(8 if explicit else 4)
     length = int.from_bytes(rest[-4:], "little")
     sound = not explicit or rest[:4] in (b"OW\0\0", b"OB\0\0")
-    return stream.tell() if sound and header.pixels.size <= length < 0xFFFFFFFF else None
+    return stream.tell() if sound and header.pixels.size <= length < _UNDEFINED else None
 
 
 def _damaged(file: Path, e: Exception) -> InputError:

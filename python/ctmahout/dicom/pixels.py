@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.pixels import get_decoder
+from pydicom.uid import UID
 
 from ..errors import CtmahoutError, InputError
+from ..volume import HU_LIMIT
 from .archive import open_file, stamp
 from .codestream import codestream_problem, jpeg_precision, preferred_plugin
-from .doubts import Doubt, messages, settle
+from .doubts import settle
 from .files import each, first_line, open_dataset
-from .frames import forgetting, frame_of, kept_whole
-from .headers import SliceHeader
+from .frames import forgetting, frame_of, frames_of, kept_whole
+from .headers import SliceHeader, check_size
 from .values import text_of
 
 __all__ = ["load", "read_hu", "stored_values"]
@@ -48,6 +50,8 @@ def load(header: SliceHeader) -> FileDataset:
         raise _unreadable(header, "they are cut off")
     if "SamplesPerPixel" not in ds:  # MONOCHROME2 says it; decoders ask for it
         ds.SamplesPerPixel = 1
+    if header.frame is None and UID(header.transfer_syntax).is_deflated:
+        check_size(header, 1, len(ds.PixelData))  # that of others was known before they were read
     if text_of(ds, "SOPInstanceUID") != header.file_uid:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path)
     return ds
@@ -57,6 +61,8 @@ def _whole(header: SliceHeader) -> FileDataset:
     ds = open_dataset(header.path, pixels=True, headless=header.headless)
     if "PixelData" not in ds:
         raise _unreadable(header, "they are cut off")
+    if UID(header.transfer_syntax).is_deflated:
+        check_size(header, frames_of(ds), len(ds.PixelData))
     return ds
 
 
@@ -91,7 +97,7 @@ def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.inte
     values : ndarray of shape (rows, columns), of some kind of whole numbers
         Of the bits that are stored; what the others are is not defined (PS3.5 8.1.1).
     others : bool
-        The others are neither all zero nor all the sign: an overlay, or BitsStored is wrong.
+        The others, but for the bits of declared overlays, are neither all zero nor all the sign: BitsStored is wrong.
 
     Raises
     ------
@@ -126,12 +132,29 @@ def _of_stored_bits(whole: NDArray[np.integer[Any]], header: SliceHeader) -> tup
     whole = whole.astype(np.int32)
     mask = (1 << header.pixels.bits_stored) - 1
     values = whole & mask
-    unused = whole & ~mask & 0xFFFF
-    if header.pixels.signed:
-        sign = (mask + 1) >> 1
-        values = (values ^ sign) - sign
-    # Were they all the sign, all values would have been in range.
-    return values, bool(unused.any())
+    others = ~mask & 0xFFFF & ~header.overlay_bits
+    unused = whole & others
+    if not header.pixels.signed:
+        return values, bool(unused.any())
+    sign = (mask + 1) >> 1
+    values = (values ^ sign) - sign
+    extended = np.where(values < 0, others, 0)
+    return values, bool(unused.any() and (unused != extended).any())
+
+
+def _check_hu(hu: NDArray[np.float32], padding: NDArray[np.bool_], header: SliceHeader) -> None:
+    if float(np.abs(hu).max()) <= HU_LIMIT or padding.all():
+        return
+    most = float(np.abs(hu[~padding]).max())
+    if most > HU_LIMIT:
+        slope, intercept = header.pixels.slope, header.pixels.intercept
+        raise InputError(
+            "CTM_ATTRIBUTE_INVALID",
+            file=header.path,
+            attribute="RescaleSlope, RescaleIntercept",
+            given=f"{slope:g}, {intercept:g}, which gives values as large as {most:.3g} HU",
+            expected=f"no more than {HU_LIMIT:g}",
+        )
 
 
 def _unreadable(header: SliceHeader, problem: str) -> InputError:
@@ -143,8 +166,8 @@ def _other_bits(header: SliceHeader) -> InputError:
         "CTM_ATTRIBUTE_INVALID",
         file=header.path,
         attribute="BitsStored",
-        given=f"{header.pixels.bits_stored}, and the bits above hold something, too",
-        expected="bits above that are zero or the sign",
+        given=f"{header.pixels.bits_stored}, and the bits above hold something as well",
+        expected="bits above that are zero, the sign or a declared overlay",
     )
 
 
@@ -171,7 +194,7 @@ def read_hu(
     Raises
     ------
     InputError
-        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED, CTM_INPUT_TOO_LARGE.
+        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED, CTM_INPUT_TOO_LARGE. CTM_ATTRIBUTE_INVALID: HU cannot be right.
     """
     shape = (len(order), order[0].pixels.rows, order[0].pixels.columns)
     try:
@@ -180,8 +203,6 @@ def read_hu(
     except MemoryError as e:
         z, y, x = shape
         raise InputError("CTM_INPUT_TOO_LARGE", slices=z, rows=y, columns=x, mib=5 * z * y * x >> 20) from e
-
-    told: list[Doubt] = []
 
     def read(z: int) -> bool | CtmahoutError:
         """Fill slice z; tell whether it has a border that PixelPaddingValue does not tell, or why it has no pixels."""
@@ -193,20 +214,19 @@ def read_hu(
             if lenient and e.code == "CTM_PIXELS_UNREADABLE":
                 return e
             raise
-        if others and not header.has_overlay_in_pixels:
-            error = _other_bits(header)
-            settle([error], lenient=lenient)
-            told.append(error)
+        if others:  # nothing tells rubbish from the upper bits of values
+            raise _other_bits(header)
         hu[z] = header.pixels.to_hu(stored)
         declared = header.pixels.declared_padding(stored)
         border = header.pixels.border(stored)
         np.logical_or(declared, border, out=padding[z])
+        _check_hu(hu[z], padding[z], header)
         return bool((border & ~declared).any())
 
     with forgetting():
         found = each(read, range(len(order)), workers=workers, tick=tick)
     errors = [e for e in found if isinstance(e, CtmahoutError)]
-    doubts = messages([[doubt] for doubt in told])
+    doubts: list[str] = []
     kept = [z for z, e in enumerate(found) if not isinstance(e, CtmahoutError)]
     if not kept:
         settle(errors, lenient=False)

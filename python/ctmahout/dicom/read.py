@@ -13,7 +13,7 @@ from .choose import chosen
 from .decoders import check_decoders
 from .doubts import messages, settle
 from .files import Progress, quiet, tick_of
-from .find import list_folder
+from .find import Listing, list_folder
 from .geometry import gaps, geometry_of, ordered
 from .headers import SourceSeries
 from .pixels import read_hu
@@ -23,6 +23,7 @@ __all__ = ["read_series"]
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())
 
+_OF_STEPS = ("CTM_SLICE_MISSING", "CTM_SLICE_UNEVEN")
 # What lenient reading leaves out instead of refusing the series; anything else makes other slices doubtful, too.
 _DAMAGED = ("CTM_INPUT_UNREADABLE", "CTM_PIXELS_UNREADABLE")
 
@@ -34,6 +35,7 @@ def read_series(
     series: str | int | None = None,
     split: bool = False,
     lenient: bool = False,
+    unpack_gib: int = 1,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Volume:
@@ -49,11 +51,13 @@ def read_series(
         the list that `find_series` gives. "[2]" is always the latter. "description:CHEST*" goes by SeriesDescription,
         with * and ? and without regard to case; "rule:most-slices" and "rule:thinnest" take the series with most.
     split : bool
-        Take what differs in patient, study, orientation, size, spacing or phase within one series for series of
-        their own.
+        Take what differs in patient, study, orientation, size, spacing, phase or, where slices are unevenly spaced,
+        thickness or step within one series for series of their own.
     lenient : bool
         Go on with a warning where slices are missing or unevenly spaced, identifiers are absent, a file is damaged or
         has no preamble, RescaleType is US. What would make HU values or positions guesswork is refused even so.
+    unpack_gib : int, GiB
+        The most that an image of an archive, or a deflated one, may unpack to; a compressed tar archive 32 times that.
     workers : int, optional
         Threads.
     progress : callable, optional
@@ -72,16 +76,23 @@ def read_series(
     """
     with ExitStack() as stack:
         folder = stack.enter_context(fetched(located(path)))
-        volume = _read(folder, series, split, lenient, workers, progress)
+        listing = list_folder(
+            folder, parts=split, unpack_gib=unpack_gib, workers=workers, tick=tick_of(progress, "find")
+        )
+        volume = _read(folder, listing, series, lenient, workers, progress)
         # Whoever writes a derived series reads the files once more: copies stay as long as anybody knows of them.
         weakref.finalize(volume.source, stack.pop_all().close)
     return volume
 
 
 def _read(
-    path: Path, series: str | int | None, split: bool, lenient: bool, workers: int | None, progress: Progress | None
+    path: Path,
+    listing: Listing,
+    series: str | int | None,
+    lenient: bool,
+    workers: int | None,
+    progress: Progress | None,
 ) -> Volume:
-    listing = list_folder(path, parts=split, workers=workers, tick=tick_of(progress, "find"))
     files = chosen(path, listing, series)
     problems = [*listing.unreadable, *files.problems]
     settle(problems if not lenient else [e for e in problems if e.code not in _DAMAGED], lenient=False)
@@ -94,7 +105,7 @@ def _read(
     check_decoders({(h.transfer_syntax, h.pixels.bits_stored): h.path for h in order})
     read, hu, padding, found, broken = read_hu(order, lenient=lenient, workers=workers, tick=tick_of(progress, "read"))
     if len(read) < len(order):
-        doubts = [*(d for d in doubts if getattr(d, "code", "") != "CTM_SLICE_MISSING"), *gaps(read)]
+        doubts = [*(d for d in doubts if getattr(d, "code", "") not in _OF_STEPS), *gaps(read)]
     for e in (*problems, *broken):
         _log.warning("left out: %s", e.message)
     told = [f"Left out: {text}" for text in messages([[e] for e in (*problems, *broken)])]

@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import ConfigError, InputError, OutputError
+from ..locations import Uri, fetched, located
 from .files import Progress, quiet, tick_of
 
 __all__ = ["Sent", "send"]
@@ -38,7 +39,7 @@ class Sent:
 
 @quiet()
 def send(
-    folder: str | Path,
+    folder: str | Path | Uri,
     host: str,
     port: int,
     *,
@@ -50,7 +51,7 @@ def send(
 
     Parameters
     ----------
-    folder : path
+    folder : path or URI
     host, port : str, int
         Of the archive.
     called, calling : str
@@ -75,8 +76,11 @@ def send(
         if not 1 <= len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
             expected = "1 to 16 printable ASCII characters, no backslash"
             raise ConfigError("CTM_CONFIG_VALUE", source="send", key=key, value=repr(title), expected=expected)
-    files = _files(Path(folder))
-    entity = pynetdicom.AE(ae_title=calling)
+    with fetched(located(folder)) as images:
+        return _send(_files(images), host, port, pynetdicom.AE(ae_title=calling), called, progress)
+
+
+def _send(files: list[Path], host: str, port: int, entity: Any, called: str, progress: Progress | None) -> Sent:
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = _TIMEOUT_S
     kinds: dict[tuple[str, str], None] = {}
     for file in files:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .geometry import SAME_PLACE_MM, alike
+from .geometry import SAME_PLACE_MM, alike, gaps, stretches
 from .headers import PHASES, SliceHeader
 
 __all__ = ["split"]
@@ -19,7 +19,8 @@ def split(headers: Sequence[SliceHeader]) -> Parts:
 
     Slices of one patient, study, orientation, size and spacing are a part. Where places repeat, as in gated and in
     contrast scans, it is split further by the first of `PHASES` that all its slices have and that gives parts with the
-    same places, each once. If none does, the part is left whole; reading it tells which slices collide.
+    same places, each once. If none does, the part is left whole; reading it tells which slices collide. Slices that are
+    unevenly spaced are split further by thickness and by step, if that gives parts that are even.
     """
     stacks: list[list[SliceHeader]] = []
     for header in headers:
@@ -32,7 +33,8 @@ def split(headers: Sequence[SliceHeader]) -> Parts:
     for number, stack in enumerate(stacks, 1):
         of_stack = f"stack {number} of {len(stacks)}" if len(stacks) > 1 else ""
         for of_phase, phase in _phases(stack):
-            parts.append((", ".join(filter(None, (of_stack, of_phase))), phase))
+            for of_step, even in _even(phase):
+                parts.append((", ".join(filter(None, (of_stack, of_phase, of_step))), even))
     return parts
 
 
@@ -52,6 +54,18 @@ def _phases(stack: list[SliceHeader]) -> Parts:
         if all(_once(p) and len(p) == len(places[0]) and np.allclose(p, places[0], atol=SAME_PLACE_MM) for p in places):
             # The value itself may be a time of the patient's.
             return [(f"{keyword} {n} of {len(parts)}", part) for n, part in enumerate(parts, 1)]
+    return [("", stack)]
+
+
+def _even(stack: list[SliceHeader]) -> Parts:
+    """Split slices that are unevenly spaced, by thickness or else by step, if all parts are evenly spaced then."""
+    order = sorted(stack, key=lambda h: h.along_mm)
+    if not gaps(order) or not _once(_places(order)):
+        return [("", stack)]
+    of_thickness = [[h for h in order if h.thickness_mm == mm] for mm in dict.fromkeys(h.thickness_mm for h in order)]
+    for name, parts in (("thickness", of_thickness), ("step", stretches(order))):
+        if len(parts) > 1 and all(len(part) > 1 and not gaps(part) for part in parts):
+            return [(f"{name} {n} of {len(parts)}", part) for n, part in enumerate(parts, 1)]
     return [("", stack)]
 
 

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 
 from ..errors import InputError
+from ..volume import HU_LIMIT
 from .doubts import Doubt
 
 __all__ = ["PixelFormat", "numbers", "pixel_format", "text_of"]
 
 # Float32 holds HU to 1/4096 up to 2048 and to 1/2048 up to 4095: stored values of a finer slope would not come back.
 _FINEST_SLOPE = 1e-3
+# Steps of so many HU show no tissue.
+_COARSEST_SLOPE = 1e3
 # Below any tissue, and below air: what a whole corner holds below it was never measured.
 _LOWEST_HU = -1500.0
 # Defined terms that are not HU (PS3.3 C.11.1.1.2).
@@ -199,8 +202,11 @@ def _refuse(path: Path, attribute: str, given: object, expected: str) -> InputEr
 def _rescale(ds: FileDataset, path: Path, doubts: list[Doubt]) -> tuple[float, float]:
     (slope,) = numbers(ds, "RescaleSlope", 1, path, "CTM_ATTRIBUTE_INVALID")
     (intercept,) = numbers(ds, "RescaleIntercept", 1, path, "CTM_ATTRIBUTE_INVALID")
-    if slope < _FINEST_SLOPE:
-        raise _refuse(path, "RescaleSlope", f"{slope:g}", f"a number of at least {_FINEST_SLOPE:g}")
+    if not _FINEST_SLOPE <= slope <= _COARSEST_SLOPE:
+        expected = f"a number between {_FINEST_SLOPE:g} and {_COARSEST_SLOPE:g}"
+        raise _refuse(path, "RescaleSlope", f"{slope:g}", expected)
+    if abs(intercept) > HU_LIMIT:
+        raise _refuse(path, "RescaleIntercept", f"{intercept:g}", f"a number between -{HU_LIMIT:g} and {HU_LIMIT:g}")
     kind = text_of(ds, "RescaleType")
     if kind in _OTHER_UNITS:
         doubts.append(_refuse(path, "RescaleType", f"{kind} ({_OTHER_UNITS[kind]})", "HU"))

@@ -14,7 +14,8 @@ from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import InputError
-from ..staging import refuse_existing, refuse_overlap, staged
+from ..locations import Location, Uri, located, refuse_overlap, stored
+from ..staging import refuse_existing, staged
 from ..volume import Volume
 from .compression import check_compression, compress
 from .derive import Derivation, derive, facts_of
@@ -23,9 +24,9 @@ from .frames import forgetting
 from .headers import SliceHeader, SourceSeries
 from .pixels import load, stored_values
 from .uids import IMPLEMENTATION_CLASS_UID
-from .values import PixelFormat, text_of
+from .values import PixelFormat
 
-__all__ = ["Written", "is_ours", "save", "write_series"]
+__all__ = ["Written", "check_derivable", "is_ours", "save", "write_series"]
 
 Mask = NDArray[np.bool_] | None
 
@@ -38,7 +39,7 @@ class Written:
 
     Attributes
     ----------
-    path : Path
+    path : Path or Uri
     series_uid : str
     slices : int
     clipped : int
@@ -46,7 +47,7 @@ class Written:
     warnings : tuple of str
     """
 
-    path: Path
+    path: Location
     series_uid: str
     slices: int
     clipped: int
@@ -56,7 +57,7 @@ class Written:
 @quiet()
 def write_series(
     volume: Volume,
-    out: str | Path,
+    out: str | Path | Uri,
     *,
     derivation: Derivation,
     compression: str = "none",
@@ -76,13 +77,13 @@ def write_series(
     ----------
     volume : Volume
         One that `read_series` gave, or `Volume.with_hu` of such.
-    out : path
+    out : path or URI
         A new folder. It appears when all slices are in it.
     derivation : Derivation
     compression : str
         "none", "rle", "jpeg-ls" or "jpeg2000".
     overwrite : bool
-        Replace a folder that holds nothing but images of ctmahout.
+        Replace a folder that holds nothing but images of ctmahout; what lies at a URI is not replaced.
     timestamp : datetime, optional
         The one time of the whole series; now if not given. With it, equal input gives equal bytes.
     progress : callable, optional
@@ -103,10 +104,11 @@ def write_series(
     if not isinstance(source, SourceSeries):
         raise TypeError("the volume was not read from a DICOM series; see write_synthetic")
     _check_values(volume, source)
-    check_compression(compression, rows=volume.shape[1], columns=volume.shape[2])
-    out = Path(out)
-    refuse_overlap(out, source.root)
-    refuse_existing(out.absolute(), overwrite=overwrite, ours=is_ours)
+    check_derivable(volume, compression=compression, deidentified=derivation.deidentified)
+    location = located(out)
+    refuse_overlap(location, source.root)
+    if isinstance(location, Path):
+        refuse_existing(location.absolute(), overwrite=overwrite, ours=is_ours)
     facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
     masks: list[Mask] = [None] * len(source.slices) if volume.padding is None else list(volume.padding)
     storage = _storage(volume, [h.pixels for h in source.slices], masks)
@@ -123,14 +125,6 @@ def write_series(
     def write(z: int) -> int:
         header = source.slices[z]
         ds = load(header)
-        if derivation.deidentified and text_of(ds, "BurnedInAnnotation") == "YES":
-            raise InputError(
-                "CTM_ATTRIBUTE_INVALID",
-                file=header.path,
-                attribute="BurnedInAnnotation",
-                given="YES",
-                expected="NO, for output without identity",
-            )
         clipped = _fill(ds, volume.hu[z], header, masks[z], storage)
         try:
             derive(ds, header, derivation, facts)
@@ -144,11 +138,37 @@ def write_series(
             raise
         return clipped
 
-    with staged(out, overwrite=overwrite, ours=is_ours) as partial, forgetting():
+    with (
+        stored(location, overwrite=overwrite, ours=is_ours) as target,
+        staged(target, overwrite=overwrite, ours=is_ours) as partial,
+        forgetting(),
+    ):
         counts = each(write, range(len(source.slices)), workers=workers, tick=tick_of(progress, "write"))
     if clipped := sum(counts):
         warnings.append(f"{clipped} voxels did not fit the stored range and were clipped.")
-    return Written(out, facts.series_uid, len(counts), clipped, tuple(warnings))
+    return Written(location, facts.series_uid, len(counts), clipped, tuple(warnings))
+
+
+def check_derivable(volume: Volume, *, compression: str, deidentified: bool) -> None:
+    """Refuse a series that cannot be written so: what `write_series` raises, but without any work.
+
+    Raises
+    ------
+    InputError
+        CTM_ATTRIBUTE_INVALID: output de-identified, and a source says that texts are in its pixels.
+    ConfigError
+        CTM_CONFIG_VALUE: there is no such compression, or not for slices so small.
+    """
+    check_compression(compression, rows=volume.shape[1], columns=volume.shape[2])
+    burned_in = next((h for h in volume.source.slices if h.burned_in), None)
+    if deidentified and burned_in is not None:
+        raise InputError(
+            "CTM_ATTRIBUTE_INVALID",
+            file=burned_in.path,
+            attribute="BurnedInAnnotation",
+            given="YES",
+            expected="NO, for output without identity",
+        )
 
 
 def _damaged(header: SliceHeader, e: Exception) -> InputError:

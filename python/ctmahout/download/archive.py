@@ -36,7 +36,7 @@ def unpack(archive: IO[bytes], folder: Path, *, source: str, limit: int) -> int:
     Parameters
     ----------
     archive : binary file
-        A zip, or a tar as it is or compressed by gzip, bzip2 or xz; told by its content.
+        A zip, or a tar as it is or compressed by gzip, bzip2 or xz; told by how it begins.
     folder : Path
     source : str
         Where the archive is from, for messages.
@@ -52,7 +52,7 @@ def unpack(archive: IO[bytes], folder: Path, *, source: str, limit: int) -> int:
     room = _Room(source, limit)
     count = 0
     try:
-        for name, member in _zip(archive) if zipfile.is_zipfile(archive) else _tar(archive, room):
+        for name, member in _zip(archive) if _is_zip(archive) else _tar(archive, room):
             place = folder / _safe(name)
             place.parent.mkdir(parents=True, exist_ok=True)
             with member, place.open("xb") as file:
@@ -92,8 +92,17 @@ class _Room:
             yield chunk
 
 
+def _is_zip(file: IO[bytes]) -> bool:
+    """Tell a zip from a tar. By its beginning: by its end, a tar whose last file is a zip would be that zip."""
+    file.seek(0)
+    return file.read(4) in (b"PK\3\4", b"PK\5\6")
+
+
 def _zip(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if names and all(name.endswith(".npy") for name in names):
+            raise _Refused("it is a file of NumPy (npz), which is no archive of images")
         for info in archive.infolist():
             if info.is_dir():
                 continue

@@ -68,12 +68,19 @@ def find_java(spark: str | None = None) -> Java:
     command = shutil.which("java", path=str(Path(java_home, "bin"))) if java_home else shutil.which("java")
     java = _ask(command) if command else None
     if java is None:
-        raise EngineError("CTM_JAVA_MISSING", java_home=java_home or "not set")
+        raise EngineError("CTM_JAVA_MISSING", problem=_why_missing(java_home))
     if java.major < _LEAST:
         raise EngineError("CTM_JAVA_OLD", given=java.version, path=java.path, expected=_LEAST)
     if spark is not None and spark.startswith("3.") and java.major > _NEWEST_OF_SPARK_35:
         raise EngineError("CTM_JAVA_NEW", given=java.version, path=java.path, spark=spark, expected=_NEWEST_OF_SPARK_35)
     return java
+
+
+def _why_missing(java_home: str | None) -> str:
+    if not java_home:
+        return "JAVA_HOME is not set, and there is none on PATH"
+    other = shutil.which("java")
+    return f"JAVA_HOME is {java_home}, which has none" + (f"; {other} counts only without JAVA_HOME" if other else "")
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import CtmahoutError
+from ..errors import CtmahoutError, EngineError
 from ..exchange import is_manifest, read_manifest
 from ..locations import beside, fetched, located, remove
 from .calls import shaped
@@ -91,14 +91,18 @@ class SubmitDoor(Door):
         target = located(request.output)
         before = beside(target, "partial")
         with log.open("wb") as stderr:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=environment,
-                start_new_session=True,
-            )
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    env=environment,
+                    start_new_session=True,
+                )
+            except OSError as e:
+                problem = f"{command[0]} cannot be started ({e.strerror})"
+                raise EngineError("CTM_SPARK_MISSING", problem=problem) from e
             try:
                 out, _ = process.communicate()
             except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ __all__ = ["Location", "Uri", "hadoop_name", "located", "refuse_overlap"]
 
 # A URI, or one that has been through `Path`, which makes one slash of two.
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)|(s3a?|gs|file):/(.*)", re.DOTALL)
+
+
+# Of a name in every file system of Linux and macOS.
+_LONGEST = 255
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,18 @@ def located(given: str | Path | Uri) -> Location:
     ------
     ConfigError
         CTM_LOCATION_INVALID.
+    TypeError
+        It is something else.
     """
     if isinstance(given, Uri):
         return given
+    if not isinstance(given, (str, os.PathLike)):
+        raise TypeError(
+            f"a place of data is a path or a URI, not {type(given).__name__}; write_array puts a volume there"
+        )
     match = _URI.fullmatch(str(given))
     if match is None:
-        return Path(given)
+        return _path(os.fsdecode(given))
     scheme = (match[1] or match[3]).lower()
     authority, _, key = (match[2] if match[1] else match[4]).partition("/")
     if scheme == "file":
@@ -99,7 +110,17 @@ def _file(given: str, host: str) -> Path:
     path = unquote(urlsplit(given).path)
     if not path.startswith("/"):
         raise _invalid(given, "a file's URI holds an absolute path")
-    return Path(path)
+    return _path(path)
+
+
+def _path(given: str) -> Path:
+    if not given:
+        raise _invalid("An empty text", "it names nothing")
+    if "\0" in given:
+        raise _invalid(given.replace("\0", "\\0"), "a path holds no NUL")
+    if any(len(os.fsencode(part)) > _LONGEST for part in Path(given).parts):
+        raise _invalid(f"{given[:40]}...", f"a part of it is longer than {_LONGEST} bytes")
+    return Path(given)
 
 
 def _invalid(shown: str, problem: str) -> ConfigError:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import islice
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["Threads", "Workers", "one_core_each"]
 
@@ -38,15 +40,51 @@ class Workers(Protocol):
 def one_core_each(function: Callable[P, Result]) -> Callable[P, Result]:
     """Keep products of matrices from starting threads of their own: these would wait for each other, busily.
 
-    And they would sum in another order for another number of cores.
+    And they would sum in another order for another number of cores. The limit is one of the whole process: the first
+    call in sets it and the last one out takes it back, however calls of several threads overlap.
     """
 
     @wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> Result:
-        with threadpool_limits(1, "blas"):
+        with _one_blas_thread():
             return function(*args, **kwargs)
 
     return limited
+
+
+_blas_lock = threading.Lock()
+_blas_calls = 0
+_blas_before: list[tuple[Any, int]] = []
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    global _blas_calls, _blas_before
+    with _blas_lock:
+        if _blas_calls == 0:
+            libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+            _blas_before = [(library, library.num_threads) for library in libraries]
+            for library in libraries:
+                _set_threads(library, 1)
+        _blas_calls += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_calls -= 1
+            if _blas_calls == 0:
+                for library, count in _blas_before:
+                    _set_threads(library, count)
+                _blas_before = []
+
+
+def _set_threads(library: Any, count: int) -> None:
+    # Newer versions of threadpoolctl let one thread set limits and ignore all others, without a word: here the first
+    # call in and the last one out may be of different threads.
+    release = getattr(library, "clear_controlling_thread", lambda force: None)
+    release(force=True)
+    library.set_num_threads(count)
+    release(force=True)
 
 
 @dataclass(frozen=True)
