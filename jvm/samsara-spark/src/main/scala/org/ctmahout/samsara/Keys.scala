@@ -2,6 +2,34 @@ package org.ctmahout.samsara
 
 import scala.reflect.ClassTag
 
+/** What becomes of rows that have one and the same number. */
+private[samsara] sealed trait Repeated
+private[samsara] object Repeated {
+
+  /** The last of them counts: `collect` in Mahout 14.1. */
+  case object Overwritten extends Repeated
+
+  /** They are added: its "aggregating transpose". */
+  case object Summed extends Repeated
+
+  /** There is no sense in them. */
+  case object Refused extends Repeated
+}
+
+/** Rows or columns put to their numbers, of which some may come again. */
+private[samsara] final class Places(repeated: Repeated) {
+  private val taken = new java.util.BitSet
+
+  /** Whether something is there already, and what comes now is to be added. */
+  def isSum(number: Int): Boolean = {
+    val again = taken.get(number)
+    if (again && repeated == Repeated.Refused)
+      throw new IllegalArgumentException(s"two rows have the key $number, and a product needs each row once")
+    taken.set(number)
+    again && repeated == Repeated.Summed
+  }
+}
+
 /**
  * Keys of rows. Int and Long are row numbers, from 0 on, and say where a row is; all others are labels.
  *

@@ -147,7 +147,7 @@ final class DistributedRows[K: ClassTag] private[samsara] (
 
   /** All of it on the driver: by row number if the keys are numbers, else in the order of the partitions, with labels. */
   override def collect: Matrix = {
-    val (all, labels) = Passes.gathered(blocks, nrow, ncol)
+    val (all, labels) = Passes.gathered(blocks, nrow, ncol, Repeated.Overwritten)
     if (labels.nonEmpty) all.setRowLabelBindings(Passes.bindings(labels))
     all
   }

@@ -8,7 +8,7 @@ import org.apache.mahout.math.Matrix
 private[samsara] object Tiles {
 
   /** A', n x m, for rows with numbers below m. */
-  def transposed[K](a: Blocks[K], m: Int, n: Int): Far[Int] = {
+  def transposed[K](a: Blocks[K], m: Int, n: Int, repeated: Repeated): Far[Int] = {
     val cuts = new Cuts(n, Height.of(m))
     val pieces = a.send { (part, blocks) =>
       for (((keys, block), index) <- blocks.zipWithIndex; columns = Keys.numbers(keys, m.toLong); tile <- cuts.all)
@@ -19,7 +19,8 @@ private[samsara] object Tiles {
     }
     val tiles = pieces.assembled[Int](cuts.count, a.parts) { (tile, pieces) =>
       val rows = new DenseBlock(cuts.rows(tile), m)
-      for ((_, piece) <- pieces) put(piece, rows)
+      val places = new Places(repeated)
+      for ((_, piece) <- pieces) put(piece, rows, places)
       Iterator.single((cuts.keys(tile), rows))
     }
     Far.computed(tiles, n.toLong, m, ClassTag.Int)
@@ -66,7 +67,8 @@ private[samsara] object Tiles {
       Iterator.continually(pieces).takeWhile(_.hasNext).map { _ =>
         val keys = pieces.head._2.keys.asInstanceOf[Array[K]]
         val all = new DenseBlock(keys.length, p)
-        for ((_, piece) <- Exchange.of(pieces)(_.order)) put(piece, all)
+        val places = new Places(Repeated.Refused)
+        for ((_, piece) <- Exchange.of(pieces)(_.order)) put(piece, all, places)
         (keys, all)
       }
     }
@@ -100,8 +102,11 @@ private[samsara] object Tiles {
     pieces.map { case (_, piece) => (piece.keys.asInstanceOf[Array[K]], piece.values) }
 
   /** Puts the columns of a piece where they belong. */
-  private def put(piece: Piece, rows: DenseBlock): Unit =
-    for (i <- 0 until rows.rowSize; j <- piece.columns.indices) rows.setQuick(i, piece.columns(j), piece.values.getQuick(i, j))
+  private def put(piece: Piece, rows: DenseBlock, places: Places): Unit =
+    for (j <- piece.columns.indices; to = piece.columns(j); isSum = places.isSum(to); i <- 0 until rows.rowSize) {
+      val x = piece.values.getQuick(i, j)
+      rows.setQuick(i, to, if (isSum) rows.getQuick(i, to) + x else x)
+    }
 
   private[samsara] def columnsOf(block: Matrix, from: Int, columns: Int): DenseBlock =
     Products.dense(Products.block(block).viewPart(0, block.rowSize, from, columns))

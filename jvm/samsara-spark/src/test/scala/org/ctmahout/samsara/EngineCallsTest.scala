@@ -228,7 +228,6 @@ class EngineCallsTest {
     val labels = drmParallelizeWithRowLabels(labelled(a, i => s"r$i"))
     refused("no numbers")((labels.t %*% new org.apache.mahout.math.DenseVector(23)).collect)
     refused("no numbers")(labels.t.collect)
-    refused("no numbers")((drmParallelize(new DenseMatrix(gaussian(2, 23, 1))) %*% labels).collect)
     val process = new ProcessContext
     refused("without Spark")(process.drm(Seq((Array(0), new DenseBlock(1, 1): Matrix)), 1, 1).dfsWrite("/nowhere"))
   }
