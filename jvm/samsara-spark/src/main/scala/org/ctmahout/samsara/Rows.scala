@@ -118,9 +118,12 @@ final class DistributedRows[K: ClassTag] private[samsara] (
   private[samsara] def blocks: Blocks[K] = rows.made(samsara)
 
   /** As an operand: with rows that are zero where there were none. */
-  private[samsara] lazy val value: Far[K] =
-    if (canHaveMissingRows) Far.computed(Numbering.completed(blocks, nrow, ncol, keyClassTag, samsara), nrow, ncol, keyClassTag)
-    else Far(rows, nrow, ncol, keyClassTag)
+  @transient private[samsara] lazy val value: Far[K] =
+    if (!canHaveMissingRows) Far(rows, nrow, ncol, keyClassTag)
+    else {
+      val all = Numbering.completed(blocks, nrow, ncol, keyClassTag, samsara)
+      Far(new RowBlocks(all, None, RowBlocks.newTag(), rows.isStored), nrow, ncol, keyClassTag)
+    }
 
   /** The blocks, for whoever goes on with Spark from here. They end with the context. */
   def rdd: RDD[(Array[K], Matrix)] = blocks match {
@@ -152,8 +155,12 @@ final class DistributedRows[K: ClassTag] private[samsara] (
     all
   }
 
-  /** This matrix, which is not changed, less one and the same row, whenever it is used. */
-  private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] = samsara.drmOf(Passes.less(blocks, row), nrow, ncol)
+  /** This matrix, which is not changed, less one and the same row, whenever it is used; rows left out are less it, too. */
+  private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] = samsara.drmOf(Passes.less(value.rows.made(samsara), row), nrow, ncol)
+
+  /** A function of each value, whenever this matrix is used. */
+  private[samsara] def each(f: Double => Double): CheckpointedDrm[K] =
+    samsara.drmOf(value.rows.made(samsara).map { case (keys, m) => (keys, Elementwise(m, f): Matrix) }, nrow, ncol)
 
   /** See [[MatrixFiles]]. */
   override def dfsWrite(path: String): Unit = MatrixFiles.write(samsara, value, path)

@@ -62,6 +62,24 @@ class EngineCallsTest {
     assertTrue(e.getMessage.contains("two rows have the key 0"))
   }
 
+  @Test def missingRowsAreZerosInDecompositionsToo(): Unit = withContext { context =>
+    val some = blocks(a.map(_.map(_ + 5)), parts = 3, height = 4).filter(_._1.head % 8 == 0)
+    val there = a.zipWithIndex.map { case (row, i) => if (i / 4 % 2 == 0) row.map(_ + 5) else row.map(_ => 0.0) }
+    val (gaps, whole) =
+      (context.drm(some, 23, 4, canHaveMissingRows = true), context.drm(blocks(there, parts = 3, height = 4), 23, 4))
+    for (how <- HardMatricesTest.OnCluster) {
+      val (x, y) = (how.svd(gaps, 4), how.svd(whole, 4))
+      assertArrayEquals(y.s, x.s, 1e-10, s"s, ${how.name}")
+      assertArrayEquals(rows(y.u.collect).flatten, rows(x.u.collect).flatten, 1e-10, s"U, ${how.name}")
+    }
+    // Of rank three: what is left of the fourth direction is rounding.
+    val (deficient, k) = (a.map(row => row.updated(3, row(0))), 4)
+    for (how <- HardMatricesTest.OnCluster.take(2)) {
+      val gaps = context.drm(blocks(deficient.take(8), parts = 2, height = 4), 23, 4, canHaveMissingRows = true)
+      assertEquals(3, how.svd(gaps, k).rank)
+    }
+  }
+
   @Test def moreRowsAreZerosToo(): Unit = withHere { implicit here =>
     val drm = drmParallelize(new DenseMatrix(a), 2)
     val taller = drm.newRowCardinality(25)
