@@ -65,6 +65,16 @@ private[samsara] object Keys {
     case other => other.map { case n: Number => n.longValue }.toArray
   }
 
+  /** What numbers of rows add up to, mixed: in sums of these a number that is there twice does not make up for one that is not. */
+  def fingerprint(number: Long): Long = Sampling.mixed(number + 0x9e3779b97f4a7c15L)
+
+  /** The sum for 0 .. m - 1. */
+  def fingerprintBelow(m: Long): Long = {
+    var (sum, i) = (0L, 0L)
+    while (i < m) { sum += fingerprint(i); i += 1 }
+    sum
+  }
+
   /** What is equal for keys of one row, in matrices keyed by Int and by Long too. */
   def identity(keys: Array[_], i: Int): Any = keys match {
     case ints: Array[Int] => ints(i).toLong

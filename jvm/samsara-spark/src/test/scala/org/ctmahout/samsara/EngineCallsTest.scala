@@ -197,7 +197,13 @@ class EngineCallsTest {
     refused(Files.createDirectory(folder.resolve("half")), "_SUCCESS")
     refused(Files.writeString(folder.resolve("words.txt"), "a line of words\n"), "no key, tab")
     refused(Files.writeString(folder.resolve("ragged.txt"), "0\t0:1.0\n1\t4:1.0\n"), "from 1 to 5 values")
-    refused(Files.writeString(folder.resolve("twice.txt"), "0\t0:1.0\n0\t0:2.0\n"), "there twice")
+    refused(Files.writeString(folder.resolve("twice.txt"), "0\t0:1.0\n0\t0:2.0\n"), "two rows have the key 0")
+    // Twice the one for want of the other, where even the sum of the keys is right.
+    refused(Files.writeString(folder.resolve("other.txt"), "0\t0:1.0\n0\t0:2.0\n2\t0:3.0\n"), "two rows have the key 0")
+    val sums = Seq(0, 3, 3, 3, 4, 5, 3).map(key => s"$key\t0:1.0\n").mkString
+    refused(Files.writeString(folder.resolve("sum.txt"), sums), "two rows have the key 3")
+    refused(Files.writeString(folder.resolve("gap-twice.txt"), "0\t0:1.0\n5\t0:2.0\n5\t0:3.0\n"), "two rows have the key 5")
+    refused(Files.writeString(folder.resolve("negative.txt"), "-1\t0:1.0\n1\t0:2.0\n"), "key -1")
     checkRows(
       Array(Array(0.0, 2.0), Array(0.0, 0.0), Array(1.0, 3.0)),
       drmDfsRead(Files.writeString(folder.resolve("gap.txt"), "2\t0:1 1:3\n\n0\t1:2\n").toString).collect)
