@@ -24,7 +24,7 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
       case near: Near => gram(far(near))
       case Far(rows, m, n, _) if isSmall(n.toLong, n) =>
         Near(n.toLong, n) {
-          val sum = rows.gram(context, m, n)
+          val sum = rows.gram(context, m, n, forBasis = isShifted)
           // Of a product it is dqrThin that asks, and dssvd has it refuse what is no basis; ours is one in any case.
           if (isShifted && rows.right.nonEmpty) GramMatrix.positiveDefinite(sum) else sum
         }

@@ -79,9 +79,15 @@ private[samsara] final class RowBlocks[K](
 
   private def plain: RowBlocks[K] = new RowBlocks(base, None, tag, isStored)
 
-  /** The Gram matrix of m rows of n columns. Where they are a product of stored rows, what else a basis needs comes with it. */
-  def gram(context: SamsaraContext, m: Long, n: Int): DenseBlock =
-    if (isStored && right.nonEmpty && known.isEmpty) basis(context, m, n).gram else Passes.gram(made(context), n)
+  /**
+   * The Gram matrix of m rows of n columns.
+   *
+   * @param forBasis
+   *   whether an orthonormal basis of them will be asked for next. Of a product of stored rows its pass gives a Gram matrix
+   *   as well, where what is rounding beside the longest column is zero
+   */
+  def gram(context: SamsaraContext, m: Long, n: Int, forBasis: Boolean): DenseBlock =
+    if (forBasis && isStored && right.nonEmpty && known.isEmpty) basis(context, m, n).gram else Passes.gram(made(context), n)
 
   /** A' times these rows, where A has n columns and the same rows, and these have w. */
   def crossed(context: SamsaraContext, a: RowBlocks[_], n: Int, w: Int): DenseBlock = known match {
