@@ -1,5 +1,7 @@
 package org.ctmahout.samsara
 
+import org.apache.mahout.math.Matrix
+
 /** What the engine does with the Gram matrix A'A of a tall matrix, on the driver. */
 private[samsara] object GramMatrix {
   private val Eps = math.ulp(1.0)
@@ -11,8 +13,7 @@ private[samsara] object GramMatrix {
    */
   def positiveDefinite(gram: DenseBlock): DenseBlock = {
     val n = gram.rowSize
-    if (!gram.toArray.forall(x => math.abs(x) <= Double.MaxValue))
-      throw new ArithmeticException("the Gram matrix is not positive definite: the matrix has values that are not finite")
+    requireFinite(gram)
     def shifted(share: Double): DenseBlock = {
       val g = new DenseBlock(n, n, gram.toArray)
       for (i <- 0 until n) {
@@ -32,6 +33,7 @@ private[samsara] object GramMatrix {
    * 1 / sqrt is infinite. A Gram matrix whose eigenvalues are all beyond rounding stays as it is.
    */
   def positiveSemidefinite(gram: DenseBlock): DenseBlock = {
+    requireFinite(gram)
     val n = gram.rowSize
     val trace = (0 until n).map(i => gram.getQuick(i, i)).sum
     val rounding = n * Eps * trace
@@ -46,13 +48,13 @@ private[samsara] object GramMatrix {
     } else shifted(java.lang.Double.MIN_NORMAL)
   }
 
-  /** How far from orthonormal columns with this Gram matrix are; zero columns do not count. */
-  def distance(gram: DenseBlock): Double = {
   /** @throws ArithmeticException it is no Gram matrix that anything can be done with */
   def requireFinite(gram: Matrix): Unit =
     if (!Products.dense(gram).toArray.forall(x => math.abs(x) <= Double.MaxValue))
       throw new NotFinite("the Gram matrix is not positive definite: the matrix has values that are not finite, or whose squares are not")
 
+  /** How far from orthonormal columns with this Gram matrix are; zero columns do not count. */
+  def distance(gram: DenseBlock): Double = {
     val n = gram.rowSize
     var largest = 0.0
     for (i <- 0 until n; j <- 0 until n) {
