@@ -143,9 +143,8 @@ private[samsara] object Basis {
     private val real = (0 until r).filter(j => lengths(j) > 4 * z.rowSize * Eps * longest).sortBy(j => -lengths(j))
 
     /** Those of them that are independent, and the Cholesky factor of their Gram matrix, columns scaled to length one. */
-    private val (live, scaled) = Iterator.iterate(real)(_.init).map(some => (some, Cholesky(scaledGram(some)))).collectFirst {
-      case (some, Some(factor)) => (some, factor)
-    }.get // of none at the latest
+    private val scaled = Cholesky.leading(scaledGram(real))
+    private val live = real.take(scaled.rowSize)
 
     private def scaledGram(some: Seq[Int]): DenseBlock = {
       val g = new DenseBlock(some.size, some.size)
