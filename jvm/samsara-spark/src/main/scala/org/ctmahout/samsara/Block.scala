@@ -15,6 +15,9 @@ sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) ex
   final def copyRows(from: Int, count: Int, into: Array[Double]): Unit = copyRows(from, count, into, columns)
 
   protected def window(row: Int, rows: Int, column: Int, columns: Int): Block
+  /** The same values, of the same type, in an array of their own. */
+  private[samsara] def copied: Block
+
 
   /** All of it, row-major, as doubles. */
   final def toArray: Array[Double] = {
@@ -83,6 +86,8 @@ final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stri
   override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value.toFloat
   override protected def window(r: Int, rs: Int, c: Int, cs: Int): Block =
     new FloatBlock(rs, cs, data, offset + r * stride + c, stride)
+  override private[samsara] def copied: Block = new DenseBlock(rows, columns, toArray)
+
   override def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit = {
     var i = 0
     while (i < count) {
@@ -94,15 +99,10 @@ final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stri
     }
   }
 
-  private def writeReplace(): AnyRef = {
-    val packed =
-      if (isWhole(data.length)) data
-      else {
-        val copy = new Array[Float](rows * columns)
-        for (i <- 0 until rows) System.arraycopy(data, offset + i * stride, copy, i * columns, columns)
-        copy
-      }
-    new PackedBlock(rows, columns, packed)
+  override private[samsara] def copied: FloatBlock = {
+    val copy = new Array[Float](Math.multiplyExact(rows, columns))
+    for (i <- 0 until rows) System.arraycopy(data, offset + i * stride, copy, i * columns, columns)
+    new FloatBlock(rows, columns, copy)
   }
 }
 
@@ -121,3 +121,8 @@ private[samsara] object DenseBlock {
     one
   }
 }
+
+  /** This matrix with an array of its own size. */
+  private[samsara] def whole: FloatBlock = if (isWhole(data.length)) this else copied
+
+  private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)

@@ -5,7 +5,12 @@ import scala.reflect.ClassTag
 import org.apache.mahout.math.Matrix
 import org.apache.spark.rdd.RDD
 
-/** Blocks of rows in partitions: on a cluster, or all in this process. What is done with them is the same code. */
+/**
+ * Blocks of rows in partitions: on a cluster, or all in this process. What is done with them is the same code.
+ *
+ * The values of a block may be gone when the next one of its partition is asked for: who reads a matrix again in each pass
+ * may do so into one array. What holds several blocks, or one for longer, holds [[lasting]] ones.
+ */
 private[samsara] sealed trait Blocks[K] {
   def map[R](f: ((Array[K], Matrix)) => (Array[R], Matrix)): Blocks[R]
 
@@ -17,6 +22,10 @@ private[samsara] sealed trait Blocks[K] {
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double]
 
   def collect(): Seq[(Array[K], Matrix)]
+  /** The same blocks with values of their own. */
+  final def lasting: Blocks[K] = map { case (keys, m) => (keys, Products.block(m).copied: Matrix) }
+
+  /** All blocks, on the driver. */
 
   /** Number of partitions. */
   def parts: Int
@@ -59,7 +68,7 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
   }
 
   override def collect(): Seq[(Array[K], Matrix)] =
-    rdd.map { case (keys, block) => (keys, Products.block(block): Matrix) }.collect().toSeq
+    rdd.map { case (keys, block) => (keys, Products.block(block).copied: Matrix) }.collect().toSeq
 
   override def parts: Int = rdd.getNumPartitions
   override def mapParts[R](f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Array[R], Matrix)]): Blocks[R] =
@@ -112,7 +121,7 @@ private[samsara] final class LocalBlocks[K](blocks: () => Iterator[(Array[K], Ma
   override def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double] =
     f(blocks(), LocalBlocks.of(that))
-  override def collect(): Seq[(Array[K], Matrix)] = blocks().toVector
+  override def collect(): Seq[(Array[K], Matrix)] = lasting.asInstanceOf[LocalBlocks[K]].iterator.toVector
 
   override def parts: Int = 1
   override def mapParts[R](f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Array[R], Matrix)]): Blocks[R] =

@@ -45,9 +45,11 @@ private[samsara] final class RowBlocks[K](
   /** The same, kept when they are made. */
   def kept(level: StorageLevel): RowBlocks[K] = new RowBlocks(base, right, tag, isStored, known, Some(level))
 
-  /** The rows as such, stored. */
-  def stored(context: SamsaraContext, level: StorageLevel): RowBlocks[K] =
-    new RowBlocks(context.store(made(context), level), None, tag, isStored = true)
+  /** The rows as such, stored. Products are new blocks; of others the values may not last, or be stored already in another way. */
+  def stored(context: SamsaraContext, level: StorageLevel): RowBlocks[K] = {
+    val rows = if (right.isEmpty) made(context).lasting else made(context)
+    new RowBlocks(context.store(rows, level), None, tag, isStored = true)
+  }
 
   private var lastMade: Option[Blocks[K]] = None
 

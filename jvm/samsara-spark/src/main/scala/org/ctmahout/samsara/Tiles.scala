@@ -33,7 +33,7 @@ private[samsara] object Tiles {
   def cross[K](both: Blocks[K], a0: Int, n: Int, b0: Int, w: Int): Far[Int] = {
     val cuts = new Cuts(n, Height.of(w))
     val pieces = both.send { (part, blocks) =>
-      val all = blocks.toArray // gone through once for each tile
+      val all = held(blocks) // gone through once for each tile
       for (tile <- cuts.all if all.nonEmpty || part == 0) yield { // zeros, for a matrix without rows
         val cross = new Products.Cross(cuts.rows(tile), w)
         for ((_, block) <- all) cross.add(columnsOf(block, a0 + cuts.from(tile), cuts.rows(tile)), columnsOf(block, b0, w))
@@ -56,7 +56,7 @@ private[samsara] object Tiles {
     val (p, height) = (Math.toIntExact(b.m), Height.of(Math.toIntExact(b.m)))
     val left = a.rows.made(context)
     val pieces = left.sendWith(everywhere(b.rows.made(context), left.parts, b.m)) { (part, x, y) =>
-      val rows = x.flatMap(Alignment.cut(_, height)).toArray
+      val rows = held(x.flatMap(Alignment.cut(_, height)))
       for {
         ((columns, block), index) <- y.zipWithIndex
         right = Products.transposed(Products.dense(block))
@@ -84,16 +84,22 @@ private[samsara] object Tiles {
         ((keys, block), index) <- blocks.zipWithIndex
         height = math.max(1, (block.rowSize + last - first - 1) / (last - first))
         ((some, rows), to) <- Alignment.cut((keys, block), height).zipWithIndex
-      } yield (Place(first + to, 0, part, index), Piece(some, null, Products.dense(rows)))
+      } yield (Place(first + to, 0, part, index), Piece(some, null, ownCopy(rows)))
     }
     pieces.assembled[K](parts, parts)((_, pieces) => blocksOf(pieces))
   }
 
+  private def ownCopy(m: Matrix): DenseBlock = new DenseBlock(m.rowSize, m.columnSize, Products.block(m).toArray)
+
+  /** All at once. */
+  private def held[K](blocks: Iterator[(Array[K], Matrix)]): Array[(Array[K], Matrix)] =
+    blocks.map { case (keys, m) => (keys, Products.block(m).copied: Matrix) }.toArray
+
   /** All blocks in each of so many partitions, numbers as keys. */
   private def everywhere[L](b: Blocks[L], parts: Int, p: Long): Blocks[Int] = {
     val copies = b.send { (part, blocks) =>
-      for (((keys, block), index) <- blocks.zipWithIndex; to <- Iterator.range(0, parts))
-        yield (Place(to, 0, part, index), Piece(Keys.numbers(keys, p), null, Products.dense(block)))
+      for (((keys, block), index) <- blocks.zipWithIndex; rows = ownCopy(block); to <- Iterator.range(0, parts))
+        yield (Place(to, 0, part, index), Piece(Keys.numbers(keys, p), null, rows))
     }
     copies.assembled[Int](parts, parts)((_, pieces) => blocksOf(pieces))
   }

@@ -135,6 +135,13 @@ class EngineCallsTest {
   @Test def blocksAreReducedInTheirOrder(): Unit = withContext { context =>
     val drm = context.drm(blocks(a, parts = 3, height = 4), 23, 4)
     val all = drm.allreduceBlock({ case (_, block) => block }, (x, y) => EngineCallsTest.over(x, y))
+  @Test def anotherHintAfterParIsNoMatter(): Unit = withContext { context =>
+    val drm = context.drm(blocks(a, parts = 2), 23, 4)
+    val sum = (drm + 1.0).checkpoint(CacheHint.NONE)
+    sum.checkpoint(CacheHint.MEMORY_ONLY).norm()
+    checkRows(a.map(_.map(_ + 1)), sum.par(exact = 2).checkpoint(CacheHint.DISK_ONLY).collect)
+  }
+
     checkRows(a, all)
   }
 
