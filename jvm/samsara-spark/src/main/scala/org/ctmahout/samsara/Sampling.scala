@@ -30,7 +30,7 @@ private[samsara] final class Sampling(context: SamsaraContext) {
       for {
         (keys, block) <- blocks
         which = keys.indices.toArray.flatMap { i =>
-          Array.fill(times(uniform(seed, Keys.identity(keys, i)), fraction, replacement))(i)
+          Array.fill(times(seed, Keys.identity(keys, i), fraction, replacement))(i)
         }
         if which.nonEmpty
       } yield (Keys.pick(keys, which), Joins.rowsOf(Products.dense(block), which))

@@ -125,6 +125,9 @@ class EngineCallsTest {
     assertEquals(50, sampleK(few, 5, 50, replacement = false).distinct.size)
     assertEquals(tall.map(_.toSeq).toSet, sampleK(few, 1, 9999, replacement = false).toSet)
     assertTrue(sampleK(few, 1, 5000, replacement = true).distinct.size < 2000)
+    // exp(-mean) is no number any more.
+    RandomUtils.seedNext(7)
+    assertEquals(20000.0, drmSampleRows(drmParallelize(new DenseMatrix(tall.take(20)), 2), 1000.0, replacement = true).nrow.toDouble, 800.0)
     val labels = drmParallelizeWithRowLabels(labelled(tall, i => s"r$i"), 3)
     assertEquals(sampleK(labels, 5, 20, replacement = true), sampleK(labels.par(exact = 7), 5, 20, replacement = true))
     assertThrows(classOf[UnsupportedOperationException], () => { sample(labels, 1, replacement = true); () })
