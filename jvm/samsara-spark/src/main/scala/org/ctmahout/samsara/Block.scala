@@ -26,8 +26,21 @@ sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) ex
     all
   }
 
-  /** Whether each row has so much room in the array, whatever may stand behind the row itself. */
-  private[samsara] def isPaddedTo(width: Int): Boolean = stride == width && offset % math.max(1, width) == 0
+  /** Length of the array. */
+  protected def length: Int
+
+  /** Refuses what is not in the array. */
+  protected def requireRoom(): Unit = {
+    require(rows >= 0 && columns >= 0 && offset >= 0, s"a block of $rows x $columns from $offset on")
+    require(rows <= 1 || stride >= columns, s"rows of $columns columns, $stride apart")
+    require(
+      rows == 0 || columns == 0 || offset + (rows - 1L) * stride + columns <= length,
+      s"a block of $rows x $columns, its rows $stride apart from $offset on, in an array of $length")
+  }
+
+  /** Whether each row, the last one too, has so much room in the array, whatever may stand behind the row itself. */
+  private[samsara] def isPaddedTo(width: Int): Boolean =
+    stride == width && offset % math.max(1, width) == 0 && offset + rows.toLong * stride <= length
 
   protected def isWhole(length: Int): Boolean = offset == 0 && stride == columns && length == rows * columns
 
@@ -60,6 +73,9 @@ final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, str
 
   def this(m: Int, n: Int, data: Array[Double]) = this(m, n, data, 0, n)
   def this(m: Int, n: Int) = this(m, n, new Array[Double](Math.multiplyExact(m, n)))
+  override protected def length: Int = data.length
+  requireRoom()
+
 
   override def getQuick(i: Int, j: Int): Double = data(offset + i * stride + j)
   override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value
@@ -85,6 +101,9 @@ final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stri
   override def getQuick(i: Int, j: Int): Double = data(offset + i * stride + j).toDouble
   override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value.toFloat
   override protected def window(r: Int, rs: Int, c: Int, cs: Int): Block =
+  override protected def length: Int = data.length
+  requireRoom()
+
     new FloatBlock(rs, cs, data, offset + r * stride + c, stride)
   override private[samsara] def copied: Block = new DenseBlock(rows, columns, toArray)
 
