@@ -1,5 +1,6 @@
 package org.ctmahout.samsara
 
+import com.esotericsoftware.kryo.DefaultSerializer
 import org.apache.mahout.math.{AbstractMatrix, Matrix, Vector}
 import org.apache.mahout.math.flavor.MatrixFlavor
 
@@ -14,10 +15,10 @@ sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) ex
   def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit
   final def copyRows(from: Int, count: Int, into: Array[Double]): Unit = copyRows(from, count, into, columns)
 
-  protected def window(row: Int, rows: Int, column: Int, columns: Int): Block
   /** The same values, of the same type, in an array of their own. */
   private[samsara] def copied: Block
 
+  protected def window(row: Int, rows: Int, column: Int, columns: Int): Block
 
   /** All of it, row-major, as doubles. */
   final def toArray: Array[Double] = {
@@ -67,15 +68,16 @@ sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) ex
 }
 
 /** A block of doubles. */
+@DefaultSerializer(classOf[KryoBlocks])
 final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, stride: Int)
     extends Block(m, n, offset, stride)
     with Serializable {
 
-  def this(m: Int, n: Int, data: Array[Double]) = this(m, n, data, 0, n)
-  def this(m: Int, n: Int) = this(m, n, new Array[Double](Math.multiplyExact(m, n)))
   override protected def length: Int = data.length
   requireRoom()
 
+  def this(m: Int, n: Int, data: Array[Double]) = this(m, n, data, 0, n)
+  def this(m: Int, n: Int) = this(m, n, new Array[Double](Math.multiplyExact(m, n)))
 
   override def getQuick(i: Int, j: Int): Double = data(offset + i * stride + j)
   override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value
@@ -83,6 +85,8 @@ final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, str
     new DenseBlock(rs, cs, data, offset + r * stride + c, stride)
   override def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit =
     for (i <- 0 until count) System.arraycopy(data, offset + (from + i) * stride, into, i * width, columns)
+
+  override private[samsara] def copied: Block = new DenseBlock(rows, columns, toArray)
 
   /** This matrix with an array of its own size. */
   def whole: DenseBlock = if (isWhole(data.length)) this else new DenseBlock(rows, columns, toArray)
@@ -92,21 +96,20 @@ final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, str
 }
 
 /** A block kept as floats, half the memory, and computed with as doubles. */
+@DefaultSerializer(classOf[KryoBlocks])
 final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stride: Int)
     extends Block(m, n, offset, stride)
     with Serializable {
+
+  override protected def length: Int = data.length
+  requireRoom()
 
   def this(m: Int, n: Int, data: Array[Float]) = this(m, n, data, 0, n)
 
   override def getQuick(i: Int, j: Int): Double = data(offset + i * stride + j).toDouble
   override def setQuick(i: Int, j: Int, value: Double): Unit = data(offset + i * stride + j) = value.toFloat
   override protected def window(r: Int, rs: Int, c: Int, cs: Int): Block =
-  override protected def length: Int = data.length
-  requireRoom()
-
     new FloatBlock(rs, cs, data, offset + r * stride + c, stride)
-  override private[samsara] def copied: Block = new DenseBlock(rows, columns, toArray)
-
   override def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit = {
     var i = 0
     while (i < count) {
@@ -123,6 +126,11 @@ final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stri
     for (i <- 0 until rows) System.arraycopy(data, offset + i * stride, copy, i * columns, columns)
     new FloatBlock(rows, columns, copy)
   }
+
+  /** This matrix with an array of its own size. */
+  private[samsara] def whole: FloatBlock = if (isWhole(data.length)) this else copied
+
+  private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)
 }
 
 /** What travels between processes for a block: any serialiser can do plain arrays. */
@@ -140,8 +148,3 @@ private[samsara] object DenseBlock {
     one
   }
 }
-
-  /** This matrix with an array of its own size. */
-  private[samsara] def whole: FloatBlock = if (isWhole(data.length)) this else copied
-
-  private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)

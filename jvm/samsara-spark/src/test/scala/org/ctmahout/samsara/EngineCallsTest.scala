@@ -135,9 +135,6 @@ class EngineCallsTest {
     assertEquals(20, drmSampleToTSV(few, 1).count(_ == '\n'))
   }
 
-  @Test def blocksAreReducedInTheirOrder(): Unit = withContext { context =>
-    val drm = context.drm(blocks(a, parts = 3, height = 4), 23, 4)
-    val all = drm.allreduceBlock({ case (_, block) => block }, (x, y) => EngineCallsTest.over(x, y))
   @Test def anotherHintAfterParIsNoMatter(): Unit = withContext { context =>
     val drm = context.drm(blocks(a, parts = 2), 23, 4)
     val sum = (drm + 1.0).checkpoint(CacheHint.NONE)
@@ -145,6 +142,9 @@ class EngineCallsTest {
     checkRows(a.map(_.map(_ + 1)), sum.par(exact = 2).checkpoint(CacheHint.DISK_ONLY).collect)
   }
 
+  @Test def blocksAreReducedInTheirOrder(): Unit = withContext { context =>
+    val drm = context.drm(blocks(a, parts = 3, height = 4), 23, 4)
+    val all = drm.allreduceBlock({ case (_, block) => block }, (x, y) => EngineCallsTest.over(x, y))
     checkRows(a, all)
   }
 
@@ -225,7 +225,11 @@ class EngineCallsTest {
     val block = new DenseBlock(a.length, 4, a.flatten)
     for (m <- Seq[Block](block, new FloatBlock(a.length, 4, a.flatten.map(_.toFloat)))) {
       val window = m.viewPart(3, 5, 1, 2)
-      checkRows(rows(window), sent[(Array[Long], Matrix)]((Array(1L), window))._2)
+      val there = sent[(Array[Long], Matrix)]((Array(1L), window))._2
+      checkRows(rows(window), there)
+      assertEquals(m.getClass, there.getClass)
+      val bytes = kryo.serialize[(Array[Long], Matrix)]((Array(1L), window)).limit()
+      assertTrue(bytes < 200, s"$bytes bytes for ten values")
     }
     val (place, piece) = sent((Place(1, 2, 3, 4), Piece(Array("r"), null, block)))
     assertEquals(Place(1, 2, 3, 4), place)
