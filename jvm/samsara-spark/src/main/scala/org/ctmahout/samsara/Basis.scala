@@ -23,6 +23,7 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
 
   private val n = w.rowSize
   private val r = w.columnSize
+  requireRoom(n, r)
 
   private val sketch: Sketch[K] = {
     val z = GramSchmidt.longestFirst(w)
@@ -126,6 +127,13 @@ private[samsara] object Basis {
   private val LongestInSingle = 1e15
 
   private val MostRounds = 5
+
+  /** @throws IllegalArgumentException the sums of a pass would not fit into an array of Java's */
+  private[samsara] def requireRoom(n: Int, r: Int): Unit =
+    require(
+      (r.toLong + n) * r <= Int.MaxValue - 8,
+      s"a projection of $n columns on $r directions: its sums have ${(r.toLong + n) * r} entries, and an array has " +
+        s"${Int.MaxValue - 8} at most; ask for fewer components")
 
   /**
    * The Gram matrix of A Z and A'A Z, and the inverse factor that makes A Z orthonormal.

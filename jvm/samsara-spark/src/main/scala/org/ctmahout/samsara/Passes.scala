@@ -53,7 +53,7 @@ private[samsara] object Passes {
 
   /** A'A for n columns. */
   def gram[K](in: Blocks[K], n: Int): DenseBlock =
-    new DenseBlock(n, n, in.sum(n * n) { blocks =>
+    new DenseBlock(n, n, in.sum(Math.multiplyExact(n, n)) { blocks =>
       val gram = new Products.Gram(n)
       blocks.foreach { case (_, m) => gram.add(Products.block(m)) }
       gram.sum

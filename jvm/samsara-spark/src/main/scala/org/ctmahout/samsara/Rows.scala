@@ -116,12 +116,13 @@ private[samsara] object RowBlocks {
  */
 final class DistributedRows[K: ClassTag] private[samsara] (
     private[samsara] val samsara: SamsaraContext,
-    private[samsara] val rows: RowBlocks[K],
+    @transient private[samsara] val rows: RowBlocks[K],
     override val nrow: Long,
     override val ncol: Int,
     override val cacheHint: CacheHint,
     override val canHaveMissingRows: Boolean)
-    extends CheckpointedDrm[K] {
+    extends CheckpointedDrm[K]
+    with Serializable {
 
   private[samsara] def blocks: Blocks[K] = rows.made(samsara)
 
@@ -154,7 +155,7 @@ final class DistributedRows[K: ClassTag] private[samsara] (
       if (checkpointed.isEmpty) checkpointed = Some(SparkEngine.toPhysical(this, hint))
       checkpointed.get
     }
-  private var checkpointed: Option[CheckpointedDrm[K]] = None
+  @transient private var checkpointed: Option[CheckpointedDrm[K]] = None
 
   /** All of it on the driver: by row number if the keys are numbers, else in the order of the partitions, with labels. */
   override def collect: Matrix = {
@@ -192,13 +193,14 @@ final class DistributedRows[K: ClassTag] private[samsara] (
 /** A matrix small enough for the driver, its keys the row numbers. Computed when first asked for. */
 final class DriverRows private[samsara] (
     samsara: SamsaraContext,
-    compute: => DenseBlock,
+    @transient compute: => DenseBlock,
     override val nrow: Long,
     override val ncol: Int,
     override val cacheHint: CacheHint)
-    extends CheckpointedDrm[Int] {
+    extends CheckpointedDrm[Int]
+    with Serializable {
 
-  private[samsara] lazy val matrix: DenseBlock = compute
+  @transient private[samsara] lazy val matrix: DenseBlock = compute
 
   override def partitioningTag: Long = 0L
   override def canHaveMissingRows: Boolean = false

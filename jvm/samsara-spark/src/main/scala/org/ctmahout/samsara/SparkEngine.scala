@@ -14,7 +14,7 @@ import org.apache.spark.storage.StorageLevel
  * Tall matrices are on the cluster; whatever has as many rows as they have columns is on the driver. Products of the two
  * kinds need no shuffle: A'A and A'B are sums over partitions, A W sends W to all.
  */
-object SparkEngine extends DistributedEngine {
+object SparkEngine extends DistributedEngine with Serializable {
 
   private[samsara] def unsupported(what: String): Nothing =
     throw new UnsupportedOperationException(s"$what is not available on this engine")
