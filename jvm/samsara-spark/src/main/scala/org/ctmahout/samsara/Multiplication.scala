@@ -79,7 +79,7 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
       else Tiles.pairs(context, left, right)
   }
 
-  /** A', whose columns are the numbers of A's rows. */
+  /** A', whose columns are the numbers of A's rows. Rows of one number are added: Mahout's aggregating transpose. */
   def transposed(a: Value[_]): Value[Int] = a match {
     case near: Near => Near(near.n.toLong, Math.toIntExact(near.m))(Products.transposed(near.matrix))
     case rows: Far[_] if isSmall(rows.m, rows.n) =>
