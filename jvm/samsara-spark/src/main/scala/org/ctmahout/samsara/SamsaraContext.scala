@@ -6,7 +6,7 @@ import scala.collection.mutable.ArrayBuffer
 import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
-import org.apache.mahout.math.drm.{BCast, CacheHint, CheckpointedDrm, DistributedContext, DistributedEngine}
+import org.apache.mahout.math.drm.{BCast, CacheHint, CheckpointedDrm, DistributedContext, DistributedEngine, DrmLike}
 import org.apache.spark.SparkContext
 import org.apache.spark.broadcast.Broadcast
 import org.apache.spark.rdd.RDD
@@ -112,6 +112,12 @@ final class ClusterContext(
       blocks: RDD[(Array[K], Matrix)], rows: Long, columns: Int, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = {
     if (canHaveMissingRows) Keys.requireNumbers(implicitly[ClassTag[K]], "a matrix with missing rows")
     drmOf(new SparkBlocks(blocks), rows, columns, canHaveMissingRows)
+  }
+
+  /** Any matrix as blocks of keys and rows, for whoever goes on with Spark from here. They end with the context. */
+  def rdd[K](drm: DrmLike[K]): RDD[(Array[K], Matrix)] = {
+    val value = new Plans(this).value(drm.checkpoint(CacheHint.NONE))
+    new Joins(this).far(value).rows.made(this).asInstanceOf[SparkBlocks[K]].rdd
   }
 
   override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = synchronized {
