@@ -96,7 +96,7 @@ final class ClusterContext(
   // What nobody uses any more Spark's cleaner removes, unless it is held here.
   @transient private val stored = new Weakly[RDD[_]]
   @transient private val sent = new Weakly[Broadcast[_]]
-  @transient private var sketch: Option[WeakReference[Blocks[_]]] = None
+  @transient private var sketch: Option[WeakReference[RDD[_]]] = None
 
   /**
    * A matrix of Mahout's from blocks of rows.
@@ -129,13 +129,14 @@ final class ClusterContext(
     keepsSketch && (sparkContext.getExecutorMemoryStatus.values.map(_._2).sum - promisedBytes()) / 2 > bytes
 
   override private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K] = synchronized {
-    sketch.flatMap(s => Option(s.get)).foreach(release)
-    sketch = Some(new WeakReference(store(rows, StorageLevel.MEMORY_ONLY)))
+    sketch.flatMap(s => Option(s.get)).foreach(rdd => release(rdd))
+    sketch = Some(new WeakReference(rddOf(store(rows, StorageLevel.MEMORY_ONLY))))
     rows
   }
 
-  override private[samsara] def release(blocks: Blocks[_]): Unit = synchronized {
-    val rdd = rddOf(blocks)
+  override private[samsara] def release(blocks: Blocks[_]): Unit = release(rddOf(blocks))
+
+  private def release(rdd: RDD[_]): Unit = synchronized {
     if (stored.remove(rdd)) rdd.unpersist(blocking = false)
     ()
   }
