@@ -13,7 +13,7 @@ import org.junit.jupiter.api.Test
 /**
  * All operators on matrices of random shape, kind of key, storage and partitioning, against sums written out: twenty seeds
  * that are always the same, and a fresh one. Each case runs twice, with room on the driver and with none, in this process,
- * where it takes no time; every fifth runs on Spark as well. A failure names its seed, and `-Dsamsara.seed=...` runs that
+ * where it takes no time; some run on Spark as well. A failure names its seed, and `-Dsamsara.seed=...` runs that
  * one again: `set samsaraSpark / Test / javaOptions += "-Dsamsara.seed=7"` in sbt.
  */
 class AlgebraPropertyTest {
@@ -283,14 +283,14 @@ class AlgebraPropertyTest {
     val seeds = Option(System.getProperty("samsara.seed")).fold(Seq.tabulate(20)(_.toLong))(seed => Seq(seed.toLong))
     seeds.foreach(inProcess)
     if (seeds.size == 1) entries.foreach(onSpark(seeds.head, _))
-    else for ((seed, i) <- Seq(0L, 5L, 10L, 15L).zipWithIndex) onSpark(seed, entries(i % 2))
+    else for ((seed, i) <- Seq(0L, 7L, 14L).zipWithIndex) onSpark(seed, entries(i % 2)) // a kind of key each
   }
 
   @Test def ofAFreshSeed(): Unit = quietly {
     val seed = System.nanoTime()
     println(s"AlgebraPropertyTest: the fresh seed is $seed")
     inProcess(seed)
-    entries.foreach(onSpark(seed, _))
+    onSpark(seed, entries(seed.hashCode & 1))
   }
 }
 
