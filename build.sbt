@@ -171,7 +171,7 @@ lazy val bridge = (project in file("jvm/bridge"))
     }.taskValue,
     assembly := {
       val (jar, root) = (assembly.value, (ThisBuild / baseDirectory).value)
-      JarCheck(jar, Seq(root / "LICENSE", root / "NOTICE"), shaded = "org/ctmahout/shaded/")
+      checkJar(jar, Seq(root / "LICENSE", root / "NOTICE"), shaded = "org/ctmahout/shaded/")
       jar
     },
     Compile / packageOptions += Package.ManifestAttributes(
@@ -201,9 +201,41 @@ lazy val bridge = (project in file("jvm/bridge"))
     }
   )
 
+// Of a map of fastutil's, by the name of its class.
 def isMapNobodyUses(file: String): Boolean =
   file.matches("(Abstract)?[A-Z][a-z]+2.*") && !file.matches("[A-Z][a-z]+2[A-Z][a-z]+Function\\.class|(Abstract)?Int2(Double|Object)" +
     "(Function|Map|OpenHashMap|ArrayMap|Maps|Functions)(\\$.*)?\\.class")
+
+// What must hold for the one jar of the wheel, looked up in the jar itself: our terms and Mahout's in META-INF, nothing loose at
+// its top, and every class that is named of packages that live in this jar alone.
+def checkJar(jar: File, terms: Seq[File], shaded: String): Unit = {
+  import scala.collection.JavaConverters._
+  val zip = new java.util.zip.ZipFile(jar)
+  def bytes(name: String) = IO.readBytes(zip.getInputStream(zip.getEntry(name)))
+  def require(fine: Boolean, what: => String): Unit = if (!fine) sys.error(s"$jar $what")
+  try {
+    val names = zip.entries.asScala.map(_.getName).toSet
+    for (file <- terms; name = s"META-INF/${file.getName}")
+      require(names(name) && bytes(name).sameElements(IO.readBytes(file)), s"lacks our own ${file.getName}")
+    for (name <- Seq("META-INF/mahout/LICENSE", "META-INF/mahout/NOTICE")) require(names(name), s"lacks $name")
+    val loose = names.filterNot(name => Seq("META-INF/", "org/", "scala/").exists(name.startsWith(_)))
+    require(loose.isEmpty, s"has at its top ${loose.mkString(", ")}")
+    val missing = for {
+      name <- names.toSeq.sorted if name.endsWith(".class")
+      other <- classesNamedBy(bytes(name)) if other.startsWith(shaded) && !names(s"$other.class")
+    } yield s"$other, which $name needs"
+    require(names.exists(_.startsWith(shaded)) && missing.isEmpty, s"lacks ${missing.take(3).mkString("; ")}")
+  } finally zip.close()
+}
+
+def classesNamedBy(bytes: Array[Byte]): Set[String] = {
+  import org.objectweb.asm.{ClassReader, ClassVisitor, Opcodes}
+  import org.objectweb.asm.commons.{ClassRemapper, Remapper}
+  val found = scala.collection.mutable.Set.empty[String]
+  val names = new Remapper { override def map(name: String): String = { found += name; name } }
+  new ClassReader(bytes).accept(new ClassRemapper(new ClassVisitor(Opcodes.ASM9) {}, names), ClassReader.SKIP_DEBUG)
+  found.toSet
+}
 
 // What `make bench` runs on the JVM. Not part of the whole, so that tests and wheels do without it.
 lazy val bench = (project in file("bench/jvm"))
