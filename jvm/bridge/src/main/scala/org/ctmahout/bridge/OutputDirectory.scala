@@ -121,15 +121,12 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
       try move(partial, target)
       catch {
         case e: Throwable =>
-          if (replaces) {
-            move(old, target)
-            quietly(hold.foreach(_.drop()))
-          }
+          if (replaces) move(old, target)
           throw e
       }
       // The new one is in place: what may be left of the old one is no reason to report a failure.
       if (replaces) quietly(fs.delete(old, true))
-    } finally quietly(hold.foreach(_.close()))
+    } finally quietly(hold.foreach(_.drop()))
   }
 
   /** A rename on an object store is one copy for each object, in any order: readers must not see the manifest first. */

@@ -36,7 +36,7 @@ private[samsara] object GramMatrix {
     requireFinite(gram)
     val n = gram.rowSize
     val trace = (0 until n).map(i => gram.getQuick(i, i)).sum
-    val rounding = n * Eps * trace
+    val rounding = n * Eps * trace // infinite at most where decompositions begin anew, with a multiple: see Magnitude
     def shifted(shift: Double): DenseBlock = {
       val g = new DenseBlock(n, n, gram.toArray)
       for (i <- 0 until n) g.setQuick(i, i, gram.getQuick(i, i) + shift)
