@@ -99,7 +99,7 @@ mahoutCore / mahoutSources := {
   val leftOut = (mahoutCore / baseDirectory).value / "left-out.txt"
   val sources = (mahoutCore / crossTarget).value / "src_managed" / "mahout"
   val resources = (mahoutCore / crossTarget).value / "resource_managed" / "mahout" / "META-INF" / "mahout"
-  val unpack = FileFunction.cached((mahoutCore / streams).value.cacheDirectory / "mahout", FilesInfo.hash) { _ =>
+  val unpack = FileFunction.cached((mahoutCore / streams).value.cacheDirectory / "mahout" / (mahoutCore / scalaBinaryVersion).value, FilesInfo.hash) { _ =>
     val found = java.security.MessageDigest.getInstance("SHA-256").digest(IO.readBytes(jar)).map("%02x".format(_)).mkString
     if (found != pinned) sys.error(s"$jar has SHA-256 $found, not the pinned $pinned")
     val prefixes = IO.readLines(leftOut).map(_.trim).filter(l => l.nonEmpty && !l.startsWith("#"))
@@ -164,10 +164,16 @@ lazy val bridge = (project in file("jvm/bridge"))
       "dev.ludovic.netlib" % "blas" % netlibVersion % Provided
     ),
     Compile / resourceGenerators += Def.task {
-      val out = (Compile / resourceManaged).value / "org" / "ctmahout" / "contract" / "errors.json"
-      IO.copyFile((ThisBuild / baseDirectory).value / "contract" / "v1" / "errors.json", out)
-      Seq(out)
+      val (root, resources) = ((ThisBuild / baseDirectory).value, (Compile / resourceManaged).value)
+      val copies = (root / "contract" / "v1" / "errors.json" -> resources / "org" / "ctmahout" / "contract" / "errors.json") +:
+        Seq("LICENSE", "NOTICE").map(name => root / name -> resources / "META-INF" / name)
+      copies.map { case (from, to) => IO.copyFile(from, to); to }
     }.taskValue,
+    assembly := {
+      val (jar, root) = (assembly.value, (ThisBuild / baseDirectory).value)
+      checkJar(jar, Seq(root / "LICENSE", root / "NOTICE"), shaded = "org/ctmahout/shaded/")
+      jar
+    },
     Compile / packageOptions += Package.ManifestAttributes(
       "Ctmahout-Version" -> version.value,
       "Ctmahout-Exchange-Version" -> exchangeVersion,
@@ -181,19 +187,55 @@ lazy val bridge = (project in file("jvm/bridge"))
     assembly / assemblyJarName := s"ctmahout-spark${sparkLine(scalaBinaryVersion.value)}_${scalaBinaryVersion.value}-${version.value}.jar",
     assembly / assemblyOption ~= { _.withIncludeScala(false) },
     assembly / test := {},
-    // Mahout's core uses a few of fastutil's 57 MB; another name keeps them apart from what a cluster may carry.
-    assembly / assemblyShadeRules := Seq(
-      ShadeRule.rename("it.unimi.dsi.fastutil.**" -> "org.ctmahout.shaded.fastutil.@1").inAll,
-      ShadeRule.keep("org.ctmahout.**", "org.apache.mahout.**", "scala.collection.JavaConversions**").inAll
-    ),
+    // Another name keeps fastutil apart from what a cluster may carry.
+    assembly / assemblyShadeRules := Seq(ShadeRule.rename("it.unimi.dsi.fastutil.**" -> "org.ctmahout.shaded.fastutil.@1").inAll),
     assembly / assemblyMergeStrategy := {
       case PathList("META-INF", "mahout", _*) => MergeStrategy.first
+      case PathList("META-INF", "LICENSE" | "NOTICE") => MergeStrategy.first // of this project, which comes first
+      // Of fastutil's many kinds of maps Mahout's core has two; the functions they are made of name each other.
+      case PathList("org", "ctmahout", "shaded", "fastutil", path @ _*) if isMapNobodyUses(path.last) => MergeStrategy.discard
       case PathList("META-INF", "MANIFEST.MF") => MergeStrategy.discard
       case PathList("META-INF", _*) => MergeStrategy.discard
       case PathList(name) if name.endsWith(".class") => MergeStrategy.discard // module-info
       case _ => MergeStrategy.deduplicate
     }
   )
+
+// Of a map of fastutil's, by the name of its class.
+def isMapNobodyUses(file: String): Boolean =
+  file.matches("(Abstract)?[A-Z][a-z]+2.*") && !file.matches("[A-Z][a-z]+2[A-Z][a-z]+Function\\.class|(Abstract)?Int2(Double|Object)" +
+    "(Function|Map|OpenHashMap|ArrayMap|Maps|Functions)(\\$.*)?\\.class")
+
+// What must hold for the one jar of the wheel, looked up in the jar itself: our terms and Mahout's in META-INF, nothing loose at
+// its top, and every class that is named of packages that live in this jar alone.
+def checkJar(jar: File, terms: Seq[File], shaded: String): Unit = {
+  import scala.collection.JavaConverters._
+  val zip = new java.util.zip.ZipFile(jar)
+  def bytes(name: String) = IO.readBytes(zip.getInputStream(zip.getEntry(name)))
+  def require(fine: Boolean, what: => String): Unit = if (!fine) sys.error(s"$jar $what")
+  try {
+    val names = zip.entries.asScala.map(_.getName).toSet
+    for (file <- terms; name = s"META-INF/${file.getName}")
+      require(names(name) && bytes(name).sameElements(IO.readBytes(file)), s"lacks our own ${file.getName}")
+    for (name <- Seq("META-INF/mahout/LICENSE", "META-INF/mahout/NOTICE")) require(names(name), s"lacks $name")
+    val loose = names.filterNot(name => Seq("META-INF/", "org/", "scala/").exists(name.startsWith(_)))
+    require(loose.isEmpty, s"has at its top ${loose.mkString(", ")}")
+    val missing = for {
+      name <- names.toSeq.sorted if name.endsWith(".class")
+      other <- classesNamedBy(bytes(name)) if other.startsWith(shaded) && !names(s"$other.class")
+    } yield s"$other, which $name needs"
+    require(names.exists(_.startsWith(shaded)) && missing.isEmpty, s"lacks ${missing.take(3).mkString("; ")}")
+  } finally zip.close()
+}
+
+def classesNamedBy(bytes: Array[Byte]): Set[String] = {
+  import org.objectweb.asm.{ClassReader, ClassVisitor, Opcodes}
+  import org.objectweb.asm.commons.{ClassRemapper, Remapper}
+  val found = scala.collection.mutable.Set.empty[String]
+  val names = new Remapper { override def map(name: String): String = { found += name; name } }
+  new ClassReader(bytes).accept(new ClassRemapper(new ClassVisitor(Opcodes.ASM9) {}, names), ClassReader.SKIP_DEBUG)
+  found.toSet
+}
 
 // What `make bench` runs on the JVM. Not part of the whole, so that tests and wheels do without it.
 lazy val bench = (project in file("bench/jvm"))

@@ -17,7 +17,7 @@ public final class Bridge {
      * @throws CtmahoutException whatever goes wrong; its message begins with the code, [CTM_...]
      */
     public static String run(String requestJson) {
-        BuildInfo.checkScala();
+        BuildInfo.checkLine();
         return Runs.run(requestJson);
     }
 

@@ -51,18 +51,31 @@ public final class BuildInfo {
     }
 
     /**
-     * Refuses a Spark of the other Scala line, where nearly any call ends in a NoSuchMethodError that means nothing to
-     * its reader. The words are those of CTM_JAR_MISMATCH; the catalogue's reader is Scala and cannot be asked.
+     * Refuses another Spark or Scala line than the jar is built for, where nearly any call ends in a NoSuchMethodError that
+     * means nothing to its reader. Spark 3.5 comes with Scala 2.13, too. The words are those of CTM_JAR_MISMATCH; the
+     * catalogue's reader is Scala and cannot be asked.
      */
-    static void checkScala() {
-        Map<String, String> facts = facts();
+    static void checkLine() {
+        checkLine(facts());
+    }
+
+    static void checkLine(Map<String, String> facts) {
         String built = line(facts.get("built_for_scala"));
         String found = line(facts.get("scala"));
-        if (built.equals(UNKNOWN) || found.equals(UNKNOWN) || built.equals(found)) return;
+        boolean isScala = built.equals(found) || built.equals(UNKNOWN) || found.equals(UNKNOWN);
+        String builtSpark = major(facts.get("built_for_spark"));
+        String foundSpark = major(facts.get("spark"));
+        boolean isSpark = builtSpark.equals(foundSpark) || builtSpark.equals(UNKNOWN) || foundSpark.equals(UNKNOWN);
+        if (isScala && isSpark) return;
         throw new IllegalStateException(String.format(
                 "[CTM_JAR_MISMATCH] %s is built for Spark %s (Scala %s), but this is Spark %s (Scala %s).",
                 "The ctmahout jar",
                 facts.get("built_for_spark"), built, facts.get("spark"), found));
+    }
+
+    /** 4 of 4.0.1. */
+    private static String major(String version) {
+        return version.split("\\.")[0];
     }
 
     /** 2.12 of 2.12.18. */

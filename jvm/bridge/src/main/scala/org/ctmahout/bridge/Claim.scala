@@ -56,15 +56,30 @@ private[bridge] object Claim {
   }
 
   /** Removes what killed processes left beside `target`, and nothing that a living one writes. */
-  def clearAbandoned(target: Path): Unit = {
-    val prefix = s"${target.getFileName}.partial-"
+  def clearAbandoned(target: Path): Unit =
+    for (left <- abandoned(target, "partial")) left(directory => FileUtil.fullyDelete(directory.toFile))
+
+  /** Puts back what a process that was replacing it had moved aside when it was killed; removes it if the new one is there. */
+  def restore(target: Path): Unit =
+    if (!held.contains(target)) for (left <- abandoned(target, "old")) left { directory =>
+      if (Files.exists(target)) FileUtil.fullyDelete(directory.toFile)
+      else {
+        Files.delete(directory.resolve(Name))
+        Files.move(directory, target)
+      }
+    }
+
+  /** Directories beside `target`, each to do something with while nobody living holds it. */
+  private def abandoned(target: Path, what: String): Seq[(Path => Any) => Unit] = {
+    val prefix = s"${target.getFileName}.$what-"
     val beside = Option(target.getParent.toFile.listFiles).toSeq.flatten.map(_.toPath)
-    beside.filter(p => p.getFileName.toString.matches(java.util.regex.Pattern.quote(prefix) + ".{8}")).foreach { left =>
+    beside.filter(p => p.getFileName.toString.matches(java.util.regex.Pattern.quote(prefix) + ".{8}")).map { left => body =>
       if (!held.contains(left)) Try {
         val channel = FileChannel.open(left.resolve(Name), WRITE)
-        try if (channel.tryLock() ne null) FileUtil.fullyDelete(left.toFile)
+        try if (channel.tryLock() ne null) body(left)
         finally channel.close()
       }
+      ()
     }
   }
 }

@@ -26,12 +26,20 @@ private[bridge] object Decomposition {
     }
   }
 
-  /** |A|^2 of the matrix that was decomposed: of A, or of A less the means of its columns. */
-  def squaredNorm(a: CheckpointedDrm[Long], ofA: Double, request: Request): Double =
+  /**
+   * |A|^2 of the matrix that was decomposed: of A, or of A less the means of its columns.
+   *
+   * @throws ArithmeticException
+   *   it is beyond the range of doubles
+   */
+  def squaredNorm(a: CheckpointedDrm[Long], ofA: Double, request: Request): Double = {
+    if (!(ofA <= Double.MaxValue))
+      throw new ArithmeticException("the squares of the values add up to more than a double can hold, and a manifest has to tell their sum")
     if (request.algorithm.isCentred) {
       val means = a.colMeans()
       math.max(0.0, ofA - a.nrow * means.dot(means))
     } else ofA
+  }
 
   /** One array of rank values for each column of A. */
   def v(svd: Svd[Long]): Array[Array[Double]] = Array.tabulate(svd.v.rowSize, svd.rank)((i, j) => svd.v.getQuick(i, j))

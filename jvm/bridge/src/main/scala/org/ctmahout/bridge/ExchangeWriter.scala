@@ -49,9 +49,9 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
   /** Files that tasks have written, and told of. */
   def keep(files: Iterable[String]): Unit = heardOf ++= files
 
-  /** Removes what tasks have left that failed, or were overtaken by another attempt. */
-  def tidy(): Unit = output.writing {
-    for (part <- parts; file <- output.files(directory(part)) if !heardOf(s"$part/${file.getName}")) output.delete(file)
+  /** Removes from a factors directory what tasks have left that failed, or were overtaken by another attempt. */
+  def tidy(factors: Path): Unit = output.writing {
+    for (part <- parts; file <- output.files(new Path(factors, part)) if !heardOf(s"$part/${file.getName}")) output.delete(file)
   }
 
   private def directory(part: String) = new Path(output.partial, part)

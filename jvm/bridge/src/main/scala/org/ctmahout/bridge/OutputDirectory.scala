@@ -50,6 +50,7 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
 
   /** Refuses early what could not be committed after an hour of work. */
   def checkFree(): Unit = writing {
+    local(target).foreach(Claim.restore)
     if (fs.exists(target) && !isLeftover && !(overwrite && isOurs)) throw Errors("CTM_OUTPUT_EXISTS", "path" -> shown)
   }
 
@@ -69,13 +70,20 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
     put(new Path(partial, Mark), unique)
   }
 
-  /** The manifest goes in last, then the directory to its place. */
-  def commit(manifest: String): Unit = writing {
-    put(new Path(partial, Manifest.Name), manifest)
+  /**
+   * The manifest goes in last, then the directory to its place.
+   *
+   * @param tidy
+   *   removes what tasks have left in a directory that does not belong there
+   */
+  def commit(manifest: String, tidy: Path => Unit = _ => ()): Unit = writing {
+    // From now on a task that is late takes its file away: what one has left before that is there to be seen.
     fs.delete(new Path(partial, Mark), false)
+    tidy(partial)
+    put(new Path(partial, Manifest.Name), manifest)
     checkFree()
     claim.foreach(_.drop())
-    if (hasRename) replaceWhole() else copyManifestLast()
+    if (hasRename) replaceWhole() else copyManifestLast(tidy)
   }
 
   /** Removes what was written, after a failure. */
@@ -106,19 +114,23 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   private def replaceWhole(): Unit = {
     val old = beside("old")
     val replaces = fs.exists(target)
-    if (replaces) move(target, old)
-    try move(partial, target)
-    catch {
-      case e: Throwable =>
-        if (replaces) move(old, target)
-        throw e
-    }
-    // The new one is in place: what may be left of the old one is no reason to report a failure.
-    if (replaces) quietly(fs.delete(old, true))
+    // If this process ends here, the next one sees that nobody holds the old one any more, and puts it back.
+    val hold = if (replaces) local(target).flatMap(Claim.of) else None
+    try {
+      if (replaces) move(target, old)
+      try move(partial, target)
+      catch {
+        case e: Throwable =>
+          if (replaces) move(old, target)
+          throw e
+      }
+      // The new one is in place: what may be left of the old one is no reason to report a failure.
+      if (replaces) quietly(fs.delete(old, true))
+    } finally quietly(hold.foreach(_.drop()))
   }
 
   /** A rename on an object store is one copy for each object, in any order: readers must not see the manifest first. */
-  private def copyManifestLast(): Unit = {
+  private def copyManifestLast(tidy: Path => Unit): Unit = {
     val mark = new Path(target, Mark)
     try {
       quietly(fs.delete(mark, false)) // of one that was killed
@@ -127,7 +139,9 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
       fs.delete(new Path(target, Manifest.Name), false)
       files(target).filter(_.getName != Mark).foreach(fs.delete(_, true))
       val (manifest, parts) = files(partial).partition(_.getName == Manifest.Name)
-      (parts ++ manifest).foreach(p => move(p, new Path(target, p.getName)))
+      parts.foreach(p => move(p, new Path(target, p.getName)))
+      tidy(target) // of a file that was there for a moment, while all were being copied
+      manifest.foreach(p => move(p, new Path(target, p.getName)))
     } catch {
       case e: Throwable =>
         quietly(fs.delete(target, true))

@@ -41,6 +41,18 @@ class BridgeTest {
 
   private def svd(a: Array[Array[Double]]) = new SingularValueDecomposition(new Array2DRowRealMatrix(a))
 
+  @Test def valuesWhoseSquaresAreNoNumbers(): Unit = bothWays { _ =>
+    TestMatrix.write(in, Seq(graded(40, 3).map(_.map(_ * 1e160))), Dtype.Float64)
+    val e = refused("CTM_ENGINE_FAILED")(run(""""overwrite": true"""))
+    assertTrue(e.getMessage.contains("more than a double can hold"), e.getMessage)
+    for (algorithm <- Seq("dssvd", "exact")) {
+      TestMatrix.write(in, Seq(graded(40, 3).map(_.map(_ * 1e-160))), Dtype.Float64)
+      val answer = run(s""""overwrite": true, "algorithm": "$algorithm"""")
+      assertEquals(3, group(answer).get("rank").intValue)
+      for ((expected, found) <- svd(graded(40, 3)).getSingularValues.zip(s())) assertEquals(1.0, found / 1e-160 / expected, 1e-9)
+    }
+  }
+
   @Test def factorsAreThoseOfTheMatrix(): Unit = {
     val a = graded(400, 12)
     TestMatrix.write(in, Seq(a), Dtype.Float64)

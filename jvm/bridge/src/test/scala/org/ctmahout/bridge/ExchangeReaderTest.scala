@@ -59,6 +59,14 @@ class ExchangeReaderTest {
       }
     }
 
+  @Test def acceleratorsOfQueriesDoNotComeBetween(): Unit = {
+    val a = gaussian(100, 5)
+    TestMatrix.write(matrix, Seq(a), Dtype.Float64)
+    Accelerator.isOn = true
+    try assertEquals(a.toSeq.map(_.toSeq), read()._1.map(_._2))
+    finally Accelerator.isOn = false
+  }
+
   @Test def whatDoesNotFitInMemoryIsReadAgain(): Unit = {
     val a = gaussian(1000, 5)
     TestMatrix.write(matrix, Seq(a), Dtype.Float64, files = 8)

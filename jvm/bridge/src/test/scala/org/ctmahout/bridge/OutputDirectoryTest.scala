@@ -149,6 +149,42 @@ class OutputDirectoryTest {
     }
   }
 
+  /** A process was killed when it had moved the old one aside, and the new one was not in its place yet. */
+  @Test def whatWasMovedAsideIsPutBack(): Unit = {
+    val first = output()
+    write(first, "old")
+    first.commit("1")
+    val old = folder.resolve(target.getFileName.toString + ".old-abcdefgh")
+    Files.move(target, old)
+    Files.createFile(old.resolve(Claim.Name))
+    refused("CTM_OUTPUT_EXISTS")(output().checkFree())
+    assertEquals("1", new String(read(target.resolve(Manifest.Name))))
+    assertEquals(Seq(Manifest.Name, "s"), target.toFile.list.toSeq.sorted)
+    // Or a moment later: the new one is there.
+    Files.createDirectory(old)
+    Files.createFile(old.resolve(Claim.Name))
+    val second = output(overwrite = true)
+    second.checkFree()
+    assertEquals(Seq(target.getFileName.toString), here)
+    write(second, "new")
+    second.commit("2")
+    assertEquals(Seq(target.getFileName.toString), here)
+    assertEquals(Seq(Manifest.Name, "s"), target.toFile.list.toSeq.sorted)
+  }
+
+  @Test def whatIsLateBetweenTidyingAndMovingDoesNotStay(): Unit = {
+    val out = new Store
+    write(out, "part")
+    out.commit("1", { root =>
+      assertFalse(Files.exists(folder.resolve(out.partial.getName).resolve(OutputDirectory.Mark)), "tasks must see that they are late")
+      for (file <- out.files(new Path(root, "s")) if file.getName != "part") out.delete(file)
+      if (root == out.partial) Files.write(folder.resolve(out.partial.getName).resolve("s/late"), Array[Byte](1))
+      else assertFalse(Files.exists(target.resolve(Manifest.Name)), "the manifest comes last")
+    })
+    assertEquals(Seq("part"), target.resolve("s").toFile.list.toSeq)
+    assertEquals(Seq(Manifest.Name, "s"), target.toFile.list.toSeq.sorted)
+  }
+
   @Test def saysWhyItCannotBeWritten(): Unit = {
     Files.write(folder.resolve("file"), Array[Byte](1))
     val out = new OutputDirectory(new Path("file:" + folder.resolve("file/out")), false, new Configuration(false))

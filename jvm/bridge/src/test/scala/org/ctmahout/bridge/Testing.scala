@@ -7,6 +7,8 @@ import com.fasterxml.jackson.databind.JsonNode
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.SparkSession
+import org.apache.spark.sql.catalyst.rules.Rule
+import org.apache.spark.sql.execution.{ColumnarRule, SparkPlan}
 import org.junit.jupiter.api.Assertions.{assertEquals, assertThrows, assertTrue}
 
 /** What the tests share: one session, the contract's folder, and matrix directories made to order. */
@@ -19,6 +21,7 @@ private[bridge] object Testing {
       .appName("ctmahout tests")
       .config("spark.ui.enabled", "false")
       .config("spark.sql.warehouse.dir", Files.createTempDirectory("warehouse").toString)
+      .withExtensions(_.injectColumnar(_ => Accelerator))
       .getOrCreate()
     session.sparkContext.setLogLevel("OFF")
     session
@@ -72,6 +75,16 @@ private[bridge] object Testing {
   /** Random, with singular values that fall by a tenth from column to column: well separated. */
   def graded(rows: Int, columns: Int, seed: Int = 0): Array[Array[Double]] =
     gaussian(rows, columns, seed).map(_.zipWithIndex.map { case (x, j) => x * math.pow(0.9, j.toDouble) })
+}
+
+/** What a plugin that accelerates queries may do to Spark's plans: put something of its own in the place of a scan. */
+private[bridge] object Accelerator extends ColumnarRule {
+  @volatile var isOn = false
+
+  override def preColumnarTransitions: Rule[SparkPlan] = new Rule[SparkPlan] {
+    override def apply(plan: SparkPlan): SparkPlan =
+      if (isOn) throw new IllegalStateException("an accelerator has taken the scan away") else plan
+  }
 }
 
 /** Writes matrix directories, right ones and, through its parameters, wrong ones. */

@@ -23,6 +23,7 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
 
   private val n = w.rowSize
   private val r = w.columnSize
+  requireRoom(n, r)
 
   private val sketch: Sketch[K] = {
     val z = GramSchmidt.longestFirst(w)
@@ -127,6 +128,13 @@ private[samsara] object Basis {
 
   private val MostRounds = 5
 
+  /** @throws IllegalArgumentException the sums of a pass would not fit into an array of Java's */
+  private[samsara] def requireRoom(n: Int, r: Int): Unit =
+    require(
+      (r.toLong + n) * r <= Int.MaxValue - 8,
+      s"a projection of $n columns on $r directions: its sums have ${(r.toLong + n) * r} entries, and an array has " +
+        s"${Int.MaxValue - 8} at most; ask for fewer components")
+
   /**
    * The Gram matrix of A Z and A'A Z, and the inverse factor that makes A Z orthonormal.
    *
@@ -143,9 +151,8 @@ private[samsara] object Basis {
     private val real = (0 until r).filter(j => lengths(j) > 4 * z.rowSize * Eps * longest).sortBy(j => -lengths(j))
 
     /** Those of them that are independent, and the Cholesky factor of their Gram matrix, columns scaled to length one. */
-    private val (live, scaled) = Iterator.iterate(real)(_.init).map(some => (some, Cholesky(scaledGram(some)))).collectFirst {
-      case (some, Some(factor)) => (some, factor)
-    }.get // of none at the latest
+    private val scaled = Cholesky.leading(scaledGram(real))
+    private val live = real.take(scaled.rowSize)
 
     private def scaledGram(some: Seq[Int]): DenseBlock = {
       val g = new DenseBlock(some.size, some.size)

@@ -1,5 +1,6 @@
 package org.ctmahout.samsara
 
+import com.esotericsoftware.kryo.DefaultSerializer
 import org.apache.mahout.math.{AbstractMatrix, Matrix, Vector}
 import org.apache.mahout.math.flavor.MatrixFlavor
 
@@ -14,6 +15,9 @@ sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) ex
   def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit
   final def copyRows(from: Int, count: Int, into: Array[Double]): Unit = copyRows(from, count, into, columns)
 
+  /** The same values, of the same type, in an array of their own. */
+  private[samsara] def copied: Block
+
   protected def window(row: Int, rows: Int, column: Int, columns: Int): Block
 
   /** All of it, row-major, as doubles. */
@@ -23,8 +27,21 @@ sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) ex
     all
   }
 
-  /** Whether each row has so much room in the array, whatever may stand behind the row itself. */
-  private[samsara] def isPaddedTo(width: Int): Boolean = stride == width && offset % math.max(1, width) == 0
+  /** Length of the array. */
+  protected def length: Int
+
+  /** Refuses what is not in the array. */
+  protected def requireRoom(): Unit = {
+    require(rows >= 0 && columns >= 0 && offset >= 0, s"a block of $rows x $columns from $offset on")
+    require(rows <= 1 || stride >= columns, s"rows of $columns columns, $stride apart")
+    require(
+      rows == 0 || columns == 0 || offset + (rows - 1L) * stride + columns <= length,
+      s"a block of $rows x $columns, its rows $stride apart from $offset on, in an array of $length")
+  }
+
+  /** Whether each row, the last one too, has so much room in the array, whatever may stand behind the row itself. */
+  private[samsara] def isPaddedTo(width: Int): Boolean =
+    stride == width && offset % math.max(1, width) == 0 && offset + rows.toLong * stride <= length
 
   protected def isWhole(length: Int): Boolean = offset == 0 && stride == columns && length == rows * columns
 
@@ -51,9 +68,13 @@ sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) ex
 }
 
 /** A block of doubles. */
+@DefaultSerializer(classOf[KryoBlocks])
 final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, stride: Int)
     extends Block(m, n, offset, stride)
     with Serializable {
+
+  override protected def length: Int = data.length
+  requireRoom()
 
   def this(m: Int, n: Int, data: Array[Double]) = this(m, n, data, 0, n)
   def this(m: Int, n: Int) = this(m, n, new Array[Double](Math.multiplyExact(m, n)))
@@ -65,6 +86,8 @@ final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, str
   override def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit =
     for (i <- 0 until count) System.arraycopy(data, offset + (from + i) * stride, into, i * width, columns)
 
+  override private[samsara] def copied: Block = new DenseBlock(rows, columns, toArray)
+
   /** This matrix with an array of its own size. */
   def whole: DenseBlock = if (isWhole(data.length)) this else new DenseBlock(rows, columns, toArray)
 
@@ -73,9 +96,13 @@ final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, str
 }
 
 /** A block kept as floats, half the memory, and computed with as doubles. */
+@DefaultSerializer(classOf[KryoBlocks])
 final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stride: Int)
     extends Block(m, n, offset, stride)
     with Serializable {
+
+  override protected def length: Int = data.length
+  requireRoom()
 
   def this(m: Int, n: Int, data: Array[Float]) = this(m, n, data, 0, n)
 
@@ -94,16 +121,16 @@ final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stri
     }
   }
 
-  private def writeReplace(): AnyRef = {
-    val packed =
-      if (isWhole(data.length)) data
-      else {
-        val copy = new Array[Float](rows * columns)
-        for (i <- 0 until rows) System.arraycopy(data, offset + i * stride, copy, i * columns, columns)
-        copy
-      }
-    new PackedBlock(rows, columns, packed)
+  override private[samsara] def copied: FloatBlock = {
+    val copy = new Array[Float](Math.multiplyExact(rows, columns))
+    for (i <- 0 until rows) System.arraycopy(data, offset + i * stride, copy, i * columns, columns)
+    new FloatBlock(rows, columns, copy)
   }
+
+  /** This matrix with an array of its own size. */
+  private[samsara] def whole: FloatBlock = if (isWhole(data.length)) this else copied
+
+  private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)
 }
 
 /** What travels between processes for a block: any serialiser can do plain arrays. */

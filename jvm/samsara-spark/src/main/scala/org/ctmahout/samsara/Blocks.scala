@@ -3,9 +3,15 @@ package org.ctmahout.samsara
 import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
+import org.apache.spark.{Partitioner, SparkContext}
 import org.apache.spark.rdd.RDD
 
-/** Blocks of rows in partitions: on a cluster, or all in this process. What is done with them is the same code. */
+/**
+ * Blocks of rows in partitions: on a cluster, or all in this process. What is done with them is the same code.
+ *
+ * The values of a block may be gone when the next one of its partition is asked for: who reads a matrix again in each pass
+ * may do so into one array. What holds several blocks, or one for longer, holds [[lasting]] ones.
+ */
 private[samsara] sealed trait Blocks[K] {
   def map[R](f: ((Array[K], Matrix)) => (Array[R], Matrix)): Blocks[R]
 
@@ -16,6 +22,10 @@ private[samsara] sealed trait Blocks[K] {
   def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double]
 
+  /** The same blocks with values of their own. */
+  final def lasting: Blocks[K] = map { case (keys, m) => (keys, Products.block(m).copied: Matrix) }
+
+  /** All blocks, on the driver. */
   def collect(): Seq[(Array[K], Matrix)]
 
   /** Number of partitions. */
@@ -59,7 +69,7 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
   }
 
   override def collect(): Seq[(Array[K], Matrix)] =
-    rdd.map { case (keys, block) => (keys, Products.block(block): Matrix) }.collect().toSeq
+    rdd.map { case (keys, block) => (keys, Products.block(block).copied: Matrix) }.collect().toSeq
 
   override def parts: Int = rdd.getNumPartitions
   override def mapParts[R](f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Array[R], Matrix)]): Blocks[R] =
@@ -84,18 +94,36 @@ private object SparkBlocks {
   /** More than this many bytes of partial sums are added up on the cluster before they come to the driver. */
   private val DriverBytes = 128L << 20
 
+  /** The same where Spark refuses results of less: other jobs may have results under way, too. */
+  private def driverBytes(sc: SparkContext): Long = {
+    val most = sc.getConf.getSizeAsBytes("spark.driver.maxResultSize", "1g")
+    if (most <= 0) DriverBytes else math.min(DriverBytes, most / 4)
+  }
+
   private def total(parts: RDD[(Int, Array[Double])], size: Int): Array[Double] = {
-    val count = parts.getNumPartitions
-    val few =
-      if (count.toLong * size * 8 <= DriverBytes) parts
-      else {
-        val fan = math.ceil(math.sqrt(count.toDouble)).toInt
-        parts
-          .map { case (index, a) => (index / fan, (index, a)) }
-          .groupByKey((count + fan - 1) / fan)
-          .mapValues(_.toArray.sortBy(_._1).map(_._2).reduceLeft(add))
-      }
+    val most = driverBytes(parts.sparkContext)
+    def isMuch(sums: RDD[_]) = sums.getNumPartitions > 1 && sums.getNumPartitions.toLong * size * 8 > most
+    val few = Iterator.iterate(parts)(addedUp).dropWhile(isMuch).next()
     few.collect().sortBy(_._1).foldLeft(new Array[Double](size)) { case (sum, (_, a)) => add(sum, a) }
+  }
+
+  /** The sums of neighbours, as many as give the root of the number; each is added as it comes, and none but the sum is held. */
+  private def addedUp(parts: RDD[(Int, Array[Double])]): RDD[(Int, Array[Double])] = {
+    val count = parts.getNumPartitions
+    val fan = math.ceil(math.sqrt(count.toDouble)).toInt
+    parts
+      .repartitionAndSortWithinPartitions(new Neighbours(fan, (count + fan - 1) / fan))
+      .mapPartitionsWithIndex((index, sums) => sums.map(_._2).reduceLeftOption(add).map((index, _)).iterator)
+  }
+
+  /** Every so many numbers in one partition. */
+  private final class Neighbours(private val fan: Int, override val numPartitions: Int) extends Partitioner {
+    override def getPartition(key: Any): Int = key.asInstanceOf[Int] / fan
+    override def equals(that: Any): Boolean = that match {
+      case other: Neighbours => other.fan == fan && other.numPartitions == numPartitions
+      case _ => false
+    }
+    override def hashCode: Int = fan * 31 + numPartitions
   }
 
   private def add(into: Array[Double], a: Array[Double]): Array[Double] = {
@@ -112,7 +140,7 @@ private[samsara] final class LocalBlocks[K](blocks: () => Iterator[(Array[K], Ma
   override def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double] =
     f(blocks(), LocalBlocks.of(that))
-  override def collect(): Seq[(Array[K], Matrix)] = blocks().toVector
+  override def collect(): Seq[(Array[K], Matrix)] = lasting.asInstanceOf[LocalBlocks[K]].iterator.toVector
 
   override def parts: Int = 1
   override def mapParts[R](f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Array[R], Matrix)]): Blocks[R] =

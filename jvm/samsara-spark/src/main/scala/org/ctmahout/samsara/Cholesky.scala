@@ -13,6 +13,12 @@ private[samsara] object Cholesky {
   /** R, or None where G is not positive definite in floating point. */
   def apply(gram: DenseBlock): Option[DenseBlock] = factor(gram, zero = 0.0, rounding = 0.0)
 
+  /** R of the largest leading part of G that is positive definite in floating point, which may be 0 x 0. */
+  def leading(gram: DenseBlock): DenseBlock = {
+    val (r, k) = factored(gram, zero = 0.0, rounding = 0.0)
+    new DenseBlock(k, k, r, 0, gram.rowSize).whole
+  }
+
   /** Whether Mahout's decomposition of a G of finite values will call it positive definite: in doubt it is asked. */
   def isFineForMahout(gram: DenseBlock): Boolean =
     factor(gram, BeyondDoubt, rounding = BeyondDoubt).isDefined || new CholeskyDecomposition(gram, false).isPositiveDefinite
@@ -66,6 +72,12 @@ private[samsara] object Cholesky {
 
   /** None where a pivot is not more than these shares, of the largest entry of its column and of its own diagonal element. */
   private def factor(gram: DenseBlock, zero: Double, rounding: Double): Option[DenseBlock] = {
+    val (r, k) = factored(gram, zero, rounding)
+    if (k == gram.rowSize) Some(new DenseBlock(k, k, r)) else None
+  }
+
+  /** Rows of R, and how many of them there are before such a pivot. */
+  private def factored(gram: DenseBlock, zero: Double, rounding: Double): (Array[Double], Int) = {
     val n = gram.rowSize
     val r = gram.toArray
     var k = 0
@@ -86,10 +98,10 @@ private[samsara] object Cholesky {
           java.util.Arrays.fill(r, i * n, i * n + i, 0.0)
           i += 1
         }
+        k += 1
       }
-      k += 1
     }
-    if (isPositive) Some(new DenseBlock(n, n, r)) else None
+    (r, k)
   }
 
   /** Adds a multiple of one row to another, from a column on. */

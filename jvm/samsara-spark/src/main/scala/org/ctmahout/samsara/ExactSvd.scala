@@ -26,12 +26,20 @@ object ExactSvd {
    *
    * @throws IllegalArgumentException
    *   k is not in 1 .. min(m, n)
+   * @throws ArithmeticException
+   *   A has values that are not finite
    */
   def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
     Svd.checkRank(k, a.nrow, a.ncol)
-    val (vectors, values) = eigen((a.t %*% a).collect) // descending
+    Magnitude.safely(a)(ofGram(_, k, seed))
+  }
+
+  private def ofGram[K: ClassTag](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
+    val gram = (a.t %*% a).collect
+    GramMatrix.requireFinite(gram)
+    val (vectors, values) = eigen(gram) // descending
     val s = Array.tabulate(k)(i => math.sqrt(math.max(0.0, values.getQuick(i))))
-    if (s(0) == 0.0 || s(0) > Reliable * s(k - 1)) StochasticSvd(a, k, p = a.ncol - k, q = 0, seed)
+    if (s(0) == 0.0 || s(0) > Reliable * s(k - 1)) StochasticSvd.accurate(a, k, p = a.ncol - k, q = 0, seed, negligible = 0.0)
     else {
       val signs = Svd.signs(vectors, k)
       val v = Svd.scaled(vectors, signs)

@@ -1,5 +1,7 @@
 package org.ctmahout.samsara
 
+import org.apache.mahout.math.Matrix
+
 /** What the engine does with the Gram matrix A'A of a tall matrix, on the driver. */
 private[samsara] object GramMatrix {
   private val Eps = math.ulp(1.0)
@@ -11,8 +13,7 @@ private[samsara] object GramMatrix {
    */
   def positiveDefinite(gram: DenseBlock): DenseBlock = {
     val n = gram.rowSize
-    if (!gram.toArray.forall(x => math.abs(x) <= Double.MaxValue))
-      throw new ArithmeticException("the Gram matrix is not positive definite: the matrix has values that are not finite")
+    requireFinite(gram)
     def shifted(share: Double): DenseBlock = {
       val g = new DenseBlock(n, n, gram.toArray)
       for (i <- 0 until n) {
@@ -27,14 +28,30 @@ private[samsara] object GramMatrix {
       .getOrElse(throw new ArithmeticException("the Gram matrix cannot be made positive definite"))
   }
 
-  /** Adds to the diagonal what rounding may have taken: no eigenvalue is negative then, and no 1 / sqrt is infinite. */
+  /**
+   * Adds to the diagonal what rounding may have taken, if it has: no eigenvalue that Mahout computes is negative then, and no
+   * 1 / sqrt is infinite. A Gram matrix whose eigenvalues are all beyond rounding stays as it is.
+   */
   def positiveSemidefinite(gram: DenseBlock): DenseBlock = {
+    requireFinite(gram)
     val n = gram.rowSize
     val trace = (0 until n).map(i => gram.getQuick(i, i)).sum
-    val shift = if (trace > 0) 10 * n * Eps * trace else java.lang.Double.MIN_NORMAL
-    for (i <- 0 until n) gram.setQuick(i, i, gram.getQuick(i, i) + shift)
-    gram
+    val rounding = n * Eps * trace // infinite at most where decompositions begin anew, with a multiple: see Magnitude
+    def shifted(shift: Double): DenseBlock = {
+      val g = new DenseBlock(n, n, gram.toArray)
+      for (i <- 0 until n) g.setQuick(i, i, gram.getQuick(i, i) + shift)
+      g
+    }
+    if (trace > 0) {
+      val shift = Seq(0.0, 2 * rounding).find(shift => Cholesky(shifted(shift - rounding)).isDefined)
+      shifted(shift.getOrElse(10 * rounding))
+    } else shifted(java.lang.Double.MIN_NORMAL)
   }
+
+  /** @throws ArithmeticException it is no Gram matrix that anything can be done with */
+  def requireFinite(gram: Matrix): Unit =
+    if (!Products.dense(gram).toArray.forall(x => math.abs(x) <= Double.MaxValue))
+      throw new NotFinite("the Gram matrix is not positive definite: the matrix has values that are not finite, or whose squares are not")
 
   /** How far from orthonormal columns with this Gram matrix are; zero columns do not count. */
   def distance(gram: DenseBlock): Double = {

@@ -2,6 +2,34 @@ package org.ctmahout.samsara
 
 import scala.reflect.ClassTag
 
+/** What becomes of rows that have one and the same number. */
+private[samsara] sealed trait Repeated
+private[samsara] object Repeated {
+
+  /** The last of them counts: `collect` in Mahout 14.1. */
+  case object Overwritten extends Repeated
+
+  /** They are added: its "aggregating transpose". */
+  case object Summed extends Repeated
+
+  /** There is no sense in them. */
+  case object Refused extends Repeated
+}
+
+/** Rows or columns put to their numbers, of which some may come again. */
+private[samsara] final class Places(repeated: Repeated) {
+  private val taken = new java.util.BitSet
+
+  /** Whether something is there already, and what comes now is to be added. */
+  def isSum(number: Int): Boolean = {
+    val again = taken.get(number)
+    if (again && repeated == Repeated.Refused)
+      throw new IllegalArgumentException(s"two rows have the key $number, and a product needs each row once")
+    taken.set(number)
+    again && repeated == Repeated.Summed
+  }
+}
+
 /**
  * Keys of rows. Int and Long are row numbers, from 0 on, and say where a row is; all others are labels.
  *
@@ -35,6 +63,16 @@ private[samsara] object Keys {
     case ints: Array[Int] => ints.map(_.toLong)
     case longs: Array[Long] => longs
     case other => other.map { case n: Number => n.longValue }.toArray
+  }
+
+  /** What numbers of rows add up to, mixed: in sums of these a number that is there twice does not make up for one that is not. */
+  def fingerprint(number: Long): Long = Sampling.mixed(number + 0x9e3779b97f4a7c15L)
+
+  /** The sum for 0 .. m - 1. */
+  def fingerprintBelow(m: Long): Long = {
+    var (sum, i) = (0L, 0L)
+    while (i < m) { sum += fingerprint(i); i += 1 }
+    sum
   }
 
   /** What is equal for keys of one row, in matrices keyed by Int and by Long too. */

@@ -96,26 +96,30 @@ private[samsara] object MatrixFiles {
   }
 
   /** What a pass over the rows finds out. */
-  private final case class Found(rows: Long, last: Long, narrowest: Int, widest: Int) {
+  final case class Found(rows: Long, last: Long, fingerprint: Long, narrowest: Int, widest: Int) {
     def and(that: Found): Found = Found(
-      rows + that.rows, math.max(last, that.last), math.min(narrowest, that.narrowest), math.max(widest, that.widest))
+      rows + that.rows, math.max(last, that.last), fingerprint + that.fingerprint,
+      math.min(narrowest, that.narrowest), math.max(widest, that.widest))
   }
 
   private def matrix[K: ClassTag](context: SamsaraContext, rows: RDD[(Any, Array[Double])], parMin: Int): CheckpointedDrm[K] = {
     val keys = implicitly[ClassTag[K]]
     val found = rows.map { case (key, values) =>
-      Found(1, if (Keys.areNumbers(keys)) key.asInstanceOf[Number].longValue else -1, values.length, values.length)
-    }.fold(Found(0, -1, Int.MaxValue, 0))(_.and(_))
+      val number = if (Keys.areNumbers(keys)) key.asInstanceOf[Number].longValue else -1
+      Found(1, number, Keys.fingerprint(number), values.length, values.length)
+    }.fold(Found(0, -1, 0, Int.MaxValue, 0))(_.and(_))
     require(found.rows == 0 || found.narrowest == found.widest, s"rows have from ${found.narrowest} to ${found.widest} values")
     val n = found.widest
     val m = if (Keys.areNumbers(keys)) found.last + 1 else found.rows
-    if (found.rows > m) throw new IllegalArgumentException(s"${found.rows} rows with numbers below $m: some are there twice")
     val blocks = rows.mapPartitions(_.grouped(Height.of(n)).map { some =>
       (some.map(_._1.asInstanceOf[K]).toArray(keys), new DenseBlock(some.size, n, some.toArray.flatMap(_._2)): Matrix)
     })
     val read = Far.computed(new SparkBlocks(blocks), m, n, keys)
+    // As many rows as numbers, and the numbers add up: nobody has to look at each of them.
+    val isComplete = !Keys.areNumbers(keys) || found.rows == m && found.fingerprint == Keys.fingerprintBelow(m)
+    if (!isComplete) Numbering.gaps(read.rows.base, m)
     val wide = if (parMin > 0) new Plans(context).partitioned(read, parMin, -1).asInstanceOf[Far[K]] else read
-    new DistributedRows[K](context, wide.rows, m, n, org.apache.mahout.math.drm.CacheHint.NONE, found.rows < m)
+    new DistributedRows[K](context, wide.rows, m, n, org.apache.mahout.math.drm.CacheHint.NONE, !isComplete)
   }
 
   private def sparkOf(context: SamsaraContext, what: String): SparkContext = context match {

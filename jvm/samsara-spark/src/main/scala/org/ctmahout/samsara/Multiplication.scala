@@ -24,7 +24,7 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
       case near: Near => gram(far(near))
       case Far(rows, m, n, _) if isSmall(n.toLong, n) =>
         Near(n.toLong, n) {
-          val sum = rows.gram(context, m, n)
+          val sum = rows.gram(context, m, n, forBasis = isShifted)
           // Of a product it is dqrThin that asks, and dssvd has it refuse what is no basis; ours is one in any case.
           if (isShifted && rows.right.nonEmpty) GramMatrix.positiveDefinite(sum) else sum
         }
@@ -63,8 +63,9 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
     case (_, right: Near) => timesRight(a, right.matrix)
     case (left: Near, right: Far[_]) => cross(transposed(left), right).asInstanceOf[Value[K]]
     case (left: Far[K @unchecked], right: Far[_]) =>
-      Keys.requireNumbers(right.keys, "A B with such a B")
-      if (isSmall(right.m, right.n)) timesRight(left, collected(right)) else Tiles.pairs(context, left, transposedFar(right))
+      requireColumns(right)
+      if (isSmall(right.m, right.n)) timesRight(left, collected(right, Repeated.Refused))
+      else Tiles.pairs(context, left, transposedFar(right, Repeated.Refused))
   }
 
   /** A B', where the numbers of B's rows become columns. */
@@ -73,23 +74,23 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
     case (left: Near, right: Far[_]) =>
       transposed(timesRight(right.asInstanceOf[Value[Any]], Products.transposed(left.matrix))).asInstanceOf[Value[K]]
     case (left: Far[K @unchecked], right: Far[_]) =>
-      Keys.requireNumbers(right.keys, "A B' with such a B")
-      if (isSmall(right.m, right.n)) timesRight(left, Products.transposed(collected(right)))
+      requireColumns(right)
+      if (isSmall(right.m, right.n)) timesRight(left, Products.transposed(collected(right, Repeated.Refused)))
       else Tiles.pairs(context, left, right)
   }
 
-  /** A', whose columns are the numbers of A's rows. */
+  /** A', whose columns are the numbers of A's rows. Rows of one number are added: Mahout's aggregating transpose. */
   def transposed(a: Value[_]): Value[Int] = a match {
     case near: Near => Near(near.n.toLong, Math.toIntExact(near.m))(Products.transposed(near.matrix))
     case rows: Far[_] if isSmall(rows.m, rows.n) =>
       Keys.requireNumbers(rows.keys, "A'")
-      Near(rows.n.toLong, rows.m.toInt)(Products.transposed(collected(rows)))
-    case rows: Far[_] => transposedFar(rows)
+      Near(rows.n.toLong, rows.m.toInt)(Products.transposed(collected(rows, Repeated.Summed)))
+    case rows: Far[_] => transposedFar(rows, Repeated.Summed)
   }
 
-  private def transposedFar(a: Far[_]): Far[Int] = {
+  private def transposedFar(a: Far[_], repeated: Repeated): Far[Int] = {
     Keys.requireNumbers(a.keys, "A'")
-    Tiles.transposed(a.rows.made(context), Math.toIntExact(a.m), a.n)
+    Tiles.transposed(a.rows.made(context), Math.toIntExact(a.m), a.n, repeated)
   }
 
   private def timesRight[K](a: Value[K], right: => DenseBlock): Value[K] = a match {
@@ -103,7 +104,15 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
       Far(rows.times(factor), m, factor.columnSize, keys)
   }
 
-  private def collected(a: Far[_]): DenseBlock = Passes.gathered(a.rows.made(context), a.m, a.n)._1
+  private def collected(a: Far[_], repeated: Repeated): DenseBlock =
+    Passes.gathered(a.rows.made(context), a.m, a.n, repeated)._1
+
+  /** Rows of a factor with labels are no columns of the other: a plan that makes no sense, as Mahout's contract has it. */
+  private def requireColumns(right: Far[_]): Unit =
+    require(
+      Keys.areNumbers(right.keys),
+      s"a product needs the rows of its second factor by their numbers, and rows with " +
+        s"${right.keys.runtimeClass.getSimpleName} keys have no numbers (drm2IntKeyed gives them some)")
 
   private def far[K](a: Value[K]): Far[K] = new Joins(context).far(a)
 

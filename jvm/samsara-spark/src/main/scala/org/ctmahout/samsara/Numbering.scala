@@ -42,13 +42,24 @@ private[samsara] object Numbering {
    *   a number is there twice, or is none of a row of m
    */
   def completed[K](blocks: Blocks[K], m: Long, n: Int, keys: ClassTag[K], context: SamsaraContext): Blocks[K] = {
+    val missing = gaps(blocks, m)
+    if (missing.isEmpty) blocks else blocks ++ zeros(missing, n, keys, context)
+  }
+
+  /**
+   * The ranges of numbers below m of which there is no row.
+   *
+   * @throws IllegalArgumentException
+   *   a number is there twice, or is none of a row of m
+   */
+  def gaps[K](blocks: Blocks[K], m: Long): Seq[(Long, Long)] = {
     val present = blocks.fold(runs).flatten.sortBy(_._1)
-    val gaps = (present :+ ((m, m))).foldLeft((List.empty[(Long, Long)], 0L)) { case ((gaps, next), (from, until)) =>
+    (present :+ ((m, m))).foldLeft((List.empty[(Long, Long)], 0L)) { case ((gaps, next), (from, until)) =>
+      if (from < 0) throw new IllegalArgumentException(s"a row has the key $from: the keys of rows are numbers from 0 on")
       if (from < next) throw new IllegalArgumentException(s"two rows have the key $from")
       if (until > m) throw new IllegalArgumentException(s"a row has the key ${until - 1}, and the matrix only $m rows")
       (if (from > next) (next, from) :: gaps else gaps, until)
     }._1.reverse
-    if (gaps.isEmpty) blocks else blocks ++ zeros(gaps, n, keys, context)
   }
 
   /** Rows of zeros with numbers in these ranges. */

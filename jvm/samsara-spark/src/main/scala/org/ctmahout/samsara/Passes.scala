@@ -53,7 +53,7 @@ private[samsara] object Passes {
 
   /** A'A for n columns. */
   def gram[K](in: Blocks[K], n: Int): DenseBlock =
-    new DenseBlock(n, n, in.sum(n * n) { blocks =>
+    new DenseBlock(n, n, in.sum(Math.multiplyExact(n, n)) { blocks =>
       val gram = new Products.Gram(n)
       blocks.foreach { case (_, m) => gram.add(Products.block(m)) }
       gram.sum
@@ -122,8 +122,9 @@ private[samsara] object Passes {
     })
 
   /** All rows, by number or else in the order of the partitions; and where each key is, but for Int keys. */
-  def gathered[K](in: Blocks[K], m: Long, n: Int): (DenseBlock, Seq[(Any, Int)]) = {
+  def gathered[K](in: Blocks[K], m: Long, n: Int, repeated: Repeated): (DenseBlock, Seq[(Any, Int)]) = {
     val all = new DenseBlock(Math.toIntExact(m), n)
+    val places = new Places(repeated)
     val labels = Seq.newBuilder[(Any, Int)]
     var next = 0
     for ((keys, block) <- in.collect(); rows = Products.dense(block)) {
@@ -136,7 +137,9 @@ private[samsara] object Passes {
           Array.range(next, next + keys.length)
       }
       if (!keys.isInstanceOf[Array[Int]]) labels ++= keys.toSeq.zip(to.toSeq)
-      for (i <- to.indices) System.arraycopy(rows.data, rows.offset + i * rows.stride, all.data, to(i) * n, n)
+      for (i <- to.indices)
+        if (places.isSum(to(i))) for (j <- 0 until n) all.data(to(i) * n + j) += rows.getQuick(i, j)
+        else System.arraycopy(rows.data, rows.offset + i * rows.stride, all.data, to(i) * n, n)
       next += to.length
     }
     (all, labels.result())

@@ -70,10 +70,16 @@ private[samsara] final class Plans(context: SamsaraContext) {
 
   private def mapBlock[S, R](op: OpMapBlock[S, R]): Value[R] = value(op.A) match {
     case near: Near =>
-      Near(op.nrow, op.ncol) {
-        val all = (Array.range(0, near.m.toInt).asInstanceOf[Array[S]], near.matrix: Matrix)
-        Products.dense(Passes.mapped(all, op.bmf, op.ncol, op.keyClassTag)._2)
-      }.asInstanceOf[Value[R]]
+      // Which keys the function returns is known only once it has run, and whether the result may be a driver's depends on them.
+      val all = (Array.range(0, near.m.toInt).asInstanceOf[Array[S]], near.matrix: Matrix)
+      val (keys, rows) = Passes.mapped(all, op.bmf, op.ncol, op.keyClassTag)
+      keys match {
+        case numbers: Array[Int] if numbers.sameElements(Array.range(0, near.m.toInt)) => Near(rows).asInstanceOf[Value[R]]
+        case _ =>
+          implicit val tag: ClassTag[R] = op.keyClassTag
+          val far = context.distributed[R](rows, context.parallelism, (from, count) => keys.slice(from, from + count))
+          Far.computed(far, op.nrow, op.ncol, tag)
+      }
     case a: Far[S @unchecked] =>
       // dqrThin and dssvd keep the keys.
       def rows(made: RowBlocks[S]) = Far(made.asInstanceOf[RowBlocks[R]], op.nrow, op.ncol, op.keyClassTag)

@@ -45,9 +45,11 @@ private[samsara] final class RowBlocks[K](
   /** The same, kept when they are made. */
   def kept(level: StorageLevel): RowBlocks[K] = new RowBlocks(base, right, tag, isStored, known, Some(level))
 
-  /** The rows as such, stored. */
-  def stored(context: SamsaraContext, level: StorageLevel): RowBlocks[K] =
-    new RowBlocks(context.store(made(context), level), None, tag, isStored = true)
+  /** The rows as such, stored. Products are new blocks; of others the values may not last, or be stored already in another way. */
+  def stored(context: SamsaraContext, level: StorageLevel): RowBlocks[K] = {
+    val rows = if (right.isEmpty) made(context).lasting else made(context)
+    new RowBlocks(context.store(rows, level), None, tag, isStored = true)
+  }
 
   private var lastMade: Option[Blocks[K]] = None
 
@@ -79,9 +81,15 @@ private[samsara] final class RowBlocks[K](
 
   private def plain: RowBlocks[K] = new RowBlocks(base, None, tag, isStored)
 
-  /** The Gram matrix of m rows of n columns. Where they are a product of stored rows, what else a basis needs comes with it. */
-  def gram(context: SamsaraContext, m: Long, n: Int): DenseBlock =
-    if (isStored && right.nonEmpty && known.isEmpty) basis(context, m, n).gram else Passes.gram(made(context), n)
+  /**
+   * The Gram matrix of m rows of n columns.
+   *
+   * @param forBasis
+   *   whether an orthonormal basis of them will be asked for next. Of a product of stored rows its pass gives a Gram matrix
+   *   as well, where what is rounding beside the longest column is zero
+   */
+  def gram(context: SamsaraContext, m: Long, n: Int, forBasis: Boolean): DenseBlock =
+    if (forBasis && isStored && right.nonEmpty && known.isEmpty) basis(context, m, n).gram else Passes.gram(made(context), n)
 
   /** A' times these rows, where A has n columns and the same rows, and these have w. */
   def crossed(context: SamsaraContext, a: RowBlocks[_], n: Int, w: Int): DenseBlock = known match {
@@ -108,19 +116,23 @@ private[samsara] object RowBlocks {
  */
 final class DistributedRows[K: ClassTag] private[samsara] (
     private[samsara] val samsara: SamsaraContext,
-    private[samsara] val rows: RowBlocks[K],
+    @transient private[samsara] val rows: RowBlocks[K],
     override val nrow: Long,
     override val ncol: Int,
     override val cacheHint: CacheHint,
     override val canHaveMissingRows: Boolean)
-    extends CheckpointedDrm[K] {
+    extends CheckpointedDrm[K]
+    with Serializable {
 
   private[samsara] def blocks: Blocks[K] = rows.made(samsara)
 
   /** As an operand: with rows that are zero where there were none. */
-  private[samsara] lazy val value: Far[K] =
-    if (canHaveMissingRows) Far.computed(Numbering.completed(blocks, nrow, ncol, keyClassTag, samsara), nrow, ncol, keyClassTag)
-    else Far(rows, nrow, ncol, keyClassTag)
+  @transient private[samsara] lazy val value: Far[K] =
+    if (!canHaveMissingRows) Far(rows, nrow, ncol, keyClassTag)
+    else {
+      val all = Numbering.completed(blocks, nrow, ncol, keyClassTag, samsara)
+      Far(new RowBlocks(all, None, RowBlocks.newTag(), rows.isStored), nrow, ncol, keyClassTag)
+    }
 
   /** The blocks, for whoever goes on with Spark from here. They end with the context. */
   def rdd: RDD[(Array[K], Matrix)] = blocks match {
@@ -143,17 +155,21 @@ final class DistributedRows[K: ClassTag] private[samsara] (
       if (checkpointed.isEmpty) checkpointed = Some(SparkEngine.toPhysical(this, hint))
       checkpointed.get
     }
-  private var checkpointed: Option[CheckpointedDrm[K]] = None
+  @transient private var checkpointed: Option[CheckpointedDrm[K]] = None
 
   /** All of it on the driver: by row number if the keys are numbers, else in the order of the partitions, with labels. */
   override def collect: Matrix = {
-    val (all, labels) = Passes.gathered(blocks, nrow, ncol)
+    val (all, labels) = Passes.gathered(blocks, nrow, ncol, Repeated.Overwritten)
     if (labels.nonEmpty) all.setRowLabelBindings(Passes.bindings(labels))
     all
   }
 
-  /** This matrix, which is not changed, less one and the same row, whenever it is used. */
-  private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] = samsara.drmOf(Passes.less(blocks, row), nrow, ncol)
+  /** This matrix, which is not changed, less one and the same row, whenever it is used; rows left out are less it, too. */
+  private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] = samsara.drmOf(Passes.less(value.rows.made(samsara), row), nrow, ncol)
+
+  /** A function of each value, whenever this matrix is used. */
+  private[samsara] def each(f: Double => Double): CheckpointedDrm[K] =
+    samsara.drmOf(value.rows.made(samsara).map { case (keys, m) => (keys, Elementwise(m, f): Matrix) }, nrow, ncol)
 
   /** See [[MatrixFiles]]. */
   override def dfsWrite(path: String): Unit = MatrixFiles.write(samsara, value, path)
@@ -177,13 +193,14 @@ final class DistributedRows[K: ClassTag] private[samsara] (
 /** A matrix small enough for the driver, its keys the row numbers. Computed when first asked for. */
 final class DriverRows private[samsara] (
     samsara: SamsaraContext,
-    compute: => DenseBlock,
+    @transient compute: => DenseBlock,
     override val nrow: Long,
     override val ncol: Int,
     override val cacheHint: CacheHint)
-    extends CheckpointedDrm[Int] {
+    extends CheckpointedDrm[Int]
+    with Serializable {
 
-  private[samsara] lazy val matrix: DenseBlock = compute
+  @transient private[samsara] lazy val matrix: DenseBlock = compute
 
   override def partitioningTag: Long = 0L
   override def canHaveMissingRows: Boolean = false

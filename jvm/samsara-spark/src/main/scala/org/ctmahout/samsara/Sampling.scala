@@ -30,7 +30,7 @@ private[samsara] final class Sampling(context: SamsaraContext) {
       for {
         (keys, block) <- blocks
         which = keys.indices.toArray.flatMap { i =>
-          Array.fill(times(uniform(seed, Keys.identity(keys, i)), fraction, replacement))(i)
+          Array.fill(times(seed, Keys.identity(keys, i), fraction, replacement))(i)
         }
         if which.nonEmpty
       } yield (Keys.pick(keys, which), Joins.rowsOf(Products.dense(block), which))
@@ -68,10 +68,10 @@ private[samsara] final class Sampling(context: SamsaraContext) {
   private def nextSeed(): Long = RandomUtils.getRandom().nextLong()
 }
 
-private object Sampling {
+private[samsara] object Sampling {
 
   /** A row, and where it stands in the random order; the key settles what a rank cannot. */
-  private final case class Drawn(rank: (Long, String), key: Any, values: Array[Double])
+  final case class Drawn(rank: (Long, String), key: Any, values: Array[Double])
 
   private def first(blocks: Iterator[(Array[_], Matrix)], count: Int, seed: Long): Array[Drawn] =
     blocks.foldLeft(Array.empty[Drawn]) { case (best, (keys, block)) =>
@@ -99,7 +99,7 @@ private object Sampling {
   }
 
   /** The finaliser of SplitMix64 (Steele, Lea, Flood 2014). */
-  private def mixed(x: Long): Long = {
+  def mixed(x: Long): Long = {
     val y = (x ^ (x >>> 30)) * 0xbf58476d1ce4e5b9L
     val z = (y ^ (y >>> 27)) * 0x94d049bb133111ebL
     z ^ (z >>> 31)
@@ -107,13 +107,22 @@ private object Sampling {
 
   private def uniform(seed: Long, key: Any): Double = (hash(seed, key) >>> 11) * math.pow(2, -53)
 
-  /** How often a row is drawn: by inversion of the distribution. */
-  private def times(uniform: Double, mean: Double, replacement: Boolean): Int =
-    if (!replacement) { if (uniform < mean) 1 else 0 }
+  /** How often a row is drawn. A Poisson variable of a large mean is a sum of such of smaller means, whose exp(-mean) is no zero. */
+  private def times(seed: Long, key: Any, mean: Double, replacement: Boolean): Int =
+    if (!replacement) { if (uniform(seed, key) < mean) 1 else 0 }
     else {
-      var (count, term) = (0, math.exp(-mean))
-      var sum = term
-      while (uniform >= sum && term > 0) { count += 1; term *= mean / count; sum += term }
-      count
+      val parts = math.max(1, math.ceil(mean / LargestMean).toInt)
+      (0 until parts).map(part => poisson(uniform(seed + part, key), mean / parts)).sum
     }
+
+  private val LargestMean = 500.0
+
+  /** By inversion of the distribution. */
+  private def poisson(uniform: Double, mean: Double): Int = {
+    var (count, term) = (0, math.exp(-mean))
+    var sum = term
+    // Beyond the mean the terms fall: where they are too small to be added, the sum is as near to 1 as it gets.
+    while (uniform >= sum && (count < mean || sum + term > sum)) { count += 1; term *= mean / count; sum += term }
+    count
+  }
 }

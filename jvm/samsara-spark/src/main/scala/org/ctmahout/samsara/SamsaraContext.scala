@@ -1,17 +1,24 @@
 package org.ctmahout.samsara
 
+import java.lang.ref.WeakReference
+
 import scala.collection.mutable.ArrayBuffer
 import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
-import org.apache.mahout.math.drm.{BCast, CacheHint, CheckpointedDrm, DistributedContext, DistributedEngine}
+import org.apache.mahout.math.drm.{BCast, CacheHint, CheckpointedDrm, DistributedContext, DistributedEngine, DrmLike}
 import org.apache.spark.SparkContext
 import org.apache.spark.broadcast.Broadcast
 import org.apache.spark.rdd.RDD
 import org.apache.spark.storage.StorageLevel
 
-/** Where the rows of Mahout's matrices are. `close` gives back all that the computations have stored there. */
-sealed abstract class SamsaraContext extends DistributedContext {
+/**
+ * Where the rows of Mahout's matrices are. `close` gives back all that the computations have stored there.
+ *
+ * Serializable, as an RDD is, and of as little use in a task: functions that are defined in spark-shell bring along whatever
+ * else their line mentions.
+ */
+sealed abstract class SamsaraContext extends DistributedContext with Serializable {
   override val engine: DistributedEngine = SparkEngine
 
   /** What multiplies blocks on this JVM. */
@@ -81,14 +88,15 @@ sealed abstract class SamsaraContext extends DistributedContext {
  *   memory of executors that is free and will be taken by others, such as a matrix that is persisted and not read yet
  */
 final class ClusterContext(
-    val sparkContext: SparkContext,
+    @transient val sparkContext: SparkContext,
     override private[samsara] val driverEntries: Long = 1L << 26,
     keepsSketch: Boolean = true,
-    promisedBytes: () => Long = () => 0L)
+    @transient promisedBytes: () => Long = () => 0L)
     extends SamsaraContext {
-  private val stored = ArrayBuffer.empty[RDD[_]]
-  private var sketch: Option[Blocks[_]] = None
-  private val sent = ArrayBuffer.empty[Broadcast[_]]
+  // What nobody uses any more Spark's cleaner removes, unless it is held here.
+  @transient private val stored = new Weakly[RDD[_]]
+  @transient private val sent = new Weakly[Broadcast[_]]
+  @transient private var sketch: Option[WeakReference[RDD[_]]] = None
 
   /**
    * A matrix of Mahout's from blocks of rows.
@@ -106,8 +114,14 @@ final class ClusterContext(
     drmOf(new SparkBlocks(blocks), rows, columns, canHaveMissingRows)
   }
 
+  /** Any matrix as blocks of keys and rows, for whoever goes on with Spark from here. They end with the context. */
+  def rdd[K](drm: DrmLike[K]): RDD[(Array[K], Matrix)] = {
+    val value = new Plans(this).value(drm.checkpoint(CacheHint.NONE))
+    new Joins(this).far(value).rows.made(this).asInstanceOf[SparkBlocks[K]].rdd
+  }
+
   override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = synchronized {
-    stored += rddOf(blocks).persist(level)
+    stored.add(rddOf(blocks).persist(level))
     blocks
   }
 
@@ -115,44 +129,92 @@ final class ClusterContext(
     keepsSketch && (sparkContext.getExecutorMemoryStatus.values.map(_._2).sum - promisedBytes()) / 2 > bytes
 
   override private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K] = synchronized {
-    sketch.foreach(release)
-    sketch = Some(store(rows, StorageLevel.MEMORY_ONLY))
+    sketch.flatMap(s => Option(s.get)).foreach(rdd => release(rdd))
+    sketch = Some(new WeakReference(rddOf(store(rows, StorageLevel.MEMORY_ONLY))))
     rows
   }
 
-  override private[samsara] def release(blocks: Blocks[_]): Unit = synchronized {
-    val rdd = rddOf(blocks)
-    if (stored.exists(_ eq rdd)) {
-      stored -= rdd
-      rdd.unpersist(blocking = false)
-    }
+  override private[samsara] def release(blocks: Blocks[_]): Unit = release(rddOf(blocks))
+
+  private def release(rdd: RDD[_]): Unit = synchronized {
+    if (stored.remove(rdd)) rdd.unpersist(blocking = false)
+    ()
   }
 
   private def rddOf(blocks: Blocks[_]): RDD[_] = blocks.asInstanceOf[SparkBlocks[_]].rdd
 
   override private[samsara] def send[T: ClassTag](value: T): BCast[T] = synchronized {
     val b = sparkContext.broadcast(value)
-    sent += b
+    sent.add(b)
     new SparkBroadcast(b)
   }
 
-  override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] =
-    new SparkBlocks(sparkContext.parallelize(pieces, parts))
+  override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] = {
+    val bytes = pieces.map { case (_, m) => 8L * m.rowSize * m.columnSize }.sum
+    if (bytes <= ClusterContext.InTasks) new SparkBlocks(sparkContext.parallelize(pieces, parts))
+    else {
+      // What is in a task goes through the driver's messages, whose size is limited; a broadcast goes in blocks, on demand.
+      val each = pieces.map(send(_))
+      new SparkBlocks(sparkContext.parallelize(each, parts).map(_.value))
+    }
+  }
 
   override private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
     new SparkBlocks(sparkContext.parallelize(0 until parts, parts).flatMap(f))
   override private[samsara] def parallelism: Int = sparkContext.defaultParallelism
 
   override def close(): Unit = synchronized {
-    stored.foreach(_.unpersist(blocking = false))
-    stored.clear()
-    sent.foreach(_.destroy())
-    sent.clear()
+    stored.drain().foreach(_.unpersist(blocking = false))
+    sent.drain().foreach(_.destroy())
+  }
+
+  /** Broadcasts that somebody can still use. */
+  private[samsara] def broadcasts: Int = synchronized(sent.size)
+}
+
+private object ClusterContext {
+
+  /** Bytes of a matrix that may be in the tasks themselves. */
+  private val InTasks = 1L << 20
+}
+
+/** Things that last only as long as somebody else holds them. */
+private final class Weakly[T <: AnyRef] {
+  private val all = ArrayBuffer.empty[WeakReference[T]]
+
+  def add(x: T): Unit = {
+    keep(_ => true)
+    all += new WeakReference(x)
+    ()
+  }
+
+  /** Whether it was there. */
+  def remove(x: AnyRef): Boolean = {
+    val before = size
+    keep(_ ne x)
+    size < before
+  }
+
+  def size: Int = all.count(_.get != null)
+
+  /** All of them; none is left. */
+  def drain(): Seq[T] = {
+    val there = all.flatMap(r => Option(r.get)).toList
+    all.clear()
+    there
+  }
+
+  private def keep(isWanted: T => Boolean): Unit = {
+    val kept = all.filter { r => val x = r.get; x != null && isWanted(x) }
+    all.clear()
+    all ++= kept
+    ()
   }
 }
 
 /** This process alone: the same algebra, without Spark, for a matrix that fits in a task of it. */
-final class ProcessContext extends SamsaraContext {
+final class ProcessContext private[samsara] (override private[samsara] val driverEntries: Long) extends SamsaraContext {
+  def this() = this(Int.MaxValue.toLong)
 
   /** A matrix of Mahout's from blocks of rows in this process. */
   def drm[K: ClassTag](blocks: Seq[(Array[K], Matrix)], rows: Long, columns: Int): CheckpointedDrm[K] =
@@ -170,7 +232,6 @@ final class ProcessContext extends SamsaraContext {
     new LocalBlocks(() => pieces.iterator)
   override private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
     new LocalBlocks(() => Iterator.range(0, parts).flatMap(f))
-  override private[samsara] def driverEntries: Long = Int.MaxValue.toLong
   override private[samsara] def parallelism: Int = 1
   override def close(): Unit = ()
 }

@@ -14,7 +14,7 @@ import org.apache.spark.storage.StorageLevel
  * Tall matrices are on the cluster; whatever has as many rows as they have columns is on the driver. Products of the two
  * kinds need no shuffle: A'A and A'B are sums over partitions, A W sends W to all.
  */
-object SparkEngine extends DistributedEngine {
+object SparkEngine extends DistributedEngine with Serializable {
 
   private[samsara] def unsupported(what: String): Nothing =
     throw new UnsupportedOperationException(s"$what is not available on this engine")
@@ -66,6 +66,29 @@ object SparkEngine extends DistributedEngine {
       val rest = Passes.less(d.matrix, row)
       new DriverRows(here(d.context), rest, d.nrow, d.ncol, d.cacheHint).asInstanceOf[CheckpointedDrm[K]]
     case other => unsupported(s"rows less one of a ${other.getClass.getSimpleName}")
+  }
+
+  /** A times these numbers, one after the other, whenever it is used. */
+  private[samsara] def scaled[K](a: CheckpointedDrm[K], factors: Double*): CheckpointedDrm[K] = {
+    def f(x: Double) = factors.foldLeft(x)(_ * _)
+    a match {
+      case d: DistributedRows[K @unchecked] => d.each(f(_))
+      case d: DriverRows =>
+        val all = Elementwise(d.matrix, f(_))
+        new DriverRows(here(d.context), all, d.nrow, d.ncol, d.cacheHint).asInstanceOf[CheckpointedDrm[K]]
+      case other => unsupported(s"a multiple of a ${other.getClass.getSimpleName}")
+    }
+  }
+
+  /** The largest magnitude of a value; not a number if one is none. */
+  private[samsara] def largest[K](a: CheckpointedDrm[K]): Double = {
+    def of(m: Matrix) = Products.block(m).toArray.foldLeft(0.0)((most, x) => math.max(most, math.abs(x)))
+    a match {
+      case d: DistributedRows[K @unchecked] =>
+        d.blocks.fold(_.map(block => of(block._2)).foldLeft(0.0)((x, y) => math.max(x, y))).foldLeft(0.0)((x, y) => math.max(x, y))
+      case d: DriverRows => of(d.matrix)
+      case other => unsupported(s"the largest value of a ${other.getClass.getSimpleName}")
+    }
   }
 
   // ------------------------------------------------------------------------------------------------ matrices from here

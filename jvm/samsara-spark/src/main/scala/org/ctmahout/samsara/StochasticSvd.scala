@@ -25,9 +25,11 @@ object StochasticSvd {
    *   power iterations
    * @throws IllegalArgumentException
    *   k is not in 1 .. min(m, n)
+   * @throws ArithmeticException
+   *   A has values that are not finite
    */
   def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
-    accurate(a, k, p, q, seed, negligible = 0.0)
+    Magnitude.safely(a)(accurate(_, k, p, q, seed, negligible = 0.0))
 
   /**
    * The same of A less the mean of each column: principal components, what Mahout's dspca computes.
@@ -36,7 +38,10 @@ object StochasticSvd {
    * alike half of the digits may be left. Here the means are taken off a block at a time whenever it is used; A is not
    * changed, and not copied.
    */
-  def centred[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] = {
+  def centred[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
+    Magnitude.safely(a)(lessMeans(_, k, p, q, seed))
+
+  private def lessMeans[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] = {
     val means = a.colMeans()
     val rounding = a.ncol * math.ulp(1.0) * math.sqrt(a.nrow.toDouble) * means.norm(Double.PositiveInfinity)
     accurate(SparkEngine.less(a, Array.tabulate(a.ncol)(means.getQuick)), k, p, q, seed, negligible = rounding)
@@ -45,7 +50,7 @@ object StochasticSvd {
   /** A projection on as many directions as there are columns loses nothing: power iterations would win nothing. */
   private def useful(q: Int, a: DrmLike[_], k: Int, p: Int): Int = if (k + p.toLong >= a.ncol) 0 else q
 
-  private def accurate[K: ClassTag](
+  private[samsara] def accurate[K: ClassTag](
       a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long, negligible: Double): Svd[K] = {
     Svd.checkRank(k, a.nrow, a.ncol)
     RandomUtils.seedNext(seed)

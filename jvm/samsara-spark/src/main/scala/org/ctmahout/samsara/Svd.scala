@@ -22,6 +22,13 @@ final class Svd[K] private[samsara] (
   /** m x rank, computed when it is used. */
   lazy val u: DrmLike[K] = makeU
 
+  /** That of a multiple of A. */
+  private[samsara] def times(factors: Double*): Svd[K] = {
+    val scaled = s.map(x => factors.foldLeft(x)(_ * _))
+    if (!scaled.forall(_ <= Double.MaxValue)) throw new NotFinite("the matrix has singular values beyond the range of doubles")
+    new Svd(scaled, v, warnings, u)
+  }
+
   def rank: Int = s.length
 
   /** The largest entry of |V'V - I|. */

@@ -8,7 +8,7 @@ import org.apache.mahout.math.Matrix
 private[samsara] object Tiles {
 
   /** A', n x m, for rows with numbers below m. */
-  def transposed[K](a: Blocks[K], m: Int, n: Int): Far[Int] = {
+  def transposed[K](a: Blocks[K], m: Int, n: Int, repeated: Repeated): Far[Int] = {
     val cuts = new Cuts(n, Height.of(m))
     val pieces = a.send { (part, blocks) =>
       for (((keys, block), index) <- blocks.zipWithIndex; columns = Keys.numbers(keys, m.toLong); tile <- cuts.all)
@@ -19,7 +19,8 @@ private[samsara] object Tiles {
     }
     val tiles = pieces.assembled[Int](cuts.count, a.parts) { (tile, pieces) =>
       val rows = new DenseBlock(cuts.rows(tile), m)
-      for ((_, piece) <- pieces) put(piece, rows)
+      val places = new Places(repeated)
+      for ((_, piece) <- pieces) put(piece, rows, places)
       Iterator.single((cuts.keys(tile), rows))
     }
     Far.computed(tiles, n.toLong, m, ClassTag.Int)
@@ -32,7 +33,7 @@ private[samsara] object Tiles {
   def cross[K](both: Blocks[K], a0: Int, n: Int, b0: Int, w: Int): Far[Int] = {
     val cuts = new Cuts(n, Height.of(w))
     val pieces = both.send { (part, blocks) =>
-      val all = blocks.toArray // gone through once for each tile
+      val all = held(blocks) // gone through once for each tile
       for (tile <- cuts.all if all.nonEmpty || part == 0) yield { // zeros, for a matrix without rows
         val cross = new Products.Cross(cuts.rows(tile), w)
         for ((_, block) <- all) cross.add(columnsOf(block, a0 + cuts.from(tile), cuts.rows(tile)), columnsOf(block, b0, w))
@@ -55,7 +56,7 @@ private[samsara] object Tiles {
     val (p, height) = (Math.toIntExact(b.m), Height.of(Math.toIntExact(b.m)))
     val left = a.rows.made(context)
     val pieces = left.sendWith(everywhere(b.rows.made(context), left.parts, b.m)) { (part, x, y) =>
-      val rows = x.flatMap(Alignment.cut(_, height)).toArray
+      val rows = held(x.flatMap(Alignment.cut(_, height)))
       for {
         ((columns, block), index) <- y.zipWithIndex
         right = Products.transposed(Products.dense(block))
@@ -66,7 +67,8 @@ private[samsara] object Tiles {
       Iterator.continually(pieces).takeWhile(_.hasNext).map { _ =>
         val keys = pieces.head._2.keys.asInstanceOf[Array[K]]
         val all = new DenseBlock(keys.length, p)
-        for ((_, piece) <- Exchange.of(pieces)(_.order)) put(piece, all)
+        val places = new Places(Repeated.Refused)
+        for ((_, piece) <- Exchange.of(pieces)(_.order)) put(piece, all, places)
         (keys, all)
       }
     }
@@ -82,16 +84,22 @@ private[samsara] object Tiles {
         ((keys, block), index) <- blocks.zipWithIndex
         height = math.max(1, (block.rowSize + last - first - 1) / (last - first))
         ((some, rows), to) <- Alignment.cut((keys, block), height).zipWithIndex
-      } yield (Place(first + to, 0, part, index), Piece(some, null, Products.dense(rows)))
+      } yield (Place(first + to, 0, part, index), Piece(some, null, ownCopy(rows)))
     }
     pieces.assembled[K](parts, parts)((_, pieces) => blocksOf(pieces))
   }
 
+  private def ownCopy(m: Matrix): DenseBlock = new DenseBlock(m.rowSize, m.columnSize, Products.block(m).toArray)
+
+  /** All at once. */
+  private def held[K](blocks: Iterator[(Array[K], Matrix)]): Array[(Array[K], Matrix)] =
+    blocks.map { case (keys, m) => (keys, Products.block(m).copied: Matrix) }.toArray
+
   /** All blocks in each of so many partitions, numbers as keys. */
   private def everywhere[L](b: Blocks[L], parts: Int, p: Long): Blocks[Int] = {
     val copies = b.send { (part, blocks) =>
-      for (((keys, block), index) <- blocks.zipWithIndex; to <- Iterator.range(0, parts))
-        yield (Place(to, 0, part, index), Piece(Keys.numbers(keys, p), null, Products.dense(block)))
+      for (((keys, block), index) <- blocks.zipWithIndex; rows = ownCopy(block); to <- Iterator.range(0, parts))
+        yield (Place(to, 0, part, index), Piece(Keys.numbers(keys, p), null, rows))
     }
     copies.assembled[Int](parts, parts)((_, pieces) => blocksOf(pieces))
   }
@@ -100,8 +108,11 @@ private[samsara] object Tiles {
     pieces.map { case (_, piece) => (piece.keys.asInstanceOf[Array[K]], piece.values) }
 
   /** Puts the columns of a piece where they belong. */
-  private def put(piece: Piece, rows: DenseBlock): Unit =
-    for (i <- 0 until rows.rowSize; j <- piece.columns.indices) rows.setQuick(i, piece.columns(j), piece.values.getQuick(i, j))
+  private def put(piece: Piece, rows: DenseBlock, places: Places): Unit =
+    for (j <- piece.columns.indices; to = piece.columns(j); isSum = places.isSum(to); i <- 0 until rows.rowSize) {
+      val x = piece.values.getQuick(i, j)
+      rows.setQuick(i, to, if (isSum) rows.getQuick(i, to) + x else x)
+    }
 
   private[samsara] def columnsOf(block: Matrix, from: Int, columns: Int): DenseBlock =
     Products.dense(Products.block(block).viewPart(0, block.rowSize, from, columns))

@@ -62,6 +62,24 @@ class EngineCallsTest {
     assertTrue(e.getMessage.contains("two rows have the key 0"))
   }
 
+  @Test def missingRowsAreZerosInDecompositionsToo(): Unit = withContext { context =>
+    val some = blocks(a.map(_.map(_ + 5)), parts = 3, height = 4).filter(_._1.head % 8 == 0)
+    val there = a.zipWithIndex.map { case (row, i) => if (i / 4 % 2 == 0) row.map(_ + 5) else row.map(_ => 0.0) }
+    val (gaps, whole) =
+      (context.drm(some, 23, 4, canHaveMissingRows = true), context.drm(blocks(there, parts = 3, height = 4), 23, 4))
+    for (how <- HardMatricesTest.OnCluster) {
+      val (x, y) = (how.svd(gaps, 4), how.svd(whole, 4))
+      assertArrayEquals(y.s, x.s, 1e-10, s"s, ${how.name}")
+      assertArrayEquals(rows(y.u.collect).flatten, rows(x.u.collect).flatten, 1e-10, s"U, ${how.name}")
+    }
+    // Of rank three: what is left of the fourth direction is rounding.
+    val (deficient, k) = (a.map(row => row.updated(3, row(0))), 4)
+    for (how <- HardMatricesTest.OnCluster.take(2)) {
+      val gaps = context.drm(blocks(deficient.take(8), parts = 2, height = 4), 23, 4, canHaveMissingRows = true)
+      assertEquals(3, how.svd(gaps, k).rank)
+    }
+  }
+
   @Test def moreRowsAreZerosToo(): Unit = withHere { implicit here =>
     val drm = drmParallelize(new DenseMatrix(a), 2)
     val taller = drm.newRowCardinality(25)
@@ -107,11 +125,21 @@ class EngineCallsTest {
     assertEquals(50, sampleK(few, 5, 50, replacement = false).distinct.size)
     assertEquals(tall.map(_.toSeq).toSet, sampleK(few, 1, 9999, replacement = false).toSet)
     assertTrue(sampleK(few, 1, 5000, replacement = true).distinct.size < 2000)
+    // exp(-mean) is no number any more.
+    RandomUtils.seedNext(7)
+    assertEquals(20000.0, drmSampleRows(drmParallelize(new DenseMatrix(tall.take(20)), 2), 1000.0, replacement = true).nrow.toDouble, 800.0)
     val labels = drmParallelizeWithRowLabels(labelled(tall, i => s"r$i"), 3)
     assertEquals(sampleK(labels, 5, 20, replacement = true), sampleK(labels.par(exact = 7), 5, 20, replacement = true))
     assertThrows(classOf[UnsupportedOperationException], () => { sample(labels, 1, replacement = true); () })
     RandomUtils.seedNext(1)
     assertEquals(20, drmSampleToTSV(few, 1).count(_ == '\n'))
+  }
+
+  @Test def anotherHintAfterParIsNoMatter(): Unit = withContext { context =>
+    val drm = context.drm(blocks(a, parts = 2), 23, 4)
+    val sum = (drm + 1.0).checkpoint(CacheHint.NONE)
+    sum.checkpoint(CacheHint.MEMORY_ONLY).norm()
+    checkRows(a.map(_.map(_ + 1)), sum.par(exact = 2).checkpoint(CacheHint.DISK_ONLY).collect)
   }
 
   @Test def blocksAreReducedInTheirOrder(): Unit = withContext { context =>
@@ -179,7 +207,13 @@ class EngineCallsTest {
     refused(Files.createDirectory(folder.resolve("half")), "_SUCCESS")
     refused(Files.writeString(folder.resolve("words.txt"), "a line of words\n"), "no key, tab")
     refused(Files.writeString(folder.resolve("ragged.txt"), "0\t0:1.0\n1\t4:1.0\n"), "from 1 to 5 values")
-    refused(Files.writeString(folder.resolve("twice.txt"), "0\t0:1.0\n0\t0:2.0\n"), "there twice")
+    refused(Files.writeString(folder.resolve("twice.txt"), "0\t0:1.0\n0\t0:2.0\n"), "two rows have the key 0")
+    // Twice the one for want of the other, where even the sum of the keys is right.
+    refused(Files.writeString(folder.resolve("other.txt"), "0\t0:1.0\n0\t0:2.0\n2\t0:3.0\n"), "two rows have the key 0")
+    val sums = Seq(0, 3, 3, 3, 4, 5, 3).map(key => s"$key\t0:1.0\n").mkString
+    refused(Files.writeString(folder.resolve("sum.txt"), sums), "two rows have the key 3")
+    refused(Files.writeString(folder.resolve("gap-twice.txt"), "0\t0:1.0\n5\t0:2.0\n5\t0:3.0\n"), "two rows have the key 5")
+    refused(Files.writeString(folder.resolve("negative.txt"), "-1\t0:1.0\n1\t0:2.0\n"), "key -1")
     checkRows(
       Array(Array(0.0, 2.0), Array(0.0, 0.0), Array(1.0, 3.0)),
       drmDfsRead(Files.writeString(folder.resolve("gap.txt"), "2\t0:1 1:3\n\n0\t1:2\n").toString).collect)
@@ -191,7 +225,11 @@ class EngineCallsTest {
     val block = new DenseBlock(a.length, 4, a.flatten)
     for (m <- Seq[Block](block, new FloatBlock(a.length, 4, a.flatten.map(_.toFloat)))) {
       val window = m.viewPart(3, 5, 1, 2)
-      checkRows(rows(window), sent[(Array[Long], Matrix)]((Array(1L), window))._2)
+      val there = sent[(Array[Long], Matrix)]((Array(1L), window))._2
+      checkRows(rows(window), there)
+      assertEquals(m.getClass, there.getClass)
+      val bytes = kryo.serialize[(Array[Long], Matrix)]((Array(1L), window)).limit()
+      assertTrue(bytes < 200, s"$bytes bytes for ten values")
     }
     val (place, piece) = sent((Place(1, 2, 3, 4), Piece(Array("r"), null, block)))
     assertEquals(Place(1, 2, 3, 4), place)
@@ -228,7 +266,6 @@ class EngineCallsTest {
     val labels = drmParallelizeWithRowLabels(labelled(a, i => s"r$i"))
     refused("no numbers")((labels.t %*% new org.apache.mahout.math.DenseVector(23)).collect)
     refused("no numbers")(labels.t.collect)
-    refused("no numbers")((drmParallelize(new DenseMatrix(gaussian(2, 23, 1))) %*% labels).collect)
     val process = new ProcessContext
     refused("without Spark")(process.drm(Seq((Array(0), new DenseBlock(1, 1): Matrix)), 1, 1).dfsWrite("/nowhere"))
   }

@@ -2,7 +2,7 @@ package org.ctmahout.samsara
 
 import org.apache.spark.SparkContext
 
-/** The example of docs/samsara.md: what stands between the two marks is the page's text. SamsaraPageTest compares and runs it. */
+/** The examples of docs/samsara.md: what stands between two marks is the page's text. SamsaraPageTest compares and runs it. */
 object SamsaraPage {
   def run(sc: SparkContext): Unit = {
     // begin
@@ -13,7 +13,7 @@ object SamsaraPage {
     import org.apache.mahout.math.scalabindings.RLikeOps._
     import org.ctmahout.samsara.ClusterContext
 
-    implicit val samsara: DistributedContext = new ClusterContext(sc)
+    implicit val samsara: ClusterContext = new ClusterContext(sc)
 
     // Nine breakfast cereals: protein, fat, carbohydrates, sugars; and how a consumer report rates them.
     val cereals = drmParallelize(dense(
@@ -35,5 +35,25 @@ object SamsaraPage {
 
     samsara.close()
     // end
+  }
+
+  def rdds(sc: SparkContext): Seq[(Long, Double)] = {
+    import org.apache.mahout.math.drm.RLikeDrmOps._
+    import org.ctmahout.samsara.ClusterContext
+
+    val samsara = new ClusterContext(sc)
+    // begin rdds
+    import org.apache.mahout.math.Matrix
+    import org.ctmahout.samsara.DenseBlock
+
+    val rows = sc.parallelize(Seq((0L, Array(1.0, 2.0)), (1L, Array(3.0, 4.0)), (2L, Array(5.0, 6.0))), 2)
+    val blocks = rows.mapPartitions(_.grouped(1000).map { some =>
+      (some.map(_._1).toArray, new DenseBlock(some.size, 2, some.flatMap(_._2).toArray): Matrix)
+    })
+    val B = samsara.drm[Long](blocks, rows = 3, columns = 2)
+    val plusOne = samsara.rdd(B + 1.0).flatMap { case (keys, block) => keys.indices.map(i => keys(i) -> block.get(i, 1)) }.collect()
+    // end
+    try plusOne.toSeq ++ samsara.rdd(B.t %*% B).map { case (keys, block) => keys.length.toLong -> block.zSum() }.collect()
+    finally samsara.close()
   }
 }

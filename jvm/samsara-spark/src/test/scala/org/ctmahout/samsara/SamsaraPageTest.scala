@@ -22,8 +22,17 @@ class SamsaraPageTest {
 
   @Test def theExampleIsWhatIsCompiledHere(): Unit = {
     val source = find("jvm/samsara-spark/src/test/scala/org/ctmahout/samsara/SamsaraPage.scala")
-    val marked = source.linesIterator.dropWhile(_.trim != "// begin").drop(1).takeWhile(_.trim != "// end").toSeq
-    assertEquals(marked.map(_.stripPrefix("    ")).mkString("", "\n", "\n"), block("## An example"))
+    for ((begin, after) <- Seq("// begin" -> "## An example", "// begin rdds" -> "An RDD of yours")) {
+      val marked = source.linesIterator.dropWhile(_.trim != begin).drop(1).takeWhile(_.trim != "// end").toSeq
+      assertEquals(marked.map(_.stripPrefix("    ")).mkString("", "\n", "\n"), block(after))
+    }
+  }
+
+  @Test def rddsComeAndGo(): Unit = {
+    val found = SamsaraPage.rdds(Local.sc)
+    assertEquals(Seq(0L -> 3.0, 1L -> 5.0, 2L -> 7.0), found.take(3).sorted)
+    // A'A, which is on the driver: 35, 44, 44, 56.
+    assertEquals((2L, 179.0), (found.drop(3).map(_._1).sum, found.drop(3).map(_._2).sum))
   }
 
   @Test def andPrintsWhatThePageSays(): Unit = {

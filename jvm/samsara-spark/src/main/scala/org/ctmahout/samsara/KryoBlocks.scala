@@ -1,0 +1,35 @@
+package org.ctmahout.samsara
+
+import com.esotericsoftware.kryo.{Kryo, Serializer}
+import com.esotericsoftware.kryo.io.{Input, Output}
+import org.apache.spark.serializer.KryoRegistrator
+
+/** Blocks by Kryo: what a block shows, and not the array that it may be a window on. */
+private[samsara] final class KryoBlocks extends Serializer[Block] {
+  override def write(kryo: Kryo, out: Output, block: Block): Unit = {
+    out.writeInt(block.rowSize)
+    out.writeInt(block.columnSize)
+    block match {
+      case doubles: DenseBlock => out.writeDoubles(doubles.whole.data)
+      case floats: FloatBlock => out.writeFloats(floats.whole.data)
+    }
+  }
+
+  override def read(kryo: Kryo, in: Input, kind: Class[Block]): Block = {
+    val (rows, columns) = (in.readInt(), in.readInt())
+    if (kind == classOf[FloatBlock]) new FloatBlock(rows, columns, in.readFloats(rows * columns))
+    else new DenseBlock(rows, columns, in.readDoubles(rows * columns))
+  }
+}
+
+/**
+ * The classes that the engine has Kryo write, for sessions with `spark.kryo.registrationRequired`:
+ * `spark.kryo.registrator=org.ctmahout.samsara.KryoClasses`. Others need nothing.
+ */
+final class KryoClasses extends KryoRegistrator {
+  override def registerClasses(kryo: Kryo): Unit =
+    Seq[Class[_]](
+      classOf[DenseBlock], classOf[FloatBlock], classOf[Place], classOf[Piece],
+      classOf[Sampling.Drawn], classOf[Array[Sampling.Drawn]], classOf[Array[Array[Sampling.Drawn]]],
+      classOf[MatrixFiles.Found], classOf[Array[Option[_]]], classOf[Array[Array[(_, _)]]]).foreach(kryo.register(_))
+}
