@@ -37,7 +37,7 @@ class DenoisedSeries:
     path : Path or Uri
         Folder of the DICOM files.
     kept : str
-        What was kept of the source, for people.
+        What was kept of the source, for people; of a share of the noise, with its spread by region.
     facts : dict
         The same for programs. Method patches: ``noise_removed``, the share of the noise's SD that is gone from flat
         soft tissue, and ``share``, that of the full result in the blend. Method slices: ``rank``, ``energy``,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from ctmahout.patches import Kinds, Threads, fit, sum_moments, write_parts
-from ctmahout.patches.learning import Sample
+from ctmahout.patches.learning import Sample, kmeans, split
 from ctmahout.patches.mixture import Levels, Mixture, Noise, Prepared, Shortlists
 from ctmahout.patches.moments import (
     Moments,
@@ -212,6 +212,93 @@ def test_moments_of_any_split_add_up_to_those_of_the_whole(world, cuts, seed, of
     assert_same(total, direct(patches, noise, groups, count, KINDS))
 
 
+def test_a_weight_of_three_is_that_of_three_patches(world):
+    mixture, _, patches, noise, groups = world
+    weights = np.random.default_rng(5).integers(0, 4, len(patches))
+    again = np.repeat(np.arange(len(patches)), weights)
+    weighted = moments_of(patches, noise, groups, len(mixture), KINDS, weights.astype(np.float32))
+    assert_same(weighted, direct(patches[again], noise[again], groups[again], len(mixture), KINDS))
+
+
+def test_weighted_rows_have_the_weighted_scatter(world):
+    mixture, kinds, patches, noise, groups = world
+    weights = np.random.default_rng(6).uniform(0.03, 1, len(patches)).astype(np.float32)
+    moments = moments_of(patches, noise, groups, len(mixture), KINDS, weights)
+    for k in range(len(mixture)):
+        own = groups == k
+        rows = whitened_rows(patches[own], weights[own], moments, k, kinds).astype(np.float64)
+        whiten, _ = kinds.roots(moments.mean_noise[k])
+        np.testing.assert_allclose(rows.T @ rows, whiten @ moments.scatter[k] @ whiten, rtol=1e-3, atol=1e-2)
+
+
+def test_responsibilities_are_those_of_the_densities(world):
+    mixture, kinds, patches, noise, _ = world
+    most = 3
+    groups, shares = Prepared(mixture, kinds, LEVELS).responsibilities(patches, noise, most)
+    density = np.array(
+        [
+            [
+                np.log(mixture.weights[k])
+                + multivariate_normal(
+                    mixture.means[k],
+                    mixture.bases[k] @ mixture.bases[k].T + float(level) ** 2 * kinds.covariances[kind],
+                ).logpdf(patch)
+                for k in range(len(mixture))
+            ]
+            for patch, level, kind in zip(patches, noise.level, noise.kind, strict=True)
+        ]
+    )
+    order = np.argsort(-density, axis=1)[:, :most]
+    expected = np.exp(np.take_along_axis(density, order, 1) - density.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert (groups[:, 0] == order[:, 0]).mean() > 0.99
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    assert not ((shares > 0) & (shares < 0.03)).any()
+    same = (groups == order).all(axis=1)
+    assert same.mean() > 0.95
+    np.testing.assert_allclose(shares[same], expected[same], atol=0.06)
+
+
+def test_one_group_has_all_of_a_patch(world):
+    mixture, kinds, patches, noise, _ = world
+    one = Mixture(mixture.means[:1], mixture.bases[:1], np.ones(1), np.ones(1))
+    groups, shares = Prepared(one, kinds, LEVELS).responsibilities(patches, noise, 3)
+    assert groups.shape == shares.shape == (len(patches), 1)
+    assert (groups == 0).all()
+    assert (shares == 1).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 60])
+def test_cells_part_the_points_along_the_widest_line(count):
+    rng = np.random.default_rng(7)
+    points = (rng.standard_normal((5000, 4)) * [9, 3, 1, 0.1]).astype(np.float32)
+    centres = split(points, count)
+    assert centres.shape == (count, 4)
+    assert len(np.unique(centres, axis=0)) == count
+    if count > 1:
+        assert np.ptp(centres[:, 0]) > 5
+
+
+def test_a_few_points_that_move_hardly_move_the_cells():
+    rng = np.random.default_rng(8)
+    points = (rng.standard_normal((20_000, 6)) * [9, 5, 3, 2, 1, 1]).astype(np.float32)
+    moved = points.copy()
+    moved[::2000] += 4
+    cells, again = split(points, 40), split(moved, 40)
+    apart = np.linalg.norm(cells[:, None] - again[None], axis=2).min(axis=1)
+    # Where a start is random, two starts differ by as much as cells are wide.
+    starts = [kmeans(points, 40, np.random.default_rng(seed)) for seed in (0, 1)]
+    other = np.linalg.norm(starts[0][:, None] - starts[1][None], axis=2).min(axis=1)
+    assert np.median(apart) < 0.5 * np.median(other)
+
+
+@pytest.mark.parametrize("points", [np.ones((50, 3)), np.zeros((1, 3)), np.eye(3)])
+def test_there_are_no_more_cells_than_points_that_differ(points):
+    centres = split(points.astype(np.float32), 10)
+    assert 1 <= len(centres) <= len(np.unique(points, axis=0))
+    assert np.isfinite(centres).all()
+
+
 RULE = Rule(smallest=30)
 
 
@@ -222,7 +309,8 @@ def test_moments_and_the_svd_of_whitened_rows_tell_the_same_mixture(world, rule)
     from_moments = mixture_from_moments(moments, kinds, rule)
     factors = []
     for k in range(len(mixture)):
-        rows = whitened_rows(patches[groups == k], moments, k, kinds)
+        own = groups == k
+        rows = whitened_rows(patches[own], np.ones(own.sum(), np.float32), moments, k, kinds)
         _, s, vt = np.linalg.svd(rows.astype(np.float64), full_matrices=False)
         factors.append((s**2 / len(rows), vt.T))
     from_factors = mixture_from_factors(moments, factors, kinds, rule)

@@ -230,7 +230,7 @@ def test_groups_take_the_place_of_singular_values(tmp_path, count):
     before = volume(scan(z=8))
     text, _ = report(tmp_path / "r.html", before, groups=groups(count))
     found = Checker(text)
-    assert len(found.images) == 27 + 2
+    assert len(found.images) == 27 + 3
     assert f"patches in {count:,} groups of 100 to {99 + count:,}" in text
     assert "Of 75 components a group keeps" in text
     assert "dashed line" not in text

@@ -212,7 +212,7 @@ def _strengths(
 ) -> Iterator[Rebuilt]:
     """Yield a blend of source and result for each strength.
 
-    What was not measured stays, and no value lies outside the source's. `passes` runs the passes over some slices again.
+    What was not measured stays, and no value lies outside the source's. `passes` runs them over some slices again.
     """
     hu = part.hu
     restore_structure(hu, found, noise, threads)

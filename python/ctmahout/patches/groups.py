@@ -111,7 +111,10 @@ class Groups:
 
     def mixture(self, factors: Sequence[Factors]) -> Mixture:
         """Return the mixture with the bases that Mahout found: factors in the order of `factored`."""
-        found = {int(group): (f.s**2 / self.moments.count[group], f.v) for group, f in zip(self.factored, factors, strict=True)}
+        found = {
+            int(group): (f.s**2 / self.moments.count[group], f.v)
+            for group, f in zip(self.factored, factors, strict=True)
+        }
         nothing = np.zeros(0), np.zeros((self.kinds.d, 0))
         each = [found.get(group, nothing) for group in range(len(self.telling.mixture))]
         return mixture_from_factors(self.moments, each, self.kinds, self.rules.shrinking)

@@ -262,7 +262,8 @@ def split(points: Float32, count: int) -> Float32:
         scatter, directions = np.linalg.eigh((own - mean).T @ (own - mean))
         return -float(scatter[-1]), int(of[0]), mean, directions[:, -1], of
 
-    waiting, done = [cell(np.arange(len(points)))], []
+    waiting = [cell(np.arange(len(points)))]
+    done: list[tuple[float, int, Float64, Float64, Labels]] = []
     while waiting and len(waiting) + len(done) < count:
         largest = heapq.heappop(waiting)
         scatter, _, mean, direction, of = largest

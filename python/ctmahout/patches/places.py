@@ -149,7 +149,7 @@ class View:
     def draw(self, count: int, rng: np.random.Generator) -> Corners:
         """Return the corners of up to `count` different patches, in the order of their slices.
 
-        Few of them lie in air: it has no anatomy to learn, and would take most of the groups for the kinds of its noise.
+        Few of them lie in air: it has no anatomy to learn, and would take most of the groups for its noise.
         """
         sizes = [n - p + 1 for n, p in zip(self.shape, self.patch, strict=True)]
         total = int(np.prod(sizes))
@@ -158,9 +158,7 @@ class View:
         chosen = np.arange(total) if looked_at == total else rng.choice(total, looked_at, replace=False)
         if looked_at == total:
             chosen = rng.permutation(chosen)
-        z, y, x = (
-            at + size // 2 for at, size in zip(np.unravel_index(chosen, sizes), self.patch, strict=True)
-        )
+        z, y, x = (at + size // 2 for at, size in zip(np.unravel_index(chosen, sizes), self.patch, strict=True))
         in_air = air[z, y // _AIR_CELL, x // _AIR_CELL]
         of_air = min(int(in_air.sum()), max(count // _AIR_SHARE, min(count, _LEAST) - int((~in_air).sum())))
         chosen = np.sort(np.concatenate([chosen[~in_air][: count - of_air], chosen[in_air][:of_air]]))

@@ -1,4 +1,4 @@
-"""Structure that the passes took for noise: where a series is significant, what its residual holds beyond noise goes back.
+"""Structure that the passes took for noise: what the residual holds beyond noise goes back to where it was.
 
 A group's basis knows what many patches have in common. A detail that few patches hold has no direction there and is
 shrunk like noise, however far it stands above the noise. So the residual is looked at once more, in the wavelet bands
@@ -50,9 +50,8 @@ def restore_structure(before: Float32, after: Float32, noise: NoiseModel, thread
         low, high = max(0, start - 1), min(stop + 1, len(before))
         level = noise.sd(low, high, *before.shape[1:])
         found = _structure(before[low:high] / level, (before[low:high] - after[low:high]) / level, sd, noise.along_z)
-        inside = slice(start - low, stop - low)
-        found = found[inside] * level[inside]
-        return found
+        found *= level
+        return found[start - low : stop - low]
 
     starts = range(0, len(before), _SLAB)
     # A slab looks at its neighbours as they were: results are added one slab behind.
@@ -119,8 +118,8 @@ def _over_neighbours(band: Float32) -> Float32:
     for mine, theirs in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
         total[mine] += band[theirs]
         count[mine] += 1
-    total /= count
-    return total
+    mean: Float32 = total / count
+    return mean
 
 
 def _sd_over_neighbours(slices: int, along_z: tuple[float, float]) -> Float32:

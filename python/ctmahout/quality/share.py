@@ -17,7 +17,8 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _SIDE, _SMALL_SIDE, _SMALL = 16, 8, 384  # pixels of a region; the smaller where slices are smaller than this
-_CELLS = 8  # of the map, along the longer side of a slice
+_CELLS = 8  # of the map, along the longer side of a slice, unless they were
+_NARROWEST = 3  # narrower than so many regions
 _THIRDS = 3
 _FLATTEST = 1 / 3  # of the regions of a cell
 _RINGS = 4
@@ -118,7 +119,7 @@ def _cells(
     shape: tuple[int, ...], corners: NDArray[np.intp], side: int
 ) -> tuple[tuple[int, int, int], NDArray[np.intp]]:
     """Return how many cells the map has, and the number of the cell that each region's middle lies in."""
-    cell = -(-max(shape[1:]) // _CELLS)
+    cell = max(-(-max(shape[1:]) // _CELLS), _NARROWEST * side)
     counts = (_THIRDS, -(-shape[1] // cell), -(-shape[2] // cell))
     third = np.minimum(corners[:, 0] * _THIRDS // max(shape[0], 1), _THIRDS - 1)
     y, x = ((corners[:, axis] + side // 2) // cell for axis in (1, 2))

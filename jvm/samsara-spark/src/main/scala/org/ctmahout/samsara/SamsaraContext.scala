@@ -129,7 +129,7 @@ final class ClusterContext(
     keepsSketch && (sparkContext.getExecutorMemoryStatus.values.map(_._2).sum - promisedBytes()) / 2 > bytes
 
   override private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K] = synchronized {
-    sketch.flatMap(s => Option(s.get)).foreach(rdd => release(rdd))
+    for (reference <- sketch; rdd = reference.get if rdd != null) release(rdd)
     sketch = Some(new WeakReference(rddOf(store(rows, StorageLevel.MEMORY_ONLY))))
     rows
   }
