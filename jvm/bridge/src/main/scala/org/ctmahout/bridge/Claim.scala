@@ -57,23 +57,23 @@ private[bridge] object Claim {
 
   /** Removes what killed processes left beside `target`, and nothing that a living one writes. */
   def clearAbandoned(target: Path): Unit =
-    for (left <- abandoned(target, "partial")) left(directory => FileUtil.fullyDelete(directory.toFile))
+    withAbandoned(target, "partial")(left => FileUtil.fullyDelete(left.toFile))
 
   /** Puts back what a process that was replacing it had moved aside when it was killed; removes it if the new one is there. */
   def restore(target: Path): Unit =
-    if (!held.contains(target)) for (left <- abandoned(target, "old")) left { directory =>
-      if (Files.exists(target)) FileUtil.fullyDelete(directory.toFile)
+    if (!held.contains(target)) withAbandoned(target, "old") { left =>
+      if (Files.exists(target)) FileUtil.fullyDelete(left.toFile)
       else {
-        Files.delete(directory.resolve(Name))
-        Files.move(directory, target)
+        Files.delete(left.resolve(Name))
+        Files.move(left, target)
       }
     }
 
-  /** Directories beside `target`, each to do something with while nobody living holds it. */
-  private def abandoned(target: Path, what: String): Seq[(Path => Any) => Unit] = {
+  /** Does something with each directory beside `target` that nobody living holds. */
+  private def withAbandoned(target: Path, what: String)(body: Path => Any): Unit = {
     val prefix = s"${target.getFileName}.$what-"
     val beside = Option(target.getParent.toFile.listFiles).toSeq.flatten.map(_.toPath)
-    beside.filter(p => p.getFileName.toString.matches(java.util.regex.Pattern.quote(prefix) + ".{8}")).map { left => body =>
+    beside.filter(p => p.getFileName.toString.matches(java.util.regex.Pattern.quote(prefix) + ".{8}")).foreach { left =>
       if (!held.contains(left)) Try {
         val channel = FileChannel.open(left.resolve(Name), WRITE)
         try if (channel.tryLock() ne null) body(left)
