@@ -123,7 +123,7 @@ def test_the_means_of_tissues_stay(phantom, ran):
         if mask.sum() > 2000:
             shift = (ran[0].volume.hu - phantom.noisy.hu)[mask].mean(dtype=np.float64)
             # Ribs are two pixels wide here, half a pixel of which is edge.
-            assert abs(shift) < (2 if name == "bone" else 1), (name, shift)
+            assert abs(shift) < (2.5 if name == "bone" else 1), (name, shift)
 
 
 def test_what_was_taken_away_is_not_the_anatomy(phantom, ran):
@@ -160,8 +160,9 @@ def test_what_was_learnt_is_applied_to_slices_again(phantom, ran):
         assert rms((again - result)[4]) < 0.3 * rms((slab - result)[4])
         change = np.abs(with_dot - again)
         assert change[4, 80:84, 80:84].mean() > 50
-        change[:, 72:92, 72:92] = 0
-        assert change.max() < 1e-3
+        assert np.delete(change, np.s_[72:92], axis=1).max() < 3
+        change[:, 40:124, 40:124] = 0  # as far as the coarsest wavelet reaches
+        assert change.max() < 0.05
     # What is blended with the source keeps as much more of the dot.
     kept = [(each.apply(slab + dot, first) - each.apply(slab, first))[4, 81:83, 81:83].mean() / 300 for each in ran]
     for each, share in zip(ran, kept, strict=True):
