@@ -46,7 +46,12 @@ class Field:
 
 
 def fit_field(
-    shape: tuple[int, ...], places: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
+    shape: tuple[int, ...],
+    places: NDArray[np.float64],
+    values: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    *,
+    widest: int | None = None,
 ) -> Field:
     """Fit a field to values.
 
@@ -58,6 +63,8 @@ def fit_field(
         z, y, x in voxels.
     values, weights : ndarray of shape (n,), float64
         One at least; wrong values count for little, above the others or below them.
+    widest : int, optional
+        How many of the kernels are fitted, from the widest on; all, if not given.
     """
     longer = max(shape[1:])
     size = (min(_SLABS, shape[0]), *(max(1, round(_BOXES * n / longer)) for n in shape[1:]))
@@ -74,7 +81,7 @@ def fit_field(
     flat = np.zeros(filled.size, np.intp)
     centre = weighted_median(median, evidence.flat[filled] + 1e-9, flat, 1)[0][0]
     lattice = np.full(size, centre)
-    for width, tolerance in zip(_WIDTHS, _TOLERANCE, strict=True):
+    for width, tolerance in list(zip(_WIDTHS, _TOLERANCE, strict=True))[:widest]:
         rest = value - lattice
         weight = evidence * np.exp(-0.5 * (rest / tolerance) ** 2)
         over, under = (

@@ -15,7 +15,7 @@ from .correlation import autocovariance_by_direction, measure_correlation
 from .field import fit_field
 from .flat import flat_windows
 from .grid import at_places, block_mean, upsample
-from .level import measure_levels
+from .level import Levels, measure_levels
 from .projection import variance_by_direction
 from .tissue import Tissue
 
@@ -27,6 +27,8 @@ _LEAST_HU, _MOST_HU = -32768.0, 65535.0  # no CT value lies beyond
 _GRAIN_PIXELS = 16  # side of the windows that show it
 _MORE_ALIKE = 0.15  # correlation with the next slice beyond what the overlap makes of it
 _AIR_HU, _METAL_HU = -1000.0, 3000.0
+_WIDE = 2  # kernels of the field that reach beyond what is measured
+_NEAR_CELLS, _HALF = 1.5, 0.1  # cells that a measurement reaches, and the share of measured ones that counts half
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,9 +144,7 @@ def _measure(
         return Unmeasurable("nowhere is there enough image beside regions of one value")
     if np.median(levels.log_sd) < math.log(_NOTHING_HU):
         return None
-    departure = levels.log_sd - at_places(log_shape, levels.places, cell)
-    field = fit_field(hu.shape, levels.places, departure, levels.weight)
-    log_sd = log_shape + field.on_grid(log_shape.shape, cell)
+    log_sd = log_shape + _departure(tissue, levels, log_shape, cell, hu.shape)
     windows = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, overlap)
     if windows is None:
         return Unmeasurable("no more than a few places of 8 x 8 pixels are tissue")
@@ -177,6 +177,24 @@ def _measure(
         "median_sd_hu": round(float(np.exp(np.median(log_sd[at[0], at[1], at[2]]))), 3),
     }
     return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, measured.along_z, info)
+
+
+def _departure(
+    tissue: Tissue, levels: Levels, log_shape: NDArray[np.float64], cell: int, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Return by how much the logarithm of the SD departs from the projection model, on its grid.
+
+    Where nothing is measured near by, as in most of a lung, only by as much as in the wider neighbourhood: what narrow
+    kernels find in a chest wall is the chest wall's.
+    """
+    departure = levels.log_sd - at_places(log_shape, levels.places, cell)
+    near, wide = (
+        fit_field(shape, levels.places, departure, levels.weight, widest=widest).on_grid(log_shape.shape, cell)
+        for widest in (None, _WIDE)
+    )
+    measured = block_mean(tissue.mask.astype(np.float32), cell // tissue.side)
+    evidence = ndimage.gaussian_filter(measured, (0, _NEAR_CELLS, _NEAR_CELLS)).astype(np.float64)
+    return wide + evidence / (evidence + _HALF) * (near - wide)
 
 
 def _body(hu: NDArray[np.float32], constant: NDArray[np.bool_], cell: int) -> NDArray[np.float32]:

@@ -48,7 +48,7 @@ class _Rules:
 
 # In the second pass what lies shortly above the edge is mostly noise that chose its group: ADR 0024.
 FIRST = _Rules(Rule(), Rule(), 0.0)
-SECOND = _Rules(Rule(rank=24), Rule(margin=0.4, leak=1.0, knee=0.15), 1.0)
+SECOND = _Rules(Rule(rank=24), Rule(margin=0.6, leak=1.0, knee=0.15), 1.0)
 
 
 def pilot_kinds(covariances: Float64) -> Kinds:
