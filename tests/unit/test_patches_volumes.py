@@ -160,7 +160,7 @@ def test_what_was_learnt_is_applied_to_slices_again(phantom, ran):
         assert rms((again - result)[4]) < 0.3 * rms((slab - result)[4])
         change = np.abs(with_dot - again)
         assert change[4, 80:84, 80:84].mean() > 50
-        assert np.delete(change, np.s_[72:92], axis=1).max() < 3
+        assert rms(np.delete(change, np.s_[72:92], axis=1)) < 0.3
         change[:, 40:124, 40:124] = 0  # as far as the coarsest wavelet reaches
         assert change.max() < 0.05
     # What is blended with the source keeps as much more of the dot.
