@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctmahout import CtmahoutError
+from ctmahout.noise import NoiseModel
 from ctmahout.patches import Threads, noise_of
 
 __all__ = ["BANDS", "Regions", "likeness", "map_ratio", "means", "noise_map", "taken"]
@@ -91,13 +92,13 @@ def _neighbours(hu: Float32) -> Float32:
 
 
 def noise_map(case: Case) -> Float32 | None:
-    """Return the SD of the noise as our method measures it, HU; None if it says that there is none."""
+    """Return the SD of the noise as our method measures it, HU; None if it finds none."""
     hu = case.volume.hu
     try:
         found = noise_of(hu, case.volume.geometry, 0, Threads())
     except CtmahoutError:
         return None
-    return None if found is None else found.sd(0, *hu.shape)
+    return found.sd(0, *hu.shape) if isinstance(found, NoiseModel) else None
 
 
 def map_ratio(case: Case, regions: Regions, measured: Float32) -> list[dict[str, Any]]:

@@ -194,7 +194,8 @@ def _departure(
     )
     measured = block_mean(tissue.mask.astype(np.float32), cell // tissue.side)
     evidence = ndimage.gaussian_filter(measured, (0, _NEAR_CELLS, _NEAR_CELLS)).astype(np.float64)
-    return wide + evidence / (evidence + _HALF) * (near - wide)
+    found: NDArray[np.float64] = wide + evidence / (evidence + _HALF) * (near - wide)
+    return found
 
 
 def _body(hu: NDArray[np.float32], constant: NDArray[np.bool_], cell: int) -> NDArray[np.float32]:
