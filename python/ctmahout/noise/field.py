@@ -15,6 +15,7 @@ __all__ = ["Field", "fit_field", "weighted_median"]
 _SLABS, _BOXES = 16, 16  # along z, and along the longer side of a slice
 _WIDTHS = (8.0, 4.0, 2.0, 1.0, 1.0, 0.7)  # of the kernels, in boxes
 _TOLERANCE = (3.0, 2.0, 1.5, 0.8, 0.6, 0.4)  # of each: a value that is so far off counts for exp(-1/2)
+_COARSE = 2  # of the kernels make the coarser field, the widest
 _SHRINK = 0.05  # evidence beside which a kernel's value is halved; that of one good box everywhere is 1
 _FULL = 4.0  # weight at which a box has told all that it can: values overlap
 
@@ -46,14 +47,9 @@ class Field:
 
 
 def fit_field(
-    shape: tuple[int, ...],
-    places: NDArray[np.float64],
-    values: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    *,
-    widest: int | None = None,
-) -> Field:
-    """Fit a field to values.
+    shape: tuple[int, ...], places: NDArray[np.float64], values: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[Field, Field]:
+    """Fit a field to values, and a coarser one that is the widest kernels' alone.
 
     Parameters
     ----------
@@ -63,8 +59,6 @@ def fit_field(
         z, y, x in voxels.
     values, weights : ndarray of shape (n,), float64
         One at least; wrong values count for little, above the others or below them.
-    widest : int, optional
-        How many of the kernels are fitted, from the widest on; all, if not given.
     """
     longer = max(shape[1:])
     size = (min(_SLABS, shape[0]), *(max(1, round(_BOXES * n / longer)) for n in shape[1:]))
@@ -80,16 +74,17 @@ def fit_field(
     evidence.flat[filled] = np.minimum(total, _FULL) / _FULL
     flat = np.zeros(filled.size, np.intp)
     centre = weighted_median(median, evidence.flat[filled] + 1e-9, flat, 1)[0][0]
-    lattice = np.full(size, centre)
-    for width, tolerance in list(zip(_WIDTHS, _TOLERANCE, strict=True))[:widest]:
+    lattices = [np.full(size, centre)]
+    for width, tolerance in zip(_WIDTHS, _TOLERANCE, strict=True):
+        lattice = lattices[-1]
         rest = value - lattice
         weight = evidence * np.exp(-0.5 * (rest / tolerance) ** 2)
         over, under = (
             ndimage.gaussian_filter(v, [min(width, n / 2) for n in size], mode="constant", truncate=3)
             for v in (weight * rest, weight)
         )
-        lattice = lattice + over / (under + _SHRINK)
-    return Field(shape, lattice)
+        lattices.append(lattice + over / (under + _SHRINK))
+    return Field(shape, lattices[-1]), Field(shape, lattices[_COARSE])
 
 
 def weighted_median(

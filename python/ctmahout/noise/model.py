@@ -27,7 +27,6 @@ _LEAST_HU, _MOST_HU = -32768.0, 65535.0  # no CT value lies beyond
 _GRAIN_PIXELS = 16  # side of the windows that show it
 _MORE_ALIKE = 0.15  # correlation with the next slice beyond what the overlap makes of it
 _AIR_HU, _METAL_HU = -1000.0, 3000.0
-_WIDE = 2  # kernels of the field that reach beyond what is measured
 _NEAR_CELLS, _HALF = 1.5, 0.1  # cells that a measurement reaches, and the share of measured ones that counts half
 
 
@@ -188,10 +187,8 @@ def _departure(
     kernels find in a chest wall is the chest wall's.
     """
     departure = levels.log_sd - at_places(log_shape, levels.places, cell)
-    near, wide = (
-        fit_field(shape, levels.places, departure, levels.weight, widest=widest).on_grid(log_shape.shape, cell)
-        for widest in (None, _WIDE)
-    )
+    fields = fit_field(shape, levels.places, departure, levels.weight)
+    near, wide = (field.on_grid(log_shape.shape, cell) for field in fields)
     measured = block_mean(tissue.mask.astype(np.float32), cell // tissue.side)
     evidence = ndimage.gaussian_filter(measured, (0, _NEAR_CELLS, _NEAR_CELLS)).astype(np.float64)
     found: NDArray[np.float64] = wide + evidence / (evidence + _HALF) * (near - wide)

@@ -86,13 +86,16 @@ def band_sd(noise: NoiseModel) -> Float64:
 
 def _structure(series: Float32, residual: Float32, sd: Float64, along_z: tuple[float, float]) -> Float32:
     """Return what goes back; all in units of the noise's SD, of shape (z, y, x)."""
+    bands = _bands(residual)
     gates = [
         _gate(of_series, of_residual, float(unit), along_z)
-        for of_series, of_residual, unit in zip(_bands(series), _bands(residual), sd, strict=True)
+        for of_series, of_residual, unit in zip(_bands(series), bands, sd, strict=True)
     ]
     returned = np.zeros_like(residual)
-    for _ in range(_ROUNDS):
-        returned += sum(gate * band for gate, band in zip(gates, _bands(residual - returned), strict=True))
+    for turn in range(_ROUNDS):
+        if turn:
+            bands = _bands(residual - returned)
+        returned += sum(gate * band for gate, band in zip(gates, bands, strict=True))
     return returned
 
 

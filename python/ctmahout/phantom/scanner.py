@@ -62,6 +62,19 @@ def _project(image, pixel, views, fan, out):  # type: ignore[no-untyped-def]
             out[b, g, :] = total
 
 
+@numba.njit(fastmath=True, inline="always")
+def _ray(x, y, sine, cosine, first, step, share):  # type: ignore[no-untyped-def]
+    """Return the detector before the ray through a point, and the weights of that detector and the next one."""
+    ex, ey = x + SOURCE_TO_ISOCENTRE * sine, y - SOURCE_TO_ISOCENTRE * cosine
+    along = ex * sine - ey * cosine
+    across = ex * cosine + ey * sine
+    q = (math.atan2(across, along) - first) / step
+    k = math.floor(q)
+    weight = share / np.float32(along * along + across * across)
+    after = np.float32(q - k) * weight
+    return k, weight - after, after
+
+
 @numba.njit(parallel=True, fastmath=True, cache=True)
 def _back_project(filtered, pixel, n, views, first, step, out):  # type: ignore[no-untyped-def]
     """filtered [view, detector, slice] -> out [y, x, slice]; a pixel is summed by one thread, in the order of views."""
@@ -71,20 +84,13 @@ def _back_project(filtered, pixel, n, views, first, step, out):  # type: ignore[
     cosine, sine = np.cos(views), np.sin(views)
     for j in numba.prange(n):
         total = np.empty(slices, np.float32)
-        y = (j - centre) * pixel
         for i in range(n):
-            x = (i - centre) * pixel
             total[:] = 0.0
             for b in range(count):
-                ex, ey = x + SOURCE_TO_ISOCENTRE * sine[b], y - SOURCE_TO_ISOCENTRE * cosine[b]
-                along = ex * sine[b] - ey * cosine[b]
-                across = ex * cosine[b] + ey * sine[b]
-                q = (math.atan2(across, along) - first) / step
-                k = math.floor(q)
+                k, before, after = _ray(
+                    (i - centre) * pixel, (j - centre) * pixel, sine[b], cosine[b], first, step, share
+                )
                 if 0 <= k < detectors - 1:
-                    weight = share / np.float32(along * along + across * across)
-                    after = np.float32(q - k) * weight
-                    before = weight - after
                     for s in range(slices):
                         total[s] += before * filtered[b, k, s] + after * filtered[b, k + 1, s]
             out[j, i, :] = total
@@ -99,20 +105,13 @@ def _back_project_variance(own, shared, pixel, n, views, first, step, out):  # t
     cosine, sine = np.cos(views), np.sin(views)
     for j in numba.prange(n):
         total = np.empty(slices, np.float32)
-        y = (j - centre) * pixel
         for i in range(n):
-            x = (i - centre) * pixel
             total[:] = 0.0
             for b in range(count):
-                ex, ey = x + SOURCE_TO_ISOCENTRE * sine[b], y - SOURCE_TO_ISOCENTRE * cosine[b]
-                along = ex * sine[b] - ey * cosine[b]
-                across = ex * cosine[b] + ey * sine[b]
-                q = (math.atan2(across, along) - first) / step
-                k = math.floor(q)
+                k, before, after = _ray(
+                    (i - centre) * pixel, (j - centre) * pixel, sine[b], cosine[b], first, step, share
+                )
                 if 0 <= k < detectors - 1:
-                    weight = share / np.float32(along * along + across * across)
-                    after = np.float32(q - k) * weight
-                    before = weight - after
                     for s in range(slices):
                         total[s] += before * before * own[b, k, s] + after * after * own[b, k + 1, s]
                         total[s] += 2 * before * after * shared[b, k, s]
