@@ -6,7 +6,7 @@ direction and along z.
 
 from __future__ import annotations
 
-from .constant import constant_regions
+from ..quality.constant import constant_regions
 from .measured import MeasuredPart
 from .model import NoiseModel, Unmeasurable, estimate_noise
 from .quiet import matrix_noise_sd, noise_sd, noise_sd_by_tissue

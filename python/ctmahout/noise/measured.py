@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..quality.constant import constant_regions
 from ..volume import Volume
-from .constant import EMPTY, constant_regions, distinct_slices
+from .distinct import EMPTY, distinct_slices
 
 __all__ = ["MeasuredPart"]
 

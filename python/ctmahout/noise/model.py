@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .constant import constant_regions, distinct_slices, near_constant
+from ..quality.constant import constant_regions
 from .correlation import autocovariance_by_direction, measure_correlation
+from .distinct import distinct_slices
 from .field import fit_field
 from .flat import flat_windows
 from .grid import at_places, block_mean, upsample
@@ -26,6 +27,7 @@ _NOTHING_HU = 0.02
 _LEAST_HU, _MOST_HU = -32768.0, 65535.0  # no CT value lies beyond
 _GRAIN_PIXELS = 16  # side of the windows that show it
 _MORE_ALIKE = 0.15  # correlation with the next slice beyond what the overlap makes of it
+_INTERPOLATED = 3  # pixels: as far interpolation carries a constant into what lies beside it
 _AIR_HU, _METAL_HU = -1000.0, 3000.0
 _NEAR_CELLS, _HALF = 1.5, 0.1  # cells that a measurement reaches, and the share of measured ones that counts half
 
@@ -136,7 +138,7 @@ def _measure(
     log_shape = 0.5 * np.log(variance.sum(axis=0, dtype=np.float64))
     share = ndimage.gaussian_filter(variance, (0, 0.5, 0.5, 0.5))
     share /= share.sum(axis=0)
-    unusable = near_constant(hu) if constant.any() else constant
+    unusable = constant_regions(hu, _INTERPOLATED) if constant.any() else constant
     tissue = Tissue.of(hu, max(1, cell // 2), unusable)
     levels = measure_levels(hu, tissue, unusable, cell)
     if not levels.log_sd.size:

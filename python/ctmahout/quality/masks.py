@@ -12,7 +12,6 @@ __all__ = [
     "NOISY",
     "TISSUES",
     "TISSUES_AND_FAT",
-    "constant_regions",
     "interior",
     "sample_slices",
     "tissues",
@@ -27,8 +26,6 @@ TISSUES = {"lung": (-960.0, -600.0), "soft": (-20.0, 200.0), "bone": (250.0, np.
 # What the report measures; method patches restores the means of `TISSUES`, so another range there is another result.
 TISSUES_AND_FAT = {"lung": TISSUES["lung"], "fat": (-150.0, -40.0), "soft": TISSUES["soft"], "bone": TISSUES["bone"]}
 
-
-_CONSTANT = 5  # pixels
 
 # What need not look at every slice looks at so many.
 _SAMPLE = 40
@@ -106,8 +103,10 @@ def tissues_of_noisy(
 
     Notes
     -----
-    Constant regions are no tissue, see `constant_regions`: they hold no noise.
+    Constant regions are no tissue, see `quality.constant`: they hold no noise.
     """
+    from .constant import constant_regions  # compiled: other masks do not wait for the compiler to load
+
     last = len(hu) - 1
     levels = np.arange(len(hu)) if levels is None else levels
     near = np.empty((len(levels), *hu.shape[1:]), np.float32)
@@ -124,15 +123,6 @@ def tissues_of_noisy(
         masks[name] = np.zeros(hu.shape, np.bool_)
         masks[name][levels] = found & measured
     return masks
-
-
-def constant_regions(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return where a volume of shape (z, y, x) holds one value over 5 x 5 pixels of a slice: filled, not measured."""
-    found = np.empty(hu.shape, np.bool_)
-    for mask, image in zip(found, hu, strict=True):
-        same = ndimage.maximum_filter(image, _CONSTANT) == ndimage.minimum_filter(image, _CONSTANT)
-        mask[:] = ndimage.maximum_filter(same, _CONSTANT) if same.any() else False
-    return found
 
 
 def interior(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:

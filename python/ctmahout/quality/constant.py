@@ -10,70 +10,30 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["constant_regions", "distinct_slices", "near_constant"]
+__all__ = ["constant_regions"]
 
-EQUAL_HU = 0.01  # what differs by less is the same value
-SIDE = 5  # pixels: the smallest square of one value that counts
-REACH = 3  # pixels: as far interpolation carries a constant into what lies beside it
-EMPTY = 0.999  # share of a slice that is constant when there is nothing in it
+_EQUAL_HU = 0.01  # what differs by less is the same value
+_SIDE = 5  # pixels: the smallest square of one value that counts
 
 
-def constant_regions(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+def constant_regions(hu: NDArray[np.float32], grown: int = 0) -> NDArray[np.bool_]:
     """Find the voxels that lie in a square of 5 x 5 pixels of one value, within 0.01 HU, in their slice.
 
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
         Where slices are smaller than that, squares are, too.
+    grown : int
+        Pixels around the squares, within slices, that are found as well.
 
     Returns
     -------
     ndarray of shape (z, y, x), bool
     """
-    return _squares(hu, 0)
-
-
-def near_constant(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return `constant_regions` grown by 3 pixels within slices: no noise is to be measured there."""
-    return _squares(hu, REACH)
-
-
-def distinct_slices(hu: NDArray[np.float32], constant: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Find the slices that hold a measurement of their own: neither empty nor the twin of the one before.
-
-    Parameters
-    ----------
-    hu : ndarray of shape (z, y, x), float32, HU
-    constant : ndarray of shape (z, y, x), bool
-        What holds none.
-
-    Returns
-    -------
-    distinct : ndarray of shape (n,), int
-        Their numbers, ascending.
-    nearest : ndarray of shape (z,), int
-        For each slice the place in `distinct` of its twin or, if it is empty, of the nearest; zeros if n is 0.
-    """
-    filled = constant.mean(axis=(1, 2)) < EMPTY
-    distinct: list[int] = []
-    nearest = np.zeros(len(hu), np.intp)
-    for z in np.nonzero(filled)[0]:
-        # Few pixels tell nearly always.
-        before = hu[distinct[-1]] if distinct else None
-        if before is None or not (np.array_equal(before[::8, ::8], hu[z, ::8, ::8]) and np.array_equal(before, hu[z])):
-            distinct.append(int(z))
-        nearest[z] = len(distinct) - 1
-    for z in np.nonzero(~filled)[0]:
-        if distinct:
-            nearest[z] = np.abs(np.array(distinct) - z).argmin()
-    return np.array(distinct, np.intp), nearest
-
-
-def _squares(hu: NDArray[np.float32], reach: int) -> NDArray[np.bool_]:
     found = np.zeros(hu.shape, np.bool_)
-    side = min(SIDE, *hu.shape[1:])
+    side = min(_SIDE, *hu.shape[1:])
     for image, mask in zip(hu, found, strict=True):
-        _mark(image, np.float32(EQUAL_HU), side, reach, mask)
+        _mark(image, np.float32(_EQUAL_HU), side, grown, mask)
     return found
 
 
