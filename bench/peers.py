@@ -88,7 +88,7 @@ def bm4d(python: Path, *, our_noise: bool) -> Callable[[Volume], Volume]:
 
 def _noise(volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return the noise's SD, and the power spectrum of what noise is as a share of it, both of the volume's shape."""
-    found = noise_of(volume.hu, volume.geometry, 0, Threads())
+    found = noise_of(volume.hu, volume.geometry, Threads())
     if not isinstance(found, NoiseModel):
         raise SystemExit("There is no noise to tell BM4D of")
     shape = volume.hu.shape

@@ -95,7 +95,7 @@ def noise_map(case: Case) -> Float32 | None:
     """Return the SD of the noise as our method measures it, HU; None if it finds none."""
     hu = case.volume.hu
     try:
-        found = noise_of(hu, case.volume.geometry, 0, Threads())
+        found = noise_of(hu, case.volume.geometry, Threads())
     except CtmahoutError:
         return None
     return found.sd(0, *hu.shape) if isinstance(found, NoiseModel) else None

@@ -266,7 +266,7 @@ class _FirstSample:
         with fetched(source) as folder:
             volume = read_series(folder, **self.reading)
         hu = MeasuredPart.of(volume).hu
-        noise = noise_of(hu, volume.geometry, self.seed, Threads(1))
+        noise = noise_of(hu, volume.geometry, Threads(1))
         if not isinstance(noise, NoiseModel):
             given = "there is none" if noise is None else noise.why
             raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given=given)

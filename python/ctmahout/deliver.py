@@ -290,7 +290,7 @@ def _derivation(shown: _Shown, config: Config, description: str, key: str) -> De
 def _noise_map(volume: Volume, config: Config) -> Volume:
     """Return the SD of the noise of every voxel, as method patches measures it; 0 where there is none."""
     part, nothing = MeasuredPart.of(volume), np.zeros_like(volume.hu)
-    noise = noise_of(part.hu, volume.geometry, config.seed, Threads.of(config.workers))
+    noise = noise_of(part.hu, volume.geometry, Threads.of(config.workers))
     return volume.with_hu(
         part.whole(noise.sd(0, *part.hu.shape), nothing) if isinstance(noise, NoiseModel) else nothing
     )

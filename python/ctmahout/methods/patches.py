@@ -88,7 +88,9 @@ class PatchesMethod:
         hu = MeasuredPart.of(volume).hu
         stage = Stage.read(matrix, made)
         how = EFFORTS[options["effort"]].passes
-        pilot = _run(hu, stage, factors, how[0].stride, workers, progress, "refine")
+        filter = stage.groups.filter(read_all_factors(factors))
+        tell = None if progress is None else partial(progress, "refine")
+        pilot = apply(hu, stage, filter, how[0].stride, workers, tell)
         learnt = second_stage(hu, stage, pilot, how[1], options["seed"], Threads.of(config.workers))
         return _write(refined, learnt, options, overwrite=config.overwrite)
 
@@ -160,7 +162,7 @@ class ModelRun:
     def of(cls, model: Model, volume: Volume, config: Config) -> ModelRun:
         """Measure the series, and how well the model knows it; errors as of `first_stage`."""
         hu, threads = MeasuredPart.of(volume).hu, Threads.of(config.workers)
-        noise = noise_of(hu, volume.geometry, config.seed, threads)
+        noise = noise_of(hu, volume.geometry, threads)
         if not isinstance(noise, NoiseModel):
             return cls(model, volume, config, noise, None)
         view = _model_view(hu, noise, config)
@@ -285,19 +287,6 @@ def _write(
         arrays=learnt.stage.arrays(),
         overwrite=overwrite,
     )
-
-
-def _run(
-    hu: Float32,
-    stage: Stage,
-    factors: Path,
-    stride: tuple[int, int],
-    workers: Workers,
-    progress: Progress | None,
-    phase: str,
-) -> Float32:
-    tell = None if progress is None else partial(progress, phase)
-    return apply(hu, stage, stage.groups.filter(read_all_factors(factors)), stride, workers, tell)
 
 
 def _padded(found: Factors, count: float, d: int) -> NDArray[np.float64]:

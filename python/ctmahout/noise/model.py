@@ -83,7 +83,7 @@ class Unmeasurable:
 
 
 def estimate_noise(
-    hu: NDArray[np.float32], pixel_mm: tuple[float, float], *, overlap: float = 0.0, threads: int = 1, seed: int = 0
+    hu: NDArray[np.float32], pixel_mm: tuple[float, float], *, overlap: float = 0.0, threads: int = 1
 ) -> NoiseModel | Unmeasurable | None:
     """Measure the noise of a CT volume in the volume itself.
 
@@ -101,8 +101,6 @@ def estimate_noise(
         Share of a slice that its neighbour covers, too: noise is alike in slices that overlap.
     threads : int
         The answer does not depend on it.
-    seed : int
-        Without effect: nothing is chosen at random.
 
     Returns
     -------

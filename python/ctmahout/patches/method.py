@@ -63,7 +63,7 @@ def first_stage(
     InputError
         CTM_INPUT_TOO_SMALL: one slice, slices smaller than a patch, or too few patches.
     """
-    noise = noise_of(hu, geometry, seed, threads)
+    noise = noise_of(hu, geometry, threads)
     if not isinstance(noise, NoiseModel):
         return noise
     rng = np.random.default_rng([seed, 2])
@@ -84,7 +84,7 @@ def first_stage(
 
 
 @one_core_each
-def noise_of(hu: Float32, geometry: Geometry, seed: int, threads: Threads) -> NoiseModel | Unmeasurable | None:
+def noise_of(hu: Float32, geometry: Geometry, threads: Threads) -> NoiseModel | Unmeasurable | None:
     """Measure the noise of a volume; parameters, errors and what stands for none as of `first_stage`."""
     if len(hu) < 2 or hu.shape[1] < PATCH[1] or hu.shape[2] < PATCH[2]:
         raise InputError(
@@ -93,7 +93,7 @@ def noise_of(hu: Float32, geometry: Geometry, seed: int, threads: Threads) -> No
             given="{} slices of {} x {} pixels".format(*hu.shape),
             expected=f"at least 2 slices of {PATCH[1]} x {PATCH[2]}: noise is what differs between neighbours",
         )
-    return estimate_noise(hu, geometry.pixel_spacing_mm, overlap=geometry.overlap, threads=threads.count, seed=seed)
+    return estimate_noise(hu, geometry.pixel_spacing_mm, overlap=geometry.overlap, threads=threads.count)
 
 
 @one_core_each
