@@ -139,7 +139,8 @@ class Config:
 
     unpack_gib: int = option(
         1,
-        "GiB that one image of an archive, or a deflated one, may unpack to; a compressed tar 32 times as much.",
+        "GiB that one image of an archive, or a deflated one, may unpack to; a NIfTI or npz volume may have 4 times, "
+        "a compressed tar 32 times as much.",
         least=1,
     )
 

@@ -134,8 +134,9 @@ def _fine_variances(pieces: Float64) -> Float64:
 
     What lies in the slices next to a region says nothing about it where slices are thick.
     """
-    fine: Float64 = np.mean(np.diff(np.diff(pieces, axis=1), axis=2) ** 2, axis=(1, 2))
-    return np.maximum(fine, np.finfo(np.float64).tiny)
+    fine = np.mean(np.diff(np.diff(pieces, axis=1), axis=2) ** 2, axis=(1, 2))
+    floored: Float64 = np.maximum(fine, np.finfo(np.float64).tiny)
+    return floored
 
 
 def _flattest(unevenness: Float64, place: NDArray[np.intp]) -> NDArray[np.intp]:
