@@ -33,7 +33,7 @@ PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 
-.PHONY: help wheel jars image environments test test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench clean
+.PHONY: help wheel jars image environments test test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench pictures clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -173,6 +173,9 @@ bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure
 	$(SPARK4)/bin/python bench/anatomy.py --curve $(if $(BEFORE),--before $(BEFORE))
 	$(SPARK4)/bin/python bench/cohort.py
 	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real
+
+pictures: $(SPARK4)/ready ## Draw docs/pictures anew: a head, a chest and an abdomen, before and after
+	$(SPARK4)/bin/python bench/pictures.py
 
 clean: ## Remove everything that was built
 	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) python/ctmahout/jars/*.jar

@@ -246,7 +246,7 @@ def _algorithm(columns: int, config: Config) -> str:
 def _of_exchange(manifest: Manifest, config: Config) -> tuple[str, ...]:
     if manifest.kind == "model":
         count = len(manifest.layout.get("learnt_on", ()))
-        return (f"Learnt on {count} series; `denoise --model` uses it.",)
+        return (f"Learnt from {count} series; for `denoise --model`.",)
     if manifest.kind == "matrix":
         return (_algorithm(manifest.groups[0].columns, config),)
     of = "the matrix less the means of its columns" if manifest.centring == "columns" else "the matrix"
