@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Field", "fit_field", "weighted_median"]
+__all__ = ["Field", "fit_field", "weighted_quantile"]
 
 _SLABS, _BOXES = 16, 16  # along z, and along the longer side of a slice
+_LOWER, _ENOUGH = 0.25, 0.03  # quantile of the boxes of a ring, and share of its boxes that must be measured
+_ALIKE = 0.35  # rings that differ by less are alike, by twice as much are not
 _RINGS = 8  # from the middle of a slice to its nearer edge
 _WIDTHS = (8.0, 4.0, 2.0, 1.0, 1.0, 0.7)  # of the kernels, in boxes
 _TOLERANCE = (3.0, 2.0, 1.5, 0.8, 0.6, 0.4)  # of each: a value that is so far off counts for exp(-1/2)
@@ -70,11 +72,11 @@ def fit_field(
     ]
     box = np.ravel_multi_index(at, size)
     filled, group = np.unique(box, return_inverse=True)
-    median, total = weighted_median(values, weights, group, filled.size)
+    median, total = weighted_quantile(values, weights, group, filled.size, 0.5)
     value, evidence = np.zeros(size), np.zeros(size)
     value.flat[filled] = median
     evidence.flat[filled] = np.minimum(total, _FULL) / _FULL
-    lattices = [_radial(size, filled, median, evidence.flat[filled] + 1e-9)]
+    lattices = [_radial(size, filled, median, evidence.flat[filled])]
     for width, tolerance in zip(_WIDTHS, _TOLERANCE, strict=True):
         lattice = lattices[-1]
         rest = value - lattice
@@ -88,28 +90,38 @@ def fit_field(
 
 
 def _radial(
-    size: tuple[int, ...], filled: NDArray[np.intp], values: NDArray[np.float64], weights: NDArray[np.float64]
+    size: tuple[int, ...], filled: NDArray[np.intp], values: NDArray[np.float64], evidence: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the median of boxes by their distance from the middle of the slice: that is how a bow tie departs."""
+    """Return the lower quartile of boxes by their distance from the middle of the slice.
+
+    A bow tie's departure depends on that distance; of boxes as far away, those with anatomy lie higher. A ring with few
+    boxes, as where a skull leaves little, takes the value of the next. Rings that differ no more than anatomy can make
+    them differ, as sulci do, all take the median.
+    """
+    middle = weighted_quantile(values, evidence + 1e-9, np.zeros(values.size, np.intp), 1, 0.5)[0][0]
     y, x = (np.arange(n) - (n - 1) / 2 for n in size[1:])
     radius = np.broadcast_to(np.hypot(y[:, None], x) / (max(size[1:]) / 2), size)
-    ring = (radius.flat[filled] * _RINGS).astype(np.intp)
-    rings, group = np.unique(ring, return_inverse=True)
-    medians, _ = weighted_median(values, weights, group, rings.size)
-    middles = np.bincount(group, weights * radius.flat[filled]) / np.bincount(group, weights)
-    found: NDArray[np.float64] = np.interp(radius, middles, medians)
-    return found
+    rings = (radius * _RINGS).astype(np.intp)
+    ring = rings.flat[filled]
+    share = np.bincount(ring, evidence, rings.max() + 1) / np.bincount(rings.flat)
+    told = share[ring] >= min(_ENOUGH, share.max())
+    names, group = np.unique(ring[told], return_inverse=True)
+    weights, at = evidence[told] + 1e-9, radius.flat[filled[told]]
+    quartiles, total = weighted_quantile(values[told], weights, group, names.size, _LOWER)
+    trust = np.clip((np.ptp(quartiles) - _ALIKE) / _ALIKE, 0, 1)
+    found: NDArray[np.float64] = np.interp(radius, np.bincount(group, weights * at) / total, quartiles)
+    return trust * found + (1 - trust) * middle
 
 
-def weighted_median(
-    values: NDArray[np.float64], weights: NDArray[np.float64], group: NDArray[np.intp], groups: int
+def weighted_quantile(
+    values: NDArray[np.float64], weights: NDArray[np.float64], group: NDArray[np.intp], groups: int, share: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weighted median of each group, all of which have members, and the sum of its weights."""
+    """Return the weighted quantile of each group, all of which have members, and the sum of its weights."""
     order = np.lexsort((values, group))
     sorted_values, running = values[order], np.cumsum(weights[order])
     total: NDArray[np.float64] = np.bincount(group, weights, groups).astype(np.float64)
     before = np.concatenate([[0.0], np.cumsum(total)])[:-1]
-    middle = np.searchsorted(running, before + 0.5 * total)
+    middle = np.searchsorted(running, before + share * total)
     return sorted_values[np.minimum(middle, values.size - 1)], total
 
 
