@@ -14,11 +14,8 @@ __all__ = ["Tissue", "sampled_slices"]
 
 _SLICES = 64  # at most so many slices are looked at
 _FILLED = 1e-3  # share of a slice that is enough
-_NOISY_HU, _AROUND, _ALONG = (
-    25.0,
-    2.0,
-    0.7,
-)  # mean difference of cells to the next slice; cells and slices to smooth over
+_NOISY_HU = 80.0  # mean difference of cells from the next slice: with more they are smoothed
+_AROUND, _ALONG = 2.0, 0.7  # SD of the kernel in cells and in slices
 _CLIPPED = np.float32(-400.0), np.float32(450.0)
 _CONSTANT = 0.02  # share of a cell that may be constant
 # In this order. Lung differs from slice to slice by its vessels, bone by its edges, so they are the last resort.
