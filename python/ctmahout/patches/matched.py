@@ -17,7 +17,7 @@ __all__ = ["likeness", "line_evidence", "line_variance", "mirror"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_AROUND = 3  # pixels to each side of a place: squares of 7
+_AROUND = 2  # pixels to each side of a place: squares of 5
 _DIRECTIONS = 8
 _LEAST = 0.25  # of the variance's mean
 _REACH = 4  # pixels to each side of the middle: windows of 9
@@ -34,7 +34,7 @@ _WINDOWS = _windows()
 
 
 def likeness(series: Float32, residual: Float32) -> Float32:
-    """Return the residual's part along the series, within 7 x 7 pixels of each place.
+    """Return the residual's part along the series, within 5 x 5 pixels of each place.
 
     Parameters
     ----------

@@ -26,11 +26,12 @@ Float64 = NDArray[np.float64]
 
 _BANDS = 5  # of wavelets of some 2, 4, 8, 16 and 32 pixels
 _SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-_SIGNIFICANT = 4.0  # SDs of the noise's coefficient, or sum along a line, that the series' own exceeds
+# SDs of the noise's coefficient that the series' own exceeds, by band: the coarser, the fewer are independent.
+_SIGNIFICANT = (4.0, 4.0, 3.0, 3.0, 3.0)
 _LIKE = (1.0, 2.0)  # SDs of the residual along the series' coefficients: nothing is returned, and all
 _LINE_BAND = 1  # lines are looked for where wavelets are as wide as sulci and vessels
 _LINE = (3.0, 4.5)  # SDs of the residual along a line: nothing is returned, and all
-_ROUNDS = 3  # bands overlap: what one round returns of a detail is not all of it
+_ROUNDS = 2  # bands overlap: what one round returns of a detail is not all of it
 _SLAB = 8  # slices worked on at a time
 _SIDE = 64  # of the spectra that SDs are told from
 
@@ -145,11 +146,11 @@ def _gate(band: int, series: Float32, residual: Float32, told: _Told) -> Float32
     )
     for own, rest, slices in looks:
         if band == _LINE_BAND:
-            found = line_evidence(own, rest, told.lines * slices**2, told.cell, _SIGNIFICANT)
+            found = line_evidence(own, rest, told.lines * slices**2, told.cell, _SIGNIFICANT[band])
             np.maximum(line, found, out=line)
         unit = np.float32(told.sd[band]) * slices
         own, rest = own / unit, rest / unit
-        support |= np.abs(own) > np.float32(_SIGNIFICANT)
+        support |= np.abs(own) > np.float32(_SIGNIFICANT[band])
         np.maximum(gate, _ramp(likeness(own, rest), _LIKE), out=gate)
     gate *= support
     return np.maximum(gate, _ramp(line, _LINE))
