@@ -71,9 +71,10 @@ def line_variance(power: Float64, share: Float32) -> Float32:
         phase = window[:, :1, None] * frequency[:, None] + window[:, 1:, None] * frequency
         response = np.abs(np.exp(1j * phase).sum(axis=0)) ** 2
         of_sectors.append((power * response).mean(axis=(1, 2)))
-    found: Float32 = np.tensordot(np.array(of_sectors, np.float32), share / share.sum(axis=0), 1)
+    sums = np.tensordot(np.array(of_sectors, np.float32), share / share.sum(axis=0), 1)
     # Of an estimate some powers are below nothing, so some sums may be.
-    return np.maximum(found, _LEAST * found.mean())
+    found: Float32 = np.maximum(sums, _LEAST * sums.mean())
+    return found
 
 
 def line_evidence(series: Float32, residual: Float32, variance: Float32, cell: int, significant: float) -> Float32:
