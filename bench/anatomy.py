@@ -36,7 +36,7 @@ DATA = BENCH.parents[1] / "shared" / "data" / "ct"
 SECTIONS = ("details", "map", "taken", "means", "likeness")
 # Simulated scans at the doses that the map is to hold at, percent.
 _DOSES = (100, 25, 10, 5)
-_STRENGTHS = ("remove:50%", "remove:60%", "remove:70%", "remove:80%", "auto")
+_STRENGTHS = ("remove:50%", "remove:60%", "remove:70%", "remove:80%", "remove:90%", "auto")
 _CURVES = ("head", "chest standard", "lowdose_pet_ct_STS_002")  # series that have one
 _PLACES = {"flat": (10.0, 5.0), "edge": (10.0,), "lung": (10.0,)}
 

@@ -3,18 +3,20 @@
 A group's basis knows what many patches have in common. A detail that few patches hold has no direction there and is
 shrunk like noise, however far it stands above the noise. So the residual is looked at once more, in the wavelet bands
 of the a trous transform (Shensa 1992, IEEE Trans. Signal Processing 40(10), 2464): the multiresolution support of
-Starck, Murtagh and Bijaoui 1995, Graphical Models and Image Processing 57(5), 420, with the energy around a place as
-its criterion.
+Starck, Murtagh and Bijaoui 1995, Graphical Models and Image Processing 57(5), 420. What goes back is what is like the
+series itself around a place, a filter matched to whatever the series shows there, or along a line through it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..noise import NoiseModel
+from .matched import likeness, line_evidence, line_variance, mirror
 from .workers import Threads
 
 __all__ = ["restore_structure"]
@@ -22,13 +24,16 @@ __all__ = ["restore_structure"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_BANDS = 4  # of wavelets of some 2, 4, 8 and 16 pixels
+_BANDS = 5  # of wavelets of some 2, 4, 8, 16 and 32 pixels
 _SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-_SIGNIFICANT = 4.0  # SDs of the noise's coefficient that the series' own exceeds
-_ENERGY = (2.5, 5.0)  # mean square of the residual's coefficients, noise variances: nothing is returned, and all
-_WINDOW = 5  # pixels: side of the window that energy is averaged over
+# SDs of the noise's coefficient that the series' own exceeds, by band: the coarser, the fewer are independent.
+_SIGNIFICANT = (4.0, 4.0, 3.0, 3.0, 3.0)
+_LIKE = (1.0, 2.0)  # SDs of the residual along the series' coefficients: nothing is returned, and all
+_LINE_BAND = 1  # lines are looked for where wavelets are as wide as sulci and vessels
+_LINE = (3.0, 4.5)  # SDs of the residual along a line: nothing is returned, and all
 _ROUNDS = 2  # bands overlap: what one round returns of a detail is not all of it
 _SLAB = 8  # slices worked on at a time
+_SIDE = 64  # of the spectra that SDs are told from
 
 
 def restore_structure(before: Float32, after: Float32, noise: NoiseModel, threads: Threads) -> None:
@@ -44,12 +49,14 @@ def restore_structure(before: Float32, after: Float32, noise: NoiseModel, thread
         The answer does not depend on how many there are.
     """
     sd = band_sd(noise)
+    lines = line_variance(_powers(noise) * _responses()[_LINE_BAND] ** 2, noise.share)
 
     def of(start: int) -> Float32:
         stop = min(start + _SLAB, len(before))
         low, high = max(0, start - 1), min(stop + 1, len(before))
         level = noise.sd(low, high, *before.shape[1:])
-        found = _structure(before[low:high] / level, (before[low:high] - after[low:high]) / level, sd, noise.along_z)
+        told = _Told(sd, lines[:, low:high], noise.cell, noise.along_z)
+        found = _structure(before[low:high] / level, (before[low:high] - after[low:high]) / level, told)
         found *= level
         return found[start - low : stop - low]
 
@@ -64,33 +71,62 @@ def restore_structure(before: Float32, after: Float32, noise: NoiseModel, thread
         after[previous[0] : previous[0] + len(previous[1])] += previous[1]
 
 
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """What is known of the noise of some slices, in units of its SD.
+
+    Attributes
+    ----------
+    sd : ndarray of shape (bands,)
+        Of a coefficient in each band.
+    lines : ndarray of shape (directions, z, gy, gx), float32
+        Variance of sums along lines, in `_LINE_BAND`.
+    cell : int
+        Side in pixels of a cell of `lines`.
+    along_z : tuple of float
+        Correlation with the next slice and the one after.
+    """
+
+    sd: Float64
+    lines: Float32
+    cell: int
+    along_z: tuple[float, float]
+
+
 def band_sd(noise: NoiseModel) -> Float64:
     """Return the SD of a coefficient in each band, for noise of an SD of 1; of shape (bands,)."""
     share = noise.share.mean(axis=(1, 2, 3), dtype=np.float64)
-    covariance = np.tensordot(share / share.sum(), noise.autocovariance, 1)
-    reach, side = covariance.shape[0] // 2, 64
+    power = np.maximum(np.tensordot(share / share.sum(), _powers(noise), 1), 0)
+    return np.array([np.sqrt((power * response**2).mean()) for response in _responses()])
+
+
+def _powers(noise: NoiseModel) -> Float64:
+    """Return the power spectrum of noise of an SD of 1 by the direction of its rays, of shape (sectors, side, side)."""
+    reach = noise.autocovariance.shape[1] // 2
     taper = np.hanning(2 * reach + 3)[1:-1]
-    padded = np.zeros((side, side))
-    padded[: 2 * reach + 1, : 2 * reach + 1] = covariance * np.outer(taper, taper)
-    power = np.maximum(np.fft.fft2(np.roll(padded, (-reach, -reach), (0, 1))).real, 0)
-    frequency = np.fft.fftfreq(side)
-    smoothed, found = np.ones((side, side)), []
+    padded = np.zeros((len(noise.autocovariance), _SIDE, _SIDE))
+    padded[:, : 2 * reach + 1, : 2 * reach + 1] = noise.autocovariance * np.outer(taper, taper)
+    power: Float64 = np.fft.fft2(np.roll(padded, (-reach, -reach), (1, 2))).real
+    return power
+
+
+def _responses() -> list[Float64]:
+    """Return the frequency responses of the bands, each of shape (side, side)."""
+    frequency = np.fft.fftfreq(_SIDE)
+    smoothed, found = np.ones((_SIDE, _SIDE)), []
     for band in range(_BANDS):
         step = 2**band
         along = sum(weight * np.cos(2 * np.pi * frequency * (tap - 2) * step) for tap, weight in enumerate(_SPLINE))
         low = np.outer(along, along)
-        found.append(np.sqrt((power * (smoothed * (1 - low)) ** 2).mean()))
+        found.append(smoothed * (1 - low))
         smoothed = smoothed * low
-    return np.array(found)
+    return found
 
 
-def _structure(series: Float32, residual: Float32, sd: Float64, along_z: tuple[float, float]) -> Float32:
+def _structure(series: Float32, residual: Float32, told: _Told) -> Float32:
     """Return what goes back; all in units of the noise's SD, of shape (z, y, x)."""
     bands = _bands(residual)
-    gates = [
-        _gate(of_series, of_residual, float(unit), along_z)
-        for of_series, of_residual, unit in zip(_bands(series), bands, sd, strict=True)
-    ]
+    gates = [_gate(band, own, rest, told) for band, (own, rest) in enumerate(zip(_bands(series), bands, strict=True))]
     returned = np.zeros_like(residual)
     for turn in range(_ROUNDS):
         if turn:
@@ -99,20 +135,31 @@ def _structure(series: Float32, residual: Float32, sd: Float64, along_z: tuple[f
     return returned
 
 
-def _gate(series: Float32, residual: Float32, sd: float, along_z: tuple[float, float]) -> Float32:
+def _gate(band: int, series: Float32, residual: Float32, told: _Told) -> Float32:
     """Return the share of a band's residual that is structure, told by single slices or by three together."""
-    gate = np.zeros_like(residual)
+    gate, line = np.zeros_like(residual), np.zeros_like(residual)
     support = np.zeros(residual.shape, np.bool_)
-    unit = np.full((len(residual), 1, 1), sd, np.float32)
-    for own, rest, of_noise in (
-        (series, residual, unit),
-        (_over_neighbours(series), _over_neighbours(residual), unit * _sd_over_neighbours(len(residual), along_z)),
-    ):
-        support |= np.abs(own) > np.float32(_SIGNIFICANT) * of_noise
-        energy = ndimage.uniform_filter((rest / of_noise) ** 2, (1, _WINDOW, _WINDOW))
-        np.maximum(gate, np.clip((energy - _ENERGY[0]) / (_ENERGY[1] - _ENERGY[0]), 0, 1), out=gate)
+    three = _sd_over_neighbours(len(residual), told.along_z)
+    looks = (
+        (series, residual, np.ones_like(three)),
+        (_over_neighbours(series), _over_neighbours(residual), three),
+    )
+    for own, rest, slices in looks:
+        if band == _LINE_BAND:
+            found = line_evidence(own, rest, told.lines * slices**2, told.cell, _SIGNIFICANT[band])
+            np.maximum(line, found, out=line)
+        unit = np.float32(told.sd[band]) * slices
+        own, rest = own / unit, rest / unit
+        support |= np.abs(own) > np.float32(_SIGNIFICANT[band])
+        np.maximum(gate, _ramp(likeness(own, rest), _LIKE), out=gate)
     gate *= support
-    return gate
+    return np.maximum(gate, _ramp(line, _LINE))
+
+
+def _ramp(evidence: Float32, limits: tuple[float, float]) -> Float32:
+    """Return 0 below the lower limit, 1 beyond the upper one."""
+    found: Float32 = np.clip((evidence - limits[0]) / (limits[1] - limits[0]), 0, 1)
+    return found
 
 
 def _over_neighbours(band: Float32) -> Float32:
@@ -153,8 +200,8 @@ def _smooth(volume, step, out):  # type: ignore[no-untyped-def]
     row = np.empty(columns + 4 * step, np.float32)
     beside = np.empty(4 * step, np.int64)
     for i in range(2 * step):
-        beside[i] = _mirror(i - 2 * step, columns)
-        beside[2 * step + i] = _mirror(columns + i, columns)
+        beside[i] = mirror(i - 2 * step, columns)
+        beside[2 * step + i] = mirror(columns + i, columns)
     across = np.empty((rows, columns), np.float32)
     for z in range(slices):
         for y in range(rows):
@@ -168,15 +215,8 @@ def _smooth(volume, step, out):  # type: ignore[no-untyped-def]
                 inner = row[x + step] + row[x + 3 * step]
                 across[y, x] = far * outer + near * inner + middle * row[x + 2 * step]
         for y in range(rows):
-            a, b = _mirror(y - 2 * step, rows), _mirror(y - step, rows)
-            c, d = _mirror(y + step, rows), _mirror(y + 2 * step, rows)
+            a, b = mirror(y - 2 * step, rows), mirror(y - step, rows)
+            c, d = mirror(y + step, rows), mirror(y + 2 * step, rows)
             for x in range(columns):
                 outer, inner = across[a, x] + across[d, x], across[b, x] + across[c, x]
                 out[z, y, x] = far * outer + near * inner + middle * across[y, x]
-
-
-@numba.njit(cache=True, nogil=True)
-def _mirror(at, length):  # type: ignore[no-untyped-def]
-    """Return the pixel that lies at `at` in a row mirrored at both of its ends, as often as needed."""
-    at %= 2 * length
-    return at if at < length else 2 * length - 1 - at
