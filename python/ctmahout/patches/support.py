@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..noise import NoiseModel
-from .workers import Threads
+from ..workers import Threads
 
 __all__ = ["restore_structure"]
 
