@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrix, write_factors
+from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrices, write_factors
 from ..exchange.manifest import pick
 from ..locations import fetched, located, refuse_overlap, stored
 from ..reference import decompose
@@ -22,7 +22,7 @@ __all__ = ["NumpyDoor"]
 
 
 class NumpyDoor(Door):
-    """Decomposes in this process; one matrix at a time is in memory, and `partitions` means nothing."""
+    """Decomposes in this process; one large matrix at a time is in memory, and `partitions` means nothing."""
 
     name = "numpy"
 
@@ -43,7 +43,7 @@ class NumpyDoor(Door):
         timings = {"read": 0.0, "dssvd": 0.0}
         return write_factors(
             target,
-            _decomposed(source, manifest, groups, request, timings),
+            _decomposed(source, groups, request, timings),
             dtype=manifest.dtype,
             request=request.parameters(),
             input_sha256=manifest.sha256,
@@ -53,12 +53,9 @@ class NumpyDoor(Door):
         )
 
 
-def _decomposed(
-    source: Path, manifest: Manifest, groups: list[int], request: Request, timings: dict[str, float]
-) -> Iterator[Svd]:
-    for group in groups:
-        start = time.perf_counter()
-        A = read_matrix(source, group)
+def _decomposed(source: Path, groups: list[int], request: Request, timings: dict[str, float]) -> Iterator[Svd]:
+    start = time.perf_counter()
+    for group, A in read_matrices(source, groups):
         read = time.perf_counter()
         parameters = (request.k, request.p, request.q, request.seed)
         found = decompose(request.algorithm, A, *parameters, want_u="u" in request.want, group=group)
@@ -74,3 +71,4 @@ def _decomposed(
             squared_norm=found.squared_norm,
             warnings=found.warnings,
         )
+        start = time.perf_counter()
