@@ -19,11 +19,12 @@ def changed():
 
 
 def tests_of(module, tests):
-    """The tests that bear a module's name, as test_patches_passes.py does; else those that import it, or its folder's."""
+    """The tests that bear a module's name, as test_patches_passes.py does; else its importers, else its folder's."""
     *folders, name = module.relative_to(PACKAGE).with_suffix("").parts
     if name == "__init__":
         *folders, name = folders or ["ctmahout"]
-    imports = re.compile(rf"\bctmahout\.{re.escape('.'.join([*folders, name]))}\b")
+    package = re.escape(".".join(["ctmahout", *folders]))
+    imports = re.compile(rf"\b{package}\.{name}\b|from {package} import .*\b{name}\b")
     return (
         _named(tests, "_".join([*folders, name]), name)
         or [t for t in tests if imports.search(t.read_text())]
