@@ -33,10 +33,12 @@ PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 
-# What `make test` runs, two parts at a time; first the longest and the one that mostly waits for containers.
+# What `make test` runs; first the longest, and the one that mostly waits for containers.
 PARTS := test-cluster test-spark4 lint test-jvm test-spark35
+# What a part prints is shown when it is done; one that fails does not hide what becomes of the others.
+TWO_AT_A_TIME := --jobs=2 --output-sync=target --keep-going
 
-.PHONY: help wheel jars image environments check test test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench clean
+.PHONY: help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -108,9 +110,11 @@ check: ## Check in a minute: style, types, and the unit tests of what changed si
 	tests=$$($(SPARK4)/bin/python tests/changed.py) && \
 		{ test -z "$$tests" || PYTHONPATH=python $(SPARK4)/bin/python -m pytest -q -x -n 2 -m "not spark and not cluster" $$tests; }
 
-# The output of a part is shown when the part is done; one that fails does not hide what becomes of the others.
-test: environments ## Run everything that CI runs
-	$(MAKE) --jobs=2 --output-sync=target --keep-going $(PARTS)
+test: environments ## Run all tests of every commit
+	$(MAKE) $(TWO_AT_A_TIME) $(PARTS)
+
+ci: environments ## Run everything that CI runs: the tests and the demo
+	$(MAKE) $(TWO_AT_A_TIME) $(PARTS) demo
 
 test-jvm: ## Test the Scala modules, and the bridge on Scala 2.12, too
 	./sbt "++2.13; test; ++2.12; bridge/test"
