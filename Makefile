@@ -130,7 +130,7 @@ test-spark35: $(SPARK35)/warm ## Test the doors, their start and the main job on
 
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" -n 2 --dist loadfile tests
 
 test-release: test ## Run, before a release, what takes too long for every time as well
 	./sbt "++2.12; samsaraSpark/test"

@@ -137,7 +137,7 @@ def test_a_stopped_run_leaves_nothing_and_can_be_run_again(ct_data, tmp_path):
     import signal
     import time
 
-    source = some_of(ct_data / "lowdose_pet_ct_STS_003", 20, tmp_path / "source")
+    source = some_of(ct_data / "lowdose_pet_ct_STS_003", 8, tmp_path / "source")
     for stop in (signal.SIGINT, signal.SIGTERM):
         for seconds in (1.5, 5.0):
             command = [CTMAHOUT, "denoise", source, tmp_path / "out", "--effort", "fast"]
