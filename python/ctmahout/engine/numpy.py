@@ -15,6 +15,7 @@ from ..exchange.manifest import pick
 from ..locations import fetched, located, refuse_overlap, stored
 from ..reference import decompose
 from ..staging import refuse_existing
+from ..workers import one_core_each
 from .door import Door
 from .request import Request
 
@@ -33,6 +34,7 @@ class NumpyDoor(Door):
         with stored(target, overwrite=request.overwrite, ours=is_exchange) as output, fetched(source) as matrix:
             return self._run(request, matrix, output).to_dict()
 
+    @one_core_each  # each matrix would ask for it, which takes milliseconds, and there may be hundreds
     def _run(self, request: Request, source: Path, target: Path) -> Manifest:
         manifest = read_manifest(source, "matrix")
         groups = sorted(request.groups or [g.group for g in manifest.groups])
