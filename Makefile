@@ -38,7 +38,7 @@ PARTS := test-cluster test-spark4 lint test-jvm test-spark35
 # What a part prints is shown when it is done; one that fails does not hide what becomes of the others.
 TWO_AT_A_TIME := --jobs=2 --output-sync=target --keep-going
 
-.PHONY: help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench clean
+.PHONY: help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench pictures clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -193,6 +193,9 @@ bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure
 	$(SPARK4)/bin/python bench/anatomy.py --curve $(if $(BEFORE),--before $(BEFORE))
 	$(SPARK4)/bin/python bench/cohort.py
 	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real
+
+pictures: $(SPARK4)/ready ## Draw docs/pictures anew: a head, a chest and an abdomen, before and after
+	$(SPARK4)/bin/python bench/pictures.py
 
 clean: ## Remove everything that was built
 	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) python/ctmahout/jars/*.jar

@@ -27,6 +27,8 @@ __all__ = ["ArraySource", "WrittenArray", "is_array", "read_array", "write_array
 _SUFFIXES = (".nii.gz", ".nii", ".npz")
 _NPZ_ARRAYS = ("hu", "positions_mm", "row_direction", "column_direction", "pixel_spacing_mm")
 _NIFTI_HEADER = 348
+_PIECE = 1 << 24  # bytes
+_VOLUMES = 4  # times the limit of one image
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 # Rounding of float32 affines, and of positions to 0.001 mm.
 _RIGHT_ANGLE = 1e-3
@@ -74,13 +76,15 @@ def _suffix(path: Path) -> str:
     return next((suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix)), "")
 
 
-def read_array(path: str | Path | Uri) -> Volume:
+def read_array(path: str | Path | Uri, *, unpack_gib: int = 1) -> Volume:
     """Read a volume in HU.
 
     Parameters
     ----------
     path : path or URI
         NIfTI with a geometry (sform, or else qform), in mm, one value for each voxel; or npz as `write_array` makes it.
+    unpack_gib : int, GiB
+        A compressed file of more than four times as much is refused.
 
     Returns
     -------
@@ -90,27 +94,31 @@ def read_array(path: str | Path | Uri) -> Volume:
     Raises
     ------
     InputError
-        CTM_INPUT_NOT_FOUND, CTM_INPUT_UNREADABLE, CTM_GEOMETRY_INVALID, CTM_ATTRIBUTE_INVALID.
+        CTM_INPUT_NOT_FOUND, CTM_INPUT_UNREADABLE, CTM_UNPACKED_TOO_LARGE, CTM_GEOMETRY_INVALID, CTM_ATTRIBUTE_INVALID.
     ConfigError
         CTM_EXTRA_MISSING: nibabel is not installed.
     """
     with fetched(located(path)) as file:
-        return _read(file)
+        return _read(file, int(_VOLUMES * unpack_gib * (1 << 30)))
 
 
-def _read(path: Path) -> Volume:
+def _read(path: Path, limit: int) -> Volume:
     if not path.is_file():
         raise InputError("CTM_INPUT_NOT_FOUND", path=path)
     if not _suffix(path):
         problem = "its name ends in none of " + ", ".join(_SUFFIXES)
         raise InputError("CTM_INPUT_UNREADABLE", file=path, problem=problem)
     try:
-        return _read_npz(path) if _suffix(path) == ".npz" else _read_nifti(path)
+        return _read_npz(path, limit) if _suffix(path) == ".npz" else _read_nifti(path, limit)
     except CtmahoutError:
         raise
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as e:
         problem = f"it is damaged, or something else ({type(e).__name__})"
         raise InputError("CTM_INPUT_UNREADABLE", file=path, problem=problem) from e
+
+
+def _too_large(path: Path, limit: int) -> InputError:
+    return InputError("CTM_UNPACKED_TOO_LARGE", file=path, limit=f"{limit / (1 << 30):g}")
 
 
 def write_array(volume: Volume, path: str | Path | Uri, *, overwrite: bool = False) -> WrittenArray:
@@ -187,11 +195,10 @@ def _nibabel() -> ModuleType:
     return module
 
 
-def _read_nifti(path: Path) -> Volume:
+def _read_nifti(path: Path, limit: int) -> Volume:
     nibabel = _nibabel()
-    data = path.read_bytes()
-    if _suffix(path) == ".nii.gz":
-        data = gzip.decompress(data)  # to its end, where the checksum is: nibabel stops before
+    # To its end, where the checksum is: nibabel stops before.
+    data = _unpacked(path, limit) if _suffix(path) == ".nii.gz" else path.read_bytes()
     kinds = (nibabel.Nifti1Image, nibabel.Nifti2Image)  # by the size of their headers
     try:
         with nibabel.imageglobals.LoggingOutputSuppressor():  # it prints what it then raises
@@ -220,6 +227,17 @@ def _read_nifti(path: Path) -> Volume:
     hu = np.ascontiguousarray(values.transpose(2, 1, 0)[:: -1 if backwards else 1])
     warnings = ("Nothing in the file says that its values are HU.",)
     return Volume(hu, geometry, source=ArraySource(path.absolute(), backwards), warnings=warnings)
+
+
+def _unpacked(path: Path, limit: int) -> bytes:
+    pieces, count = [], 0
+    with gzip.open(path) as stream:
+        while piece := stream.read(_PIECE):
+            pieces.append(piece)
+            count += len(piece)
+            if count > limit:
+                raise _too_large(path, limit)
+    return b"".join(pieces)
 
 
 def _affine(image: Any, path: Path) -> NDArray[np.float64]:
@@ -310,7 +328,10 @@ def _npz_arrays(volume: Volume) -> dict[str, NDArray[Any]]:
     return arrays if volume.padding is None else arrays | {"padding": volume.padding}
 
 
-def _read_npz(path: Path) -> Volume:
+def _read_npz(path: Path, limit: int) -> Volume:
+    with zipfile.ZipFile(path) as members:
+        if sum(member.file_size for member in members.infolist() if member.compress_type) > limit:
+            raise _too_large(path, limit)
     with path.open("rb") as stream:
         arrays = np.load(stream, allow_pickle=False)
         if not isinstance(arrays, np.lib.npyio.NpzFile):

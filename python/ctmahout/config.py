@@ -28,7 +28,7 @@ METHODS = ("patches", "slices")
 ALGORITHMS = ("dssvd", "exact", "dspca")
 DEPLOY_MODES = ("client", "cluster")
 
-# Options by what they are about, and those that each function and verb takes.
+# Options by concern, and those that each function and verb accepts.
 _READ = ("series", "split", "lenient", "unpack_gib", "workers")
 _SPARK = ("engine", "master", "deploy_mode", "image", "conf", "partitions", "driver_memory", "jar")
 _DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
@@ -55,7 +55,7 @@ TAKES = {
     "reconstruct": (*_WRITE, *_READ, *_SPREAD, "overwrite"),
     "learn": ("groups", *_DECOMPOSE, "lenient", "unpack_gib", "workers", "work", "overwrite"),
 }
-"""The options that mean something to a function; it refuses the others."""
+"""The options that each function accepts; it refuses the others."""
 
 COMPRESSIONS = ("none", "rle", "jpeg-ls", "jpeg2000")
 
@@ -69,7 +69,7 @@ def option(
     metavar: str | None = None,
     short: str | None = None,
 ) -> Any:
-    """Return a field that knows its help text, its limits and how the command line shows it."""
+    """Return a field with its help text, its limits and its form on the command line."""
     about = {"help": help, "choices": tuple(choices), "least": least, "metavar": metavar, "short": short}
     return dataclasses.field(default=default, metadata=about)
 
@@ -81,85 +81,92 @@ def nearest(given: str, known: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Config:
-    """What a run is asked to do.
+    """Options of a run.
 
     Values are checked when the record is made: `ConfigError` CTM_CONFIG_VALUE.
     """
 
     # The method
-    method: str = option("patches", "patches: takes the noise out; slices: that of 2020, a reference.", choices=METHODS)
-    effort: str = option("normal", "Of method patches: one pass, two, or two thorough ones.", choices=tuple(EFFORTS))
+    method: str = option(
+        "patches",
+        "patches: groups of similar patches; slices: the method of 2020, for reference.",
+        choices=METHODS,
+    )
+    effort: str = option(
+        "normal", "For method patches: one pass, two, or two more thorough ones.", choices=tuple(EFFORTS)
+    )
     strength: tuple[str, ...] = option(
         ("auto",),
-        "How much is taken out: auto or remove:50% (of the noise); for slices auto, rank:N, energy:0.99 or drop:10%. "
-        "Give it several times for several series.",
+        "How much noise to remove: auto or remove:50%; for method slices auto, rank:N, energy:0.99 or drop:10%. "
+        "Repeat it to write several series.",
         metavar="STRENGTH",
     )
     algorithm: str = option(
         "dssvd",
-        "dssvd: stochastic; exact: from A'A, for up to a few hundred columns; dspca: dssvd of A less its column means.",
+        "dssvd: stochastic SVD; exact: from A'A, for up to a few hundred columns; dspca: dssvd of the centred matrix.",
         choices=ALGORITHMS,
     )
-    k: int | None = option(None, "Components to compute; all if not given.", least=1, short="-k")
-    p: int = option(15, "Oversampling: extra columns of the random projection; not for exact.", least=0, short="-p")
-    q: int = option(1, "Power iterations; not for exact.", least=0, short="-q")
+    k: int | None = option(None, "Components to compute; default: all.", least=1, short="-k")
+    p: int = option(15, "Oversampling: extra columns of the random projection (dssvd, dspca).", least=0, short="-p")
+    q: int = option(1, "Power iterations (dssvd, dspca).", least=0, short="-q")
     seed: int = option(0, "Seed of the random projection.", least=0)
 
-    model: str | None = option(None, "Use this model that `learn` made, without Spark.", metavar="DIR")
-    refit: bool = option(False, "Learn from the series itself where the model does not know its kind.")
-    groups: int | None = option(None, "Groups of patches that `learn` looks for; 1000 if not given.", least=1)
+    model: str | None = option(None, "Apply this model, written by `learn`; needs no Spark.", metavar="DIR")
+    refit: bool = option(False, "Learn from the series itself if the model does not fit it.")
+    groups: int | None = option(None, "Groups of patches to learn; default: 1000.", least=1)
 
     # Where the decomposition runs
-    engine: str = option("py4j", "The door to Mahout on Spark; numpy needs no Java.", choices=ENGINES)
-    master: str | None = option(None, "Spark master; all cores of this machine if not given.", metavar="URL")
-    partitions: int | None = option(None, "Spark partitions; automatic if not given.", least=1)
-    driver_memory: str | None = option(None, "Memory of the Spark driver, for instance 4g.", metavar="SIZE")
-    jar: str | None = option(None, "The ctmahout jar, instead of the bundled one.", metavar="PATH")
+    engine: str = option("py4j", "How to call Mahout on Spark; numpy runs without Java.", choices=ENGINES)
+    master: str | None = option(None, "Spark master; default: all cores of this machine.", metavar="URL")
+    partitions: int | None = option(None, "Spark partitions; default: automatic.", least=1)
+    driver_memory: str | None = option(None, "Memory of the Spark driver, for example 4g.", metavar="SIZE")
+    jar: str | None = option(None, "Use this ctmahout jar instead of the bundled one.", metavar="PATH")
     deploy_mode: str | None = option(
-        None, "Of engine submit: where the driver runs, here (client) or in the cluster.", choices=DEPLOY_MODES
+        None, "For engine submit: run the driver here (client) or in the cluster.", choices=DEPLOY_MODES
     )
-    image: str | None = option(None, "The container image of drivers and executors on Kubernetes.", metavar="IMAGE")
-    conf: tuple[str, ...] = option((), "A Spark setting; give it several times for several.", metavar="KEY=VALUE")
+    image: str | None = option(None, "Container image of drivers and executors on Kubernetes.", metavar="IMAGE")
+    conf: tuple[str, ...] = option((), "A Spark setting; may be repeated.", metavar="KEY=VALUE")
     spread: bool = option(
-        False, "Have Spark's executors, where ctmahout is installed too, go over the volume as well: for clusters."
+        False, "Process the volume on Spark's executors, too; they need ctmahout installed. For clusters."
     )
 
     # What is read
     series: str | None = option(
         None,
-        "The series to take: its number, SeriesNumber, UID, folder in a study, description:TEXT, rule:most-slices or "
+        "The series to read: its number, SeriesNumber, UID, folder in a study, description:TEXT, rule:most-slices or "
         "rule:thinnest.",
         metavar="SERIES",
     )
-    all_series: bool = option(False, "Denoise every CT series: each gets a folder; run again, it goes on.")
+    all_series: bool = option(False, "Denoise every CT series into a folder of its own; run again to continue.")
     split: bool = option(
-        False, "Take what differs in orientation, size, phase, thickness or step within a series for series of its own."
+        False, "Treat slices of another orientation, size, phase, thickness or spacing as separate series."
     )
-    lenient: bool = option(False, "Go on with a warning where a doubtful series would be refused.")
+    lenient: bool = option(False, "Accept doubtful series with a warning instead of refusing them.")
 
     unpack_gib: int = option(
         1,
-        "GiB that one image of an archive, or a deflated one, may unpack to; a compressed tar 32 times as much.",
+        "Limit in GiB for one image unpacked from an archive or a deflated file; 4 times that for a NIfTI or npz "
+        "volume, 32 times for a compressed tar.",
         least=1,
     )
 
     # What is written
     overwrite: bool = option(False, "Replace an earlier output of ctmahout.")
     report: bool = option(True, "Write the HTML report.")
-    maps: bool = option(False, "Write what was taken out, and the SD of the noise, as series, too.")
+    maps: bool = option(False, "Also write the residual and the map of the noise SD as series.")
     work: str | None = option(None, "Keep the matrix and the factors in this folder.", metavar="DIR")
-    timestamp: str | None = option(None, "Time written into the series (ISO 8601); now if not given.", metavar="TIME")
+    timestamp: str | None = option(None, "Time to write into the series (ISO 8601); default: now.", metavar="TIME")
     image_type: str = option(
         "SECONDARY",
-        "Value 2 of ImageType; some archives only take PRIMARY.",
+        "Value 2 of ImageType; some archives accept PRIMARY only.",
         choices=("SECONDARY", "PRIMARY"),
     )
-    series_suffix: str = option("DENOISED", "Added to SeriesDescription.", metavar="TEXT")
-    series_number_offset: int = option(9000, "Added to SeriesNumber.", least=1)
+    series_suffix: str = option("DENOISED", "Text to append to SeriesDescription.", metavar="TEXT")
+    series_number_offset: int = option(9000, "Number to add to SeriesNumber.", least=1)
     compression: str = option("none", "Lossless compression of the series.", choices=COMPRESSIONS)
-    private: str = option("drop", "What becomes of private attributes.", choices=("drop", "keep"))
-    deidentify: bool = option(False, "Keep technical attributes only: nothing in the series names the patient.")
-    workers: int | None = option(None, "Threads that read, compute and write; automatic if not given.", least=1)
+    private: str = option("drop", "Drop or keep private attributes.", choices=("drop", "keep"))
+    deidentify: bool = option(False, "Write technical attributes only; nothing in the series identifies the patient.")
+    workers: int | None = option(None, "Threads to read, compute and write; default: automatic.", least=1)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

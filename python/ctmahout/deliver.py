@@ -78,8 +78,8 @@ class Origin:
             key,
             {"factors": {k: manifest[k] for k in said if k in manifest} | {"algorithm": found.algorithm}},
             layout["series_sha256"],
-            # Of one group among many it is of no use to know that it has few directions; the manifest has it.
-            found.warnings if len(found.manifest.groups) == 1 else (),
+            # That a group of patches has few directions helps nobody; the manifest has it.
+            () if layout.get("method") == "patches" else found.warnings,
         )
 
     @classmethod
@@ -90,7 +90,7 @@ class Origin:
             about["log_likelihood"] = {"model": round(fit.model, 3), "own": round(fit.own, 3)}
         return cls(
             "patches model",
-            f"bases of a model learnt on {len(model.learnt_on)} series",
+            f"bases of a model learnt from {len(model.learnt_on)} series",
             ("patches model", manifest.sha256),
             {"model": about},
             volume.fingerprint(),
@@ -242,8 +242,8 @@ class _Shown:
 
 
 _DENOISED = _Shown("DENOISED", "Denoised")
-_RESIDUAL = _Shown("RESIDUAL", "What was taken out", " RESIDUAL", (0.0, 200.0))
-_NOISE = _Shown("NOISE", "SD of the noise in HU, told", " NOISE SD", (50.0, 100.0))
+_RESIDUAL = _Shown("RESIDUAL", "Residual removed", " RESIDUAL", (0.0, 200.0))
+_NOISE = _Shown("NOISE", "Noise SD in HU, estimated", " NOISE SD", (50.0, 100.0))
 
 
 @dataclass(frozen=True)

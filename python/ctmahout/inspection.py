@@ -131,7 +131,7 @@ def _inspected(path: Path, config: Config) -> Found:
         manifest = read_manifest(path)
         return Found(manifest=manifest, notes=_of_exchange(manifest, config))
     if is_array(path):
-        return _found([_of_array(path)], [], config)
+        return _found([_of_array(path, config)], [], config)
     series = find_series(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
     others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
     if not series and not series.unreadable:
@@ -139,8 +139,8 @@ def _inspected(path: Path, config: Config) -> Found:
     return _found(series, [*series.unreadable, *([f"No CT slices: {others}."] if others else [])], config)
 
 
-def _of_array(path: Path) -> SeriesInfo:
-    volume = read_array(path)
+def _of_array(path: Path, config: Config) -> SeriesInfo:
+    volume = read_array(path, unpack_gib=config.unpack_gib)
     slices, rows, columns = volume.shape
     return SeriesInfo(
         number=1,
@@ -246,7 +246,7 @@ def _algorithm(columns: int, config: Config) -> str:
 def _of_exchange(manifest: Manifest, config: Config) -> tuple[str, ...]:
     if manifest.kind == "model":
         count = len(manifest.layout.get("learnt_on", ()))
-        return (f"Learnt on {count} series; `denoise --model` uses it.",)
+        return (f"Learnt from {count} series; for `denoise --model`.",)
     if manifest.kind == "matrix":
         return (_algorithm(manifest.groups[0].columns, config),)
     of = "the matrix less the means of its columns" if manifest.centring == "columns" else "the matrix"

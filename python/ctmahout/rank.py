@@ -63,6 +63,8 @@ class Strength:
         """A name for files and captions: ``auto``, ``rank-20``, ``energy-0.99``, ``drop-10``."""
         if self.kind == "auto":
             return "auto"
+        if self.kind == "rank":
+            return f"rank-{self.value:.0f}"
         return f"{self.kind}-{self.value * 100 if self.kind in ('drop', 'remove') else self.value:g}"
 
 

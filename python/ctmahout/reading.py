@@ -22,7 +22,7 @@ def read_volume(source: str | Path, config: Config, progress: Callable[[str, int
         See `ctmahout.dicom.read_series` and `ctmahout.arrays.read_array`.
     """
     if is_array(source):
-        return read_array(source)
+        return read_array(source, unpack_gib=config.unpack_gib)
     return read_series(
         source,
         series=config.series,

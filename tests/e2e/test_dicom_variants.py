@@ -184,5 +184,5 @@ def test_a_server_that_does_not_take_it(ct_data, tmp_path):
         assert failed(files[0], port, called="x" * 17)[0] == "CTM_CONFIG_VALUE"
     assert failed(files[0], port) == (
         "CTM_SEND_FAILED",
-        f"127.0.0.1:{port} took 0 of 1 images: it does not answer, or refuses what it is offered.",
+        f"127.0.0.1:{port} accepted 0 of 1 images: it does not answer, or refuses what it is offered.",
     )

@@ -308,6 +308,25 @@ def test_one_array_is_no_volume_and_nothing_is_printed(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".npz"])
+def test_a_compressed_volume_unpacks_to_no_more_than_is_allowed(tmp_path, monkeypatch, suffix):
+    """The limit of 4 GiB is 1 MiB here, and 8 MiB of zeros are the bomb."""
+    path, volume = tmp_path / f"v{suffix}", overlapping()
+    write_array(volume, path)
+    if suffix == ".npz":
+        np.savez_compressed(path, **np.load(path))
+    monkeypatch.setattr("ctmahout.arrays._VOLUMES", 2**-10)
+    read_array(path)
+    if suffix == ".npz":
+        np.savez_compressed(path, **np.load(path), more=np.zeros(1 << 20))
+    else:
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(8 << 20)))
+    assert code_of(read_array, path) == "CTM_UNPACKED_TOO_LARGE"
+    assert code_of(inspect_path, path, Config()) == "CTM_UNPACKED_TOO_LARGE"
+    if suffix == ".nii.gz":
+        assert np.array_equal(read_array(path, unpack_gib=1 << 20).hu, np.rint(volume.hu))
+
+
 def test_a_uri_makes_no_local_folder_of_its_name(slices, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     volume = read_series(slices.write(tmp_path / "in"))

@@ -87,7 +87,13 @@ def test_a_strength_of_no_known_form_is_refused(text):
 
 @pytest.mark.parametrize(
     ("text", "label"),
-    [("auto", "auto"), ("rank:20", "rank-20"), ("energy:0.990", "energy-0.99"), ("drop:10%", "drop-10")],
+    [
+        ("auto", "auto"),
+        ("rank:20", "rank-20"),
+        ("energy:0.990", "energy-0.99"),
+        ("drop:10%", "drop-10"),
+        ("rank:1000000", "rank-1000000"),
+    ],
 )
 def test_labels_are_fit_for_folder_names(text, label):
     assert Strength.parse(text).label == label

@@ -209,7 +209,7 @@ def test_a_mean_beyond_the_limit_is_marked_and_one_within_is_not(tmp_path, made)
         table = text.split('aria-label="Mean values by tissue"')[1].split("</table>")[0]
         told = [value for value in numbers["after"]["auto"]["mean_shift_hu"].values() if value is not None]
         assert len(told) >= 2
-        assert table.count("beyond</span>") == (len(told) if marked else 0), shift
+        assert table.count("outside</span>") == (len(told) if marked else 0), shift
         assert f"{shift:+.2f}" in table
 
 

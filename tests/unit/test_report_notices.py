@@ -52,7 +52,7 @@ def test_a_blurred_brain_is_noticed_behind_a_sharp_skull(heads, sd):
     after = after.with_hu(np.where(brain, blurred(after.hu, sd), after.hu))
     found = report_numbers(noisy, {"auto": after})["after"]["auto"]
     assert found["anatomy_in_residual"] < 0.03  # the skull hides it from this one
-    warned = [sentence for sentence in said(noisy, after) if "out of soft looks like its anatomy" in sentence]
+    warned = [sentence for sentence in said(noisy, after) if "residual in soft correlates with anatomy" in sentence]
     assert len(warned) == 1
 
 
@@ -89,7 +89,21 @@ def test_a_region_that_comes_back_as_it_was_is_noticed(trunks, where):
     box = (slice(None), slice(60, 100), slice(60, 100)) if where == "corner" else (slice(6, None),)
     after[box] = noisy.hu[box]
     (sentence,) = said(noisy, noisy.with_hu(after))
-    assert "of the noise was removed, depending on the region" in sentence
+    # A region may be too small for the spread, which leaves out 5 % at either end.
+    noticed = {"corner": "of the regions less than half as much noise", "slices": "removed, depending on the region"}
+    assert noticed[where] in sentence
+
+
+def test_anatomy_that_thick_slices_hide_is_not_taken_for_noise_that_was_left(trunks):
+    """The slices next to one say nothing of it where they are thick; fat with vessels is not fat with its noise."""
+    noisy, clean = trunks
+    texture = ndimage.gaussian_filter(np.random.default_rng(3).standard_normal(clean.shape), (0, 3, 3))
+    texture *= np.abs(clean.hu + 100) < 30
+    texture[::2] = 0  # every other slice is even, between two that are not
+    anatomy = clean.with_hu(clean.hu + np.float32(30 / texture.std()) * texture.astype(np.float32))
+    series = noisy.with_hu(noisy.hu + anatomy.hu - clean.hu)
+    by = report_numbers(series, {"auto": sound(series, anatomy)})["after"]["auto"]["noise_taken_by"]
+    assert min(share for share in (by["low"], *by["thirds"], *by["rings"]) if share is not None) > 0.75
 
 
 @pytest.mark.parametrize("value", [0.0, 40.0, -100.0])
@@ -116,7 +130,7 @@ def test_a_mean_that_moved_is_noticed(trunks, tissue, shift):
     noisy, clean = trunks
     there = clean.hu > 0 if tissue == "soft" else (clean.hu < -60) & (clean.hu > -140)
     after = noisy.with_hu(sound(noisy, clean).hu + np.float32(shift) * there)
-    (sentence,) = [s for s in said(noisy, after) if s.startswith(f"auto: the mean of {tissue} moved by ")]
+    (sentence,) = [s for s in said(noisy, after) if s.startswith(f"auto: the mean of {tissue} shifted by ")]
     assert float(sentence.split("by ")[1].split(" HU")[0]) == pytest.approx(shift, abs=0.3)
 
 
@@ -126,7 +140,7 @@ def test_a_mean_that_moved_near_a_border_is_noticed(trunks):
     soft = clean.hu > -25
     near = ndimage.binary_dilation(soft, np.ones((1, 15, 15))) & ~ndimage.binary_erosion(soft, np.ones((1, 15, 15)))
     after = noisy.with_hu(sound(noisy, clean).hu + np.where(near, np.where(soft, 4.0, -4.0), 0).astype(np.float32))
-    warned = [sentence for sentence in said(noisy, after) if "near its borders moved" in sentence]
+    warned = [sentence for sentence in said(noisy, after) if "near its borders shifted" in sentence]
     assert len(warned) == 2
 
 

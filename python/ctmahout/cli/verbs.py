@@ -1,4 +1,4 @@
-"""The verbs of the command line. A verb loads the heavy modules it needs, so ``--help`` answers at once."""
+"""The verbs of the command line. Each imports the heavy modules it needs, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ctmahout"]
 def ctmahout() -> None:
     """Denoise CT series with Apache Mahout's distributed stochastic SVD on Apache Spark.
 
-    For research; not for diagnosis. Every verb takes --help.
+    For research, not for diagnosis. `ctmahout VERB --help` describes a verb.
     """
 
 
@@ -30,9 +30,9 @@ def ctmahout() -> None:
 @configured(*TAKES["denoise"], "all_series")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Location) -> None:
-    """Denoise the CT series in folder IN; OUT gets the derived series, a report and the run manifest.
+    """Denoise the CT series in IN; write the derived series, a report and the run manifest to OUT.
 
-    IN may be a zip or tar archive, too. With --all-series OUT gets a folder for each series of a study.
+    IN is a folder, a zip or tar archive, or a NIfTI or npz file. With --all-series, OUT gets a folder for each series.
     """
     if config.all_series:
         _study(config, as_json, paths["in"], paths["out"])
@@ -50,7 +50,7 @@ def denoise(config: Config, as_json: bool, **paths: Location) -> None:
 @configured(*TAKES["prepare"])
 @json_option
 def prepare(config: Config, as_json: bool, **paths: Location) -> None:
-    """Step one: write the matrix of the CT series in folder IN to the directory MATRIX."""
+    """First step: write the matrix of the CT series in IN to the directory MATRIX."""
     from ..pipeline import prepare as run
 
     with progress_bar() as progress:
@@ -86,9 +86,9 @@ def refine(config: Config, as_json: bool, **paths: Location) -> None:
 @configured(*TAKES["learn"])
 @json_option
 def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Location) -> None:
-    """Learn a model on many series of one protocol, for `denoise --model`.
+    """Learn a model from many series of one protocol, for `denoise --model`.
 
-    With --master, its executors read the series and compare patches with groups.
+    With --master, Spark's executors read the series and assign their patches.
     """
     from ..cohort import learn as run
 
@@ -97,7 +97,7 @@ def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Lo
     if as_json:
         print_json(manifest.to_dict())
         return
-    say(f"model  {model}  (learnt on {len(series)} series)")
+    say(f"model  {model}  (learnt from {len(series)} series)")
 
 
 def _show_matrix(path: Location, manifest: dict[str, Any]) -> None:
@@ -115,7 +115,7 @@ def _show_matrix(path: Location, manifest: dict[str, Any]) -> None:
 @configured(*TAKES["factorise"])
 @json_option
 def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) -> None:
-    """Step two: decompose the directory MATRIX with Mahout; FACTORS gets s and V."""
+    """Second step: decompose the matrix in MATRIX with Mahout; write s and V to FACTORS."""
     from ..decomposition import factorise
 
     manifest = factorise(matrix, factors, config)
@@ -146,7 +146,7 @@ def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) ->
 @configured(*TAKES["reconstruct"])
 @json_option
 def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
-    """The last step: write the denoised series to OUT, from the series IN, its MATRIX and the FACTORS."""
+    """Last step: write the denoised series to OUT, from the series IN, its MATRIX and FACTORS."""
     from ..pipeline import reconstruct as run
 
     with progress_bar() as progress:
@@ -200,7 +200,7 @@ def _show(result: Any, as_json: bool) -> None:
 @configured("method", "effort", "k", "p", "q", "split", "lenient", "unpack_gib")
 @json_option
 def inspect(config: Config, as_json: bool, path: Location) -> None:
-    """Tell what is in a folder (series, matrix or factors) and what a run on it would need."""
+    """List what PATH contains (series, matrix, factors or model), and estimate what a run on it would need."""
     from ..inspection import inspect_path
 
     found = inspect_path(path, config)
@@ -216,7 +216,7 @@ def inspect(config: Config, as_json: bool, path: Location) -> None:
 @ctmahout.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check Java, Spark, the jars and the decoders, and say what to do."""
+    """Check Java, Spark, the jars and the decoders, and suggest remedies."""
     from ..doctor import check_environment
 
     checks = check_environment()
@@ -234,7 +234,7 @@ def doctor(as_json: bool) -> None:
 @ctmahout.command("warm-up")
 @json_option
 def warm_up(as_json: bool) -> None:
-    """Have Java keep what it loads for Spark, so that Spark starts in two thirds of the time from now on."""
+    """Archive Java's classes, so that Spark starts in two thirds of the time from now on."""
     from ..engine.warm_up import warm_up as run
 
     path = run()
@@ -251,7 +251,7 @@ def warm_up(as_json: bool) -> None:
 @configured("lenient", "unpack_gib", "workers")
 @json_option
 def compare(config: Config, as_json: bool, a: Location, b: Location) -> None:
-    """Score the series in folder A against the reference series in folder B."""
+    """Score the series in A against the reference series in B."""
     from ..comparison import compare_series
 
     scores = compare_series(a, b, config)
@@ -277,7 +277,7 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 @configured("series", "split", "lenient", "unpack_gib", "workers", "overwrite")
 @json_option
 def convert(config: Config, as_json: bool, **paths: Location) -> None:
-    """Write the volume in IN, DICOM or NIfTI or npz, to the file OUT: .nii.gz, .nii or .npz."""
+    """Convert the volume in IN (DICOM, NIfTI or npz) to the file OUT: .nii.gz, .nii or .npz."""
     from ..conversion import convert as run
 
     with progress_bar() as progress:
@@ -295,10 +295,10 @@ def convert(config: Config, as_json: bool, **paths: Location) -> None:
 @click.argument("HOST")
 @click.argument("PORT", type=click.IntRange(1, 65535))
 @click.option("--called", default="ANY-SCP", show_default=True, metavar="TITLE", help="The archive's AE title.")
-@click.option("--calling", default="CTMAHOUT", show_default=True, metavar="TITLE", help="Our AE title.")
+@click.option("--calling", default="CTMAHOUT", show_default=True, metavar="TITLE", help="The AE title of this sender.")
 @json_option
 def send(folder: Location, host: str, port: int, called: str, calling: str, as_json: bool) -> None:
-    """Send the DICOM files below FOLDER to an archive by C-STORE."""
+    """Send the DICOM files in FOLDER to an archive by C-STORE."""
     from ..dicom import send as run
 
     with progress_bar() as progress, fetched(folder) as images:
@@ -306,7 +306,7 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     if as_json:
         print_json({"images": sent.images, "warnings": sent.warnings})
         return
-    say(f"{host}:{port} took {sent.images} images")
+    say(f"{host}:{port} accepted {sent.images} images")
     if sent.warnings:
         say(f"warning: {sent.warnings} of them with a warning", err=True)
 
@@ -320,21 +320,21 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     show_envvar=True,
     default=None,
     metavar="URL",
-    help="Another archive with TCIA's interface.",
+    help="Another archive with the interface of TCIA.",
 )
 @click.option(
     "--limit-gib",
     type=click.FloatRange(min=0, min_open=True),
     default=32,
     show_default=True,
-    help="The most that is taken, and the most that comes out of the archive.",
+    help="Limit of what is downloaded, and of what it unpacks to.",
 )
 @configured("overwrite")
 @json_option
 def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | None, limit_gib: float) -> None:
-    """Fetch images into the folder OUT, which gets them all or does not appear.
+    """Download images into the folder OUT, all of them or none.
 
-    WHAT is tcia:UID, a public series of The Cancer Imaging Archive by its SeriesInstanceUID, or the http or https
+    WHAT is tcia:UID, the SeriesInstanceUID of a public series in The Cancer Imaging Archive, or the http or https
     address of a zip or tar archive.
     """
     from ..retrieval import TCIA
@@ -363,22 +363,21 @@ def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | N
     type=click.FloatRange(0.001, 10.0),
     default=0.1,
     show_default=True,
-    help="Share of the full dose.",
+    help="Fraction of the full dose.",
 )
 @click.option(
     "--extent-mm",
     type=click.FloatRange(1.0, 2000.0),
     default=None,
-    help="Length scanned; slices lie 3 mm apart in a chest and 5 mm in a head if not given.",
+    help="Length of the scan; by default slices are 3 mm apart in a chest, 5 mm in a head.",
 )
-@click.option("--anatomy", metavar="NAME", default="chest", show_default=True, help="What is scanned: chest or head.")
+@click.option("--anatomy", metavar="NAME", default="chest", show_default=True, help="chest or head.")
 @click.option(
     "--scanner",
     metavar="NAME",
     default="standard",
     show_default=True,
-    help="And how: standard, bowtie, modulated, constant, off-centre, elliptical, cut, thick, overlapping, smooth, "
-    "sharp.",
+    help="standard, bowtie, modulated, constant, off-centre, elliptical, cut, thick, overlapping, smooth, sharp.",
 )
 @configured("seed", "overwrite")
 @json_option
@@ -393,7 +392,7 @@ def phantom(
     anatomy: str,
     scanner: str,
 ) -> None:
-    """Write a synthetic low-dose CT to OUT/noisy, and its noise-free twin to OUT/clean."""
+    """Simulate a low-dose CT scan in OUT/noisy, and the same scan without noise in OUT/clean."""
     from ..simulation import write_phantom
 
     with progress_bar() as progress:
@@ -417,7 +416,7 @@ def phantom(
 
 
 @ctmahout.command()
-@click.option("--spark", metavar="VERSION", help="For this Spark, instead of the one installed.")
+@click.option("--spark", metavar="VERSION", help="For this version of Spark instead of the installed one.")
 @configured("jar")
 @json_option
 def jar(config: Config, as_json: bool, spark: str | None) -> None:

@@ -200,7 +200,7 @@ def _unchanged(volume: Volume, strengths: Sequence[Strength], unmeasurable: Unme
         doubt = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=unmeasurable.why)
         warning = f"[{doubt.code}] {doubt.message} {_AS_IT_IS}"
     for strength in strengths:
-        yield Rebuilt(strength, volume, "nothing taken out", {"noise_removed": 0.0, "share": 1.0}, (warning,))
+        yield Rebuilt(strength, volume, "no noise removed", {"noise_removed": 0.0, "share": 1.0}, (warning,))
 
 
 def _strengths(

@@ -1,7 +1,8 @@
 """A smooth field of place, fitted to scattered values of which some are wrong.
 
-Kernels from wide to narrow, each fitted to what the wider ones left, shrunk to 0 where there is little to go by: so the
-field follows the values where there are some, and far from them keeps what is so in the wider neighbourhood.
+First a function of the distance from the middle of the slice; then kernels from wide to narrow, each fitted to what was
+left, shrunk to 0 where there is little evidence. So the field follows the values where there are some; elsewhere it is
+that of the wider neighbourhood and of equal distance.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from scipy import ndimage
 __all__ = ["Field", "fit_field", "weighted_median"]
 
 _SLABS, _BOXES = 16, 16  # along z, and along the longer side of a slice
+_RINGS = 8  # from the middle of a slice to its nearer edge
 _WIDTHS = (8.0, 4.0, 2.0, 1.0, 1.0, 0.7)  # of the kernels, in boxes
 _TOLERANCE = (3.0, 2.0, 1.5, 0.8, 0.6, 0.4)  # of each: a value that is so far off counts for exp(-1/2)
 _COARSE = 2  # of the kernels make the coarser field, the widest
@@ -72,9 +74,7 @@ def fit_field(
     value, evidence = np.zeros(size), np.zeros(size)
     value.flat[filled] = median
     evidence.flat[filled] = np.minimum(total, _FULL) / _FULL
-    flat = np.zeros(filled.size, np.intp)
-    centre = weighted_median(median, evidence.flat[filled] + 1e-9, flat, 1)[0][0]
-    lattices = [np.full(size, centre)]
+    lattices = [_radial(size, filled, median, evidence.flat[filled] + 1e-9)]
     for width, tolerance in zip(_WIDTHS, _TOLERANCE, strict=True):
         lattice = lattices[-1]
         rest = value - lattice
@@ -85,6 +85,20 @@ def fit_field(
         )
         lattices.append(lattice + over / (under + _SHRINK))
     return Field(shape, lattices[-1]), Field(shape, lattices[_COARSE])
+
+
+def _radial(
+    size: tuple[int, ...], filled: NDArray[np.intp], values: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the median of boxes by their distance from the middle of the slice: that is how a bow tie departs."""
+    y, x = (np.arange(n) - (n - 1) / 2 for n in size[1:])
+    radius = np.broadcast_to(np.hypot(y[:, None], x) / (max(size[1:]) / 2), size)
+    ring = (radius.flat[filled] * _RINGS).astype(np.intp)
+    rings, group = np.unique(ring, return_inverse=True)
+    medians, _ = weighted_median(values, weights, group, rings.size)
+    middles = np.bincount(group, weights * radius.flat[filled]) / np.bincount(group, weights)
+    found: NDArray[np.float64] = np.interp(radius, middles, medians)
+    return found
 
 
 def weighted_median(

@@ -14,6 +14,12 @@ __all__ = ["Tissue", "sampled_slices"]
 
 _SLICES = 64  # at most so many slices are looked at
 _FILLED = 1e-3  # share of a slice that is enough
+_NOISY_HU, _AROUND, _ALONG = (
+    25.0,
+    2.0,
+    0.7,
+)  # mean difference of cells to the next slice; cells and slices to smooth over
+_CLIPPED = np.float32(-400.0), np.float32(450.0)
 _CONSTANT = 0.02  # share of a cell that may be constant
 # In this order. Lung differs from slice to slice by its vessels, bone by its edges, so they are the last resort.
 _TISSUES = {"soft tissue": (-150.0, 200.0), "lung": (-960.0, -500.0), "body": (-400.0, np.inf)}
@@ -39,7 +45,7 @@ class Tissue:
     @classmethod
     def of(cls, hu: NDArray[np.float32], side: int, constant: NDArray[np.bool_] | None = None) -> Tissue:
         """Find tissue, less its border of one cell and less what is constant."""
-        means = block_mean(hu, side)
+        means = _despeckled(block_mean(hu, side))
         free = np.ones(means.shape, np.bool_)
         if constant is not None:
             free = block_mean(constant.view(np.uint8), side) < _CONSTANT
@@ -59,6 +65,16 @@ class Tissue:
         """Return the mask of slice z of a volume of this shape."""
         fine: NDArray[np.bool_] = self.mask[z].repeat(self.side, axis=0).repeat(self.side, axis=1)
         return fine[: shape[1], : shape[2]]
+
+
+def _despeckled(means: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return means over cells, smoothed where their noise alone would carry them out of a tissue's range."""
+    difference = np.abs(np.diff(means, axis=0, prepend=means[1:2], append=means[-2:-1]))
+    noise = np.minimum(difference[:-1], difference[1:])
+    noisy = ndimage.gaussian_filter(noise, (0, _AROUND, _AROUND)) > _NOISY_HU
+    # Clipped, or a border to air or bone would reach far into the tissue.
+    smooth = ndimage.gaussian_filter(np.clip(means, *_CLIPPED), (_ALONG, _AROUND, _AROUND))
+    return np.where(noisy, smooth, means)
 
 
 def sampled_slices(count: int) -> NDArray[np.int64]:

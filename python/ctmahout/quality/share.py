@@ -22,7 +22,8 @@ _NARROWEST = 3  # narrower than so many regions
 _THIRDS = 3
 _FLATTEST = 1 / 3  # of the regions of a cell
 _RINGS = 4
-_UNEVEN = 0.02  # of a region's variance: with more in the smoothed slices next to it, it holds anatomy
+_COARSE = 2.0  # times the grain of the series' finest regions: a coarser region holds anatomy
+_FINEST = 0.1  # of all regions
 _FEWEST = 12  # regions that tell a share
 _NOTHING_HU = 0.5  # SD in a region: less is no noise
 _TAIL = 0.05  # of all regions, left out at both ends of the spread
@@ -69,8 +70,10 @@ class ShareTaken:
         counts, place = _cells(before.shape, corners, side)
         regions = FlatRegions(corners, side)
         was, became = (regions.variances(hu) for hu in (before, after))
-        # With more than this in the slices next to it, or more left than was there, a region holds anatomy.
-        usable = np.flatnonzero((was > _NOTHING_HU**2) & (regions.unevenness(before) < _UNEVEN * was))
+        noisy = np.flatnonzero(was > _NOTHING_HU**2)
+        grain = was[noisy] / _fine_variances(regions.pieces(before)[noisy])
+        usable = noisy[grain < _COARSE * np.quantile(grain, _FINEST)] if noisy.size else noisy
+        # With more left than was left nearby, a region holds anatomy, too.
         flat = usable[_flattest(became[usable], place[usable])]
         was, became = was[flat], became[flat]
         place, tissue = place[flat], tissue[flat]
@@ -124,6 +127,16 @@ def _cells(
     third = np.minimum(corners[:, 0] * _THIRDS // max(shape[0], 1), _THIRDS - 1)
     y, x = ((corners[:, axis] + side // 2) // cell for axis in (1, 2))
     return counts, np.ravel_multi_index((third, y, x), counts)
+
+
+def _fine_variances(pieces: Float64) -> Float64:
+    """Return the mean square of regions' diagonal differences (n, side, side), HU^2: anatomy has little of them.
+
+    What lies in the slices next to a region says nothing about it where slices are thick.
+    """
+    fine = np.mean(np.diff(np.diff(pieces, axis=1), axis=2) ** 2, axis=(1, 2))
+    floored: Float64 = np.maximum(fine, np.finfo(np.float64).tiny)
+    return floored
 
 
 def _flattest(unevenness: Float64, place: NDArray[np.intp]) -> NDArray[np.intp]:

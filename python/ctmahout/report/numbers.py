@@ -166,20 +166,20 @@ def _doubts(measured: Mapping[str, Any]) -> list[str]:
         for tissue, shift in measured[f"{key}_hu"].items():
             limit = limit_of(key, tissue)
             if beyond(shift, measured[f"{key}_error_hu"][tissue], limit):
-                said.append(f"{where.format(tissue)} moved by {shift:+.1f} HU, more than {limit} HU.")
+                said.append(f"{where.format(tissue)} shifted by {shift:+.1f} HU, by more than {limit} HU.")
     likeness, limit = measured["anatomy_in_residual"], LIMITS["anatomy_in_residual"]
     if likeness is not None and likeness >= limit:
         said.append(
-            f"what was taken out looks like edges, by {likeness:.2f}, more than {limit}: look at the residual in the "
-            "report."
+            f"the residual correlates with edges, {likeness:.2f} where at most {limit} is expected: check the "
+            "residual in the report."
         )
     limit = LIMITS["structure_in_residual"]
     for tissue, bands in measured["structure_in_residual"].items():
         most = max((share for share in bands.values() if share is not None), default=0.0)
         if most >= limit:
             said.append(
-                f"what was taken out of {tissue} looks like its anatomy, by {most:.2f}, more than {limit}: look at the "
-                "residual in the report."
+                f"the residual in {tissue} correlates with anatomy, {most:.2f} where at most {limit} is expected: "
+                "check the residual in the report."
             )
     return said + _noise_doubts(measured) + _detail_doubts(measured)
 

@@ -230,7 +230,7 @@ class BridgeTest {
     Files.createDirectory(in)
     refusedRun("CTM_EXCHANGE_NOT_COMMITTED")()
     TestMatrix.write(in, Seq(gaussian(6, 3), gaussian(9, 3)))
-    refusedRun("CTM_RANK_RANGE", "4 components asked for, but group 0 has 6 rows and 3 columns")(""""k": 4""")
+    refusedRun("CTM_RANK_RANGE", "4 components were requested, but group 0 has 6 rows and 3 columns")(""""k": 4""")
     refusedRun("CTM_RANK_RANGE")(""""k": 9223372036854775807""")
     refusedRun("CTM_EXCHANGE_GROUP_UNKNOWN", "has no group 2; its groups are 0, 1")(""""groups": [1, 2]""")
     TestMatrix.write(in, Seq(gaussian(2, 3)))
@@ -265,7 +265,7 @@ class BridgeTest {
   @Test def overwritesOnlyWhenAskedAndOnlyOurs(): Unit = {
     TestMatrix.write(in, Seq(gaussian(6, 3)))
     run(""""k": 1""")
-    refusedRun("CTM_OUTPUT_EXISTS", s"$out exists already")()
+    refusedRun("CTM_OUTPUT_EXISTS", s"$out already exists")()
     assertEquals(1, s().length)
     run(""""k": 2, "overwrite": true""")
     assertEquals(2, s().length)

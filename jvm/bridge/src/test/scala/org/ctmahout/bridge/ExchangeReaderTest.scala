@@ -233,7 +233,7 @@ class ExchangeReaderTest {
     val manifest = new String(Testing.read(matrix.resolve(Manifest.Name)))
     val other = "checksum\":\"0000000000000000"
     TestMatrix.manifest(matrix, manifest.replaceFirst("checksum\":\"[0-9a-f]{16}", other))
-    assertTrue(refused("CTM_EXCHANGE_CHECKSUM")(read()).getMessage.endsWith("the manifest says 0000000000000000."))
+    assertTrue(refused("CTM_EXCHANGE_CHECKSUM")(read()).getMessage.endsWith("expected 0000000000000000."))
   }
 
   private def parts(): Seq[File_] =
