@@ -104,7 +104,7 @@ image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
 environments: $(SPARK4)/warm $(SPARK35)/warm $(S3A)/ready $(MOTO)/ready $(KFP)/ready ## Install all that the tests need
 
 # Against the sources and not the wheel: nothing is built.
-check: ## Check in a minute: style, types, and the unit tests of what changed since the last commit
+check: ## Check style, types and the unit tests of what changed since the last commit
 	test -x $(SPARK4)/bin/python || $(MAKE) $(SPARK4)/ready
 	$(checks)
 	tests=$$($(SPARK4)/bin/python tests/changed.py) && \
