@@ -33,7 +33,12 @@ PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 
-.PHONY: help wheel jars image environments test test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench pictures clean
+# What `make test` runs; first the longest, and the one that mostly waits for containers.
+PARTS := test-cluster test-spark4 lint test-jvm test-spark35
+# What a part prints is shown when it is done; one that fails does not hide what becomes of the others.
+TWO_AT_A_TIME := --jobs=2 --output-sync=target --keep-going
+
+.PHONY: help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench pictures clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -98,7 +103,18 @@ image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
 
 environments: $(SPARK4)/warm $(SPARK35)/warm $(S3A)/ready $(MOTO)/ready $(KFP)/ready ## Install all that the tests need
 
-test: lint test-jvm test-spark4 test-spark35 test-cluster ## Run everything that CI runs
+# Against the sources and not the wheel: nothing is built.
+check: ## Check style, types and the unit tests of what changed since the last commit
+	test -x $(SPARK4)/bin/python || $(MAKE) $(SPARK4)/ready
+	$(checks)
+	tests=$$($(SPARK4)/bin/python tests/changed.py) && \
+		{ test -z "$$tests" || PYTHONPATH=python $(SPARK4)/bin/python -m pytest -q -x -n 2 -m "not spark and not cluster" $$tests; }
+
+test: environments ## Run all tests of every commit
+	$(MAKE) $(TWO_AT_A_TIME) $(PARTS)
+
+ci: environments ## Run everything that CI runs: the tests and the demo
+	$(MAKE) $(TWO_AT_A_TIME) $(PARTS) demo
 
 test-jvm: ## Test the Scala modules, and the bridge on Scala 2.12, too
 	./sbt "++2.13; test; ++2.12; bridge/test"
@@ -114,7 +130,7 @@ test-spark35: $(SPARK35)/warm ## Test the doors, their start and the main job on
 
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" -n 2 --dist loadfile tests
 
 test-release: test ## Run, before a release, what takes too long for every time as well
 	./sbt "++2.12; samsaraSpark/test"
@@ -137,13 +153,17 @@ inputs: $(SPARK4)/ready ## Write docs/inputs.md anew: what happens to each awkwa
 fuzz: $(SPARK4)/ready ## Run 20,000 spoilt files through reader and writer
 	$(SPARK4)/bin/python tests/unit/fuzz.py $${CTMAHOUT_TEST_DATA:-../shared/data/ct} --cases 20000
 
+define checks
+$(SPARK4)/bin/ruff check .
+$(SPARK4)/bin/ruff format --check .
+$(SPARK4)/bin/mypy
+MYPYPATH=bench $(SPARK4)/bin/mypy bench/*.py
+PYTHONPATH=python $(SPARK4)/bin/lint-imports --no-cache
+$(SPARK4)/bin/hadolint docker/Dockerfile
+endef
+
 lint: $(SPARK4)/ready ## Check style, types and the direction of imports
-	$(SPARK4)/bin/ruff check .
-	$(SPARK4)/bin/ruff format --check .
-	$(SPARK4)/bin/mypy
-	MYPYPATH=bench $(SPARK4)/bin/mypy bench/*.py
-	PYTHONPATH=python $(SPARK4)/bin/lint-imports --no-cache
-	$(SPARK4)/bin/hadolint docker/Dockerfile
+	$(checks)
 
 format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff check --fix .

@@ -9,16 +9,19 @@ A - 1 mu', which is never stored; `exact` takes the eigenvectors of A'A.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError
+from .workers import Threads, one_core_each
 
 __all__ = ["Decomposition", "decompose", "dspca", "dssvd", "exact"]
+
+Result = TypeVar("Result")
 
 # Bytes of a block of rows in float64.
 _BLOCK_BYTES = 16 << 20
@@ -48,6 +51,7 @@ class Decomposition(NamedTuple):
     warnings: tuple[str, ...]
 
 
+@one_core_each
 def dssvd(
     A: NDArray[np.floating],
     k: int | None = None,
@@ -94,6 +98,7 @@ def dssvd(
     return _stochastic(_Rows.of(A), _checked(A, k, group), p, q, seed, want_u, group)
 
 
+@one_core_each
 def dspca(
     A: NDArray[np.floating],
     k: int | None = None,
@@ -116,6 +121,7 @@ def dspca(
     return _stochastic(_Rows.of(A, centred=True), _checked(A, k, group), p, q, seed, want_u, group)
 
 
+@one_core_each
 def exact(
     A: NDArray[np.floating], k: int | None = None, seed: int = 0, *, want_u: bool = True, group: int = 0
 ) -> Decomposition:
@@ -230,7 +236,7 @@ class _Rows:
 
     @classmethod
     def of(cls, A: NDArray[np.floating], *, centred: bool = False) -> _Rows:
-        largest = max((float(np.abs(block).max()) for _, block in cls(A, 1.0).blocks()), default=0.0)
+        largest = max(cls(A, 1.0)._each(lambda _, block: float(np.abs(block).max())), default=0.0)
         found = cls(A, math.ldexp(1.0, -min(1000, max(-1000, math.frexp(largest)[1]))))
         if not centred:
             return found
@@ -239,38 +245,46 @@ class _Rows:
         return cls(A, found.scale, mean + cls(A, found.scale, mean)._mean())
 
     def _mean(self) -> NDArray[np.float64]:
-        return sum((block.sum(axis=0) for _, block in self.blocks()), np.zeros(self.A.shape[1])) / len(self.A)
+        sums = self._each(lambda _, block: block.sum(axis=0))
+        return sum(sums, np.zeros(self.A.shape[1])) / len(self.A)
 
     @property
     def mean_norm(self) -> float:
         """The norm of the matrix 1 mean'."""
         return 0.0 if self.mean is None else math.sqrt(len(self.A)) * float(np.linalg.norm(self.mean))
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        step = max(1, _BLOCK_BYTES // (8 * self.A.shape[1]))
-        for start in range(0, len(self.A), step):
-            rows = slice(start, start + step)
+    def _each(self, function: Callable[[slice, NDArray[np.float64]], Result]) -> Iterator[Result]:
+        """Yield function(rows, block) of every block of rows, in their order, however many cores work on them."""
+
+        def work(rows: slice) -> Result:
             block = self.A[rows].astype(np.float64)
             block *= self.scale
             if self.mean is not None:
                 block -= self.mean
-            yield rows, block
+            return function(rows, block)
+
+        step = max(1, _BLOCK_BYTES // (8 * self.A.shape[1]))
+        return Threads().map(work, [slice(start, start + step) for start in range(0, len(self.A), step)])
 
     def times(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the rows times X, of shape (m, r)."""
         Y = np.empty((len(self.A), X.shape[1]))
-        for rows, block in self.blocks():
-            np.matmul(block, X, out=Y[rows])
+        for _ in self._each(lambda rows, block: np.matmul(block, X, out=Y[rows])):
+            pass
         return Y
 
     def transposed_times(self, Q: NDArray[np.float64] | None) -> tuple[NDArray[np.float64], float]:
         """Return B' = A'Q of shape (n, r), or A'A without a Q, and the squared norm of the rows."""
+
+        def products(rows: slice, block: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+            return block.T @ (block if Q is None else Q[rows]), float(np.vdot(block, block))
+
         n = self.A.shape[1]
         Bt = np.zeros((n, n if Q is None else Q.shape[1]))
         squared_norm = 0.0
-        for rows, block in self.blocks():
-            Bt += block.T @ (block if Q is None else Q[rows])
-            squared_norm += float(np.vdot(block, block))
+        for product, square in self._each(products):
+            Bt += product
+            squared_norm += square
         return Bt, squared_norm
 
     def unscaled(self, squared_norm: float) -> float:

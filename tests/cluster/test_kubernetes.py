@@ -53,11 +53,11 @@ def local(small_kubernetes, tmp_path_factory):
     return read_factors(target).s
 
 
-def wait(condition, seconds=60):
+def wait(condition, seconds=60, pause=0.1):
     deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return condition()
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(pause)
+    return met
 
 
 def mid_job(kube, process):
@@ -68,7 +68,7 @@ def mid_job(kube, process):
         pods = kube.pods("executor")
         return [pod for pod in pods if b"Finished task" in kube.cluster.kubelet.log(pod)]
 
-    assert wait(lambda: len(working()) == 2, 240)
+    assert wait(lambda: len(working()) == 2, 240, pause=0.5)
     return kube.pods("executor")
 
 

@@ -2,12 +2,11 @@
 
 import json
 import os
-import shutil
 import sys
 
 import numpy as np
 import pytest
-from test_denoise import TIME, ctmahout, datasets, tree
+from test_denoise import TIME, ctmahout, datasets, some_of, tree
 
 from ctmahout.dicom import read_series
 from ctmahout.quality import FlatRegions, tissues
@@ -17,10 +16,7 @@ SMALL = "lowdose_pet_ct_STS_003"
 
 @pytest.mark.spark
 def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data, tmp_path, bucket):
-    source = tmp_path / "source"
-    source.mkdir()
-    for image in datasets(ct_data / SMALL)[:20]:
-        shutil.copy(image.filename, source)
+    source = some_of(ct_data / SMALL, 20, tmp_path / "source")
     write = ["--strength", "auto", "--strength", "remove:50%", "--timestamp", TIME]
     ctmahout("denoise", source, tmp_path / "whole", *write, "--workers", 3)
     ctmahout("prepare", source, tmp_path / "matrix", "--workers", 1)
@@ -99,10 +95,7 @@ def test_three_thick_slices_keep_their_anatomy(ct_data, tmp_path):
 
 
 def test_one_slice_is_refused_and_a_damaged_stage_is_found(ct_data, tmp_path):
-    source = ct_data / SMALL
-    one = tmp_path / "one"
-    one.mkdir()
-    shutil.copy(sorted(source.rglob("*.dcm"))[0], one)
+    one, source = (some_of(ct_data / SMALL, n, tmp_path / f"{n}") for n in (1, 6))
     done = ctmahout("denoise", one, tmp_path / "out", "--engine", "numpy", code=3)
     assert "[CTM_INPUT_TOO_SMALL]" in done.stderr
     ctmahout("prepare", source, tmp_path / "matrix", "--effort", "fast")

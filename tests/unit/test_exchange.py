@@ -24,6 +24,7 @@ from ctmahout.exchange import (
     is_exchange,
     read_factors,
     read_manifest,
+    read_matrices,
     read_matrix,
     write_factors,
     write_matrix,
@@ -124,6 +125,20 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
         [sys.executable, "-c", script, str(tmp_path / "m")], capture_output=True, text=True, check=True
     )
     assert int(run.stdout) < 250_000  # KiB, of which Python, numpy and pyarrow take about 80,000
+
+
+@pytest.mark.parametrize("at_once", [0, 2500, 1 << 20])  # a group alone, two groups, all
+def test_groups_read_together_are_those_read_alone(tmp_path, monkeypatch, at_once):
+    matrices = [matrix(seed=i) for i in range(5)]
+    assert 2 * matrices[0].nbytes <= 2500 < 3 * matrices[0].nbytes
+    write_matrix(tmp_path / "m", matrices, **ABOUT)
+    monkeypatch.setattr("ctmahout.exchange.matrices._AT_ONCE", at_once)
+    wanted = [4, 0, 3, 2]
+    found = dict(read_matrices(tmp_path / "m", wanted))
+    assert list(found) == wanted
+    for number in wanted:
+        np.testing.assert_array_equal(found[number], matrices[number])
+    assert code_of(lambda: list(read_matrices(tmp_path / "m", [0, 7]))) == "CTM_EXCHANGE_GROUP_UNKNOWN"
 
 
 def test_reading_is_of_one_group_only(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from ctmahout.errors import ConfigError
 from ctmahout.reference import decompose, dspca, dssvd, exact
@@ -243,6 +244,20 @@ def test_rows_in_blocks_give_the_same_as_rows_at_once(monkeypatch):
     in_blocks = dssvd(A, 5)
     np.testing.assert_allclose(in_blocks.s, at_once.s, rtol=1e-12)
     np.testing.assert_allclose(in_blocks.v, at_once.v, atol=1e-10)
+
+
+@pytest.mark.parametrize("algorithm", ["dssvd", "dspca", "exact"])
+def test_the_number_of_cores_and_of_blas_threads_changes_no_bit(algorithm, monkeypatch):
+    A = np.random.default_rng(0).standard_normal((20_000, 75))
+    monkeypatch.setattr("ctmahout.reference._BLOCK_BYTES", 1 << 20)
+
+    def decomposed(cores, blas_threads):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores))
+        with threadpool_limits(blas_threads, "blas"):
+            found = decompose(algorithm, A)
+        return found.s.tobytes(), found.v.tobytes(), found.u.tobytes(), found.squared_norm
+
+    assert decomposed(1, 1) == decomposed(3, 2)
 
 
 def test_seeds():

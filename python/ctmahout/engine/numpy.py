@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrix, write_factors
+from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrices, write_factors
 from ..exchange.manifest import pick
 from ..locations import fetched, located, refuse_overlap, stored
 from ..reference import decompose
 from ..staging import refuse_existing
+from ..workers import one_core_each
 from .door import Door
 from .request import Request
 
@@ -22,7 +23,7 @@ __all__ = ["NumpyDoor"]
 
 
 class NumpyDoor(Door):
-    """Decomposes in this process; one matrix at a time is in memory, and `partitions` means nothing."""
+    """Decomposes in this process; one large matrix at a time is in memory, and `partitions` means nothing."""
 
     name = "numpy"
 
@@ -33,6 +34,7 @@ class NumpyDoor(Door):
         with stored(target, overwrite=request.overwrite, ours=is_exchange) as output, fetched(source) as matrix:
             return self._run(request, matrix, output).to_dict()
 
+    @one_core_each  # each matrix would ask for it, which takes milliseconds, and there may be hundreds
     def _run(self, request: Request, source: Path, target: Path) -> Manifest:
         manifest = read_manifest(source, "matrix")
         groups = sorted(request.groups or [g.group for g in manifest.groups])
@@ -43,7 +45,7 @@ class NumpyDoor(Door):
         timings = {"read": 0.0, "dssvd": 0.0}
         return write_factors(
             target,
-            _decomposed(source, manifest, groups, request, timings),
+            _decomposed(source, groups, request, timings),
             dtype=manifest.dtype,
             request=request.parameters(),
             input_sha256=manifest.sha256,
@@ -53,12 +55,9 @@ class NumpyDoor(Door):
         )
 
 
-def _decomposed(
-    source: Path, manifest: Manifest, groups: list[int], request: Request, timings: dict[str, float]
-) -> Iterator[Svd]:
-    for group in groups:
-        start = time.perf_counter()
-        A = read_matrix(source, group)
+def _decomposed(source: Path, groups: list[int], request: Request, timings: dict[str, float]) -> Iterator[Svd]:
+    start = time.perf_counter()
+    for group, A in read_matrices(source, groups):
         read = time.perf_counter()
         parameters = (request.k, request.p, request.q, request.seed)
         found = decompose(request.algorithm, A, *parameters, want_u="u" in request.want, group=group)
@@ -74,3 +73,4 @@ def _decomposed(
             squared_norm=found.squared_norm,
             warnings=found.warnings,
         )
+        start = time.perf_counter()

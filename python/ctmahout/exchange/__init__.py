@@ -10,7 +10,7 @@ from .arrays import read_arrays
 from .checksum import checksum
 from .factors import Factors, Svd, read_all_factors, read_factors, write_factors
 from .manifest import Group, Manifest, is_exchange, is_manifest, is_no_row, read_manifest
-from .matrices import read_matrix, write_matrix
+from .matrices import read_matrices, read_matrix, write_matrix
 from .models import write_model
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "read_arrays",
     "read_factors",
     "read_manifest",
+    "read_matrices",
     "read_matrix",
     "write_factors",
     "write_matrix",

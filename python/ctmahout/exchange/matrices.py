@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,10 @@ from .arrays import write_arrays
 from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
 from .parquet import Expected, PartWriter, read_parts
 
-__all__ = ["read_matrix", "write_matrix"]
+__all__ = ["read_matrices", "read_matrix", "write_matrix"]
+
+# Values that are read in one go, in bytes; whatever is wanted, all files are gone through.
+_AT_ONCE = 64 << 20
 
 Chunk = tuple[ArrayLike, ArrayLike]
 """Row numbers of shape (b,), integers, and rows of shape (b, n)."""
@@ -120,10 +123,30 @@ def read_matrix(path: str | Path, group: int = 0) -> NDArray[Any]:
     InputError, ExchangeError
         The checks of contract/v1, in its order.
     """
+    ((_, matrix),) = read_matrices(path, [group])
+    return matrix
+
+
+def read_matrices(path: str | Path, groups: Sequence[int]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield groups with their matrices, in the order given; those that are small are read together.
+
+    Raises
+    ------
+    InputError, ExchangeError
+        See `read_matrix`.
+    """
     path = Path(path)
     manifest = read_manifest(path, "matrix")
-    (g,) = pick(path, manifest, [group])
-    return read_parts(path, path, {group: Expected(g.rows, g.columns, g.checksum or "")}, manifest.dtype)[group]
+    together: dict[int, Expected] = {}
+    size = 0
+    for g in pick(path, manifest, groups):
+        own = g.rows * g.columns * np.dtype(manifest.dtype).itemsize
+        if together and size + own > _AT_ONCE:
+            yield from read_parts(path, path, together, manifest.dtype).items()
+            together, size = {}, 0
+        together[g.group] = Expected(g.rows, g.columns, g.checksum or "")
+        size += own
+    yield from read_parts(path, path, together, manifest.dtype).items()
 
 
 def _chunks(matrix: ArrayLike | Iterable[Chunk]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

@@ -10,6 +10,7 @@ voxel are averaged. A second pass groups patches by the first result.
 
 from __future__ import annotations
 
+from ..workers import Threads, Workers, one_core_each
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .learning import Part, affordable, fit, kmeans, sum_moments
 from .means import restore_means
@@ -21,7 +22,6 @@ from .passes import Filter, filtered, run_pass
 from .places import View
 from .stage import Stage
 from .support import restore_structure
-from .workers import Threads, Workers, one_core_each
 
 __all__ = [
     "BETA",

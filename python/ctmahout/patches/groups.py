@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exchange import Factors
+from ..workers import one_core_each
 from .learning import Members, Part, Sample
 from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
 from .moments import Moments, Rule, mixture_from_factors, whitened_rows
 from .passes import Filter
-from .workers import one_core_each
 
 __all__ = [
     "BETA",

@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..workers import Workers
 from .mixture import Kinds, Levels, Noise, Prepared, Shortlists, nearest
 from .moments import Moments, Rule, mixture_from_moments, moments_of
-from .workers import Workers
 
 __all__ = ["GROUPS_OF_A_PATCH", "Members", "Part", "Sample", "affordable", "fit", "sum_moments"]
 

@@ -12,6 +12,7 @@ from ..effort import PATCH, Pass
 from ..errors import InputError
 from ..noise import NoiseModel, Unmeasurable, estimate_noise
 from ..volume import Geometry
+from ..workers import Threads, Workers, one_core_each
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .learning import Part, affordable, fit, sum_moments
 from .mixture import Kinds
@@ -19,7 +20,6 @@ from .parts import parts_of
 from .passes import Filter, filtered
 from .places import View
 from .stage import Stage
-from .workers import Threads, Workers, one_core_each
 
 __all__ = ["Learnt", "apply", "first_stage", "noise_of", "second_stage"]
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import ExchangeError
 from ..exchange import Manifest, read_arrays
+from ..workers import Threads, Workers, one_core_each
 from .groups import (
     BETA,
     FIRST,
@@ -33,7 +34,6 @@ from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
 from .parts import parts_of
 from .passes import Filter, filtered
 from .places import View
-from .workers import Threads, Workers, one_core_each
 
 __all__ = ["Fit", "Model", "ModelPass"]
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..workers import Threads, Workers, one_core_each
 from .kernels import add_up
 from .learning import GROUPS_OF_A_PATCH
 from .mixture import Noise, Prepared
 from .places import View
-from .workers import Threads, Workers, one_core_each
 
 __all__ = ["Filter", "filtered", "run_pass"]
 

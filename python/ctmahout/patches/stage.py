@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ..exchange import Manifest, read_arrays
 from ..noise import NoiseModel
+from ..workers import one_core_each
 from .groups import Groups
 from .mixture import Levels
 from .places import View, patch_size
-from .workers import one_core_each
 
 __all__ = ["Stage"]
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..noise import NoiseModel
+from ..workers import Threads
 from .matched import likeness, line_evidence, line_variance, mirror
-from .workers import Threads
 
 __all__ = ["restore_structure"]
 

@@ -75,6 +75,7 @@ class Kubelet:
             return
         self._tell(pod, "Running", {"running": {}})
         while True:
+            self._podman("wait", container(pod))  # to ask again and again takes a sixth of a core
             seen = self._podman("inspect", "--format", "{{json .State}}", container(pod))
             if seen.returncode != 0:
                 return  # it was deleted
