@@ -110,7 +110,8 @@ def _radial(
     quartiles, total = weighted_quantile(values[told], weights, group, names.size, _LOWER)
     trust = np.clip((np.ptp(quartiles) - _ALIKE) / _ALIKE, 0, 1)
     found: NDArray[np.float64] = np.interp(radius, np.bincount(group, weights * at) / total, quartiles)
-    return trust * found + (1 - trust) * middle
+    found = trust * found + (1 - trust) * middle
+    return found
 
 
 def weighted_quantile(
