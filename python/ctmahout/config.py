@@ -25,7 +25,7 @@ __all__ = ["ALGORITHMS", "ENGINES", "TAKES", "Config", "nearest"]
 
 ENGINES = ("py4j", "jpype", "submit", "operator", "numpy")
 METHODS = ("patches", "slices")
-ALGORITHMS = ("dssvd", "exact", "dspca")
+ALGORITHMS = ("dssvd", "exact", "dspca", "auto")
 DEPLOY_MODES = ("client", "cluster")
 
 # Options by what they are about, and those that each function and verb takes.
@@ -97,7 +97,8 @@ class Config:
     )
     algorithm: str = option(
         "dssvd",
-        "dssvd: stochastic; exact: from A'A, for up to a few hundred columns; dspca: dssvd of A less its column means.",
+        "dssvd: stochastic; exact: from A'A, for up to a few hundred columns; dspca: dssvd of A less its column means; "
+        "auto: dssvd or exact, whichever costs less.",
         choices=ALGORITHMS,
     )
     k: int | None = option(None, "Components to compute; all if not given.", least=1, short="-k")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .choice import choose
 from .errors import ConfigError
 
 __all__ = ["Decomposition", "decompose", "dspca", "dssvd", "exact"]
@@ -171,6 +172,8 @@ def decompose(
     group: int = 0,
 ) -> Decomposition:
     """Decompose by the algorithm of this name, one of `ctmahout.config.ALGORITHMS`; `exact` ignores p and q."""
+    if algorithm == "auto":
+        algorithm = choose(A.shape[1], k, p, q).algorithm
     if algorithm == "exact":
         return exact(A, k, seed, want_u=want_u, group=group)
     stochastic = {"dssvd": dssvd, "dspca": dspca}[algorithm]
