@@ -25,7 +25,7 @@ __all__ = ["ALGORITHMS", "ENGINES", "TAKES", "Config", "nearest"]
 
 ENGINES = ("py4j", "jpype", "submit", "operator", "numpy")
 METHODS = ("patches", "slices")
-ALGORITHMS = ("dssvd", "exact", "dspca")
+ALGORITHMS = ("dssvd", "exact", "dspca", "auto")
 DEPLOY_MODES = ("client", "cluster")
 
 # Options by concern, and those that each function and verb accepts.
@@ -103,7 +103,8 @@ class Config:
     )
     algorithm: str = option(
         "dssvd",
-        "dssvd: stochastic SVD; exact: from A'A, for up to a few hundred columns; dspca: dssvd of the centred matrix.",
+        "dssvd: stochastic SVD; exact: from A'A, for up to a few hundred columns; dspca: dssvd of the centred matrix; "
+        "auto: dssvd or exact, whichever costs less.",
         choices=ALGORITHMS,
     )
     k: int | None = option(None, "Components to compute; default: all.", least=1, short="-k")

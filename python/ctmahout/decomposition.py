@@ -73,7 +73,8 @@ def dssvd(
         Power iterations.
     algorithm : str
         "dssvd"; "exact": from A'A in one pass over A, for a few hundred columns at most, p and q count for nothing;
-        "dspca": the factors of A - 1 mu', where mu holds the means of the columns.
+        "dspca": the factors of A - 1 mu', where mu holds the means of the columns; "auto": dssvd or exact, whichever
+        costs less, as the manifest says.
     seed : int
         Seed of the random projection.
     u : bool

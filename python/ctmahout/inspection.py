@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import is_array, read_array
+from .choice import MOST_COLUMNS, choose
 from .config import Config
 from .dicom import SeriesInfo, find_series
 from .effort import EFFORTS, PATCH
@@ -24,8 +25,6 @@ __all__ = ["Found", "inspect_path"]
 _KERNEL = 12  # letters that are shown
 # A directory of more matrices is summed up.
 _SHOWN = 12
-# Columns up to which the eigenvectors of A'A on the driver cost little beside the pass over A.
-_NARROW = 500
 
 # Method slices, measured with 12 and 100 slices of 512 x 512, report included: Python's peak 474 and 1,101 MiB, CPU 20
 # and 31 s.
@@ -223,23 +222,19 @@ def _advice(need: Need) -> str:
 
 def _algorithm(columns: int, config: Config) -> str:
     """Say which algorithm suits a matrix with so many columns, by what each multiplies for a row of A."""
-    k = min(columns, config.k or columns)
-    r = min(columns, k + config.p)
-    # With as many directions as columns dssvd is exact, and Mahout is not asked for power iterations.
-    passes = 1 if r == columns else config.q + 1
-    of_exact = columns * (columns + 1) // 2
-    of_dssvd = 2 * columns * r * passes
-    if columns > _NARROW:
+    choice = choose(columns, config.k, config.p, config.q)
+    r, passes = choice.directions, choice.passes
+    if columns > MOST_COLUMNS:
         text = f"--algorithm dssvd suits: {columns} columns are many for exact, whose A'A is decomposed on the driver."
         return text if config.k else text + " Give -k: computing all components of so many columns is slow."
-    if of_exact > of_dssvd:
+    if choice.algorithm == "dssvd":
         return (
             f"--algorithm dssvd suits: k + p = {r} is much less than the {columns} columns, "
-            f"which makes it about {of_exact / of_dssvd:.1f} times less work than exact."
+            f"which makes it about {choice.of_exact / choice.of_dssvd:.1f} times less work than exact."
         )
     return (
-        f"--algorithm exact suits {columns} columns: one pass, and about {of_dssvd / of_exact:.1f} times less work "
-        f"than dssvd, the default, with k + p = {r} and {passes} pass{'es' if passes > 1 else ''}."
+        f"--algorithm exact suits {columns} columns: one pass, and about {choice.of_dssvd / choice.of_exact:.1f} times "
+        f"less work than dssvd, the default, with k + p = {r} and {passes} pass{'es' if passes > 1 else ''}."
     )
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .choice import choose
 from .errors import ConfigError
 from .workers import Threads, one_core_each
 
@@ -177,6 +178,8 @@ def decompose(
     group: int = 0,
 ) -> Decomposition:
     """Decompose by the algorithm of this name, one of `ctmahout.config.ALGORITHMS`; `exact` ignores p and q."""
+    if algorithm == "auto":
+        algorithm = choose(A.shape[1], k, p, q).algorithm
     if algorithm == "exact":
         return exact(A, k, seed, want_u=want_u, group=group)
     stochastic = {"dssvd": dssvd, "dspca": dspca}[algorithm]

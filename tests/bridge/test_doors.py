@@ -17,7 +17,7 @@ BAD = json.loads((CONTRACT / "bad" / "index.json").read_text())
 DOORS = ["py4j", "user", "jpype", "submit", "numpy"]
 KINDS = ["double", "deficient", "zero", "column", "square"]
 # As in through_a_door.py.
-ALGORITHMS = ["exact-shifted", "dspca-shifted"]
+ALGORITHMS = ["exact-shifted", "dspca-shifted", "auto-shifted"]
 MORE = ["dssvd-shifted"] + [
     f"{a}-{kind}" for a in ("exact", "dspca") for kind in ("double", "deficient", "zero", "column")
 ]
@@ -94,7 +94,9 @@ def test_every_algorithm_is_numpys_svd_through_every_door(through, matrices, doo
     told, folder = through(door)
     found = read_factors(folder / name)
     check(found, A)
-    assert (found.algorithm, told[name]["request"]["algorithm"]) == (algorithm, algorithm)
+    chosen = told[name].get("chosen", {})
+    assert ("why" in chosen) == (algorithm == "auto")
+    assert (found.algorithm, told[name]["request"]["algorithm"]) == (chosen.get("algorithm", algorithm), algorithm)
     assert told[name] == found.manifest.to_dict()
     U, s, Vt = np.linalg.svd(A, full_matrices=False)
     rank = int(np.count_nonzero(s > 1e-12 * max(s[0], 1e-300)))

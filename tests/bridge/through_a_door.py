@@ -12,7 +12,7 @@ CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"
 # Every request of the submit door is an application of its own, with the start of a JVM: a few must do.
 A_FEW = ("flipped-bit", "version-2")
 # Beside dssvd, which all the others go by: what each algorithm is for, and where its short way is not good enough.
-ALGORITHMS = [(algorithm, "shifted") for algorithm in ("exact", "dspca")]
+ALGORITHMS = [(algorithm, "shifted") for algorithm in ("exact", "dspca", "auto")]
 HARD = [(algorithm, kind) for algorithm in ("exact", "dspca") for kind in ("double", "deficient", "zero", "column")]
 
 

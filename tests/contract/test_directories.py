@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from ctmahout.choice import choose
 from ctmahout.engine import Request, connect
 from ctmahout.errors import ConfigError, CtmahoutError, catalogue
 from ctmahout.exchange import read_arrays, read_factors, read_manifest, read_matrix
@@ -170,6 +171,47 @@ def test_the_manifest_says_by_which_algorithm_and_of_what(golden, tmp_path, algo
     assert answer["groups"][0]["residual"] < 1e-7
 
 
+@pytest.mark.parametrize(
+    ("columns", "k", "p", "q", "algorithm"),
+    [
+        (301, None, 15, 1, "exact"),
+        (301, 245, 15, 0, "exact"),
+        (301, 50, 15, 0, "dssvd"),
+        (301, 50, 15, 1, "exact"),
+        (301, 10, 5, 1, "dssvd"),
+        (500, None, 0, 0, "exact"),
+        (501, None, 0, 0, "dssvd"),
+        (1, 1, 15, 1, "exact"),
+    ],
+)
+def test_auto_takes_what_costs_less(columns, k, p, q, algorithm):
+    """The same cases as in the JVM's ChoiceTest: both languages choose alike."""
+    assert choose(columns, k, p, q).algorithm == algorithm
+
+
+def test_the_sentence_of_auto_is_that_of_the_jvm():
+    why = "with 260 directions of 301 columns, passes: 2, exact multiplies 45451 times for a row, dssvd 313040 times"
+    assert choose(301, 245, 15, 1).why == why
+
+
+def test_the_manifest_says_what_auto_took_and_why(golden, tmp_path):
+    asked = {"groups": (0,), "seed": 3}
+    answer = connect("numpy").run(Request(str(golden), str(tmp_path / "auto"), algorithm="auto", **asked))
+    schema("manifest").validate(answer)
+    assert answer["request"]["algorithm"] == "auto"
+    assert answer["chosen"]["algorithm"] == "exact"
+    assert "2 columns" in answer["chosen"]["why"]
+    found = read_factors(tmp_path / "auto")
+    assert (found.algorithm, found.centred) == ("exact", False)
+    plain = connect("numpy").run(Request(str(golden), str(tmp_path / "exact"), algorithm="exact", **asked))
+    assert "chosen" not in plain
+    assert [g["checksums"] for g in plain["groups"]] == [g["checksums"] for g in answer["groups"]]
+    # A manifest that is no manifest is refused, whichever key it is.
+    file = tmp_path / "auto" / "_ctmahout.json"
+    file.write_text(json.dumps(answer | {"chosen": "exact"}))
+    assert code_of(read_factors, tmp_path / "auto") == "CTM_EXCHANGE_MANIFEST"
+
+
 def test_factors_of_before_there_was_a_choice_are_of_dssvd():
     for name in ("python-factors", "jvm-factors-float32"):
         found = read_factors(CONTRACT / "golden" / name)
@@ -199,6 +241,7 @@ VALUES = [
     "dssvd",
     "exact",
     "dspca",
+    "auto",
     "svd",
     "text",
     "",

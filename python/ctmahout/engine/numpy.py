@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..choice import choose
 from ..errors import ConfigError
 from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrices, write_factors
 from ..exchange.manifest import pick
@@ -43,6 +44,7 @@ class NumpyDoor(Door):
                 raise ConfigError("CTM_RANK_RANGE", given=request.k, group=g.group, rows=g.rows, columns=g.columns)
         refuse_existing(target, overwrite=request.overwrite, ours=is_exchange)
         timings = {"read": 0.0, "dssvd": 0.0}
+        choice = choose(manifest.groups[0].columns, request.k, request.p, request.q)
         return write_factors(
             target,
             _decomposed(source, groups, request, timings),
@@ -51,6 +53,7 @@ class NumpyDoor(Door):
             input_sha256=manifest.sha256,
             engine=self.name,
             timings_s=timings,
+            chosen={"algorithm": choice.algorithm, "why": choice.why} if request.algorithm == "auto" else None,
             overwrite=request.overwrite,
         )
 

@@ -30,7 +30,8 @@ class Request:
     groups : tuple of int or None
         Groups of the matrix directory; None: all.
     algorithm : str
-        "dssvd"; "exact": from A'A in one pass, p and q count for nothing; "dspca": dssvd of A less its column means.
+        "dssvd"; "exact": from A'A in one pass, p and q count for nothing; "dspca": dssvd of A less its column means;
+        "auto": dssvd or exact, see `ctmahout.choice`.
     k : int or None
         Components to compute; None: as many as there are columns.
     p : int

@@ -76,8 +76,11 @@ class Factors(Svd):
 
     @property
     def algorithm(self) -> str:
-        """What made them: "dssvd", "exact" or "dspca"; the first, where a manifest does not say."""
-        return str(self.manifest.request.get("algorithm", "dssvd"))
+        """What made them: "dssvd", "exact" or "dspca"; the first, where a manifest does not say.
+
+        Where "auto" was asked for, what it took.
+        """
+        return str(self.manifest.chosen.get("algorithm") or self.manifest.request.get("algorithm", "dssvd"))
 
     @property
     def centred(self) -> bool:
@@ -94,6 +97,7 @@ def write_factors(
     input_sha256: str,
     engine: str,
     timings_s: Mapping[str, float],
+    chosen: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
     """Write a factors directory; it appears whole or not at all.
@@ -113,6 +117,8 @@ def write_factors(
         Name of the door.
     timings_s : mapping
         Seconds by phase; looked at when all groups are written.
+    chosen : mapping, optional
+        Where the request says "auto": the algorithm taken, and why.
     overwrite : bool
         Replace an exchange directory that is there; nothing else is ever replaced.
 
@@ -142,6 +148,7 @@ def write_factors(
                 "groups": entries,
                 "centring": "columns" if request.get("algorithm") == "dspca" else "none",
                 "request": dict(request),
+                **({"chosen": dict(chosen)} if chosen else {}),
                 "input_sha256": input_sha256,
                 "writer": {"name": "ctmahout", "version": __version__, "engine": engine},
                 "timings_s": {name: round(value, 6) for name, value in timings_s.items()},

@@ -82,6 +82,8 @@ class Manifest:
         What inverts the matrix into a volume.
     request : dict
         Of factors: algorithm, k, p, q, seed, want.
+    chosen : dict of str
+        Of factors for which "auto" was asked: the algorithm taken, and why; else empty.
     input_sha256 : str or None
         Of factors: of the manifest file of the matrix.
     writer : dict
@@ -105,6 +107,7 @@ class Manifest:
     timings_s: dict[str, float]
     warnings: tuple[str, ...]
     sha256: str
+    chosen: dict[str, str]
     _raw: dict[str, Any] = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -246,6 +249,7 @@ def _parse(text: bytes, kind: str | None) -> Manifest:
         timings_s=form.object("timings_s"),
         warnings=tuple(form.texts("warnings")),
         sha256=hashlib.sha256(text).hexdigest(),
+        chosen=form.object("chosen"),
         _raw=json_object,
     )
 

@@ -30,6 +30,10 @@ private[bridge] object Answer {
       r.orthogonalityU.foreach(u => one.put("orthogonality_u", u))
     }
     json.set[com.fasterxml.jackson.databind.JsonNode]("request", request.parameters)
+    if (request.algorithm == Algorithm.Auto) {
+      val choice = request.choice(input.columns)
+      json.putObject("chosen").put("algorithm", choice.algorithm.name).put("why", choice.why)
+    }
     json.put("input_sha256", input.sha256)
     val writer = json.putObject("writer").put("engine", "spark")
     BuildInfo.facts().forEach((key, value) => if (WriterKeys.contains(key)) writer.put(key, value))

@@ -2,7 +2,6 @@ package org.ctmahout.bridge
 
 import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm._
-import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.ctmahout.samsara._
 
 /** Mahout's decomposition of a group, on a cluster or in a task: the one file of the bridge that knows Mahout's algebra. */
@@ -20,6 +19,7 @@ private[bridge] object Decomposition {
   def of(a: CheckpointedDrm[Long], request: Request): Svd[Long] = {
     val k = request.k.fold(a.ncol)(_.toInt)
     request.algorithm match {
+      case Algorithm.Auto => of(a, request.copy(algorithm = request.choice(a.ncol).algorithm))
       case Algorithm.Dssvd => StochasticSvd(a, k, request.p, request.q, request.seed)
       case Algorithm.Exact => ExactSvd(a, k, request.seed)
       case Algorithm.Dspca => StochasticSvd.centred(a, k, request.p, request.q, request.seed)
@@ -32,20 +32,16 @@ private[bridge] object Decomposition {
    * @throws ArithmeticException
    *   it is beyond the range of doubles
    */
-  def squaredNorm(a: CheckpointedDrm[Long], ofA: Double, request: Request): Double = {
+  def squaredNorm(rows: Long, ofA: Double, svd: Svd[Long]): Double = {
     if (!(ofA <= Double.MaxValue))
       throw new ArithmeticException("the squares of the values add up to more than a double can hold, and a manifest has to tell their sum")
-    if (request.algorithm.isCentred) {
-      val means = a.colMeans()
-      math.max(0.0, ofA - a.nrow * means.dot(means))
-    } else ofA
+    svd.means.fold(ofA)(means => math.max(0.0, ofA - rows * means.map(x => x * x).sum))
   }
 
   /** One array of rank values for each column of A. */
   def v(svd: Svd[Long]): Array[Array[Double]] = Array.tabulate(svd.v.rowSize, svd.rank)((i, j) => svd.v.getQuick(i, j))
 
-  def u(svd: Svd[Long], hint: CacheHint.CacheHint): DistributedRows[Long] =
-    svd.u.checkpoint(hint).asInstanceOf[DistributedRows[Long]]
+  def u(svd: Svd[Long]): DistributedRows[Long] = svd.u.checkpoint(CacheHint.NONE).asInstanceOf[DistributedRows[Long]]
 
   /** Number and values of each row of a block. */
   def rows(keyed: (Array[Long], Matrix)): Iterator[(Long, Array[Double])] = {
@@ -58,6 +54,9 @@ private[bridge] object Decomposition {
     }
   }
 
-  /** The largest entry of |U'U - I|. */
-  def orthogonality(u: DrmLike[Long]): Double = if (u.ncol == 0) 0.0 else Svd.distanceToIdentity((u.t %*% u).collect)
+  /** What `write` makes of the rows of U in each partition, and the largest entry of |U'U - I|: the pass that writes U measures it. */
+  def written[T](u: DistributedRows[Long])(write: Iterator[(Long, Array[Double])] => T): (Seq[T], Double) = {
+    val (gram, told) = u.gramAnd(blocks => write(blocks.flatMap(rows)))
+    (told, Svd.distanceToIdentity(gram))
+  }
 }

@@ -7,8 +7,8 @@ import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.Path
 import org.apache.spark.{InterruptibleIterator, TaskContext}
-import org.apache.spark.rdd.RDD
 import org.apache.spark.util.SerializableConfiguration
+import org.ctmahout.samsara.DistributedRows
 
 /** Writes s, V and U of the groups of a request, each part with its checksum. */
 private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype, wantU: Boolean) {
@@ -38,12 +38,13 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
       groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
     }
 
-  /** U of one group, by the executors, a file for each partition that has rows. Returns its checksum. */
-  def tall(group: Int, rows: RDD[(Long, Array[Double])]): String = {
+  /** U of one group, by the executors, a file for each partition that has rows. Returns its checksum, and the largest entry of |U'U - I|. */
+  def tall(group: Int, u: DistributedRows[Long]): (String, Double) = {
     val writer = tasks
-    val written = rows.mapPartitions(it => writer.tall(group, it, TaskContext.get()).iterator).collect()
+    val (told, orthogonality) = Decomposition.written(u)(writer.tall(group, _, TaskContext.get()))
+    val written = told.flatten
     heardOf ++= written.map(_._1)
-    Checksum.hex(written.map(_._2).sum)
+    (Checksum.hex(written.map(_._2).sum), orthogonality)
   }
 
   /** Files that tasks have written, and told of. */

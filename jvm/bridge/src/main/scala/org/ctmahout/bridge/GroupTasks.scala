@@ -2,7 +2,6 @@ package org.ctmahout.bridge
 
 import scala.collection.mutable.ArrayBuffer
 
-import org.apache.mahout.math.drm.CacheHint
 import org.apache.spark.{InterruptibleIterator, Partitioner, TaskContext}
 import org.apache.spark.network.util.JavaUtils
 import org.apache.spark.rdd.RDD
@@ -97,16 +96,16 @@ private[bridge] final class GroupTasks(
     val rows = blocks.filter(_.rows.nonEmpty).map(Decomposition.block(_, group.columns))
     val a = samsara.drm[Long](rows, group.rows, group.columns)
     val svd = Decomposition.of(a, request)
-    val u = if (request.wantU) Some(Decomposition.u(svd, CacheHint.MEMORY_ONLY)) else None
-    val written = u.flatMap(u => writer.tall(group.group, u.here.flatMap(Decomposition.rows), context))
+    val u = if (request.wantU) Some(Decomposition.written(Decomposition.u(svd))(writer.tall(group.group, _, context))) else None
+    val written = u.flatMap(_._1.head)
     TaskFactors(
       Decomposition.v(svd),
       GroupResult(
         group,
         svd.s,
-        Decomposition.squaredNorm(a, checkOf(blocks).squaredNorm, request),
+        Decomposition.squaredNorm(group.rows, checkOf(blocks).squaredNorm, svd),
         svd.orthogonality,
-        u.map(Decomposition.orthogonality),
+        u.map(_._2),
         written.map { case (_, sum) => ExchangeWriter.U -> Checksum.hex(sum) }.toMap,
         svd.warnings,
         written.map(_._1).toSet))

@@ -5,7 +5,6 @@ import java.io.IOException
 import scala.collection.mutable
 
 import org.apache.hadoop.fs.{FileSystem, Path}
-import org.apache.mahout.math.drm.CacheHint
 import org.apache.spark.sql.SparkSession
 import org.ctmahout.samsara.ClusterContext
 
@@ -82,14 +81,11 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       val a = samsara.drm[Long](cached.blocks.map(Decomposition.block(_, group.columns)), group.rows, group.columns)
       val (svd, squaredNormOfA) = timed("decompose")(cached.checked(Decomposition.of(a, request)))
       run.checkCancelled()
-      val u = if (request.wantU) Some(Decomposition.u(svd, CacheHint.NONE)) else None
-      val orthogonalityU = timed("decompose")(u.map(Decomposition.orthogonality))
-      val checksums = timed("write") {
-        Map(ExchangeWriter.V -> writer.narrow(group.group, Decomposition.v(svd))) ++
-          u.map(u => ExchangeWriter.U -> writer.tall(group.group, u.rdd.flatMap(Decomposition.rows)))
-      }
-      val squaredNorm = timed("decompose")(Decomposition.squaredNorm(a, squaredNormOfA, request))
-      GroupResult(group, svd.s, squaredNorm, svd.orthogonality, orthogonalityU, checksums, svd.warnings)
+      val squaredNorm = Decomposition.squaredNorm(group.rows, squaredNormOfA, svd)
+      val v = timed("write")(writer.narrow(group.group, Decomposition.v(svd)))
+      val u = if (request.wantU) Some(timed("write")(writer.tall(group.group, Decomposition.u(svd)))) else None
+      val checksums = Map(ExchangeWriter.V -> v) ++ u.map { case (sum, _) => ExchangeWriter.U -> sum }
+      GroupResult(group, svd.s, squaredNorm, svd.orthogonality, u.map(_._2), checksums, svd.warnings)
     } finally {
       samsara.close()
       cached.free()

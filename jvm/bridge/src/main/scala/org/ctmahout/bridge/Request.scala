@@ -30,6 +30,9 @@ final case class Request(
     partitions: Option[Int],
     overwrite: Boolean) {
 
+  /** What `auto` takes for a matrix of so many columns. */
+  def choice(columns: Int): Choice = Choice.between(columns, k.fold(columns)(_.toInt), p, q)
+
   /** The part of the request that the numbers depend on, for the manifest. */
   def parameters: ObjectNode = {
     val json = Json.newObject().put("algorithm", algorithm.name)

@@ -3,7 +3,6 @@ package org.ctmahout.bridge
 import java.nio.file.{Files, Path => File_}
 
 import org.apache.hadoop.fs.{FileSystem, Path}
-import org.apache.mahout.math.drm.CacheHint
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.util.ArrayData
@@ -88,23 +87,23 @@ class ExchangeReaderTest {
   /** The values of blocks that are not kept do not last. */
   @Test def whatIsComputedHasTheSameBitsWhateverIsKept(): Unit = {
     TestMatrix.write(matrix, Seq(graded(4000, 300)), files = 8)
-    def factors(algorithm: String, memory: Long): Seq[Any] = open { (session, fs, manifest) =>
-      val request = Request.parse(s"""{"input": "/a", "output": "/b", "algorithm": "$algorithm", "k": 20, "q": 1}""")
+    def factors(algorithm: String, k: Int, memory: Long): Seq[Any] = open { (session, fs, manifest) =>
+      val request = Request.parse(s"""{"input": "/a", "output": "/b", "algorithm": "$algorithm", "k": $k, "q": 1}""")
       opened(new ExchangeReader(session, fs, manifest, memory), partitions = 2) { cached =>
         val samsara = new ClusterContext(spark.sparkContext, keepsSketch = true, promisedBytes = () => cached.promisedBytes)
         try {
           val a = samsara.drm[Long](cached.blocks.map(Decomposition.block(_, 300)), 4000, 300)
           val (svd, squaredNorm) = cached.checked(Decomposition.of(a, request))
           val kept = spark.sparkContext.getRDDStorageInfo.filter(_.name.endsWith("group 0")).map(_.numCachedPartitions).sum
-          val u = Decomposition.u(svd, CacheHint.NONE).rdd.flatMap(Decomposition.rows).collect().toSeq.sortBy(_._1)
-          val centred = Decomposition.squaredNorm(a, squaredNorm, request)
+          val u = Decomposition.u(svd).rdd.flatMap(Decomposition.rows).collect().toSeq.sortBy(_._1)
+          val centred = Decomposition.squaredNorm(4000, squaredNorm, svd)
           val bits = (svd.s +: (Decomposition.v(svd) ++ u.map(_._2))).map(x => java.util.Arrays.hashCode(x))
           kept +: u.map(_._1).hashCode +: centred +: bits.toSeq
         } finally samsara.close()
       }
     }
-    for (algorithm <- Seq("dssvd", "exact", "dspca")) {
-      val Seq(all, half, none) = Seq(1L << 30, 4500000L, 1L).map(factors(algorithm, _))
+    for ((algorithm, k) <- Seq("dssvd" -> 20, "dssvd" -> 150, "exact" -> 20, "dspca" -> 20)) {
+      val Seq(all, half, none) = Seq(1L << 30, 4500000L, 1L).map(factors(algorithm, k, _))
       assertEquals(Seq(2, 1, 0), Seq(all, half, none).map(_.head))
       assertEquals(all.tail, half.tail, algorithm)
       assertEquals(all.tail, none.tail, algorithm)

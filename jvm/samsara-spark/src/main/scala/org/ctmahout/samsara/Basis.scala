@@ -11,6 +11,9 @@ import org.apache.spark.storage.StorageLevel
  * too much, Z is turned into its eigenvectors and the pass is repeated: then the columns of A Z are nearly orthogonal, each of
  * a length of its own, and lose nothing. Directions that Y does not have become zero columns of Q.
  *
+ * Where W has half as many columns as A or more, a pass for A'A costs less: (A Z)'(A Z) = Z'(A'A)Z and A'(A Z) = (A'A)Z for every
+ * Z, those of all power iterations included. Where these say too little the passes above follow. docs/adr/0025.
+ *
  * @param a
  *   A, as it is stored
  * @param m
@@ -25,15 +28,19 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
   private val r = w.columnSize
   requireRoom(n, r)
 
-  private val sketch: Sketch[K] = {
-    val z = GramSchmidt.longestFirst(w)
-    // With as many directions as columns the answer is exact, and nothing may be rounded.
-    val single = if (r < n && Decompositions.isDssvdCalling) Some(sketchedSingly(z)) else None
-    single.filter(_.isGoodInSingle).getOrElse(refined(z, 1))
-  }
+  /** With as many directions as columns Z is square, and any orthonormal one will do. */
+  private val isSquare = r == n
+
+  private val sketch: Sketch[K] =
+    if (isGramCheaper(n, r) && n.toLong * n <= context.driverEntries) ofGram
+    else {
+      val z = GramSchmidt.longestFirst(w)
+      val single = if (!isSquare && Decompositions.isDssvdCalling) Some(sketchedSingly(z)) else None
+      single.filter(_.isGoodInSingle).getOrElse(refined(z, 1, spansAll = false))
+    }
 
   /** W = Z X. */
-  private lazy val coordinates: DenseBlock = Products.transposedTimes(sketch.z, w)
+  private lazy val coordinates: DenseBlock = sketch.z.fold(w)(Products.transposedTimes(_, w))
 
   /** Y'Y. */
   def gram: DenseBlock = Products.transposedTimes(coordinates, Products.times(sketch.gram, coordinates))
@@ -44,7 +51,7 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
   private lazy val graded: RowBlocks[K] =
     sketch.single match {
       case Some(y) => new RowBlocks(y, None, a.tag, isStored = true).times(sketch.inverse)
-      case None => a.times(Products.times(sketch.z, sketch.inverse))
+      case None => a.times(sketch.z.fold(sketch.inverse)(Products.times(_, sketch.inverse)))
     }
 
   /** Q = A F. */
@@ -85,19 +92,49 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
     val (rows, sent) = (a.made(context), context.send(z.whole))
     if (context.hasRoomForSketch(4 * m * r)) {
       val (gram, cross, y) = Passes.sketchAndRows(rows, sent, n, r)(context.keptSketch)
-      new Sketch(z, gram, cross, Some(y))
+      new Sketch(n, Some(z), gram, cross, Some(y))
     } else {
       val (gram, cross) = Passes.sketch(rows, sent, n, r, inSingle = true)
-      new Sketch(z, gram, cross, Some(Passes.timesSingly(rows, sent)))
+      new Sketch(n, Some(z), gram, cross, Some(Passes.timesSingly(rows, sent)))
     }
   }
 
+  /**
+   * From A'A alone, where that says enough. What it says of the columns of A themselves is right to the rounding of their own
+   * lengths, as what a pass says of A Z; what it says of other directions, to the rounding of the longest.
+   */
+  private def ofGram: Sketch[K] = {
+    val all = a.gram(context, m, n, forBasis = false)
+    if (isSquare) {
+      val ofColumns = new Sketch[K](n, None, all, all, None)
+      if (ofColumns.isGood) ofColumns else refined(better(ofColumns), 2, spansAll = true)
+    } else {
+      val z = GramSchmidt.longestFirst(w)
+      val cross = Products.times(all, z)
+      val found = new Sketch[K](n, Some(z), symmetric(Products.transposedTimes(z, cross)), cross, None, isGraded = false)
+      // Where a direction is missing, it may only be too short to be seen from here.
+      if (found.isGood && found.isWhole && found.spread <= SpreadInGram) found
+      else refined(if (found.isGood) z else better(found), 2, spansAll = false)
+    }
+  }
+
+  /** @param spansAll whether Z is square and has no zero column, so that A'(A Z) = Z (A Z)'(A Z) */
   @annotation.tailrec
-  private def refined(z: DenseBlock, round: Int): Sketch[K] = {
-    val (gram, cross) = Passes.sketch(a.made(context), context.send(z.whole), n, r, inSingle = false)
-    val found = new Sketch[K](z, gram, cross, None)
-    if (found.isGood || round > MostRounds) found
-    else refined(GramSchmidt.longestFirst(Products.times(z, GramMatrix.eigenvectors(found.gram))), round + 1)
+  private def refined(z: DenseBlock, round: Int, spansAll: Boolean): Sketch[K] = {
+    val (rows, sent) = (a.made(context), context.send(z.whole))
+    val (gram, cross) =
+      if (spansAll) {
+        val gram = Passes.gram(Passes.timesRight(rows, sent), r)
+        (gram, Products.times(z, gram))
+      } else Passes.sketch(rows, sent, n, r, inSingle = false)
+    val found = new Sketch[K](n, Some(z), gram, cross, None)
+    if (found.isGood || round > MostRounds) found else refined(better(found), round + 1, spansAll)
+  }
+
+  /** The directions of Z turned so that the columns of A Z are nearly orthogonal. */
+  private def better(found: Sketch[K]): DenseBlock = {
+    val turned = GramMatrix.eigenvectors(found.gram)
+    GramSchmidt.longestFirst(found.z.fold(turned)(Products.times(_, turned)))
   }
 }
 
@@ -126,7 +163,22 @@ private[samsara] object Basis {
   private val ShortestInSingle = 1e-12
   private val LongestInSingle = 1e15
 
+  /** What `spread` may be if A'A is all that is known: its squares keep nine digits of ten. */
+  private val SpreadInGram = 1e3
+
   private val MostRounds = 5
+
+  /**
+   * Whether a pass for A'A, n^2 products a row since it is symmetric, costs no more than one for A Z and its sums: 4 n r + r^2, or
+   * half of the first part in single precision.
+   */
+  private[samsara] def isGramCheaper(n: Int, r: Int): Boolean = 2L * r >= n
+
+  private def symmetric(m: DenseBlock): DenseBlock = {
+    val both = new DenseBlock(m.rowSize, m.rowSize)
+    for (i <- 0 until m.rowSize; j <- 0 until m.rowSize) both.setQuick(i, j, (m.getQuick(i, j) + m.getQuick(j, i)) / 2)
+    both
+  }
 
   /** @throws IllegalArgumentException the sums of a pass would not fit into an array of Java's */
   private[samsara] def requireRoom(n: Int, r: Int): Unit =
@@ -138,17 +190,28 @@ private[samsara] object Basis {
   /**
    * The Gram matrix of A Z and A'A Z, and the inverse factor that makes A Z orthonormal.
    *
+   * @param n
+   *   columns of A
+   * @param z
+   *   None for the identity
    * @param single
    *   A Z, if it is a matrix in single precision of which all of this is said
+   * @param isGraded
+   *   whether an entry of `gram` is right to the rounding of the lengths of its own two columns, and not of the longest one's
    */
   private final class Sketch[K](
-      val z: DenseBlock, val gram: DenseBlock, val cross: DenseBlock, val single: Option[Blocks[K]]) {
+      n: Int, val z: Option[DenseBlock], val gram: DenseBlock, val cross: DenseBlock, val single: Option[Blocks[K]],
+      isGraded: Boolean = true) {
+
     private val r = gram.rowSize
-    private val lengths = Array.tabulate(r)(j => math.sqrt(gram.getQuick(j, j)))
+    private val lengths = Array.tabulate(r)(j => math.sqrt(math.max(0.0, gram.getQuick(j, j))))
     private val longest = if (r == 0) 0.0 else lengths.max
 
-    /** Directions longer than the rounding of the pass, the longest first. */
-    private val real = (0 until r).filter(j => lengths(j) > 4 * z.rowSize * Eps * longest).sortBy(j => -lengths(j))
+    /** Directions longer than the rounding of the pass, or whose squares are, the longest first. */
+    private val real = (0 until r).filter { j =>
+      val share = lengths(j) / longest
+      (if (isGraded) share else share * share) > 4 * n * Eps
+    }.sortBy(j => -lengths(j))
 
     /** Those of them that are independent, and the Cholesky factor of their Gram matrix, columns scaled to length one. */
     private val scaled = Cholesky.leading(scaledGram(real))
@@ -167,8 +230,11 @@ private[samsara] object Basis {
 
     val isGood: Boolean = live.size == real.size && condition <= Scaled
 
+    /** Whether no direction is missing. */
+    def isWhole: Boolean = live.size == r
+
     /** About how far from orthonormal A Z R^-1 is: what rounding in the Gram matrix becomes by R^-1 on both sides. */
-    def loss: Double = Eps * scaledInverse.toArray.map(x => x * x).sum
+    def loss: Double = Eps * (if (isGraded) square(scaledInverse) else longest * longest * square(inverse))
 
     /**
      * Whether rounding A Z and sums of A'(A Z) to floats has changed nothing that counts. A singular value as small as the
@@ -176,7 +242,7 @@ private[samsara] object Basis {
      * square does not count.
      */
     def isGoodInSingle: Boolean =
-      isGood && live.size == r && spread <= SpreadInSingle && loss <= Loss &&
+      isGood && isWhole && spread <= SpreadInSingle && loss <= Loss &&
         longest >= ShortestInSingle && longest <= LongestInSingle
 
     def spread: Double = if (live.isEmpty) 1.0 else longest / lengths(live.last) * condition
@@ -195,6 +261,7 @@ private[samsara] object Basis {
       all
     }
 
-    private def norm(m: DenseBlock) = math.sqrt(m.toArray.map(x => x * x).sum)
+    private def norm(m: DenseBlock) = math.sqrt(square(m))
+    private def square(m: DenseBlock) = { val all = m.toArray; GramSchmidt.dot(all, all) }
   }
 }

@@ -18,12 +18,25 @@ private[samsara] sealed trait Blocks[K] {
   /** Adds up what `f` makes of each partition, in the order of the partitions: two runs agree to the last bit. */
   def sum(size: Int)(f: Iterator[(Array[K], Matrix)] => Array[Double]): Array[Double]
 
+  /** The same, and what `f` makes besides of each partition, in their order. */
+  def sumAnd[T](size: Int)(f: Iterator[(Array[K], Matrix)] => (Array[Double], T)): (Array[Double], Seq[T])
+
   /** The same for two that have the same rows in the same blocks. */
   def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double]
 
   /** The same blocks with values of their own. */
   final def lasting: Blocks[K] = map { case (keys, m) => (keys, Products.block(m).copied: Matrix) }
+
+  /** A'A of rows of n columns: made when it is first asked for, and held while there is memory for it. Not to be written to. */
+  final def gram(n: Int): DenseBlock = synchronized {
+    Option(lastGram.get).getOrElse {
+      val gram = Passes.gram(this, n)
+      lastGram = new java.lang.ref.SoftReference(gram)
+      gram
+    }
+  }
+  private var lastGram = new java.lang.ref.SoftReference[DenseBlock](null)
 
   /** All blocks, on the driver. */
   def collect(): Seq[(Array[K], Matrix)]
@@ -60,12 +73,22 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
   override def map[R](f: ((Array[K], Matrix)) => (Array[R], Matrix)): Blocks[R] = new SparkBlocks(rdd.map(f))
 
   override def sum(size: Int)(f: Iterator[(Array[K], Matrix)] => Array[Double]): Array[Double] =
-    total(rdd.mapPartitionsWithIndex((index, blocks) => Iterator((index, f(blocks)))), size)
+    total(rdd.mapPartitionsWithIndex((index, blocks) => Iterator((index, new Sum[Nothing](f(blocks), Nil)))), size).values
+
+  override def sumAnd[T](size: Int)(f: Iterator[(Array[K], Matrix)] => (Array[Double], T)): (Array[Double], Seq[T]) = {
+    val all = total(
+      rdd.mapPartitionsWithIndex { (index, blocks) =>
+        val (values, told) = f(blocks)
+        Iterator((index, new Sum(values, Seq(told))))
+      },
+      size)
+    (all.values, all.told)
+  }
 
   override def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double] = {
     val both = rdd.zipPartitions(rddOf(that))((x, y) => Iterator(f(x, y)))
-    total(both.mapPartitionsWithIndex((index, sums) => sums.map((index, _))), size)
+    total(both.mapPartitionsWithIndex((index, sums) => sums.map(values => (index, new Sum[Nothing](values, Nil)))), size).values
   }
 
   override def collect(): Seq[(Array[K], Matrix)] =
@@ -100,20 +123,23 @@ private object SparkBlocks {
     if (most <= 0) DriverBytes else math.min(DriverBytes, most / 4)
   }
 
-  private def total(parts: RDD[(Int, Array[Double])], size: Int): Array[Double] = {
+  /** A sum over some partitions, and what they tell besides. */
+  private final class Sum[+T](val values: Array[Double], val told: Seq[T]) extends Serializable
+
+  private def total[T](parts: RDD[(Int, Sum[T])], size: Int): Sum[T] = {
     val most = driverBytes(parts.sparkContext)
     def isMuch(sums: RDD[_]) = sums.getNumPartitions > 1 && sums.getNumPartitions.toLong * size * 8 > most
-    val few = Iterator.iterate(parts)(addedUp).dropWhile(isMuch).next()
-    few.collect().sortBy(_._1).foldLeft(new Array[Double](size)) { case (sum, (_, a)) => add(sum, a) }
+    val few = Iterator.iterate(parts)(addedUp[T]).dropWhile(isMuch).next().collect().sortBy(_._1).map(_._2)
+    new Sum(few.foldLeft(new Array[Double](size))((sum, part) => add(sum, part.values)), few.toSeq.flatMap(_.told))
   }
 
   /** The sums of neighbours, as many as give the root of the number; each is added as it comes, and none but the sum is held. */
-  private def addedUp(parts: RDD[(Int, Array[Double])]): RDD[(Int, Array[Double])] = {
+  private def addedUp[T](parts: RDD[(Int, Sum[T])]): RDD[(Int, Sum[T])] = {
     val count = parts.getNumPartitions
     val fan = math.ceil(math.sqrt(count.toDouble)).toInt
     parts
       .repartitionAndSortWithinPartitions(new Neighbours(fan, (count + fan - 1) / fan))
-      .mapPartitionsWithIndex((index, sums) => sums.map(_._2).reduceLeftOption(add).map((index, _)).iterator)
+      .mapPartitionsWithIndex((index, sums) => sums.map(_._2).reduceLeftOption(joined[T]).map((index, _)).iterator)
   }
 
   /** Every so many numbers in one partition. */
@@ -126,6 +152,8 @@ private object SparkBlocks {
     override def hashCode: Int = fan * 31 + numPartitions
   }
 
+  private def joined[T](a: Sum[T], b: Sum[T]): Sum[T] = new Sum(add(a.values, b.values), a.told ++ b.told)
+
   private def add(into: Array[Double], a: Array[Double]): Array[Double] = {
     var i = 0
     while (i < a.length) { into(i) += a(i); i += 1 }
@@ -137,6 +165,10 @@ private object SparkBlocks {
 private[samsara] final class LocalBlocks[K](blocks: () => Iterator[(Array[K], Matrix)]) extends Blocks[K] {
   override def map[R](f: ((Array[K], Matrix)) => (Array[R], Matrix)): Blocks[R] = new LocalBlocks(() => blocks().map(f))
   override def sum(size: Int)(f: Iterator[(Array[K], Matrix)] => Array[Double]): Array[Double] = f(blocks())
+  override def sumAnd[T](size: Int)(f: Iterator[(Array[K], Matrix)] => (Array[Double], T)): (Array[Double], Seq[T]) = {
+    val (values, told) = f(blocks())
+    (values, Seq(told))
+  }
   override def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double] =
     f(blocks(), LocalBlocks.of(that))

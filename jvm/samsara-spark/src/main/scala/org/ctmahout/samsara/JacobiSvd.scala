@@ -20,8 +20,9 @@ private[samsara] object JacobiSvd {
     val right = Array.tabulate(n, n)((j, i) => if (i == j) 1.0 else 0.0)
     // The rounding of a sum of m products: of few at its worst, of many as it is.
     val tolerance = math.min(m.toDouble, 10 * math.sqrt(m.toDouble)) * math.ulp(1.0)
+    val squares = columns.map(c => dot(c, c))
     var sweep = 0
-    while (rotateAll(columns, right, tolerance) && sweep < Sweeps) sweep += 1
+    while (rotateAll(columns, squares, right, tolerance) && sweep < Sweeps) sweep += 1
     val lengths = columns.map(c => math.sqrt(dot(c, c)))
     val order = lengths.indices.sortBy(j => -lengths(j))
     val u = new DenseBlock(m, n)
@@ -33,11 +34,12 @@ private[samsara] object JacobiSvd {
     JacobiSvd(u, order.map(lengths(_)).toArray, v)
   }
 
-  /** One sweep over all pairs; tells whether any had to be rotated. */
-  private def rotateAll(columns: Array[Array[Double]], right: Array[Array[Double]], tolerance: Double): Boolean = {
+  /** One sweep over all pairs; tells whether any had to be rotated. `squares` are the squared lengths of the columns. */
+  private def rotateAll(
+      columns: Array[Array[Double]], squares: Array[Double], right: Array[Array[Double]], tolerance: Double): Boolean = {
     var rotated = false
     for (i <- columns.indices; j <- i + 1 until columns.length) {
-      val (a, b, c) = (dot(columns(i), columns(i)), dot(columns(j), columns(j)), dot(columns(i), columns(j)))
+      val (a, b, c) = (squares(i), squares(j), dot(columns(i), columns(j)))
       if (math.abs(c) > tolerance * math.sqrt(a) * math.sqrt(b) && c != 0.0) {
         rotated = true
         // The rotation that makes the two orthogonal (Golub and Van Loan, section 8.6.3).
@@ -46,6 +48,8 @@ private[samsara] object JacobiSvd {
         val cosine = 1 / math.hypot(1.0, t)
         rotate(columns(i), columns(j), cosine, cosine * t)
         rotate(right(i), right(j), cosine, cosine * t)
+        squares(i) = dot(columns(i), columns(i))
+        squares(j) = dot(columns(j), columns(j))
       }
     }
     rotated

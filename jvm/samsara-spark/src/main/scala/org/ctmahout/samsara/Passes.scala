@@ -59,6 +59,16 @@ private[samsara] object Passes {
       gram.sum
     })
 
+  /** The same, and what `f` makes of the blocks of each partition, all of which it asks for. */
+  def gramAnd[K, T](in: Blocks[K], n: Int)(f: Iterator[(Array[K], Matrix)] => T): (DenseBlock, Seq[T]) = {
+    val (sum, told) = in.sumAnd(Math.multiplyExact(n, n)) { blocks =>
+      val gram = new Products.Gram(n)
+      val told = f(blocks.map { block => gram.add(Products.block(block._2)); block })
+      (gram.sum, told)
+    }
+    (new DenseBlock(n, n, sum), told)
+  }
+
   /** Y'Y and A'Y for Y = A Z, n columns of A and r of Z: Y is there for a moment only, some rows at a time. */
   def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int, inSingle: Boolean): (DenseBlock, DenseBlock) =
     apart(n, r, in.sum((r + n) * r) { blocks =>

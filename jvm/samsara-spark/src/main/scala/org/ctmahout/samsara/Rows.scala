@@ -89,7 +89,9 @@ private[samsara] final class RowBlocks[K](
    *   as well, where what is rounding beside the longest column is zero
    */
   def gram(context: SamsaraContext, m: Long, n: Int, forBasis: Boolean): DenseBlock =
-    if (forBasis && isStored && right.nonEmpty && known.isEmpty) basis(context, m, n).gram else Passes.gram(made(context), n)
+    if (forBasis && isStored && right.nonEmpty && known.isEmpty) basis(context, m, n).gram
+    else if (isStored && right.isEmpty && known.isEmpty) base.gram(n)
+    else Passes.gram(made(context), n)
 
   /** A' times these rows, where A has n columns and the same rows, and these have w. */
   def crossed(context: SamsaraContext, a: RowBlocks[_], n: Int, w: Int): DenseBlock = known match {
@@ -145,6 +147,12 @@ final class DistributedRows[K: ClassTag] private[samsara] (
     case local: LocalBlocks[K] => local.iterator
     case _ => SparkEngine.unsupported("an iterator over a matrix on a cluster")
   }
+
+  /**
+   * A'A, and what `f` makes of the blocks of each partition, all of which it has to ask for: one pass for both, where rows are
+   * written and something is to be said of them.
+   */
+  def gramAnd[T](f: Iterator[(Array[K], Matrix)] => T): (Matrix, Seq[T]) = Passes.gramAnd(blocks, ncol)(f)
 
   override def partitioningTag: Long = rows.tag
   override val context: DistributedContext = samsara

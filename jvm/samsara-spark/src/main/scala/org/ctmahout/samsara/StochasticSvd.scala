@@ -44,7 +44,8 @@ object StochasticSvd {
   private def lessMeans[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] = {
     val means = a.colMeans()
     val rounding = a.ncol * math.ulp(1.0) * math.sqrt(a.nrow.toDouble) * means.norm(Double.PositiveInfinity)
-    accurate(SparkEngine.less(a, Array.tabulate(a.ncol)(means.getQuick)), k, p, q, seed, negligible = rounding)
+    val row = Array.tabulate(a.ncol)(means.getQuick)
+    accurate(SparkEngine.less(a, row), k, p, q, seed, negligible = rounding).less(row)
   }
 
   /** A projection on as many directions as there are columns loses nothing: power iterations would win nothing. */

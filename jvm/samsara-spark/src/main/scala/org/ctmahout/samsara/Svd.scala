@@ -12,22 +12,29 @@ import org.apache.mahout.math.drm.DrmLike
  *   n x rank, orthonormal columns; in each the entry of largest magnitude is positive
  * @param warnings
  *   what the caller should know
+ * @param means
+ *   those of A's columns, where it is A less these that was decomposed
  */
 final class Svd[K] private[samsara] (
     val s: Array[Double],
     val v: DenseBlock,
     val warnings: Seq[String],
-    makeU: => DrmLike[K]) {
+    makeU: => DrmLike[K],
+    val means: Option[Array[Double]] = None) {
 
   /** m x rank, computed when it is used. */
   lazy val u: DrmLike[K] = makeU
 
   /** That of a multiple of A. */
   private[samsara] def times(factors: Double*): Svd[K] = {
-    val scaled = s.map(x => factors.foldLeft(x)(_ * _))
+    def multiplied(x: Double) = factors.foldLeft(x)(_ * _)
+    val scaled = s.map(multiplied)
     if (!scaled.forall(_ <= Double.MaxValue)) throw new NotFinite("the matrix has singular values beyond the range of doubles")
-    new Svd(scaled, v, warnings, u)
+    new Svd(scaled, v, warnings, u, means.map(_.map(multiplied)))
   }
+
+  /** The same, of A less these means. */
+  private[samsara] def less(means: Array[Double]): Svd[K] = new Svd(s, v, warnings, u, Some(means))
 
   def rank: Int = s.length
 
