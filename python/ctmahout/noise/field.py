@@ -108,10 +108,10 @@ def _radial(
     names, group = np.unique(ring[told], return_inverse=True)
     weights, at = evidence[told] + 1e-9, radius.flat[filled[told]]
     quartiles, total = weighted_quantile(values[told], weights, group, names.size, _LOWER)
-    trust = np.clip((np.ptp(quartiles) - _ALIKE) / _ALIKE, 0, 1)
-    found: NDArray[np.float64] = np.interp(radius, np.bincount(group, weights * at) / total, quartiles)
-    found = trust * found + (1 - trust) * middle
-    return found
+    trust = float(np.clip((np.ptp(quartiles) - _ALIKE) / _ALIKE, 0, 1))
+    rings_at = np.bincount(group, weights * at) / total
+    departure: NDArray[np.float64] = np.interp(radius, rings_at, quartiles) - middle
+    return trust * departure + middle
 
 
 def weighted_quantile(
