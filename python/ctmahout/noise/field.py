@@ -98,7 +98,7 @@ def _radial(
     boxes, as where a skull leaves little, takes the value of the next. Rings that differ no more than anatomy can make
     them differ, as sulci do, all take the median.
     """
-    middle = weighted_quantile(values, evidence + 1e-9, np.zeros(values.size, np.intp), 1, 0.5)[0][0]
+    middle = float(weighted_quantile(values, evidence + 1e-9, np.zeros(values.size, np.intp), 1, 0.5)[0][0])
     y, x = (np.arange(n) - (n - 1) / 2 for n in size[1:])
     radius = np.broadcast_to(np.hypot(y[:, None], x) / (max(size[1:]) / 2), size)
     rings = (radius * _RINGS).astype(np.intp)
