@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from methods import ours
 from numpy.typing import NDArray
 from page import DOCS
+from scipy import ndimage
 
 from ctmahout import Volume
 from ctmahout.report import share_taken
@@ -39,7 +40,7 @@ class Shown:
 SHOWN = {
     "head": Shown("head", "simulated head", 0.5, ((70.0, 35.0), (400.0, 40.0))),
     "chest": Shown("chest_pair_sharp_B70f", "chest, sharp kernel", 0.5, ((70.0, 40.0), (400.0, 40.0))),
-    "abdomen": Shown("j2k_series_no_sopclass", "abdomen", 0.5, ((70.0, 50.0), (400.0, 40.0))),
+    "abdomen": Shown("j2k_series_no_sopclass", "abdomen", 0.5, ((70.0, 110.0), (400.0, 40.0))),
 }
 # The residual is shown at four times the contrast of the narrow window at least.
 _RESIDUAL_HU = 4.0
@@ -76,8 +77,9 @@ def draw(shown: Shown, before: Volume, after: Volume) -> Figure:
 
 
 def _body(slice_hu: NDArray[np.float32], hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the part of a slice around the body."""
-    y, x = np.nonzero(slice_hu > _AIR_HU)
+    """Return the part of a slice around its largest object: the body, and not the table."""
+    labels, _ = ndimage.label(ndimage.binary_opening(slice_hu > _AIR_HU, iterations=3))
+    y, x = np.nonzero(labels == np.bincount(labels[labels > 0]).argmax())
     return hu[y.min() : y.max() + 1, x.min() : x.max() + 1]
 
 
