@@ -33,10 +33,10 @@ PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 
-# What `make test` runs; first the longest, and the one that mostly waits for containers.
-PARTS := test-cluster test-spark4 lint test-jvm test-spark35
-# What a part prints is shown when it is done; one that fails does not hide what becomes of the others.
-TWO_AT_A_TIME := --jobs=2 --output-sync=target --keep-going
+# What `make test` runs, one after the other: side by side on two cores, containers and JVMs run out of the time they are given.
+PARTS := lint test-jvm test-spark4 test-spark35 test-cluster
+# A part that fails does not hide what becomes of the others.
+IN_TURN := --jobs=1 --keep-going
 
 .PHONY: help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench pictures clean
 
@@ -111,10 +111,10 @@ check: ## Check style, types and the unit tests of what changed since the last c
 		{ test -z "$$tests" || PYTHONPATH=python $(SPARK4)/bin/python -m pytest -q -x -n 2 -m "not spark and not cluster" $$tests; }
 
 test: environments ## Run all tests of every commit
-	$(MAKE) $(TWO_AT_A_TIME) $(PARTS)
+	$(MAKE) $(IN_TURN) $(PARTS)
 
 ci: environments ## Run everything that CI runs: the tests and the demo
-	$(MAKE) $(TWO_AT_A_TIME) $(PARTS) demo
+	$(MAKE) $(IN_TURN) $(PARTS) demo
 
 test-jvm: ## Test the Scala modules, and the bridge on Scala 2.12, too
 	./sbt "++2.13; test; ++2.12; bridge/test"
@@ -130,7 +130,7 @@ test-spark35: $(SPARK35)/warm ## Test the doors, their start and the main job on
 
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" -n 2 --dist loadfile tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" tests
 
 test-release: test ## Run, before a release, what takes too long for every time as well
 	./sbt "++2.12; samsaraSpark/test"
