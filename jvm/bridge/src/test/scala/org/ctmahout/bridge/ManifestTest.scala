@@ -29,7 +29,7 @@ class ManifestTest {
     assertEquals(10L, parse(good.replace("\"1.0\"", "\"1.7\", \"more\": {\"x\": []}")).groups.head.rows)
 
   @Test def kindAndVersionComeBeforeTheRestOfTheForm(): Unit = {
-    refuses("CTM_EXCHANGE_KIND", "/m holds factors, expected a matrix")("\"matrix\"", "\"factors\"")
+    refuses("CTM_EXCHANGE_KIND", "/m contains factors, expected a matrix")("\"matrix\"", "\"factors\"")
     refuses("CTM_EXCHANGE_VERSION", "version 2.0; this ctmahout reads version 1.0")("\"1.0\", \"dtype\": \"float32\"", "\"2.0\"")
     refuses("CTM_EXCHANGE_KIND", "factors")("\"matrix\", \"exchange_version\": \"1.0\"", "\"factors\", \"exchange_version\": \"2.0\"")
     refuses("CTM_EXCHANGE_VERSION", "version 10.0")("\"1.0\"", "\"10.0\"")

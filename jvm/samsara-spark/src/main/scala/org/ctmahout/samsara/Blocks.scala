@@ -111,7 +111,7 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
       rdd.zipPartitions(rddOf(that))((x, y) => f(org.apache.spark.TaskContext.getPartitionId(), x, y)))
 }
 
-private object SparkBlocks {
+private[samsara] object SparkBlocks {
   private def rddOf[L](blocks: Blocks[L]): RDD[(Array[L], Matrix)] = blocks.asInstanceOf[SparkBlocks[L]].rdd
 
   /** More than this many bytes of partial sums are added up on the cluster before they come to the driver. */
@@ -124,7 +124,7 @@ private object SparkBlocks {
   }
 
   /** A sum over some partitions, and what they tell besides. */
-  private final class Sum[+T](val values: Array[Double], val told: Seq[T]) extends Serializable
+  final class Sum[+T](val values: Array[Double], val told: Seq[T]) extends Serializable
 
   private def total[T](parts: RDD[(Int, Sum[T])], size: Int): Sum[T] = {
     val most = driverBytes(parts.sparkContext)

@@ -29,7 +29,7 @@ private[samsara] final class KryoBlocks extends Serializer[Block] {
 final class KryoClasses extends KryoRegistrator {
   override def registerClasses(kryo: Kryo): Unit =
     Seq[Class[_]](
-      classOf[DenseBlock], classOf[FloatBlock], classOf[Place], classOf[Piece],
+      classOf[DenseBlock], classOf[FloatBlock], classOf[Place], classOf[Piece], classOf[SparkBlocks.Sum[_]],
       classOf[Sampling.Drawn], classOf[Array[Sampling.Drawn]], classOf[Array[Array[Sampling.Drawn]]],
       classOf[MatrixFiles.Found], classOf[Array[Option[_]]], classOf[Array[Array[(_, _)]]]).foreach(kryo.register(_))
 }
