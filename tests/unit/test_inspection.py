@@ -65,7 +65,7 @@ def test_a_model_is_shown_by_what_it_was_learnt_on(tmp_path):
     ((title, _, rows),) = found.tables()
     assert "model" in title
     assert rows == [(1, "10 x 112 x 112", "3 x 0.7 x 0.7", "B30f"), (2, "10 x 112 x 112", "3 x 0.7 x 0.7", "-")]
-    assert found.notes == ("Learnt on 2 series; `denoise --model` uses it.",)
+    assert found.notes == ("Learnt from 2 series; for `denoise --model`.",)
 
 
 def test_a_matrix_of_many_groups_is_shown_in_one_row(tmp_path):

@@ -230,7 +230,8 @@ def test_parameters_that_make_no_scan_are_refused(change):
 
 
 def test_the_command_line_names_every_scanner():
-    said = " ".join(CliRunner().invoke(ctmahout, ["phantom", "--help"]).output.split())
+    lines = CliRunner().invoke(ctmahout, ["phantom", "--help"]).output.split()
+    said = " ".join(lines).replace("- ", "-")  # lines may end at a hyphen
     for name in SCANNERS:
         assert f"{name}," in said or f"{name}." in said
 
