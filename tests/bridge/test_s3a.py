@@ -162,7 +162,7 @@ def test_ctrl_c_in_mid_write_leaves_nothing_and_the_next_run_is_right(store, con
         assert reached.wait(200), process.communicate(timeout=5)[0]
         assert [key for key in bucket.keys("halt.partial-") if not key.endswith("/")]
         process.send_signal(signal.SIGINT)
-        threading.Timer(10, open_again.set).start()
+        threading.Timer(1, open_again.set).start()
         out, _ = process.communicate(timeout=120)
     finally:
         rules.clear()
