@@ -24,10 +24,10 @@ pytestmark = pytest.mark.spark
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """A directory of 1,500 small matrices: seconds of work for the fastest machine."""
+    """A directory of 400 small matrices: some minutes of work, however fast the machine is."""
     path = tmp_path_factory.mktemp("many") / "m"
     random = np.random.default_rng(0)
-    groups = [random.standard_normal((60, 12)) for _ in range(1500)]
+    groups = [random.standard_normal((60, 12)) for _ in range(400)]
     write_matrix(path, groups, units="1", centring="none", layout={})
     return path
 

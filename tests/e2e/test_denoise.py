@@ -144,7 +144,7 @@ def test_a_stopped_run_leaves_nothing_and_can_be_run_again(ct_data, tmp_path):
             run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             time.sleep(seconds)
             run.send_signal(stop)
-            out, err = run.communicate(timeout=300)
+            out, err = run.communicate(timeout=60)
             if run.returncode == 0:  # it was quicker than the signal
                 shutil.rmtree(tmp_path / "out")
                 continue
