@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import page
-from cases import PHANTOMS, REAL, Case, cases
+from cases import DATA, PHANTOMS, REAL, Case, cases
 from details import KINDS, Details, blurred_to, merged
 from methods import before, ours
 from numpy.typing import NDArray
@@ -31,8 +31,6 @@ from ctmahout import CtmahoutError, Volume
 
 Float32 = NDArray[np.float32]
 
-BENCH = Path(__file__).resolve().parent
-DATA = BENCH.parents[1] / "shared" / "data" / "ct"
 SECTIONS = ("details", "map", "taken", "means", "likeness")
 # Simulated scans at the doses that the map is to hold at, percent.
 _DOSES = (100, 25, 10, 5)

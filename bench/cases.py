@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from ctmahout import Geometry, Volume, read_series
 from ctmahout.phantom import SCANNERS, make_phantom
 
-__all__ = ["PHANTOMS", "REAL", "Case", "cases"]
+__all__ = ["DATA", "PHANTOMS", "REAL", "Case", "cases"]
 
 REAL = ("chest_pair_sharp_B70f", "lowdose_pet_ct_STS_002", "lowdose_pet_ct_STS_003", "j2k_series_no_sopclass")
 # Seeds apart from those of quality.py: on these nothing was tuned.
 _SEED = 41
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ct"
 _HEAD_DOSE, _CHEST_DOSE = 0.16, 0.1
 _QUICK_PX = 192
 

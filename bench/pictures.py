@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cases import cases
+from cases import DATA, cases
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from methods import ours
@@ -22,9 +22,6 @@ from scipy import ndimage
 
 from ctmahout import Volume
 from ctmahout.report import share_taken
-
-BENCH = Path(__file__).resolve().parent
-DATA = BENCH.parents[1] / "shared" / "data" / "ct"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,8 @@ _INCH, _DPI = 2.3, 100
 def draw(shown: Shown, before: Volume, after: Volume) -> Figure:
     """Return the picture of one slice: a row for each window, and the map of the share removed."""
     z = round(shown.height * (len(before.hu) - 1))
-    was, became = (_body(before.hu[z], volume.hu[z]) for volume in (before, after))
+    body = _body(before.hu[z])
+    was, became = (volume.hu[z][body] for volume in (before, after))
     rows, columns = len(shown.windows), 4
     figure = Figure(figsize=(columns * _INCH, rows * _INCH * was.shape[0] / was.shape[1] + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
@@ -76,11 +74,11 @@ def draw(shown: Shown, before: Volume, after: Volume) -> Figure:
     return figure
 
 
-def _body(slice_hu: NDArray[np.float32], hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the part of a slice around its largest object: the body, and not the table."""
+def _body(slice_hu: NDArray[np.float32]) -> tuple[slice, slice]:
+    """Return the rows and columns around the largest object of a slice: the body, and not the table."""
     labels, _ = ndimage.label(ndimage.binary_opening(slice_hu > _AIR_HU, iterations=3))
     y, x = np.nonzero(labels == np.bincount(labels[labels > 0]).argmax())
-    return hu[y.min() : y.max() + 1, x.min() : x.max() + 1]
+    return slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ConfigError, CtmahoutError, InputError
+from .errors import ConfigError, CtmahoutError, InputError, too_large
 from .locations import Location, Uri, fetched, located, refuse_overlap, stored
 from .staging import staged_file
 from .volume import HU_LIMIT, Geometry, Volume
@@ -115,10 +115,6 @@ def _read(path: Path, limit: int) -> Volume:
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as e:
         problem = f"it is damaged, or something else ({type(e).__name__})"
         raise InputError("CTM_INPUT_UNREADABLE", file=path, problem=problem) from e
-
-
-def _too_large(path: Path, limit: int) -> InputError:
-    return InputError("CTM_UNPACKED_TOO_LARGE", file=path, limit=f"{limit / (1 << 30):g}")
 
 
 def write_array(volume: Volume, path: str | Path | Uri, *, overwrite: bool = False) -> WrittenArray:
@@ -236,7 +232,7 @@ def _unpacked(path: Path, limit: int) -> bytes:
             pieces.append(piece)
             count += len(piece)
             if count > limit:
-                raise _too_large(path, limit)
+                raise too_large(path, limit)
     return b"".join(pieces)
 
 
@@ -331,7 +327,7 @@ def _npz_arrays(volume: Volume) -> dict[str, NDArray[Any]]:
 def _read_npz(path: Path, limit: int) -> Volume:
     with zipfile.ZipFile(path) as members:
         if sum(member.file_size for member in members.infolist() if member.compress_type) > limit:
-            raise _too_large(path, limit)
+            raise too_large(path, limit)
     with path.open("rb") as stream:
         arrays = np.load(stream, allow_pickle=False)
         if not isinstance(arrays, np.lib.npyio.NpzFile):

@@ -23,6 +23,7 @@ __all__ = [
     "OutputError",
     "catalogue",
     "from_text",
+    "too_large",
 ]
 
 
@@ -153,6 +154,11 @@ def _say(error: CtmahoutError, message: str) -> None:
 _TAGGED = re.compile(r"\[(CTM_[A-Z_]+)\] ([^\r\n]*)")
 # What the catalogue leaves open in a hint is not part of a message from elsewhere.
 _OPEN = re.compile(r"\{\w+\}")
+
+
+def too_large(file: object, limit: int) -> InputError:
+    """Return the error of a file that unpacks to more than a limit in bytes."""
+    return InputError("CTM_UNPACKED_TOO_LARGE", file=file, limit=f"{limit / (1 << 30):g}")
 
 
 def from_text(text: str) -> CtmahoutError | None:

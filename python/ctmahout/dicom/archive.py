@@ -23,9 +23,9 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
-from ..errors import InputError
+from ..errors import InputError, too_large
 
-__all__ = ["IMAGES", "beginning", "is_archive", "members", "open_file", "stamp", "too_large"]
+__all__ = ["IMAGES", "beginning", "is_archive", "members", "open_file", "stamp"]
 
 IMAGES = 32
 """A compressed tar archive may unpack to so many times what one image may: it goes to disk."""
@@ -99,11 +99,6 @@ def beginning(path: Path, count: int) -> bytes:
         archive, name = _apart(path)
         opened = _opened(archive)
         return _of_archive(path, lambda: opened.read(name, count))
-
-
-def too_large(path: Path, limit: int) -> InputError:
-    """Return the error of what unpacks to more than a limit in bytes."""
-    return InputError("CTM_UNPACKED_TOO_LARGE", file=path, limit=f"{limit / (1 << 30):g}")
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -22,8 +22,8 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import VR
 
-from ..errors import CtmahoutError, InputError
-from .archive import beginning, open_file, stamp, too_large
+from ..errors import CtmahoutError, InputError, too_large
+from .archive import beginning, open_file, stamp
 from .files import open_dataset
 from .frames import MULTIFRAME, frame_of, frames_of, sop_class_of
 from .headers import CT_IMAGE, SliceHeader, check_size, header_of

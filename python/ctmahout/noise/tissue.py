@@ -69,6 +69,8 @@ def _despeckled(means: NDArray[np.float32]) -> NDArray[np.float32]:
     difference = np.abs(np.diff(means, axis=0, prepend=means[1:2], append=means[-2:-1]))
     noise = np.minimum(difference[:-1], difference[1:])
     noisy = ndimage.gaussian_filter(noise, (0, _AROUND, _AROUND)) > _NOISY_HU
+    if not noisy.any():
+        return means
     # Clipped, or a border to air or bone would reach far into the tissue.
     smooth = ndimage.gaussian_filter(np.clip(means, *_CLIPPED), (_ALONG, _AROUND, _AROUND))
     return np.where(noisy, smooth, means)
