@@ -21,11 +21,12 @@ from page import Column, Section, Target
 from quality import Scan
 
 from ctmahout import Config, Volume, learn
-from ctmahout.dicom import write_synthetic
+from ctmahout.denoising.patches import Model
+from ctmahout.denoising.registry import ModelRun
+from ctmahout.denoising.strength import Strength
+from ctmahout.engines.workers import Threads
 from ctmahout.exchange import read_manifest
-from ctmahout.methods import ModelRun
-from ctmahout.patches import Model, Threads
-from ctmahout.rank import Strength
+from ctmahout.phantom.dicom import write_synthetic
 
 # What is wanted of a model of phantoms 1 and 2 on phantom 3, at 10 %.
 PSNR_DB, LEARN_S, DOSE, GROUPS = 45.0, 300.0, 10.0, 1000

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ctmahout import Config, Volume, factorise
-from ctmahout.methods import method_named
-from ctmahout.patches import Threads
-from ctmahout.rank import Strength
+from ctmahout.denoising.registry import method_named
+from ctmahout.denoising.strength import Strength
+from ctmahout.engines.workers import Threads
 
 __all__ = ["before", "ours"]
 

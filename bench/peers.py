@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from page import Target
 
 from ctmahout import Volume
-from ctmahout.noise import NoiseModel, noise_sd
-from ctmahout.patches import Threads, noise_of
+from ctmahout.denoising.noise import NoiseModel, noise_sd
+from ctmahout.denoising.patches import noise_of
+from ctmahout.engines.workers import Threads
 
 __all__ = ["ONE_SD", "OUR_NOISE", "bm4d", "targets"]
 

@@ -30,7 +30,7 @@ from peers import ONE_SD, OUR_NOISE, bm4d, targets
 from real import real_section
 
 from ctmahout import CtmahoutError, Geometry, Volume
-from ctmahout.effort import EFFORTS
+from ctmahout.denoising.effort import EFFORTS
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import compare
 

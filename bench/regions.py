@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctmahout import CtmahoutError
-from ctmahout.noise import NoiseModel
-from ctmahout.patches import Threads, noise_of
+from ctmahout.denoising.noise import NoiseModel
+from ctmahout.denoising.patches import noise_of
+from ctmahout.engines.workers import Threads
 
 __all__ = ["BANDS", "Regions", "likeness", "map_ratio", "means", "noise_map", "taken"]
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ctmahout.engine.jars import Jar, Spark, find_jar, find_spark
-from ctmahout.engine.java import find_java
-from ctmahout.engine.session import spark_settings
+from ctmahout.engines.jars import Jar, Spark, find_jar, find_spark
+from ctmahout.engines.java import find_java
+from ctmahout.engines.session import spark_settings
 
 __all__ = ["Line", "Measured", "find_lines", "mllib", "ours", "pooled", "rival"]
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from ctmahout.exchange import Factors, Svd, is_exchange, read_factors, write_factors
-from ctmahout.locations import fetched, located, stored
+from ctmahout.storage import fetched, located, stored
 
 
 def main(source: str, target: str) -> None:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from ctmahout.cli import main
-from ctmahout.locations import fetched, located
+from ctmahout.storage import fetched, located
 
 
 def run(arguments):

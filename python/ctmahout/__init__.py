@@ -5,22 +5,18 @@ Nothing starts and nothing heavy is loaded until one of the names below is used.
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from .arrays import read_array as read_array
-    from .arrays import write_array as write_array
-    from .cohort import learn as learn
-    from .config import Config as Config
-    from .decomposition import dssvd as dssvd
-    from .decomposition import factorise as factorise
+    from .denoising.slices.rank import choose_rank as choose_rank
     from .dicom import Derivation as Derivation
     from .dicom import read_series as read_series
     from .dicom import write_series as write_series
-    from .doctor import check_environment as check_environment
-    from .engine import connect as connect
-    from .engine import spark_builder as spark_builder
+    from .engines import connect as connect
+    from .engines import spark_builder as spark_builder
     from .errors import ConfigError as ConfigError
     from .errors import CtmahoutError as CtmahoutError
     from .errors import CtmahoutWarning as CtmahoutWarning
@@ -30,23 +26,29 @@ if TYPE_CHECKING:
     from .errors import Interrupted as Interrupted
     from .errors import OutputError as OutputError
     from .exchange import Factors as Factors
-    from .outcome import Denoised as Denoised
-    from .pipeline import denoise as denoise
-    from .pipeline import prepare as prepare
-    from .pipeline import reconstruct as reconstruct
-    from .pipeline import refine as refine
-    from .rank import choose_rank as choose_rank
-    from .retrieval import fetch as fetch
-    from .study import denoise_study as denoise_study
+    from .files import read_array as read_array
+    from .files import write_array as write_array
+    from .options import Config as Config
     from .volume import Geometry as Geometry
     from .volume import Volume as Volume
+    from .workflows.denoise import denoise as denoise
+    from .workflows.denoise import prepare as prepare
+    from .workflows.denoise import reconstruct as reconstruct
+    from .workflows.denoise import refine as refine
+    from .workflows.doctor import check_environment as check_environment
+    from .workflows.dssvd import dssvd as dssvd
+    from .workflows.dssvd import factorise as factorise
+    from .workflows.fetch import fetch as fetch
+    from .workflows.learn import learn as learn
+    from .workflows.outcome import Denoised as Denoised
+    from .workflows.study import denoise_study as denoise_study
 
 _HOME = {
-    "Config": "config",
+    "Config": "options",
     "ConfigError": "errors",
     "CtmahoutError": "errors",
     "CtmahoutWarning": "errors",
-    "Denoised": "outcome",
+    "Denoised": "workflows.outcome",
     "Derivation": "dicom",
     "EngineError": "errors",
     "ExchangeError": "errors",
@@ -56,31 +58,26 @@ _HOME = {
     "Interrupted": "errors",
     "OutputError": "errors",
     "Volume": "volume",
-    "check_environment": "doctor",
-    "choose_rank": "rank",
-    "connect": "engine",
-    "denoise": "pipeline",
-    "denoise_study": "study",
-    "dssvd": "decomposition",
-    "factorise": "decomposition",
-    "fetch": "retrieval",
-    "learn": "cohort",
-    "prepare": "pipeline",
-    "read_array": "arrays",
+    "check_environment": "workflows.doctor",
+    "choose_rank": "denoising.slices.rank",
+    "connect": "engines",
+    "denoise": "workflows.denoise",
+    "denoise_study": "workflows.study",
+    "dssvd": "workflows.dssvd",
+    "factorise": "workflows.dssvd",
+    "fetch": "workflows.fetch",
+    "learn": "workflows.learn",
+    "prepare": "workflows.denoise",
+    "read_array": "files",
     "read_series": "dicom",
-    "reconstruct": "pipeline",
-    "refine": "pipeline",
-    "spark_builder": "engine",
-    "write_array": "arrays",
+    "reconstruct": "workflows.denoise",
+    "refine": "workflows.denoise",
+    "spark_builder": "engines",
+    "write_array": "files",
     "write_series": "dicom",
 }
 
 __all__ = sorted([*_HOME, "__version__"])
-
-try:
-    __version__ = metadata.version("ctmahout")
-except metadata.PackageNotFoundError:  # run from a source tree
-    __version__ = "0+source"
 
 
 def __getattr__(name: str) -> Any:

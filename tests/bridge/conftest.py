@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctmahout.engine import find_jar
+from ctmahout.engines import find_jar
 from ctmahout.errors import EngineError
 from ctmahout.exchange import write_matrix
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 from ctmahout.errors import EngineError
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from ctmahout.engine import Request, connect, spark_builder
+from ctmahout.engines import Request, connect, spark_builder
 
 door_name, source, output = sys.argv[1:]
 target = Path(output, "long")

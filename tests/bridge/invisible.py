@@ -5,7 +5,7 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from ctmahout.engine import connect, find_jar
+from ctmahout.engines import connect, find_jar
 from ctmahout.errors import CtmahoutError
 
 what, master = sys.argv[1:]

@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from ctmahout.cohort import learn
-from ctmahout.engine import Request, connect, spark_builder
+from ctmahout.engines import Request, connect, spark_builder
 from ctmahout.errors import CtmahoutError
+from ctmahout.workflows.learn import learn
 
 
 def main(sources, output):

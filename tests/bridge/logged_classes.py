@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 from ctmahout.exchange import write_matrix
 
 

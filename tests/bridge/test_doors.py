@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 from ctmahout.exchange import read_factors
 
 pytestmark = pytest.mark.spark

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctmahout.engine import Request, connect, find_java
-from ctmahout.engine.jars import find_spark
+from ctmahout.engines import Request, connect, find_java
+from ctmahout.engines.jars import find_spark
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_factors, write_matrix
 
@@ -49,8 +49,8 @@ def test_a_jvm_that_is_killed_is_an_error_and_no_hang(many, tmp_path, monkeypatc
     script = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from ctmahout.claims import claimed
-from ctmahout.engine import Request, connect
+from ctmahout.storage.locks import claimed
+from ctmahout.engines import Request, connect
 from ctmahout.errors import EngineError
 door = connect("py4j", master="local[1]")
 def kill():
@@ -83,7 +83,7 @@ def test_too_little_memory_is_said_so(tmp_path, engine):
     write_matrix(tmp_path / "m", [np.ones((5000, 5000), np.float32)], units="1", centring="none", layout={})
     script = """
 import sys
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 from ctmahout.errors import CtmahoutError
 with connect(sys.argv[1], master="local[1]", driver_memory="512m") as door:
     try:
@@ -190,7 +190,7 @@ CLUSTER = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.
 def test_a_cluster_gives_what_a_laptop_gives(cluster, matrices, tmp_path, engine):
     script = """
 import json, sys
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 engine, master, source, target, conf = sys.argv[1:]
 with connect(engine, master=master, conf=json.loads(conf)) as door:
     door.run(Request(source, target, k=8, q=2, p=6, partitions=3, want=("s", "v", "u")))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctmahout.simulation import write_phantom
+from ctmahout.workflows.phantom import write_phantom
 
 pytestmark = pytest.mark.spark
 

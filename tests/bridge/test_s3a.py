@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from object_store import SECRETS, Bucket, cli, gate
 
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_all_factors, write_matrix
 

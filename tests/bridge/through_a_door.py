@@ -5,7 +5,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from ctmahout.engine import Request, connect, spark_builder
+from ctmahout.engines import Request, connect, spark_builder
 from ctmahout.errors import CtmahoutError
 
 CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"

@@ -10,7 +10,7 @@ import pytest
 from kube.fixtures import site
 from kube.kubelet import container
 
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 from ctmahout.errors import ConfigError, EngineError
 from ctmahout.exchange import read_factors, write_matrix
 
@@ -197,7 +197,7 @@ def test_an_account_without_the_role(kube, account):
 
 
 def test_a_pod_that_no_node_has_room_for(kube, monkeypatch):
-    monkeypatch.setattr("ctmahout.engine.kubernetes.PATIENCE_S", 2.0)
+    monkeypatch.setattr("ctmahout.engines.kubernetes.PATIENCE_S", 2.0)
     conf = {"spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher", "spark.driver.memory": "500g"}
     with (
         connect("submit", master=kube.master, deploy_mode="cluster", image=kube.image, conf=conf) as door,

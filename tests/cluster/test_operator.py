@@ -10,7 +10,7 @@ from kube import api
 from kube.fixtures import site
 from kube.operator import operator
 
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 from ctmahout.errors import ConfigError, CtmahoutError
 from ctmahout.exchange import read_factors, write_matrix
 
@@ -40,7 +40,7 @@ def kube(podman, image, tmp_path_factory):
 def door(kube, monkeypatch):
     """A door to the operator; nothing is left when it is closed."""
     monkeypatch.setenv("KUBECONFIG", "/nonexistent")
-    monkeypatch.setattr("ctmahout.engine.operator.PATIENCE_S", 200.0)
+    monkeypatch.setattr("ctmahout.engines.operator.PATIENCE_S", 200.0)
     with connect("operator", master=kube.master, image=kube.image, conf=kube.conf, driver_memory="700m") as opened:
         yield opened
     deadline = time.monotonic() + 60

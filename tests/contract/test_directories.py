@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from ctmahout.choice import choose
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
+from ctmahout.engines.choice import choose
 from ctmahout.errors import ConfigError, CtmahoutError, catalogue
 from ctmahout.exchange import read_arrays, read_factors, read_manifest, read_matrix
 

@@ -13,7 +13,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from ctmahout.dicom import Derivation, read_series, write_series, write_synthetic
+from ctmahout.dicom import Derivation, read_series, write_series
+from ctmahout.phantom.dicom import write_synthetic
 from ctmahout.volume import Geometry, Volume
 
 pytestmark = pytest.mark.usefixtures("dicom_tools")

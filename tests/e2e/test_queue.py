@@ -14,7 +14,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from ctmahout.dicom import read_series
-from ctmahout.simulation import write_phantom
+from ctmahout.workflows.phantom import write_phantom
 
 pytestmark = pytest.mark.spark
 

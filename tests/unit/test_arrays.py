@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctmahout import Config, denoise
-from ctmahout.arrays import read_array, write_array
-from ctmahout.comparison import compare_series
-from ctmahout.conversion import convert
 from ctmahout.dicom import find_series, read_series, write_series
 from ctmahout.errors import CtmahoutError
-from ctmahout.inspection import inspect_path
+from ctmahout.files.arrays import read_array, write_array
 from ctmahout.volume import Geometry, Volume
+from ctmahout.workflows.compare import compare_series
+from ctmahout.workflows.convert import convert
+from ctmahout.workflows.inspect import inspect_path
 
 try:
     import nibabel
@@ -315,7 +315,7 @@ def test_a_compressed_volume_unpacks_to_no_more_than_is_allowed(tmp_path, monkey
     write_array(volume, path)
     if suffix == ".npz":
         np.savez_compressed(path, **np.load(path))
-    monkeypatch.setattr("ctmahout.arrays._VOLUMES", 2**-10)
+    monkeypatch.setattr("ctmahout.files.arrays._VOLUMES", 2**-10)
     read_array(path)
     if suffix == ".npz":
         np.savez_compressed(path, **np.load(path), more=np.zeros(1 << 20))

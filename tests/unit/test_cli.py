@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ctmahout import cli, inspection
+from ctmahout import cli
 from ctmahout.cli.output import printable
+from ctmahout.workflows import inspect as inspection
 
 NASTY = "bad\x1b]52;c;bWluZQ==\x07\x1b[2J\n\u202egnp.dcm"
 
@@ -71,7 +72,7 @@ HANGING = """
 import sys, time
 from pathlib import Path
 from ctmahout.cli.output import terminable
-from ctmahout.staging import staged
+from ctmahout.storage.atomic import staged
 with terminable(), staged(Path(sys.argv[1]), overwrite=False, ours=lambda _: False) as partial:
     (partial / "slice-0001.dcm").write_text("of a patient")
     print(flush=True)

@@ -6,15 +6,15 @@ import shutil
 import numpy as np
 import pytest
 
-from ctmahout.cohort import learn
-from ctmahout.config import Config
+from ctmahout.denoising.effort import EFFORTS, Effort, Pass
+from ctmahout.denoising.patches import Fit, Model
 from ctmahout.dicom import read_series
-from ctmahout.effort import EFFORTS, Effort, Pass
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
-from ctmahout.patches import Fit, Model
-from ctmahout.pipeline import denoise
-from ctmahout.simulation import write_phantom
+from ctmahout.options import Config
+from ctmahout.workflows.denoise import denoise
+from ctmahout.workflows.learn import learn
+from ctmahout.workflows.phantom import write_phantom
 
 OPTIONS = {"engine": "numpy", "groups": 150}
 

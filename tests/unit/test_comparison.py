@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from ctmahout.arrays import write_array
 from ctmahout.cli.verbs import ctmahout
-from ctmahout.comparison import compare_series
-from ctmahout.config import Config
 from ctmahout.dicom import read_series
 from ctmahout.errors import InputError
-from ctmahout.simulation import write_phantom
+from ctmahout.files.arrays import write_array
+from ctmahout.options import Config
+from ctmahout.workflows.compare import compare_series
+from ctmahout.workflows.phantom import write_phantom
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ctmahout import Config, ConfigError
 from ctmahout.cli import main
-from ctmahout.locations import Uri
+from ctmahout.storage import Uri
 
 
 def test_flags_overrule_the_environment_which_overrules_the_file(tmp_path):

@@ -10,10 +10,11 @@ from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 import ctmahout
-from ctmahout.arrays import read_array, write_array
-from ctmahout.dicom import read_series, write_synthetic
-from ctmahout.effort import EFFORTS, Effort, Pass
-from ctmahout.noise import MeasuredPart, NoiseModel, Unmeasurable, constant_regions, estimate_noise
+from ctmahout.denoising.effort import EFFORTS, Effort, Pass
+from ctmahout.denoising.noise import MeasuredPart, NoiseModel, Unmeasurable, constant_regions, estimate_noise
+from ctmahout.dicom import read_series
+from ctmahout.files.arrays import read_array, write_array
+from ctmahout.phantom.dicom import write_synthetic
 from ctmahout.volume import Volume
 
 # -------------------------------------------------------------------------------------------------------- finding them

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from kubeflow_spark_api.models import SparkV1beta2SparkApplication
 
-from ctmahout.engine import Request, connect
-from ctmahout.locations import Uri, located
+from ctmahout.engines import Request, connect
+from ctmahout.storage import Uri, located
 
 VALIDATE = Path(sys.executable).with_name("kubernetes-validate")
 

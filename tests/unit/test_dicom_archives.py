@@ -15,7 +15,8 @@ import pytest
 from dicom_slices import put
 
 from ctmahout.cli import main
-from ctmahout.dicom import archive, find_series, look, read_series
+from ctmahout.dicom import archive, find_series, read_series
+from ctmahout.dicom import classify as look
 from ctmahout.errors import CtmahoutError
 
 MIB = 1 << 20

@@ -11,8 +11,9 @@ import pydicom
 import pytest
 from dicom_slices import DERIVATION, PATIENT, WHEN, datasets, names, put, raw, text, tree
 
-from ctmahout.dicom import Derivation, read_series, write_series, write_synthetic
+from ctmahout.dicom import Derivation, read_series, write_series
 from ctmahout.errors import CtmahoutError
+from ctmahout.phantom.dicom import write_synthetic
 from ctmahout.volume import Geometry, Volume
 
 

@@ -8,12 +8,14 @@ import pytest
 from dicom_slices import put
 
 import ctmahout
-from ctmahout import Config, deliver, dssvd, pipeline
-from ctmahout.cohort import learn
+from ctmahout import Config, dssvd
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest, read_matrix, write_matrix
-from ctmahout.staging import staged
-from ctmahout.study import denoise_study
+from ctmahout.storage.atomic import staged
+from ctmahout.workflows import denoise as pipeline
+from ctmahout.workflows import outputs as deliver
+from ctmahout.workflows.learn import learn
+from ctmahout.workflows.study import denoise_study
 
 HOW = {"method": "slices", "engine": "numpy", "report": False}
 

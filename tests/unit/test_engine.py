@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ctmahout.doctor import check_environment
-from ctmahout.engine import Jar, Request, connect, find_jar, find_java
-from ctmahout.engine.calls import call, shaped
-from ctmahout.engine.jars import Spark, find_spark, spark_line
-from ctmahout.engine.launcher import module_options
-from ctmahout.engine.session import default_driver_memory, spark_settings
+from ctmahout.engines import Jar, Request, connect, find_jar, find_java
+from ctmahout.engines.jars import Spark, find_spark, spark_line
+from ctmahout.engines.jvm_calls import call, shaped
+from ctmahout.engines.launcher import module_options
+from ctmahout.engines.session import default_driver_memory, spark_settings
 from ctmahout.errors import CtmahoutError, EngineError, OutputError
+from ctmahout.workflows.doctor import check_environment
 
 ATTRIBUTES = {
     "Ctmahout-Version": "0.1.0",
@@ -52,7 +52,7 @@ def no_bundle(tmp_path, monkeypatch):
     """A package without jars, and no CTMAHOUT_JAR."""
     folder = tmp_path / "bundled"
     folder.mkdir()
-    monkeypatch.setattr("ctmahout.engine.jars._BUNDLED", folder)
+    monkeypatch.setattr("ctmahout.engines.jars._BUNDLED", folder)
     monkeypatch.delenv("CTMAHOUT_JAR", raising=False)
     return folder
 
@@ -134,7 +134,7 @@ def test_spark_is_found_or_not(tmp_path, monkeypatch):
     monkeypatch.setenv("SPARK_HOME", str(tmp_path))
     assert find_spark().version == "3.5.4"
     monkeypatch.delenv("SPARK_HOME")
-    monkeypatch.setattr("ctmahout.engine.jars.find_spec", lambda name: None)
+    monkeypatch.setattr("ctmahout.engines.jars.find_spec", lambda name: None)
     assert code_of(find_spark) == "CTM_SPARK_MISSING"
 
 
@@ -345,7 +345,7 @@ def test_cluster_mode_needs_the_kubernetes_client(monkeypatch):
 
 
 def test_cluster_mode_hands_over_a_request_and_a_jar_in_the_image(monkeypatch):
-    monkeypatch.setattr("ctmahout.engine.kubernetes.Pods", lambda master, conf: None)
+    monkeypatch.setattr("ctmahout.engines.kubernetes.Pods", lambda master, conf: None)
     conf = {"spark.kubernetes.executor.annotation.sidecar.istio.io/inject": "true"}
     door = connect("submit", master="k8s://x", deploy_mode="cluster", image="i", conf=conf)
     command = door._command("ctmahout-1", "ctmahout-1-driver", Path("/t"), Request("/in", "/out"))
@@ -362,7 +362,7 @@ def test_the_options_say_which_requests_are_wrong():
 
 
 def test_importing_the_engines_loads_no_spark():
-    script = "import sys, ctmahout.engine; print([m for m in ('pyspark', 'py4j', 'jpype') if m in sys.modules])"
+    script = "import sys, ctmahout.engines; print([m for m in ('pyspark', 'py4j', 'jpype') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 

@@ -20,9 +20,9 @@ from web import Tcia, Web, served
 
 from ctmahout import denoise, fetch
 from ctmahout.dicom import read_series
-from ctmahout.download import http, unpack
 from ctmahout.errors import CtmahoutError
-from ctmahout.simulation import write_phantom
+from ctmahout.storage.download import http, unpack
+from ctmahout.workflows.phantom import write_phantom
 
 FILES = {"a/one.dcm": bytes(range(256)) * 900, "a/two.dcm": b"", "readme.txt": b"words"}
 

@@ -7,9 +7,9 @@ from dicom_slices import put
 from ctmahout import Config
 from ctmahout.cli.output import print_table
 from ctmahout.dicom import SeriesInfo
-from ctmahout.engine import Request, connect
+from ctmahout.engines import Request, connect
 from ctmahout.exchange import write_matrix, write_model
-from ctmahout.inspection import _need, inspect_path
+from ctmahout.workflows.inspect import _need, inspect_path
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ctmahout.errors import CtmahoutError
-from ctmahout.locations import Uri, hadoop_name, located, refuse_overlap
-from ctmahout.locations.environment import endpoint
+from ctmahout.storage import Uri, hadoop_name, located, refuse_overlap
+from ctmahout.storage.environment import endpoint
 
 
 def code_of(call, *args):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ctmahout import Geometry, InputError, Volume
-from ctmahout.matrix import SlicesLayout
+from ctmahout.denoising.slices.layout import SlicesLayout
 
 
 def volume(hu, padding=None):

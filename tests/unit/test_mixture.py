@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from ctmahout.patches import Kinds, Threads, fit, sum_moments, write_parts
-from ctmahout.patches.learning import Sample, kmeans, split
-from ctmahout.patches.mixture import Levels, Mixture, Noise, Prepared, Shortlists
-from ctmahout.patches.moments import (
+from ctmahout.denoising.patches import Kinds, fit, sum_moments, write_parts
+from ctmahout.denoising.patches.em import Sample, kmeans, split
+from ctmahout.denoising.patches.mixture import Levels, Mixture, Noise, Prepared, Shortlists
+from ctmahout.denoising.patches.moments import (
     Moments,
     Rule,
     mixture_from_factors,
@@ -20,6 +20,7 @@ from ctmahout.patches.moments import (
     moments_of,
     whitened_rows,
 )
+from ctmahout.engines.workers import Threads
 
 D, KINDS = 20, 2
 LEVELS = Levels(6.0, 25)

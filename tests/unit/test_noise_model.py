@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from ctmahout.denoising.noise import NoiseModel, Unmeasurable, estimate_noise
+from ctmahout.denoising.noise.grid import block_mean, upsample
+from ctmahout.denoising.noise.projection import MU_WATER, SECTORS, variance_by_direction
+from ctmahout.denoising.patches.grid import covariance_of
 from ctmahout.dicom import read_series
-from ctmahout.noise import NoiseModel, Unmeasurable, estimate_noise
-from ctmahout.noise.grid import block_mean, upsample
-from ctmahout.noise.projection import MU_WATER, SECTORS, variance_by_direction
-from ctmahout.patches.places import covariance_of
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import FlatRegions, tissues_of_noisy
 

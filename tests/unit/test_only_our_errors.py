@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import ctmahout
 from ctmahout import cli
-from ctmahout.comparison import compare_series
-from ctmahout.conversion import convert
 from ctmahout.dicom import find_series, send
 from ctmahout.errors import CtmahoutError, catalogue
-from ctmahout.inspection import inspect_path
+from ctmahout.workflows.compare import compare_series
+from ctmahout.workflows.convert import convert
+from ctmahout.workflows.inspect import inspect_path
 
 ODD_PATHS = [
     "",
@@ -129,7 +129,7 @@ values = st.one_of(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from(sorted(ctmahout.config.TAKES["denoise"])), value=values)
+@given(name=st.sampled_from(sorted(ctmahout.options.TAKES["denoise"])), value=values)
 def test_odd_options_are_refused_by_name_before_a_file_is_read(name, value, tmp_path):
     with pytest.raises(CtmahoutError) as e:
         ctmahout.denoise(tmp_path / "no such series", tmp_path / "out", **{name: value})

@@ -10,24 +10,23 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
-from ctmahout.effort import Pass
-from ctmahout.noise import NoiseModel
-from ctmahout.patches import (
+from ctmahout.denoising.effort import Pass
+from ctmahout.denoising.noise import NoiseModel
+from ctmahout.denoising.patches import (
     FIRST,
     SECOND,
     Filter,
     Kinds,
-    Threads,
     View,
     filtered,
     first_stage,
-    one_core_each,
     pilot_kinds,
     run_pass,
 )
-from ctmahout.patches.mixture import Levels, Mixture, Prepared
-from ctmahout.patches.moments import mixture_from_moments
-from ctmahout.patches.places import covariance_of
+from ctmahout.denoising.patches.grid import covariance_of
+from ctmahout.denoising.patches.mixture import Levels, Mixture, Prepared
+from ctmahout.denoising.patches.moments import mixture_from_moments
+from ctmahout.engines.workers import Threads, one_core_each
 
 # ------------------------------------------------------------------------------------------------------------ places
 
@@ -199,7 +198,7 @@ class Away:
 
 @pytest.mark.parametrize("slab", [1, 2, 3, 50])
 def test_workers_elsewhere_are_sent_slabs_and_give_the_same_bytes(stage, first_result, slab, monkeypatch):
-    monkeypatch.setattr("ctmahout.patches.passes._SLAB", slab)
+    monkeypatch.setattr("ctmahout.denoising.patches.passes._SLAB", slab)
     view, filter, second = stage
     pilot, told = view.with_hu(first_result), []
     assert filtered(view, filter, (2, 2), Away()).tobytes() == first_result.tobytes()

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ctmahout.noise import NoiseModel
-from ctmahout.patches import Threads, matched, restore_structure, support
+from ctmahout.denoising.noise import NoiseModel
+from ctmahout.denoising.patches import add_back as support
+from ctmahout.denoising.patches import matched_filter as matched
+from ctmahout.denoising.patches import restore_structure
+from ctmahout.engines.workers import Threads
 
 SHAPE, SD = (9, 96, 96), 10.0
 

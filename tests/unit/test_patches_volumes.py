@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from ctmahout.config import Config
-from ctmahout.effort import EFFORTS, Effort, Pass
-from ctmahout.engine import Request, connect
+from ctmahout.denoising.effort import EFFORTS, Effort, Pass
+from ctmahout.denoising.noise import noise_sd
+from ctmahout.denoising.registry import PatchesMethod
+from ctmahout.denoising.strength import Strength
+from ctmahout.engines import Request, connect
+from ctmahout.engines.workers import Threads
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
-from ctmahout.methods import PatchesMethod
-from ctmahout.noise import noise_sd
-from ctmahout.patches import Threads
+from ctmahout.options import Config
 from ctmahout.quality import FlatRegions, tissues
-from ctmahout.rank import Strength
 from ctmahout.volume import Geometry, Volume
 
 PICTURES = os.environ.get("CTMAHOUT_TEST_PICTURES")

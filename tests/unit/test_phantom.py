@@ -4,7 +4,7 @@ import pytest
 from ctmahout import read_series
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import tissues
-from ctmahout.simulation import write_phantom
+from ctmahout.workflows.phantom import write_phantom
 
 SMALL = {"size": 96, "slices": 6, "extent_mm": 18.0}
 

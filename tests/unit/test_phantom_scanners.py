@@ -12,7 +12,7 @@ from ctmahout.cli import main
 from ctmahout.cli.verbs import ctmahout
 from ctmahout.phantom import SCANNERS, ScanParameters, make_phantom
 from ctmahout.phantom.head import GREY, WHITE, Head
-from ctmahout.simulation import write_phantom
+from ctmahout.workflows.phantom import write_phantom
 
 SMALL = {"size": 64, "slices": 4, "extent_mm": 12.0, "seed": 3}
 LONG = {"slices": 16, "extent_mm": 48.0}

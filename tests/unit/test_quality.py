@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from ctmahout import Geometry, Volume
-from ctmahout.noise import matrix_noise_sd, noise_sd, noise_sd_by_tissue
+from ctmahout.denoising.noise import matrix_noise_sd, noise_sd, noise_sd_by_tissue
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import compare, tissues
 

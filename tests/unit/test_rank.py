@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctmahout import ConfigError, choose_rank
-from ctmahout.rank import Strength
+from ctmahout.denoising.strength import Strength
 
 
 def choose(s, strength, rows=1000, columns=None, noise_sd=None):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
+from ctmahout.engines.numpy_svd import decompose, dspca, dssvd, exact
 from ctmahout.errors import ConfigError
-from ctmahout.reference import decompose, dspca, dssvd, exact
 
 
 def with_singular_values(s, m, n, seed=0):
@@ -240,7 +240,7 @@ def test_any_shape(n, extra, seed, p, q, data):
 def test_rows_in_blocks_give_the_same_as_rows_at_once(monkeypatch):
     A = np.random.default_rng(0).standard_normal((1000, 20))
     at_once = dssvd(A, 5)
-    monkeypatch.setattr("ctmahout.reference._BLOCK_BYTES", 20 * 8 * 7)
+    monkeypatch.setattr("ctmahout.engines.numpy_svd._BLOCK_BYTES", 20 * 8 * 7)
     in_blocks = dssvd(A, 5)
     np.testing.assert_allclose(in_blocks.s, at_once.s, rtol=1e-12)
     np.testing.assert_allclose(in_blocks.v, at_once.v, atol=1e-10)
@@ -249,7 +249,7 @@ def test_rows_in_blocks_give_the_same_as_rows_at_once(monkeypatch):
 @pytest.mark.parametrize("algorithm", ["dssvd", "dspca", "exact"])
 def test_the_number_of_cores_and_of_blas_threads_changes_no_bit(algorithm, monkeypatch):
     A = np.random.default_rng(0).standard_normal((20_000, 75))
-    monkeypatch.setattr("ctmahout.reference._BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr("ctmahout.engines.numpy_svd._BLOCK_BYTES", 1 << 20)
 
     def decomposed(cores, blas_threads):
         monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores))

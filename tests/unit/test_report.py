@@ -8,9 +8,10 @@ import pytest
 from scipy import ndimage
 
 from ctmahout import Geometry, Volume
+from ctmahout.denoising.method import GroupSpectrum
 from ctmahout.phantom import make_phantom
 from ctmahout.quality import TISSUES_AND_FAT, interior, tissues
-from ctmahout.report import GroupSpectrum, report_numbers, write_report
+from ctmahout.report import report_numbers, write_report
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 

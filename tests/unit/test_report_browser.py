@@ -5,8 +5,9 @@ import pytest
 from browser import Browser
 
 from ctmahout import Geometry, Volume
+from ctmahout.denoising.method import GroupSpectrum
 from ctmahout.phantom import make_phantom
-from ctmahout.report import GroupSpectrum, report_numbers, write_report
+from ctmahout.report import report_numbers, write_report
 
 pytestmark = pytest.mark.usefixtures("chromium")
 

@@ -7,7 +7,7 @@ import tempfile
 import pytest
 
 from ctmahout.errors import OutputError
-from ctmahout.staging import refuse_overlap, staged
+from ctmahout.storage.atomic import refuse_overlap, staged
 
 
 def ours(path):
@@ -100,7 +100,7 @@ def test_output_and_input_do_not_lie_in_each_other(tmp_path, output, source):
 WRITER = """
 import sys
 from pathlib import Path
-from ctmahout.staging import staged
+from ctmahout.storage.atomic import staged
 with staged(Path(sys.argv[1]), overwrite=False, ours=lambda _: False) as partial:
     (partial / "half").write_text("1")
     sys.stdout.write(partial.name)
@@ -172,7 +172,7 @@ def test_a_full_temporary_folder_is_not_a_full_output(tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ctmahout.staging import staged
+from ctmahout.storage.atomic import staged
 rename = Path.rename
 def killed(self, target):
     if int(sys.argv[2]) == 1 and ".partial-" in self.name:

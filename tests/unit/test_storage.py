@@ -10,13 +10,13 @@ import pytest
 from object_store import SECRETS, cli, gate
 
 import ctmahout
-from ctmahout.comparison import compare_series
-from ctmahout.config import Config
-from ctmahout.conversion import convert
 from ctmahout.errors import CtmahoutError
-from ctmahout.inspection import inspect_path
-from ctmahout.locations import located
-from ctmahout.simulation import write_phantom
+from ctmahout.options import Config
+from ctmahout.storage import located
+from ctmahout.workflows.compare import compare_series
+from ctmahout.workflows.convert import convert
+from ctmahout.workflows.inspect import inspect_path
+from ctmahout.workflows.phantom import write_phantom
 
 WHEN = {"timestamp": "2026-01-01T12:00:00+00:00"}
 NUMPY = {"engine": "numpy", **WHEN}

@@ -15,7 +15,7 @@ from ctmahout.cli import main
 from ctmahout.dicom import find_series, read_series
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
-from ctmahout.study import STUDY, denoise_study
+from ctmahout.workflows.study import STUDY, denoise_study
 
 HOW = {"method": "slices", "engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
 
@@ -214,7 +214,7 @@ def test_phases_are_series_of_a_study(slices, tmp_path):
 
 
 def test_headers_of_a_study_are_read_once(slices, tmp_path, monkeypatch):
-    from ctmahout.dicom import find
+    from ctmahout.dicom import scan as find
 
     looked, look = [], find.look
 
@@ -265,7 +265,7 @@ def test_a_run_manifest_of_somebody_else_does_not_stop_a_study(slices, tmp_path,
 
 
 def test_the_model_of_a_study_is_looked_at_once(slices, tmp_path, monkeypatch, root):
-    from ctmahout import study as module
+    from ctmahout.workflows import study as module
 
     source = study(slices, tmp_path / "in")
     done = denoise_study(source, tmp_path / "out", **HOW)

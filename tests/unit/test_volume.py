@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ctmahout import Geometry, Volume
-from ctmahout.matrix import SlicesLayout
+from ctmahout.denoising.slices.layout import SlicesLayout
 
 
 def geometry(slices):

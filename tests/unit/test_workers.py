@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ctmahout.patches import one_core_each
+from ctmahout.engines.workers import one_core_each
 
 
 def blas_threads():

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ctmahout.engines.numpy_svd import dssvd
 from ctmahout.exchange import Svd, checksum, write_factors, write_matrix, write_model
-from ctmahout.reference import dssvd
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"

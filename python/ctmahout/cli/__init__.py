@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from .. import __version__
+from .._version import __version__
 from ..errors import CtmahoutError, Interrupted
 from .output import report_error, terminable
 from .verbs import ctmahout

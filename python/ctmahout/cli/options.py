@@ -11,8 +11,8 @@ from typing import Any, get_type_hints
 
 import click
 
-from ..config import Config
-from ..locations import located
+from ..options import Config
+from ..storage import located
 
 __all__ = ["PLACE", "configured", "json_option", "path"]
 

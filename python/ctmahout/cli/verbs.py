@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from .. import __version__
-from ..config import TAKES, Config
-from ..locations import Location, fetched
+from .._version import __version__
+from ..options import TAKES, Config
+from ..storage import Location, fetched
 from .options import PLACE, configured, json_option, path
 from .output import print_json, print_table, progress_bar, say
 
@@ -37,7 +37,7 @@ def denoise(config: Config, as_json: bool, **paths: Location) -> None:
     if config.all_series:
         _study(config, as_json, paths["in"], paths["out"])
         return
-    from ..pipeline import denoise as run
+    from ..workflows.denoise import denoise as run
 
     with progress_bar() as progress:
         result = run(paths["in"], paths["out"], config, progress=progress)
@@ -51,7 +51,7 @@ def denoise(config: Config, as_json: bool, **paths: Location) -> None:
 @json_option
 def prepare(config: Config, as_json: bool, **paths: Location) -> None:
     """First step: write the matrix of the CT series in IN to the directory MATRIX."""
-    from ..pipeline import prepare as run
+    from ..workflows.denoise import prepare as run
 
     with progress_bar() as progress:
         manifest = run(paths["in"], paths["matrix"], config, progress=progress)
@@ -70,7 +70,7 @@ def prepare(config: Config, as_json: bool, **paths: Location) -> None:
 @json_option
 def refine(config: Config, as_json: bool, **paths: Location) -> None:
     """Between dssvd and reconstruct, for method patches: write the matrix of the second pass to REFINED."""
-    from ..pipeline import refine as run
+    from ..workflows.denoise import refine as run
 
     with progress_bar() as progress:
         manifest = run(paths["in"], paths["matrix"], paths["factors"], paths["refined"], config, progress=progress)
@@ -90,7 +90,7 @@ def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Lo
 
     With --master, Spark's executors read the series and assign their patches.
     """
-    from ..cohort import learn as run
+    from ..workflows.learn import learn as run
 
     with progress_bar() as progress:
         manifest = run(series, model, config, progress=progress)
@@ -116,7 +116,7 @@ def _show_matrix(path: Location, manifest: dict[str, Any]) -> None:
 @json_option
 def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) -> None:
     """Second step: decompose the matrix in MATRIX with Mahout; write s and V to FACTORS."""
-    from ..decomposition import factorise
+    from ..workflows.dssvd import factorise
 
     manifest = factorise(matrix, factors, config)
     if as_json:
@@ -147,7 +147,7 @@ def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) ->
 @json_option
 def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
     """Last step: write the denoised series to OUT, from the series IN, its MATRIX and FACTORS."""
-    from ..pipeline import reconstruct as run
+    from ..workflows.denoise import reconstruct as run
 
     with progress_bar() as progress:
         result = run(paths["in"], paths["matrix"], paths["factors"], paths["out"], config, progress=progress)
@@ -156,7 +156,7 @@ def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
 
 def _study(config: Config, as_json: bool, source: Location, output: Location) -> None:
     from ..errors import InputError
-    from ..study import denoise_study
+    from ..workflows.study import denoise_study
 
     with progress_bar() as progress:
         study = denoise_study(source, output, config, progress=progress)
@@ -201,7 +201,7 @@ def _show(result: Any, as_json: bool) -> None:
 @json_option
 def inspect(config: Config, as_json: bool, path: Location) -> None:
     """List what PATH contains (series, matrix, factors or model), and estimate what a run on it would need."""
-    from ..inspection import inspect_path
+    from ..workflows.inspect import inspect_path
 
     found = inspect_path(path, config)
     if as_json:
@@ -217,7 +217,7 @@ def inspect(config: Config, as_json: bool, path: Location) -> None:
 @json_option
 def doctor(as_json: bool) -> None:
     """Check Java, Spark, the jars and the decoders, and suggest remedies."""
-    from ..doctor import check_environment
+    from ..workflows.doctor import check_environment
 
     checks = check_environment()
     if as_json:
@@ -235,7 +235,7 @@ def doctor(as_json: bool) -> None:
 @json_option
 def warm_up(as_json: bool) -> None:
     """Archive Java's classes, so that Spark starts in two thirds of the time from now on."""
-    from ..engine.warm_up import warm_up as run
+    from ..engines.warm_up import warm_up as run
 
     path = run()
     size = path.stat().st_size
@@ -252,7 +252,7 @@ def warm_up(as_json: bool) -> None:
 @json_option
 def compare(config: Config, as_json: bool, a: Location, b: Location) -> None:
     """Score the series in A against the reference series in B."""
-    from ..comparison import compare_series
+    from ..workflows.compare import compare_series
 
     scores = compare_series(a, b, config)
     if as_json:
@@ -278,7 +278,7 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 @json_option
 def convert(config: Config, as_json: bool, **paths: Location) -> None:
     """Convert the volume in IN (DICOM, NIfTI or npz) to the file OUT: .nii.gz, .nii or .npz."""
-    from ..conversion import convert as run
+    from ..workflows.convert import convert as run
 
     with progress_bar() as progress:
         volume, path = run(paths["in"], paths["out"], config, progress=progress)
@@ -337,8 +337,8 @@ def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | N
     WHAT is tcia:UID, the SeriesInstanceUID of a public series in The Cancer Imaging Archive, or the http or https
     address of a zip or tar archive.
     """
-    from ..retrieval import TCIA
-    from ..retrieval import fetch as run
+    from ..workflows.fetch import TCIA
+    from ..workflows.fetch import fetch as run
 
     with progress_bar() as progress:
         fetched = run(what, out, tcia=tcia or TCIA, limit_gib=limit_gib, overwrite=config.overwrite, progress=progress)
@@ -393,7 +393,7 @@ def phantom(
     scanner: str,
 ) -> None:
     """Simulate a low-dose CT scan in OUT/noisy, and the same scan without noise in OUT/clean."""
-    from ..simulation import write_phantom
+    from ..workflows.phantom import write_phantom
 
     with progress_bar() as progress:
         folders = write_phantom(
@@ -421,7 +421,7 @@ def phantom(
 @json_option
 def jar(config: Config, as_json: bool, spark: str | None) -> None:
     """Print the path of the jar for spark-submit."""
-    from ..engine import find_jar
+    from ..engines import find_jar
 
     found = find_jar(config.jar, spark=spark)
     if as_json:

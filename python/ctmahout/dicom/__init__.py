@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from .decoders import Decoder, check_decoders, decodable, decoders
 from .derive import Derivation
-from .find import headers_kept
-from .headers import SliceHeader, SourceSeries, kernel_of
-from .inventory import SeriesInfo, SeriesList, find_series
+from .header import SliceHeader, SourceSeries, kernel_of
 from .read import read_series
+from .scan import headers_kept
 from .send import Sent, send
-from .synthetic import write_synthetic
+from .summary import SeriesInfo, SeriesList, find_series
 from .write import Written, check_derivable, write_series
 
 __all__ = [
@@ -31,5 +30,4 @@ __all__ = [
     "read_series",
     "send",
     "write_series",
-    "write_synthetic",
 ]

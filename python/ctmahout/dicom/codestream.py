@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import get_frame
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes, RLELossless
 
-from .values import PixelFormat
+from .pixel_format import PixelFormat
 
 __all__ = ["codestream_problem", "jpeg_precision", "preferred_plugin"]
 

@@ -9,8 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import Tag
 
+from .pixel_format import text_of
 from .uids import made_uid
-from .values import text_of
 
 __all__ = ["deidentify"]
 

@@ -18,9 +18,9 @@ from pydicom.valuerep import VR
 
 from ..errors import ConfigError
 from .deidentify import deidentify
-from .headers import CT_IMAGE, MODEL, SliceHeader
+from .header import CT_IMAGE, MODEL, SliceHeader
+from .pixel_format import as_stored, text_of
 from .uids import IMPLEMENTATION_CLASS_UID, made_uid
-from .values import as_stored, text_of
 
 __all__ = ["Derivation", "SeriesFacts", "contributing_equipment", "derive", "facts_of", "file_meta", "set_times"]
 

@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from .values import text_of
+from .pixel_format import text_of
 
 __all__ = ["MULTIFRAME", "forgetting", "frame_of", "frames_of", "kept_whole", "sop_class_of"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..volume import Geometry
-from .doubts import Doubt
-from .headers import SliceHeader, digest
+from .header import SliceHeader, digest
+from .issues import Doubt
 
 __all__ = ["SAME_PLACE_MM", "alike", "gaps", "geometry_of", "ordered", "stretches"]
 

@@ -15,11 +15,11 @@ from ..errors import CtmahoutError, InputError
 from ..volume import HU_LIMIT
 from .archive import open_file, stamp
 from .codestream import codestream_problem, jpeg_precision, preferred_plugin
-from .doubts import settle
 from .files import each, first_line, open_dataset
 from .frames import forgetting, frame_of, frames_of, kept_whole
-from .headers import SliceHeader, check_size
-from .values import text_of
+from .header import SliceHeader, check_size
+from .issues import settle
+from .pixel_format import text_of
 
 __all__ = ["load", "read_hu", "stored_values"]
 

@@ -7,16 +7,16 @@ import weakref
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..locations import Uri, fetched, located
+from ..storage import Uri, fetched, located
 from ..volume import Volume
-from .choose import chosen
 from .decoders import check_decoders
-from .doubts import messages, settle
 from .files import Progress, quiet, tick_of
-from .find import Listing, list_folder
 from .geometry import gaps, geometry_of, ordered
-from .headers import SourceSeries
+from .header import SourceSeries
+from .issues import messages, settle
 from .pixels import read_hu
+from .scan import Listing, list_folder
+from .select import chosen
 
 __all__ = ["read_series"]
 

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import ConfigError, InputError, OutputError
-from ..locations import Uri, fetched, located
+from ..storage import Uri, fetched, located
 from .files import Progress, quiet, tick_of
 
 __all__ = ["Sent", "send"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .geometry import SAME_PLACE_MM, alike, gaps, stretches
-from .headers import PHASES, SliceHeader
+from .header import PHASES, SliceHeader
 
 __all__ = ["split"]
 

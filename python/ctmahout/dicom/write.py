@@ -14,17 +14,17 @@ from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import InputError
-from ..locations import Location, Uri, located, refuse_overlap, stored
-from ..staging import refuse_existing, staged
+from ..storage import Location, Uri, located, refuse_overlap, stored
+from ..storage.atomic import refuse_existing, staged
 from ..volume import Volume
 from .compression import check_compression, compress
 from .derive import Derivation, derive, facts_of
 from .files import Progress, each, quiet, tick_of
 from .frames import forgetting
-from .headers import SliceHeader, SourceSeries
+from .header import SliceHeader, SourceSeries
+from .pixel_format import PixelFormat
 from .pixels import load, stored_values
 from .uids import IMPLEMENTATION_CLASS_UID
-from .values import PixelFormat
 
 __all__ = ["Written", "check_derivable", "is_ours", "save", "write_series"]
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import __version__
+from .._version import __version__
 from ..errors import ExchangeError
-from ..staging import staged
+from ..storage.atomic import staged
 from .arrays import write_arrays
 from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
 from .parquet import Expected, PartWriter, read_parts

@@ -8,8 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .. import __version__
-from ..staging import staged
+from .._version import __version__
+from ..storage.atomic import staged
 from .arrays import write_arrays
 from .manifest import VERSION, Manifest, is_exchange, write_manifest
 

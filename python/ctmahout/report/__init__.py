@@ -12,13 +12,23 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..denoising.method import GroupSpectrum
 from ..volume import Volume
 from . import plots
-from .numbers import EVEN, LIMITS, beyond, doubts, limit_of, noise_is_fine, report_numbers, share_taken, with_spread
+from .numbers import (
+    EVEN,
+    LIMITS,
+    beyond,
+    doubts,
+    limit_of,
+    noise_is_fine,
+    report_numbers,
+    share_taken,
+    with_spread,
+)
 from .pictures import WINDOWS, Picture, levels_of
-from .plots import GroupSpectrum
 
-__all__ = ["GroupSpectrum", "doubts", "report_numbers", "share_taken", "with_spread", "write_report"]
+__all__ = ["doubts", "report_numbers", "share_taken", "with_spread", "write_report"]
 
 _TISSUES = {"lung": "lung", "fat": "fat", "soft": "soft tissue", "bone": "bone"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,36 +14,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import integrate
 
+from ..denoising.method import GroupSpectrum
 from .pictures import Picture, data_uri
 
-__all__ = ["GroupSpectrum", "groups", "power", "shares", "singular_values"]
+__all__ = ["groups", "power", "shares", "singular_values"]
 
 _DPI = 160
 _SOURCE, _EDGE = "#444444", "#b00020"
 _THIRDS = ("first third of the slices", "second", "last")
 _COLOURS = ("#1f77b4", "#d9730d", "#2a8a3e", "#8250c4", "#8c564b")
-
-
-@dataclass(frozen=True)
-class GroupSpectrum:
-    """What a group of patches was found to hold.
-
-    Attributes
-    ----------
-    rows : int
-        Patches that the basis was learnt from.
-    eigenvalues : ndarray of shape (d,), float64
-        Variance along each component, in units of the noise variance, descending: 1 where there is only noise.
-    kept : int
-        Components with a weight above 0.
-    gain : float
-        Mean weight of the d components, 0 to 1.
-    """
-
-    rows: int
-    eigenvalues: NDArray[np.float64]
-    kept: int
-    gain: float
 
 
 def singular_values(s: NDArray[np.float64], weights: Mapping[str, NDArray[np.float64]], edge: float) -> Picture:

@@ -41,7 +41,7 @@ private[bridge] object Choice {
 
   /**
    * By what each multiplies for a row of A: one half of A'A, or its products with r directions and back, once and q times more. The
-   * same rule as in python/ctmahout/choice.py.
+   * same rule as in python/ctmahout/engines/choice.py.
    */
   def between(columns: Int, k: Int, p: Int, q: Int): Choice = {
     val (n, r) = (columns.toLong, math.min(columns.toLong, k.toLong + p))

@@ -12,7 +12,7 @@ import org.apache.hadoop.fs.FileUtil
 
 /**
  * Tells others that a living process writes to a directory: a POSIX lock on a file in it, which ends with the process.
- * Python's side does the same (claims.py), so each clears up what the other has left.
+ * Python's side does the same (storage/locks.py), so each clears up what the other has left.
  */
 private[bridge] final class Claim private (directory: Path, channel: FileChannel) extends AutoCloseable {
 

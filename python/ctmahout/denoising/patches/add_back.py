@@ -1,0 +1,222 @@
+"""Structure that the passes took for noise: what the residual holds beyond noise goes back to where it was.
+
+A group's basis knows what many patches have in common. A detail that few patches hold has no direction there and is
+shrunk like noise, however far it stands above the noise. So the residual is looked at once more, in the wavelet bands
+of the a trous transform (Shensa 1992, IEEE Trans. Signal Processing 40(10), 2464): the multiresolution support of
+Starck, Murtagh and Bijaoui 1995, Graphical Models and Image Processing 57(5), 420. What goes back is what is like the
+series itself around a place, a filter matched to whatever the series shows there, or along a line through it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engines.workers import Threads
+from ..noise import NoiseModel
+from .matched_filter import likeness, line_evidence, line_variance, mirror
+
+__all__ = ["restore_structure"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+_BANDS = 5  # of wavelets of some 2, 4, 8, 16 and 32 pixels
+_SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+# SDs of the noise's coefficient that the series' own exceeds, by band: the coarser, the fewer are independent.
+_SIGNIFICANT = (4.0, 4.0, 3.0, 3.0, 3.0)
+_LIKE = (1.0, 2.0)  # SDs of the residual along the series' coefficients: nothing is returned, and all
+_LINE_BAND = 1  # lines are looked for where wavelets are as wide as sulci and vessels
+_LINE = (3.0, 4.5)  # SDs of the residual along a line: nothing is returned, and all
+_ROUNDS = 2  # bands overlap: what one round returns of a detail is not all of it
+_SLAB = 8  # slices worked on at a time
+_SIDE = 64  # of the spectra that SDs are told from
+
+
+def restore_structure(before: Float32, after: Float32, noise: NoiseModel, threads: Threads) -> None:
+    """Return to a result, in place, the significant structure of its residual.
+
+    Parameters
+    ----------
+    before, after : ndarray of shape (z, y, x), float32, HU
+        A series, and what the passes made of it.
+    noise : NoiseModel
+        Of the series.
+    threads : Threads
+        The answer does not depend on how many there are.
+    """
+    sd = band_sd(noise)
+    lines = line_variance(_powers(noise) * _responses()[_LINE_BAND] ** 2, noise.share)
+
+    def of(start: int) -> Float32:
+        stop = min(start + _SLAB, len(before))
+        low, high = max(0, start - 1), min(stop + 1, len(before))
+        level = noise.sd(low, high, *before.shape[1:])
+        told = _Told(sd, lines[:, low:high], noise.cell, noise.along_z)
+        found = _structure(before[low:high] / level, (before[low:high] - after[low:high]) / level, told)
+        found *= level
+        return found[start - low : stop - low]
+
+    starts = range(0, len(before), _SLAB)
+    # A slab looks at its neighbours as they were: results are added one slab behind.
+    previous: tuple[int, Float32] | None = None
+    for start, found in zip(starts, threads.map(of, starts), strict=True):
+        if previous is not None:
+            after[previous[0] : previous[0] + len(previous[1])] += previous[1]
+        previous = start, found
+    if previous is not None:
+        after[previous[0] : previous[0] + len(previous[1])] += previous[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """What is known of the noise of some slices, in units of its SD.
+
+    Attributes
+    ----------
+    sd : ndarray of shape (bands,)
+        Of a coefficient in each band.
+    lines : ndarray of shape (directions, z, gy, gx), float32
+        Variance of sums along lines, in `_LINE_BAND`.
+    cell : int
+        Side in pixels of a cell of `lines`.
+    along_z : tuple of float
+        Correlation with the next slice and the one after.
+    """
+
+    sd: Float64
+    lines: Float32
+    cell: int
+    along_z: tuple[float, float]
+
+
+def band_sd(noise: NoiseModel) -> Float64:
+    """Return the SD of a coefficient in each band, for noise of an SD of 1; of shape (bands,)."""
+    share = noise.share.mean(axis=(1, 2, 3), dtype=np.float64)
+    power = np.maximum(np.tensordot(share / share.sum(), _powers(noise), 1), 0)
+    return np.array([np.sqrt((power * response**2).mean()) for response in _responses()])
+
+
+def _powers(noise: NoiseModel) -> Float64:
+    """Return the power spectrum of noise of an SD of 1 by the direction of its rays, of shape (sectors, side, side)."""
+    reach = noise.autocovariance.shape[1] // 2
+    taper = np.hanning(2 * reach + 3)[1:-1]
+    padded = np.zeros((len(noise.autocovariance), _SIDE, _SIDE))
+    padded[:, : 2 * reach + 1, : 2 * reach + 1] = noise.autocovariance * np.outer(taper, taper)
+    power: Float64 = np.fft.fft2(np.roll(padded, (-reach, -reach), (1, 2))).real
+    return power
+
+
+def _responses() -> list[Float64]:
+    """Return the frequency responses of the bands, each of shape (side, side)."""
+    frequency = np.fft.fftfreq(_SIDE)
+    smoothed, found = np.ones((_SIDE, _SIDE)), []
+    for band in range(_BANDS):
+        step = 2**band
+        along = sum(weight * np.cos(2 * np.pi * frequency * (tap - 2) * step) for tap, weight in enumerate(_SPLINE))
+        low = np.outer(along, along)
+        found.append(smoothed * (1 - low))
+        smoothed = smoothed * low
+    return found
+
+
+def _structure(series: Float32, residual: Float32, told: _Told) -> Float32:
+    """Return what goes back; all in units of the noise's SD, of shape (z, y, x)."""
+    bands = _bands(residual)
+    gates = [_gate(band, own, rest, told) for band, (own, rest) in enumerate(zip(_bands(series), bands, strict=True))]
+    returned = np.zeros_like(residual)
+    for turn in range(_ROUNDS):
+        if turn:
+            bands = _bands(residual - returned)
+        returned += sum(gate * band for gate, band in zip(gates, bands, strict=True))
+    return returned
+
+
+def _gate(band: int, series: Float32, residual: Float32, told: _Told) -> Float32:
+    """Return the share of a band's residual that is structure, told by single slices or by three together."""
+    gate, line = np.zeros_like(residual), np.zeros_like(residual)
+    support = np.zeros(residual.shape, np.bool_)
+    three = _sd_over_neighbours(len(residual), told.along_z)
+    looks = (
+        (series, residual, np.ones_like(three)),
+        (_over_neighbours(series), _over_neighbours(residual), three),
+    )
+    for own, rest, slices in looks:
+        if band == _LINE_BAND:
+            found = line_evidence(own, rest, told.lines * slices**2, told.cell, _SIGNIFICANT[band])
+            np.maximum(line, found, out=line)
+        unit = np.float32(told.sd[band]) * slices
+        own, rest = own / unit, rest / unit
+        support |= np.abs(own) > np.float32(_SIGNIFICANT[band])
+        np.maximum(gate, _ramp(likeness(own, rest), _LIKE), out=gate)
+    gate *= support
+    return np.maximum(gate, _ramp(line, _LINE))
+
+
+def _ramp(evidence: Float32, limits: tuple[float, float]) -> Float32:
+    """Return 0 below the lower limit, 1 beyond the upper one."""
+    found: Float32 = np.clip((evidence - limits[0]) / (limits[1] - limits[0]), 0, 1)
+    return found
+
+
+def _over_neighbours(band: Float32) -> Float32:
+    """Return means over each slice and the slices next to it."""
+    total, count = band.copy(), np.ones((len(band), 1, 1), np.float32)
+    for mine, theirs in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        total[mine] += band[theirs]
+        count[mine] += 1
+    mean: Float32 = total / count
+    return mean
+
+
+def _sd_over_neighbours(slices: int, along_z: tuple[float, float]) -> Float32:
+    """Return the SD of noise of an SD of 1 in `_over_neighbours`, of shape (z, 1, 1)."""
+    count = np.full(slices, 1.0) + (np.arange(slices) > 0) + (np.arange(slices) < slices - 1)
+    one, two = along_z
+    variance = (count + 2 * np.maximum(count - 1, 0) * one + 2 * np.maximum(count - 2, 0) * two) / count**2
+    found: Float32 = np.sqrt(variance).astype(np.float32)[:, None, None]
+    return found
+
+
+def _bands(volume: Float32) -> list[Float32]:
+    """Return the wavelet bands of each slice, the finest first; what is coarser than all is left out."""
+    found = []
+    for band in range(_BANDS):
+        smooth = np.empty_like(volume)
+        _smooth(volume, 2**band, smooth)
+        found.append(volume - smooth)
+        volume = smooth
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _smooth(volume, step, out):  # type: ignore[no-untyped-def]
+    """Smooth each slice by the B3 spline with holes of `step` - 1 pixels between its taps; slices are mirrored."""
+    slices, rows, columns = volume.shape
+    far, near, middle = np.float32(1 / 16), np.float32(4 / 16), np.float32(6 / 16)
+    row = np.empty(columns + 4 * step, np.float32)
+    beside = np.empty(4 * step, np.int64)
+    for i in range(2 * step):
+        beside[i] = mirror(i - 2 * step, columns)
+        beside[2 * step + i] = mirror(columns + i, columns)
+    across = np.empty((rows, columns), np.float32)
+    for z in range(slices):
+        for y in range(rows):
+            for i in range(2 * step):
+                row[i] = volume[z, y, beside[i]]
+                row[columns + 2 * step + i] = volume[z, y, beside[2 * step + i]]
+            for x in range(columns):
+                row[2 * step + x] = volume[z, y, x]
+            for x in range(columns):
+                outer = row[x] + row[x + 4 * step]
+                inner = row[x + step] + row[x + 3 * step]
+                across[y, x] = far * outer + near * inner + middle * row[x + 2 * step]
+        for y in range(rows):
+            a, b = mirror(y - 2 * step, rows), mirror(y - step, rows)
+            c, d = mirror(y + step, rows), mirror(y + 2 * step, rows)
+            for x in range(columns):
+                outer, inner = across[a, x] + across[d, x], across[b, x] + across[c, x]
+                out[z, y, x] = far * outer + near * inner + middle * across[y, x]

@@ -1,0 +1,308 @@
+"""Finding groups of patches: a tree of cells for a start, then rounds of "most likely group" and "basis of a group".
+
+What a round does to a part of the sample is a function of that part alone, so parts may lie on other machines; only
+second moments come back.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engines.workers import Workers
+from .mixture import Kinds, Levels, Noise, Prepared, Shortlists, nearest
+from .moments import Moments, Rule, mixture_from_moments, moments_of
+
+__all__ = ["GROUPS_OF_A_PATCH", "Members", "Part", "Sample", "affordable", "fit", "sum_moments"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+GROUPS_OF_A_PATCH = 3
+_FEATURES = 12
+_PATCHES_OF_A_GROUP = 500  # at least, in the mean
+_CLUSTERED = 100_000  # patches that the first groups are made from
+_LEAST_OF_A_CELL = 20
+_COMPARED = 250  # patches for each group that are compared with all groups, for the shortlists
+_CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Patches to learn from.
+
+    Attributes
+    ----------
+    patches : ndarray of shape (n, d), float32, HU
+        Their bases are learnt.
+    noise : Noise
+    pilot : ndarray of shape (n, d), float32, HU, or None
+        The same patches of a first result. If there, groups are told by these.
+    """
+
+    patches: Float32
+    noise: Noise
+    pilot: Float32 | None = None
+
+    def __getitem__(self, chosen: slice) -> Sample:
+        return Sample(self.patches[chosen], self.noise[chosen], None if self.pilot is None else self.pilot[chosen])
+
+    @property
+    def telling(self) -> Float32:
+        """The patches that groups are told by."""
+        return self.patches if self.pilot is None else self.pilot
+
+
+class Part(Protocol):
+    """A part of a sample, that can be handed to another process."""
+
+    def load(self) -> Sample:
+        """Return it."""
+
+
+def fit(
+    parts: Sequence[Part],
+    groups: int,
+    rounds: int,
+    kinds: Kinds,
+    rule: Rule,
+    workers: Workers,
+    rng: np.random.Generator,
+) -> Prepared:
+    """Find groups by expectation and maximisation, a patch counting for the few groups that it is likely to be of.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+    groups, rounds : int
+    kinds : Kinds
+        Of the noise in the patches that groups are told by.
+    rule : Rule
+    workers : Workers
+    rng : Generator
+
+    Returns
+    -------
+    Prepared
+        What tells the group of a patch.
+    """
+    lowest, highest, whole = _overview(parts, kinds, workers)
+    levels = Levels.of(np.array([lowest, highest], np.float32))
+    shortlists = _cluster(parts, whole, groups, kinds, workers)
+    groups = len(shortlists.centres)
+    moments = sum_moments(parts, _ByCentre(shortlists), groups, len(kinds), workers)
+    mixture = mixture_from_moments(moments, kinds, rule)
+    everyone = Prepared(mixture, kinds, levels)
+    shortlists = _with_lists(shortlists, everyone, whole.count[0], parts, workers, int(rng.integers(1 << 31)))
+    for _ in range(rounds):
+        prepared = Prepared(mixture, kinds, levels, shortlists)
+        mixture = mixture_from_moments(sum_moments(parts, prepared, groups, len(kinds), workers), kinds, rule)
+    return Prepared(mixture, kinds, levels, shortlists)
+
+
+def affordable(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
+    """Return how many groups, of those wanted, a sample can feed: a basis needs hundreds of patches."""
+    count = sum(map(_size, parts) if workers is None else workers.map(_size, parts))
+    return max(1, min(groups, count // _PATCHES_OF_A_GROUP))
+
+
+def _size(part: Part) -> int:
+    return len(part.load().patches)
+
+
+class Assigner(Protocol):
+    """Says which groups a patch is likely to be of; see `Prepared.responsibilities`."""
+
+    def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """The members of all groups in one sample: a patch is a member of each group that it is likely to be of.
+
+    Attributes
+    ----------
+    patch : ndarray of shape (m,), int64
+        Its number in the sample.
+    group : ndarray of shape (m,), int64
+    weight : ndarray of shape (m,), float32
+        The probability that the patch is of this group; those of one patch sum up to 1.
+    """
+
+    patch: Labels
+    group: Labels
+    weight: Float32
+
+    @classmethod
+    def of(cls, sample: Sample, assigner: Assigner) -> Members:
+        groups, shares = assigner.responsibilities(sample.telling, sample.noise, GROUPS_OF_A_PATCH)
+        patch, rank = np.nonzero(shares)
+        return cls(patch, groups[patch, rank], shares[patch, rank])
+
+
+def sum_moments(
+    parts: Sequence[Part], assigner: Assigner, groups: int, kinds: int, workers: Workers, *, of_pilot: bool = True
+) -> Moments:
+    """Assign all patches and return the moments of the groups: of the pilot's patches or, if not, the noisy ones."""
+    return reduce(add, workers.map(_PartMoments(assigner, groups, kinds, of_pilot), parts))
+
+
+# ------------------------------------------------------------------------------------------ what is done to each part
+
+
+@dataclass(frozen=True, eq=False)
+class _PartMoments:
+    assigner: Assigner
+    groups: int
+    kinds: int
+    of_pilot: bool
+
+    def __call__(self, part: Part) -> Moments:
+        sample = part.load()
+        members = Members.of(sample, self.assigner)
+        patches = (sample.telling if self.of_pilot else sample.patches)[members.patch]
+        noise = sample.noise[members.patch]
+        return moments_of(patches, noise, members.group, self.groups, self.kinds, members.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class _ByCentre:
+    """The first groups: the nearest centre."""
+
+    shortlists: Shortlists
+
+    def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]:
+        return self.shortlists.cells(patches)[:, None], np.ones((len(patches), 1), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Overview:
+    kinds: int
+
+    def __call__(self, part: Part) -> tuple[float, float, Moments]:
+        sample = part.load()
+        one = np.zeros(len(sample.telling), np.int64)
+        level = sample.noise.level
+        return float(level.min()), float(level.max()), moments_of(sample.telling, sample.noise, one, 1, self.kinds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Features:
+    shortlists: Shortlists
+
+    def __call__(self, part: Part) -> Float32:
+        return self.shortlists.features(part.load().telling)
+
+
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """A random share of a part's cells and labels, for the shortlists."""
+
+    prepared: Prepared
+    shortlists: Shortlists
+    share: float
+    seed: int
+
+    def __call__(self, numbered: tuple[int, Part]) -> tuple[Labels, Labels]:
+        number, part = numbered
+        sample = part.load()
+        chosen = np.flatnonzero(np.random.default_rng([self.seed, number]).random(len(sample.telling)) < self.share)
+        patches = sample.telling[chosen]
+        return self.shortlists.cells(patches), self.prepared.classify(patches, sample.noise[chosen])
+
+
+# ---------------------------------------------------------------------------------------------------------- the start
+
+
+def _overview(parts: Sequence[Part], kinds: Kinds, workers: Workers) -> tuple[float, float, Moments]:
+    found = list(workers.map(_Overview(len(kinds)), parts))
+    return min(f[0] for f in found), max(f[1] for f in found), reduce(add, (f[2] for f in found))
+
+
+def _cluster(parts: Sequence[Part], whole: Moments, groups: int, kinds: Kinds, workers: Workers) -> Shortlists:
+    """Return features and the centres of their cells: the first groups."""
+    whiten, _ = kinds.roots(whole.mean_noise[0])
+    leading = np.linalg.eigh(whiten @ whole.scatter[0] @ whiten / whole.count[0])[1][:, -_FEATURES:]
+    projection = (whiten @ leading).astype(np.float32)
+    empty = np.empty((0, _FEATURES), np.float32)
+    shortlists = Shortlists(whole.means[0].astype(np.float32), projection, empty)
+    features = np.concatenate(list(workers.map(_Features(shortlists), parts)))
+    features = features[:: max(1, len(features) // _CLUSTERED)]
+    return Shortlists(shortlists.mean, projection, split(features, groups))
+
+
+def split(points: Float32, count: int) -> Float32:
+    """Return the centres of up to `count` cells: that of largest variance along a line is cut there at its mean.
+
+    Principal direction divisive partitioning (Boley 1998, Data Mining and Knowledge Discovery 2, 325). It has no random
+    start, and a few points that move hardly move the cells: so a detail more in a scan leaves the rest of it as it was.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, f), float32
+    count : int
+
+    Returns
+    -------
+    ndarray of shape (cells, f), float32
+        Fewer than `count` where points are too few or all the same.
+    """
+
+    def cell(of: Labels) -> tuple[float, int, Float64, Float64, Labels]:
+        own = points[of].astype(np.float64)
+        mean = own.mean(axis=0)
+        scatter, directions = np.linalg.eigh((own - mean).T @ (own - mean))
+        return -float(scatter[-1]), int(of[0]), mean, directions[:, -1], of
+
+    waiting = [cell(np.arange(len(points)))]
+    done: list[tuple[float, int, Float64, Float64, Labels]] = []
+    while waiting and len(waiting) + len(done) < count:
+        largest = heapq.heappop(waiting)
+        scatter, _, mean, direction, of = largest
+        above = (points[of] - mean.astype(np.float32)) @ direction.astype(np.float32) > 0
+        if scatter == 0 or min(above.sum(), (~above).sum()) < max(1, min(_LEAST_OF_A_CELL, len(points) // count)):
+            done.append(largest)
+            continue
+        for half in (of[above], of[~above]):
+            heapq.heappush(waiting, cell(half))
+    centres: Float32 = np.array([mean for _, _, mean, _, _ in done + waiting], np.float32)
+    return centres
+
+
+def _with_lists(
+    first: Shortlists, prepared: Prepared, count: float, parts: Sequence[Part], workers: Workers, seed: int
+) -> Shortlists:
+    """Return, for each cell, the groups that its patches turned out to be of."""
+    groups = len(prepared.mixture)
+    work = _Share(prepared, first, min(1.0, _COMPARED * groups / count), seed)
+    found = list(workers.map(work, enumerate(parts)))
+    cell, label = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+    lists = []
+    for c in range(groups):
+        seen = np.bincount(label[cell == c], minlength=groups)
+        order = np.argsort(-seen, kind="stable")
+        enough = int(np.searchsorted(np.cumsum(seen[order]), _CELL_SHARE * seen.sum())) + 1
+        lists.append(np.sort(order[:enough]) if seen.any() else np.arange(groups))
+    return Shortlists(first.mean, first.projection, first.centres, tuple(lists))
+
+
+def kmeans(points: Float32, count: int, rng: np.random.Generator, turns: int = 15) -> Float32:
+    """Return `count` centres of points of shape (n, f), by Lloyd's rounds; a centre left with few points moves."""
+    n = len(points)
+    centres: Float32 = points[rng.choice(n, count, replace=n < count)].copy()
+    for _ in range(turns):
+        labels = nearest(points, centres)
+        size = np.bincount(labels, minlength=count)
+        for f in range(points.shape[1]):
+            centres[:, f] = np.bincount(labels, weights=points[:, f], minlength=count) / np.maximum(size, 1)
+        few = np.flatnonzero(size < min(20, max(1, n // (4 * count))))
+        centres[few] = points[rng.choice(n, len(few), replace=n < len(few))]
+    return centres

@@ -1,0 +1,118 @@
+"""The doors to the decomposition: one request goes in, the manifest of the factors comes out.
+
+========  ==============================================================  =========================================
+door      where Mahout runs                                               for
+========  ==============================================================  =========================================
+py4j      the JVM that PySpark starts, or a session the user has          notebooks, laptops, tests
+jpype     a JVM inside this Python process                                fast local runs, small containers
+submit    spark-submit with the bundled jar                               clusters; on Kubernetes also in cluster mode
+operator  an application of the Kubeflow Spark Operator                   Kubernetes with that operator
+numpy     nowhere: `numpy_svd`, the same algorithm in numpy               a machine without Java, the tests' oracle
+========  ==============================================================  =========================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError
+from ..options import ENGINES, nearest
+from .base import Door
+from .jars import Jar, find_jar
+from .java import Java, find_java
+from .request import Request
+from .session import spark_builder
+
+__all__ = ["Door", "Jar", "Java", "Request", "connect", "find_jar", "find_java", "spark_builder"]
+
+
+def connect(
+    engine: str = "py4j",
+    *,
+    session: object = None,
+    master: str | None = None,
+    jar: str | None = None,
+    conf: Mapping[str, str] | None = None,
+    driver_memory: str | None = None,
+    spark_home: str | None = None,
+    deploy_mode: str | None = None,
+    image: str | None = None,
+) -> Door:
+    """Open a door to the decomposition.
+
+    Parameters
+    ----------
+    engine : str
+        "py4j", "jpype", "submit", "operator" or "numpy".
+    session : SparkSession, optional
+        A session of yours, for "py4j": it is neither reconfigured nor stopped, and its jar is checked.
+    master : str, optional
+        Spark master; ``local[*]`` if not given, for "operator" the cluster of kubeconfig.
+    jar : str, optional
+        The ctmahout jar, instead of CTMAHOUT_JAR and the bundled one.
+    conf : mapping, optional
+        Further Spark settings.
+    driver_memory : str, optional
+        Heap of the driver, for instance ``4g``; if not given, what Spark's defaults say, or a share of this
+        machine's memory.
+    spark_home : str, optional
+        A Spark distribution, instead of SPARK_HOME and the installed pyspark; for "jpype" and "submit".
+    deploy_mode : str, optional
+        For "submit": "client", the driver runs here; "cluster", in a pod of a Kubernetes cluster.
+    image : str, optional
+        For "operator", and "submit" on Kubernetes: the container image.
+
+    Raises
+    ------
+    ConfigError
+        CTM_ENGINE_UNKNOWN, CTM_CONFIG_VALUE, CTM_EXTRA_MISSING.
+    EngineError
+        CTM_JAVA_MISSING, CTM_JAVA_OLD, CTM_JAVA_NEW, CTM_SPARK_MISSING, CTM_SPARK_CONNECT, CTM_JAR_MISSING,
+        CTM_JAR_MISMATCH, CTM_JAR_INVISIBLE, CTM_JVM_RUNNING, CTM_ENGINE_FAILED.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(
+            "CTM_ENGINE_UNKNOWN", given=engine, expected=", ".join(ENGINES), nearest=nearest(engine, ENGINES)
+        )
+    if session is not None and engine != "py4j":
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="options", key="session", value="given", expected="none with engine " + engine
+        )
+    kubernetes = master is not None and master.startswith("k8s://")
+    if deploy_mode == "cluster" and not (engine == "submit" and kubernetes):
+        raise ConfigError(
+            "CTM_CONFIG_VALUE",
+            source="options",
+            key="deploy_mode",
+            value="cluster",
+            expected="client, but with engine submit and a master k8s://...",
+        )
+    settings: dict[str, Any] = {"master": master, "jar": jar, "conf": conf, "driver_memory": driver_memory}
+    if engine == "numpy":
+        from .numpy import NumpyDoor
+
+        return NumpyDoor()
+    if engine == "py4j":
+        from .py4j import Py4jDoor
+
+        return Py4jDoor(session, **settings)
+    if engine == "jpype":
+        from .jpype import JpypeDoor
+
+        return JpypeDoor(spark_home=spark_home, **settings)
+    if engine == "operator":
+        from .operator import OperatorDoor
+
+        return OperatorDoor(spark_home=spark_home, image=image, **settings)
+    if kubernetes:
+        from .kubernetes import KubernetesDoor, kubernetes_settings
+
+        if deploy_mode == "cluster":
+            return KubernetesDoor(spark_home=spark_home, image=image, **settings)
+        further = kubernetes_settings(image, conf or {})
+    else:
+        further = {}
+    from .submit import SubmitDoor
+
+    return SubmitDoor(spark_home=spark_home, further=further, **settings)

@@ -1,0 +1,125 @@
+"""The jpype door: Spark and Mahout in a JVM inside this Python process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import CtmahoutError, EngineError
+from .base import Door
+from .jars import Jar, Spark, find_jar, find_spark
+from .java import Java, find_java
+from .jvm_calls import call, shaped
+from .launcher import class_path, module_options
+from .request import Request
+from .session import spark_settings
+
+__all__ = ["JpypeDoor"]
+
+_BRIDGE = "org.ctmahout.bridge.Bridge"
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+
+
+class JpypeDoor(Door):
+    """Decomposes in a JVM that this process holds.
+
+    A JVM cannot be restarted in a process: the second door of a process gets a new Spark session in the JVM of the
+    first one, with its class path and memory.
+    """
+
+    name = "jpype"
+
+    def __init__(
+        self,
+        *,
+        master: str | None = None,
+        jar: str | None = None,
+        conf: Mapping[str, str] | None = None,
+        driver_memory: str | None = None,
+        spark_home: str | None = None,
+    ) -> None:
+        spark = find_spark(spark_home)
+        java = find_java(spark.version)
+        found = find_jar(jar, spark=spark)
+        settings = spark_settings(spark, found, master=master, driver_memory=driver_memory, conf=conf)
+        import jpype
+
+        self._session: Any = None
+        if jpype.isJVMStarted():
+            _check_running(jpype, found)
+        else:
+            _start(jpype, spark, java, found, settings)
+        try:
+            self._bridge = jpype.JClass(_BRIDGE)
+            self._session = self._new_session(jpype, settings)
+        except Exception as e:
+            raise shaped(e, engine=self.name) from e
+
+    def _new_session(self, jpype: Any, settings: Mapping[str, str]) -> Any:
+        sessions = jpype.JClass("org.apache.spark.sql.SparkSession")
+        if sessions.getDefaultSession().isDefined():
+            raise EngineError("CTM_JVM_RUNNING", problem="it has a Spark session, of another door that is still open")
+        builder = sessions.builder()
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        return builder.getOrCreate()
+
+    def run(self, request: Request) -> dict[str, Any]:
+        """See `ctmahout.engines.Door.run`."""
+        text = request.to_json()
+        try:
+            answer = call(lambda: str(self._bridge.run(text)), self._bridge.cancel)
+        except Exception as e:
+            raise shaped(e, engine=self.name) from e
+        manifest: dict[str, Any] = json.loads(answer)
+        return manifest
+
+    def close(self) -> None:
+        """Stop the Spark session; the JVM stays until the process ends."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            with suppress(Exception):
+                session.stop()
+
+
+def _start(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str, str]) -> None:
+    options = ["-XX:+IgnoreUnrecognizedVMOptions", *module_options(spark)]
+    options += shlex.split(settings.get("spark.driver.extraJavaOptions", ""))
+    if memory := settings.get("spark.driver.memory"):
+        options.append(f"-Xmx{memory}")
+    options.append(f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}")
+    # Signals belong to Python: the JVM's handler of SIGTERM would end the process without any cleaning up.
+    options.append("-Xrs")
+    os.environ.setdefault("SPARK_HOME", str(spark.home))
+    try:
+        jpype.startJVM(
+            str(java.libjvm),
+            *dict.fromkeys(options),
+            classpath=class_path(spark, jar),
+            convertStrings=False,
+            interrupt=False,
+        )
+    except Exception as e:
+        raise shaped(e, engine="jpype") from e
+
+
+def _check_running(jpype: Any, jar: Jar) -> None:
+    try:
+        facts = json.loads(str(jpype.JClass(_BRIDGE).version()))
+        jpype.JClass("org.apache.spark.sql.SparkSession")
+    except CtmahoutError:
+        raise
+    except Exception:
+        raise EngineError(
+            "CTM_JVM_RUNNING", problem="its class path has no Spark or no ctmahout jar, which cannot be added later"
+        ) from None
+    if (facts["version"], facts["built_for_spark"]) != (jar.version, jar.spark_line):
+        raise EngineError(
+            "CTM_JVM_RUNNING",
+            problem=f"it has the ctmahout jar {facts['version']} for Spark {facts['built_for_spark']}, not {jar.path}",
+        )

@@ -1,0 +1,79 @@
+"""The numpy door: the reference through the same request and the same directories, without Java."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrices, write_factors
+from ..exchange.manifest import pick
+from ..storage import fetched, located, refuse_overlap, stored
+from ..storage.atomic import refuse_existing
+from .base import Door
+from .choice import choose
+from .numpy_svd import decompose
+from .request import Request
+from .workers import one_core_each
+
+__all__ = ["NumpyDoor"]
+
+
+class NumpyDoor(Door):
+    """Decomposes in this process; one large matrix at a time is in memory, and `partitions` means nothing."""
+
+    name = "numpy"
+
+    def run(self, request: Request) -> dict[str, Any]:
+        """See `ctmahout.engines.Door.run`."""
+        source, target = located(request.input), located(request.output)
+        refuse_overlap(target, source)
+        with stored(target, overwrite=request.overwrite, ours=is_exchange) as output, fetched(source) as matrix:
+            return self._run(request, matrix, output).to_dict()
+
+    @one_core_each  # each matrix would ask for it, which takes milliseconds, and there may be hundreds
+    def _run(self, request: Request, source: Path, target: Path) -> Manifest:
+        manifest = read_manifest(source, "matrix")
+        groups = sorted(request.groups or [g.group for g in manifest.groups])
+        for g in pick(source, manifest, groups):
+            if request.k is not None and request.k > g.columns:
+                raise ConfigError("CTM_RANK_RANGE", given=request.k, group=g.group, rows=g.rows, columns=g.columns)
+        refuse_existing(target, overwrite=request.overwrite, ours=is_exchange)
+        timings = {"read": 0.0, "dssvd": 0.0}
+        choice = choose(manifest.groups[0].columns, request.k, request.p, request.q)
+        return write_factors(
+            target,
+            _decomposed(source, groups, request, timings),
+            dtype=manifest.dtype,
+            request=request.parameters(),
+            input_sha256=manifest.sha256,
+            engine=self.name,
+            timings_s=timings,
+            chosen={"algorithm": choice.algorithm, "why": choice.why} if request.algorithm == "auto" else None,
+            overwrite=request.overwrite,
+        )
+
+
+def _decomposed(source: Path, groups: list[int], request: Request, timings: dict[str, float]) -> Iterator[Svd]:
+    start = time.perf_counter()
+    for group, A in read_matrices(source, groups):
+        read = time.perf_counter()
+        parameters = (request.k, request.p, request.q, request.seed)
+        found = decompose(request.algorithm, A, *parameters, want_u="u" in request.want, group=group)
+        timings["read"] += read - start
+        timings["dssvd"] += time.perf_counter() - read
+        yield Svd(
+            group=group,
+            s=found.s,
+            v=np.ascontiguousarray(found.v),
+            u=found.u,
+            rows=A.shape[0],
+            columns=A.shape[1],
+            squared_norm=found.squared_norm,
+            warnings=found.warnings,
+        )
+        start = time.perf_counter()

@@ -1,0 +1,260 @@
+"""The py4j door: Mahout in the JVM that PySpark talks to, in a session of ours or of the user."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import IO, Any
+
+from ..errors import CtmahoutError, CtmahoutWarning, EngineError
+from .base import Door
+from .jars import check_exchange, find_jar, find_spark, spark_line
+from .java import find_java
+from .jvm_calls import call, shaped
+from .request import Request
+from .session import is_local, spark_settings
+
+__all__ = ["Py4jDoor"]
+
+_BRIDGE = "org.ctmahout.bridge.Bridge"
+
+
+class Py4jDoor(Door):
+    """Decomposes in a Spark session of this process.
+
+    A session of ours is configured here, and stopped with its JVM by `close`. A session of the user, given or already
+    running, is neither reconfigured nor stopped: it must have been started with the ctmahout jar.
+    """
+
+    name = "py4j"
+
+    def __init__(
+        self,
+        session: object = None,
+        *,
+        master: str | None = None,
+        jar: str | None = None,
+        conf: Mapping[str, str] | None = None,
+        driver_memory: str | None = None,
+    ) -> None:
+        _refuse_connect(session)
+        self._own: _OwnSession | None = None
+        if session is None:
+            session = _running_session()
+            if session is not None and (master or jar or conf or driver_memory):
+                warnings.warn(
+                    "A Spark session runs in this process already and is used as it is: "
+                    "master, jar, conf and driver_memory are ignored.",
+                    CtmahoutWarning,
+                    stacklevel=3,
+                )
+        if session is None:
+            self._own = _OwnSession(master, jar, conf, driver_memory)
+            session = self._own.session
+        self.session: Any = session
+        try:
+            self._bridge = self._preflight()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, request: Request) -> dict[str, Any]:
+        """See `ctmahout.engines.Door.run`."""
+        from pyspark import InheritableThread
+
+        text = request.to_json()
+        try:
+            answer = call(lambda: self._bridge.run(text), self._bridge.cancel, thread=InheritableThread)
+        except Exception as e:
+            raise self._shaped(e) from e
+        manifest: dict[str, Any] = json.loads(answer)
+        return manifest
+
+    def close(self) -> None:
+        """Stop the session and its JVM, if they are ours."""
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+    def _preflight(self) -> Any:
+        """Return the bridge's class, once it is known to be there on all sides and to be the right one."""
+        from py4j.java_gateway import JavaClass
+
+        context = self.session.sparkContext
+        if getattr(context, "_jsc", None) is None:
+            raise EngineError("CTM_ENGINE_FAILED", engine=self.name, detail="the Spark session given is stopped")
+        bridge: Any = self.session._jvm
+        for name in _BRIDGE.split("."):
+            bridge = getattr(bridge, name)
+        if not isinstance(bridge, JavaClass):
+            raise _invisible("on the driver", self.session.version)
+        try:
+            facts = json.loads(bridge.version())
+            self._check(facts)
+            # Local executors are threads of the driver. Others are asked by a job, each by the method it would run.
+            if not is_local(context.master):
+                tasks = max(2, context.defaultParallelism)
+                self.session.range(0, tasks, 1, tasks).selectExpr(f"reflect('{_BRIDGE}', 'version')").collect()
+        except CtmahoutError:
+            raise
+        except Exception as e:
+            if "ClassNotFoundException" in str(e) or "NoClassDefFoundError" in str(e):
+                raise _invisible("on the executors", self.session.version) from e
+            raise self._shaped(e) from e
+        return bridge
+
+    def _check(self, facts: Mapping[str, str]) -> None:
+        check_exchange(facts["exchange"], "The ctmahout jar of this session")
+        line = spark_line(self.session.version)
+        if facts["built_for_spark"] not in (line, "unknown"):
+            raise EngineError(
+                "CTM_JAR_MISMATCH",
+                path="The ctmahout jar of this session",
+                given=f"Spark {facts['built_for_spark']} with Scala {facts['built_for_scala']}",
+                expected=f"Spark {self.session.version}",
+            )
+
+    def _shaped(self, error: Exception) -> CtmahoutError:
+        return shaped(error, engine=self.name, log=self._own.log() if self._own else "")
+
+
+class _OwnSession:
+    """A session with a JVM that is started for it, and whose stderr is kept to be quoted."""
+
+    def __init__(
+        self, master: str | None, jar: str | None, conf: Mapping[str, str] | None, driver_memory: str | None
+    ) -> None:
+        # All that can be known is known before a JVM starts.
+        spark = find_spark()
+        find_java(spark.version)
+        found = find_jar(jar, spark=spark)
+        settings = spark_settings(spark, found, master=master, driver_memory=driver_memory, conf=conf)
+        try:
+            import pyspark.sql  # noqa: F401
+        except ImportError as e:
+            raise EngineError("CTM_SPARK_MISSING", problem=e) from e
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the session
+        self._gateway: Any = None
+        self._cancelled = False
+        self.session: Any = None
+        try:
+            # In the main thread PySpark would take SIGINT for itself, and then Ctrl-C breaks into an answer of the JVM.
+            call(lambda: self._start(settings), self._cancel)
+        except BaseException as e:
+            log = self.log()
+            self.close()
+            if isinstance(e, Exception):
+                raise shaped(e, engine="py4j", log=log) from e
+            raise
+
+    def _start(self, settings: Mapping[str, str]) -> None:
+        from pyspark import SparkConf, SparkContext
+        from pyspark.sql import SparkSession
+
+        # A JVM that an earlier session left is PySpark's only one; it is used as it is, and left running.
+        if SparkContext._gateway is None:
+            self._gateway = self._launch(SparkConf(loadDefaults=False).setAll(list(settings.items())))
+            SparkContext._ensure_initialized(gateway=self._gateway)
+        if self._cancelled:
+            return
+        builder = SparkSession.builder
+        for key, value in settings.items():
+            builder = builder.config(key, value)
+        self.session = builder.getOrCreate()
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        if self._gateway is not None:
+            self._gateway.proc.kill()
+
+    def _launch(self, conf: Any) -> Any:
+        from pyspark.java_gateway import launch_gateway
+
+        return launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT})
+
+    def log(self) -> str:
+        """Return the end of what the JVM wrote."""
+        if self._log.closed:
+            return ""
+        # Not by seeking: the JVM writes through the same file offset.
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), 1 << 16, max(0, size - (1 << 16))).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        from pyspark import SparkContext
+
+        if self.session is not None:
+            session, self.session = self.session, None
+            _stop(session)
+        if self._gateway is not None:
+            gateway, self._gateway = self._gateway, None
+            SparkContext._gateway = None
+            SparkContext._jvm = None
+            with suppress(Exception):
+                gateway.shutdown()
+            _end(gateway.proc)
+        self._log.close()
+
+
+def _stop(session: Any) -> None:
+    """Stop a session, also one whose JVM died: then PySpark's stop raises half way, and would find itself running."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    context = session.sparkContext
+    with warnings.catch_warnings(), suppress(Exception):
+        warnings.simplefilter("ignore")
+        session.stop()
+    if getattr(context, "_accumulatorServer", None) is not None:
+        context._accumulatorServer.shutdown()
+        context._accumulatorServer = None
+    SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
+    SparkSession._activeSession = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the JVM: it leaves when its stdin closes."""
+    with suppress(OSError):
+        if process.stdin:
+            process.stdin.close()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _running_session() -> Any:
+    """Return the session that this process has already, or None."""
+    try:
+        from pyspark import SparkContext
+        from pyspark.sql import SparkSession
+    except ImportError:
+        return None
+    context = SparkContext._active_spark_context
+    if context is None or getattr(context, "_jsc", None) is None:
+        return None
+    return SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
+
+
+def _refuse_connect(session: object) -> None:
+    remote = session is None and ("SPARK_REMOTE" in os.environ or "SPARK_CONNECT_MODE_ENABLED" in os.environ)
+    if remote or type(session).__module__.startswith("pyspark.sql.connect"):
+        raise EngineError("CTM_SPARK_CONNECT")
+    if session is not None and not hasattr(session, "sparkContext"):
+        raise TypeError(f"session must be a SparkSession, not {type(session).__name__}")
+
+
+def _invisible(where: str, spark: str) -> EngineError:
+    try:
+        jar = str(find_jar(spark=spark).path)
+    except CtmahoutError:
+        jar = "<path of the ctmahout jar>"
+    lines = f'ctmahout.spark_builder(), or SparkSession.builder.config("spark.jars", "{jar}") before its JVM starts'
+    return EngineError("CTM_JAR_INVISIBLE", where=where, lines=lines)

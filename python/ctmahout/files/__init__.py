@@ -1,0 +1,8 @@
+"""Volumes from files: NIfTI and NumPy in both directions, and `read_volume` for these and DICOM alike."""
+
+from __future__ import annotations
+
+from .arrays import read_array, write_array
+from .read_volume import read_volume
+
+__all__ = ["read_array", "read_volume", "write_array"]

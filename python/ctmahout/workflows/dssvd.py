@@ -1,0 +1,218 @@
+"""Step two of the main job, and the same for arrays: matrices go through a door to Mahout, factors come back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engines import Door, Request, connect
+from ..errors import ConfigError, CtmahoutError
+from ..exchange import Factors, is_manifest, read_factors, read_manifest, write_matrix
+from ..options import TAKES, Config, nearest
+from ..storage import Location, Uri, fetched, located, refuse_overlap
+
+__all__ = ["door_for", "dssvd", "factorise", "factorise_with", "options_of"]
+
+
+def factorise(
+    matrix: str | Path | Uri,
+    factors: str | Path | Uri,
+    config: Config | None = None,
+    *,
+    session: object = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Decompose a matrix directory with Mahout's dssvd on Spark: step two. Returns the factors' manifest.
+
+    Raises
+    ------
+    ExchangeError, EngineError, OutputError
+    """
+    config = options_of(config, options, "factorise")
+    matrix, factors = located(matrix), located(factors)
+    refuse_overlap(factors, matrix)
+    # Refused here as well as by the door: before a JVM starts.
+    with fetched(matrix, is_manifest) as folder:
+        read_manifest(folder, "matrix")
+    with door_for(config, session) as door:
+        return factorise_with(door, matrix, factors, config)
+
+
+def dssvd(
+    matrix: Any,
+    k: int | None = None,
+    p: int = 15,
+    q: int = 1,
+    *,
+    algorithm: str = "dssvd",
+    seed: int = 0,
+    u: bool = False,
+    engine: str = "py4j",
+    session: object = None,
+    **options: Any,
+) -> Factors:
+    """Decompose a tall matrix with Mahout's distributed stochastic SVD: A is about U diag(s) V'.
+
+    Factors of "dspca" are of A - 1 mu': then A is about 1 mu' + U diag(s) V', with mu = A.mean(axis=0).
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (m, n), m >= n; or path or URI of a matrix directory
+        Finite real numbers. What float32 holds exactly is decomposed as float32, everything else as float64.
+    k : int, optional
+        Components to compute; all n if not given.
+    p : int
+        Oversampling: the random projection has k + p columns (at most n).
+    q : int
+        Power iterations.
+    algorithm : str
+        "dssvd"; "exact": from A'A in one pass over A, for a few hundred columns at most, p and q count for nothing;
+        "dspca": the factors of A - 1 mu', where mu holds the means of the columns; "auto": dssvd or exact, whichever
+        costs less, as the manifest says.
+    seed : int
+        Seed of the random projection.
+    u : bool
+        Give U as well, an array as tall as A.
+    engine : str
+        "py4j", "jpype", "submit", "operator" or "numpy". An array goes through a temporary folder of this machine, so
+        neither "operator" nor a driver in a cluster takes one.
+    session : SparkSession, optional
+        A session of yours for "py4j".
+    **options
+        What `connect` takes besides: master, jar, driver_memory ...
+
+    Returns
+    -------
+    Factors
+        s of shape (r,), v of shape (n, r), u of shape (m, r) or None; r <= k is the rank found. In each column of V the
+        entry of largest magnitude is positive.
+
+    Raises
+    ------
+    ConfigError
+        CTM_RANK_RANGE: k above n. CTM_REQUEST_INVALID: no such algorithm, or no real numbers. CTM_CONFIG_VALUE: an
+        engine that does not see an array.
+    ExchangeError, EngineError
+
+    Notes
+    -----
+    Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1, as Apache Mahout 14.1
+    implements them. With k = n the result is exact.
+    """
+    with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
+        if isinstance(matrix, (str, Path, Uri)):
+            source = located(matrix)
+        else:
+            a = _real(matrix)
+            if engine == "operator" or options.get("deploy_mode") == "cluster":
+                raise ConfigError(
+                    "CTM_CONFIG_VALUE",
+                    source="options",
+                    key="matrix",
+                    value="an array",
+                    expected="a matrix directory that the cluster sees; `write_matrix` writes one",
+                )
+            source = Path(folder) / "matrix"
+            with _named(source):
+                write_matrix(source, [a], dtype=a.dtype.name, units="1", centring="none", layout={})
+        target = Path(folder) / "factors"
+        request = Request(
+            input=_name(source),
+            output=str(target),
+            algorithm=algorithm,
+            k=k,
+            p=p,
+            q=q,
+            seed=seed,
+            want=("s", "v", "u") if u else ("s", "v"),
+        )
+        with _named(source), connect(engine, session=session, **options) as door:
+            door.run(request)
+        return read_factors(target)
+
+
+def _real(matrix: Any) -> NDArray[Any]:
+    """Return an array as float32, if that holds its values exactly, or else as float64."""
+    a = np.asarray(matrix)
+    if a.dtype.kind not in "iufb" or a.ndim != 2:
+        given = f"{a.dtype.name} of shape {a.shape}"
+        raise ConfigError(
+            "CTM_REQUEST_INVALID", problem=f"the matrix is {given}, expected real numbers in two dimensions"
+        )
+    exact = a.dtype in (np.float16, np.float32) or (a.dtype.kind in "iub" and a.dtype.itemsize <= 2)
+    return a.astype(np.float32 if exact else np.float64, copy=False)
+
+
+@contextmanager
+def _named(source: Location) -> Iterator[None]:
+    """Have errors speak of the array that was given, and not of the folder that it was written to."""
+    try:
+        yield
+    except CtmahoutError as e:
+        if isinstance(source, Path) and source.name == "matrix" and source.parent.name.startswith("ctmahout-"):
+            e.rename(str(source), "the array")
+        raise
+
+
+def door_for(config: Config, session: object) -> Door:
+    """Open the door that the options ask for."""
+    return connect(
+        config.engine,
+        session=session,
+        master=config.master,
+        jar=config.jar,
+        driver_memory=config.driver_memory,
+        conf=config.spark_conf,
+        deploy_mode=config.deploy_mode,
+        image=config.image,
+    )
+
+
+def factorise_with(door: Door, matrix: Location, factors: Location, config: Config) -> dict[str, Any]:
+    """Decompose a matrix directory by a door that is open, as the options say; return the factors' manifest."""
+    return door.run(
+        Request(
+            input=_name(matrix),
+            output=_name(factors),
+            algorithm=config.algorithm,
+            k=config.k,
+            p=config.p,
+            q=config.q,
+            seed=config.seed,
+            partitions=config.partitions,
+            overwrite=config.overwrite,
+        )
+    )
+
+
+def options_of(config: Config | None, options: Mapping[str, Any], function: str) -> Config:
+    """Return the options of a call: one record, or fields of it that mean something to the function.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_UNKNOWN_KEY, CTM_CONFIG_VALUE.
+    TypeError
+        Both are given, or something else than a record.
+    """
+    if config is not None:
+        if options:
+            raise TypeError("give either config or single options, not both")
+        if not isinstance(config, Config):
+            raise TypeError(f"config is a Config, not {type(config).__name__}")
+        return config
+    for key in options:
+        if key not in TAKES[function]:
+            known = nearest(key, TAKES[function])
+            raise ConfigError("CTM_CONFIG_UNKNOWN_KEY", source=function, given=key, nearest=known)
+    return Config.of(options)
+
+
+def _name(location: Location) -> str:
+    return str(location.absolute() if isinstance(location, Path) else location)

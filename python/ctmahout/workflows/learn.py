@@ -1,0 +1,337 @@
+"""Learn a model on many series: `learn`.
+
+Series are read, and patches compared with groups, by threads here or by Spark's executors: the same functions on the
+same parts, so the same model. Mahout factors the groups.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..denoising.effort import PATCH
+from ..denoising.noise import MeasuredPart, NoiseModel
+from ..denoising.patches import (
+    BETA,
+    FIRST,
+    SECOND,
+    FilePart,
+    Filter,
+    Groups,
+    Kinds,
+    Model,
+    ModelPass,
+    Part,
+    View,
+    affordable,
+    filtered,
+    fit,
+    kmeans,
+    nearest,
+    noise_of,
+    pilot_kinds,
+    sum_moments,
+    write_parts,
+)
+from ..dicom import kernel_of, read_series
+from ..engines import Door
+from ..engines.executors import Executors
+from ..engines.workers import Threads, Workers, one_core_each
+from ..errors import ConfigError, InputError
+from ..exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
+from ..options import Config
+from ..storage import Location, Uri, fetched, located, refuse_overlap, stored
+from ..storage.atomic import refuse_existing
+from .dssvd import door_for, factorise_with, options_of
+
+__all__ = ["learn"]
+
+_PATCHES_OF_A_GROUP = (3750, 1500)  # to learn from, in the first pass and in the second
+_GROUPS = 1000  # in the second pass, if the series can feed them
+_FIRST_SHARE = 0.24  # of them in the first
+_ROUNDS = (6, 4)
+_STRIDE = (2, 2)  # of the first pass
+_KINDS = 8  # of noise: series whose noise is alike share one
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """What is kept of a series between the passes.
+
+    Attributes
+    ----------
+    source : Path or Uri
+    noise : NoiseModel
+    covariance : ndarray of shape (d, d), float64
+        Of a patch of its noise, for an SD of 1.
+    parts : tuple of FilePart
+    facts : dict
+        For the model, naming nobody.
+    kind : int
+        Which of the cohort's kinds its noise is of.
+    """
+
+    source: Location
+    noise: NoiseModel
+    covariance: NDArray[np.float64]
+    parts: tuple[FilePart, ...]
+    facts: dict[str, Any]
+    kind: int = 0
+
+
+@one_core_each
+def learn(
+    sources: Sequence[str | Path | Uri],
+    model: str | Path | Uri,
+    config: Config | None = None,
+    *,
+    session: object = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Manifest:
+    """Learn groups and bases of patches on many series, from their noisy patches alone.
+
+    Series should be of one protocol: one kernel, pixel size and slice thickness; doses may differ. More series feed
+    more groups, and more groups take out noise better.
+
+    Parameters
+    ----------
+    sources : sequence of path or URI
+        Folders with one CT series each; a single one may stand by itself.
+    model : path or URI
+        A new directory; `denoise` with ``model=`` uses it, without Spark.
+    config : Config, optional
+        ``groups``, ``seed``, ``engine`` and what `read_series` and `connect` take.
+    session : SparkSession, optional
+        A session of yours.
+    progress : callable, optional
+        See `ctmahout.denoising.registry.Progress`.
+    **options
+        Fields of `Config`, instead of `config`.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    InputError
+        CTM_NOISE_UNMEASURABLE: a series has no noise to learn from. CTM_INPUT_TOO_SMALL: one has two slices, others
+        more. Those of `read_series`.
+    ConfigError
+        CTM_CONFIG_VALUE: `work` is no folder, or is not given although the master is a cluster; `sources` is empty.
+    EngineError, OutputError
+
+    Notes
+    -----
+    With a master or a session, series are read and patches are compared by its executors, which see the same paths
+    and URIs; else by threads here. The model is the same.
+    """
+    config = options_of(config, options, "learn")
+    if isinstance(sources, (str, Path, Uri)):
+        sources = [sources]
+    places, model = [located(source) for source in sources], located(model)
+    if not places:
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="learn", key="sources", value="none", expected="one series or more"
+        )
+    for place in places:
+        refuse_overlap(model, place)
+    with stored(model, overwrite=config.overwrite, ours=is_exchange) as target:
+        refuse_existing(target.absolute(), overwrite=config.overwrite, ours=is_exchange)
+        with (
+            tempfile.TemporaryDirectory(prefix="ctmahout-", dir=_work(config)) as folder,
+            door_for(config, session) as door,
+        ):
+            spark = getattr(door, "session", None) if session is not None or config.master else None
+            workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
+            run = _Learning(Path(folder), config, door, workers, progress)
+            passes, series = run.passes([p.absolute() if isinstance(p, Path) else p for p in places])
+        learnt = Model(passes, [one.facts for one in series])
+        return write_model(target, learnt.arrays(), learnt.layout(), overwrite=config.overwrite)
+
+
+def _work(config: Config) -> Path | None:
+    """Return the folder to work in, which executors see too; None for the system's."""
+    if config.work is None:
+        if config.master is not None and not config.master.startswith("local"):
+            raise ConfigError(
+                "CTM_CONFIG_VALUE",
+                source="options",
+                key="work",
+                value="not given",
+                expected=f"a folder that the executors of {config.master} see as well",
+            )
+        return None
+    work = located(config.work)
+    if not isinstance(work, Path) or not work.is_dir():
+        raise ConfigError(
+            "CTM_CONFIG_VALUE", source="options", key="work", value=repr(config.work), expected="a folder that is there"
+        )
+    return work
+
+
+@dataclass(frozen=True, eq=False)
+class _Learning:
+    work: Path
+    config: Config
+    door: Door
+    workers: Workers
+    progress: Progress | None
+
+    def passes(self, sources: Sequence[Location]) -> tuple[tuple[ModelPass, ...], list[_Series]]:
+        config = self.config
+        second = config.groups or _GROUPS
+        groups = (max(1, round(_FIRST_SHARE * second)), second)
+        each = [-(-g * n // len(sources)) for g, n in zip(groups, _PATCHES_OF_A_GROUP, strict=True)]
+        self._tell("sample")
+        reading = {"lenient": config.lenient, "unpack_gib": config.unpack_gib, "workers": 1}
+        sampler = _FirstSample(self.work, each[0], config.seed, reading)
+        series = list(self.workers.map(sampler, enumerate(sources)))
+        _check_depths(series)
+        series = _with_kinds(series, config.seed)
+        covariances = _means(series)
+        rng = np.random.default_rng([config.seed, 5])
+        self._tell("learn")
+        parts = [part for one in series for part in one.parts]
+        one, filter = self._pass(1, parts, groups[0], Kinds(covariances * BETA), covariances, rng)
+        self._tell("refine")
+        again = _SecondSample(self.work, filter, covariances, each[1], config.seed, reading)
+        parts = [part for found in self.workers.map(again, enumerate(series)) for part in found]
+        self._tell("learn")
+        two, _ = self._pass(2, parts, groups[1], pilot_kinds(covariances), covariances, rng)
+        return (one, two), series
+
+    def _pass(
+        self,
+        number: int,
+        parts: Sequence[Part],
+        groups: int,
+        kinds: Kinds,
+        covariances: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> tuple[ModelPass, Filter]:
+        """Find groups, have Mahout factor them, and return what is for the model and what goes on here."""
+        rules = (FIRST, SECOND)[number - 1]
+        groups = affordable(groups, parts, self.workers)
+        telling = fit(parts, groups, _ROUNDS[number - 1], kinds, rules.telling, self.workers, rng)
+        count = len(telling.mixture)
+        moments = sum_moments(parts, telling, count, len(covariances), self.workers, of_pilot=False)
+        found = Groups(number, covariances, telling, moments)
+        if not len(found.factored):
+            raise InputError(
+                "CTM_INPUT_TOO_SMALL",
+                path="What is to be learnt from",
+                given=f"pass {number} finds no group of patches that is large enough",
+                expected="more or larger series",
+            )
+        matrix, factors = self.work / f"matrix-{number}", self.work / f"factors-{number}"
+        write_matrix(matrix, found.matrices(parts), units="noise SD", centring="columns", layout={"method": "cohort"})
+        self._tell("dssvd")
+        factorise_with(self.door, matrix, factors, self.config)
+        filter = found.filter(read_all_factors(factors))
+        assert telling.shortlists is not None
+        return ModelPass(telling.mixture, filter.shrinking.mixture, telling.shortlists), filter
+
+    def _tell(self, phase: str) -> None:
+        if self.progress:
+            self.progress(phase, 0, 0)
+
+
+# -------------------------------------------------------------------------------------------------- on the executors
+
+
+@dataclass(frozen=True)
+class _FirstSample:
+    """Measure the noise of a series and draw patches."""
+
+    work: Path
+    patches: int
+    seed: int
+    reading: dict[str, Any]
+
+    @one_core_each
+    def __call__(self, numbered: tuple[int, Location]) -> _Series:
+        number, source = numbered
+        with fetched(source) as folder:
+            volume = read_series(folder, **self.reading)
+        hu = MeasuredPart.of(volume).hu
+        noise = noise_of(hu, volume.geometry, Threads(1))
+        if not isinstance(noise, NoiseModel):
+            given = "there is none" if noise is None else noise.why
+            raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given=given)
+        rng = np.random.default_rng([self.seed, 6, number])
+        view = View.of(hu, noise, 1, rng)
+        facts = {
+            "series_sha256": volume.fingerprint(),
+            "shape": list(volume.shape),
+            "spacing_mm": [volume.geometry.spacing_mm, *volume.geometry.pixel_spacing_mm],
+            "kernel": kernel_of(volume),
+            "noise": noise.info,
+        }
+        parts = write_parts(view.sample(view.draw(self.patches, rng)), self.work / f"first-{number}")
+        return _Series(source, noise, view.covariances[0], parts, facts)
+
+
+@dataclass(frozen=True, eq=False)
+class _SecondSample:
+    """Run the first pass over a series and draw patches of it and of its result."""
+
+    work: Path
+    filter: Filter
+    covariances: NDArray[np.float64]
+    patches: int
+    seed: int
+    reading: dict[str, Any]
+
+    @one_core_each
+    def __call__(self, numbered: tuple[int, _Series]) -> tuple[FilePart, ...]:
+        number, one = numbered
+        with fetched(one.source) as folder:
+            volume = read_series(folder, **self.reading)
+        hu = MeasuredPart.of(volume).hu
+        view = View.of_kind(hu, one.noise, one.kind, self.covariances)
+        pilot = filtered(view, self.filter, _STRIDE, Threads(1))
+        rng = np.random.default_rng([self.seed, 7, number])
+        sample = view.sample(view.draw(self.patches, rng), view.with_hu(pilot))
+        return write_parts(sample, self.work / f"second-{number}")
+
+
+def _check_depths(series: Sequence[_Series]) -> None:
+    """Refuse a series of fewer slices than a patch has, among others whose patches are deeper."""
+    slices = [one.facts["shape"][0] for one in series]
+    deepest = min(PATCH[0], max(slices))
+    for number, count in enumerate(slices, 1):
+        if count < deepest:
+            raise InputError(
+                "CTM_INPUT_TOO_SMALL",
+                path=f"Series {number}",
+                given=f"it has {count} slices",
+                expected=f"{deepest} or more, as others have",
+            )
+
+
+def _with_kinds(series: list[_Series], seed: int) -> list[_Series]:
+    """Tell kinds of noise: series whose correlation is alike share one."""
+    flat = np.array([one.covariance.ravel() for one in series], np.float32)
+    count = min(_KINDS, len(series))
+    kind = nearest(flat, kmeans(flat, count, np.random.default_rng([seed, 8])))
+    _, kind = np.unique(kind, return_inverse=True)
+    return [
+        replace(one, kind=int(k), parts=tuple(replace(part, kind=int(k)) for part in one.parts))
+        for one, k in zip(series, kind, strict=True)
+    ]
+
+
+def _means(series: Sequence[_Series]) -> NDArray[np.float64]:
+    """Return the mean covariance of each kind, of shape (kinds, d, d)."""
+    kinds = 1 + max(one.kind for one in series)
+    return np.array([np.mean([one.covariance for one in series if one.kind == k], axis=0) for k in range(kinds)])

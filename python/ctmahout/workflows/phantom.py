@@ -1,0 +1,82 @@
+"""Write a simulated scan as DICOM: ``ctmahout phantom``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from .._version import __version__
+from ..phantom import make_phantom
+from ..phantom.dicom import write_synthetic
+from ..storage import Location, Uri, located, stored
+from ..storage.atomic import staged
+
+__all__ = ["write_phantom"]
+
+# The scan never took place, so it has no time of its own; a fixed one keeps the files the same from run to run.
+_TIME = datetime(2026, 1, 1)
+
+
+def write_phantom(
+    out: str | Path | Uri,
+    *,
+    size: int = 256,
+    slices: int = 64,
+    dose: float = 0.1,
+    extent_mm: float | None = None,
+    anatomy: str = "chest",
+    scanner: str = "standard",
+    seed: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Location]:
+    """Write a synthetic low-dose CT series and its noise-free twin; parameters as for `make_phantom`.
+
+    Returns
+    -------
+    dict of str to Path or Uri
+        The folders ``noisy`` and ``clean``: two series of one study.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE: there is no anatomy or scanner of this name.
+    OutputError
+        CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+    """
+    out = located(out)
+    key = f"{__version__} {size} {slices} {dose} {extent_mm} {seed}"
+    if (anatomy, scanner) != ("chest", "standard"):
+        key += f" {anatomy} {scanner}"
+    with (
+        stored(out, overwrite=overwrite, ours=_is_phantom) as target,
+        staged(target, overwrite=overwrite, ours=_is_phantom) as partial,
+    ):
+        phantom = make_phantom(
+            size=size,
+            slices=slices,
+            dose=dose,
+            extent_mm=extent_mm,
+            anatomy=anatomy,
+            scanner=scanner,
+            seed=seed,
+            progress=progress,
+        )
+        for number, (name, volume) in enumerate((("noisy", phantom.noisy), ("clean", phantom.clean)), 1):
+            write_synthetic(
+                volume,
+                partial / name,
+                description=f"Phantom, {dose:.3g} of full dose" if name == "noisy" else "Phantom without noise",
+                key=f"{key} {name}",
+                study_key=key,
+                series_number=number,
+                software_version=__version__,
+                timestamp=_TIME,
+                progress=progress,
+            )
+    return {name: out / name for name in ("noisy", "clean")}
+
+
+def _is_phantom(folder: Path) -> bool:
+    return (folder / "noisy").is_dir() and (folder / "clean").is_dir()
