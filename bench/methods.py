@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ctmahout import Config, Volume, factorise
-from ctmahout.denoising.registry import method_named
+from ctmahout.denoising.registry import get_method
 from ctmahout.denoising.strength import Strength
 from ctmahout.engines.workers import Threads
 
@@ -27,7 +27,7 @@ _SCRIPT = (
 def ours(*, strengths: Sequence[str] = ("auto",), **options: Any) -> Callable[[Volume], list[Volume]]:
     """Return our method: the steps of `ctmahout.denoise`, without DICOM's whole HU; a volume for each strength."""
     config = Config.of(options)
-    how = method_named(config.method)
+    how = get_method(config.method)
     asked = [Strength.parse(strength) for strength in strengths]
 
     def denoise(volume: Volume) -> list[Volume]:

@@ -8,12 +8,15 @@ import sys
 import numpy as np
 
 from ctmahout.exchange import Factors, Svd, is_exchange, read_factors, write_factors
-from ctmahout.storage import fetched, located, stored
+from ctmahout.storage import local_copy, parse_location, upload_on_success
 
 
 def main(source: str, target: str) -> None:
     # Either may be a path or a URI; and a second try may find what the first one wrote.
-    with fetched(located(source)) as here, stored(located(target), overwrite=True, ours=is_exchange) as there:
+    with (
+        local_copy(parse_location(source)) as here,
+        upload_on_success(parse_location(target), overwrite=True, is_replaceable=is_exchange) as there,
+    ):
         factors = read_factors(here)
         write_factors(
             there,

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from ctmahout.cli import main
-from ctmahout.storage import fetched, located
+from ctmahout.storage import local_copy, parse_location
 
 
 def run(arguments):
@@ -63,7 +63,7 @@ def file_outputs(places, answer, report):
         file.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
-        with fetched(located(answer["report"])) as file:
+        with local_copy(parse_location(answer["report"])) as file:
             report.write_bytes(file.read_bytes())
     if "metrics" in places.get("artifacts", {}):
         (artifact,) = places["artifacts"]["metrics"]["artifacts"]

@@ -72,8 +72,8 @@ HANGING = """
 import sys, time
 from pathlib import Path
 from ctmahout.cli.output import terminable
-from ctmahout.storage.atomic import staged
-with terminable(), staged(Path(sys.argv[1]), overwrite=False, ours=lambda _: False) as partial:
+from ctmahout.storage.atomic import atomic_dir
+with terminable(), atomic_dir(Path(sys.argv[1]), overwrite=False, is_replaceable=lambda _: False) as partial:
     (partial / "slice-0001.dcm").write_text("of a patient")
     print(flush=True)
     sys.stdin.read(1)

@@ -11,7 +11,7 @@ import yaml
 from kubeflow_spark_api.models import SparkV1beta2SparkApplication
 
 from ctmahout.engines import Request, connect
-from ctmahout.storage import Uri, located
+from ctmahout.storage import Uri, parse_location
 
 VALIDATE = Path(sys.executable).with_name("kubernetes-validate")
 
@@ -59,7 +59,7 @@ def test_the_job_of_the_s3_overlay_has_no_volume_and_no_key(manifests, tmp_path)
     assert [volume["name"] for volume in pod["volumes"]] == ["tmp"]
     assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
     for place in container["args"][2:]:
-        assert isinstance(located(place), Uri)
+        assert isinstance(parse_location(place), Uri)
     assert container["envFrom"] == [{"secretRef": {"name": "ctmahout", "optional": True}}]
     assert pod["serviceAccountName"] in {d["metadata"]["name"] for d in documents(manifests / "base" / "roles.yaml")}
     assert "env" not in container

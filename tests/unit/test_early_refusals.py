@@ -11,7 +11,7 @@ import ctmahout
 from ctmahout import Config, dssvd
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest, read_matrix, write_matrix
-from ctmahout.storage.atomic import staged
+from ctmahout.storage.atomic import atomic_dir
 from ctmahout.workflows import denoise as pipeline
 from ctmahout.workflows import outputs as deliver
 from ctmahout.workflows.learn import learn
@@ -71,7 +71,7 @@ def test_a_disk_without_room_is_seen_before_the_work(source, tmp_path, no_work, 
 
 
 def test_of_two_runs_into_one_folder_the_second_is_told_at_once(source, tmp_path, no_work):
-    with staged(tmp_path / "out", overwrite=False, ours=lambda _: False):
+    with atomic_dir(tmp_path / "out", overwrite=False, is_replaceable=lambda _: False):
         assert code_of(ctmahout.denoise, source, tmp_path / "out", **HOW) == "CTM_OUTPUT_BUSY"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ctmahout.errors import CtmahoutError
-from ctmahout.storage import Uri, hadoop_name, located, refuse_overlap
+from ctmahout.storage import Uri, hadoop_name, parse_location, refuse_overlap
 from ctmahout.storage.environment import endpoint
 
 
@@ -38,8 +38,8 @@ def code_of(call, *args):
     ],
 )
 def test_what_is_a_path_and_what_is_a_uri(given, expected):
-    assert located(given) == expected
-    assert located(located(given)) == expected
+    assert parse_location(given) == expected
+    assert parse_location(parse_location(given)) == expected
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_what_is_a_path_and_what_is_a_uri(given, expected):
 )
 def test_a_place_that_cannot_be_used_is_refused_without_telling_a_secret(given):
     with pytest.raises(CtmahoutError) as e:
-        located(given)
+        parse_location(given)
     assert e.value.code == "CTM_LOCATION_INVALID"
     assert "HUSH" not in str(e.value)
 
 
 def test_a_uri_has_the_parts_of_a_path():
-    uri = located("s3://b/k") / "matrix"
+    uri = parse_location("s3://b/k") / "matrix"
     assert (str(uri), uri.name, uri.path) == ("s3://b/k/matrix", "matrix", "b/k/matrix")
-    assert str(located("s3://b") / "matrix") == "s3://b/matrix"
-    assert located("s3://b").name == "b"
+    assert str(parse_location("s3://b") / "matrix") == "s3://b/matrix"
+    assert parse_location("s3://b").name == "b"
 
 
 def test_hadoop_calls_its_connector_s3a():
@@ -82,12 +82,12 @@ def test_hadoop_calls_its_connector_s3a():
     [("s3://b/a", "s3://b/a"), ("s3://b/a/out", "s3://b/a"), ("s3://b/a", "s3a://b/a/in"), ("s3://b/a", "s3://b")],
 )
 def test_an_output_in_the_input_is_refused(output, source):
-    assert code_of(refuse_overlap, located(output), located(source)) == "CTM_OUTPUT_IS_INPUT"
+    assert code_of(refuse_overlap, parse_location(output), parse_location(source)) == "CTM_OUTPUT_IS_INPUT"
 
 
 @pytest.mark.parametrize(("output", "source"), [("s3://b/ab", "s3://b/a"), ("s3://c/a", "s3://b/a"), ("a", "s3://b/a")])
 def test_other_places_do_not_overlap(output, source):
-    refuse_overlap(located(output), located(source))
+    refuse_overlap(parse_location(output), parse_location(source))
 
 
 def test_an_endpoint_is_told_without_the_secrets_in_it(monkeypatch):

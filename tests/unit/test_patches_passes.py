@@ -26,7 +26,7 @@ from ctmahout.denoising.patches import (
 from ctmahout.denoising.patches.grid import covariance_of
 from ctmahout.denoising.patches.mixture import Levels, Mixture, Prepared
 from ctmahout.denoising.patches.moments import mixture_from_moments
-from ctmahout.engines.workers import Threads, one_core_each
+from ctmahout.engines.workers import Threads, single_threaded_blas
 
 # ------------------------------------------------------------------------------------------------------------ places
 
@@ -147,7 +147,7 @@ def stage(phantom):
     )
 
 
-@one_core_each
+@single_threaded_blas
 def whole(view, filter, threads=1, **options):
     return np.stack([found for _, found in run_pass(view, filter, (2, 2), Threads(threads), **options)])
 

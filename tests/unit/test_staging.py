@@ -7,7 +7,7 @@ import tempfile
 import pytest
 
 from ctmahout.errors import OutputError
-from ctmahout.storage.atomic import refuse_overlap, staged
+from ctmahout.storage.atomic import atomic_dir, refuse_overlap
 
 
 def ours(path):
@@ -19,7 +19,7 @@ def entries(folder):
 
 
 def test_the_output_appears_whole(tmp_path):
-    with staged(tmp_path / "deep" / "out", overwrite=False, ours=ours) as partial:
+    with atomic_dir(tmp_path / "deep" / "out", overwrite=False, is_replaceable=ours) as partial:
         (partial / "mark").write_text("1")
         assert not (tmp_path / "deep" / "out").exists()
     assert entries(tmp_path / "deep") == ["out"]
@@ -27,7 +27,10 @@ def test_the_output_appears_whole(tmp_path):
 
 @pytest.mark.parametrize("stop", [RuntimeError("bug"), KeyboardInterrupt(), SystemExit(1)])
 def test_nothing_is_left_when_the_work_stops(tmp_path, stop):
-    with pytest.raises(type(stop)), staged(tmp_path / "deep" / "er" / "out", overwrite=False, ours=ours) as partial:
+    with (
+        pytest.raises(type(stop)),
+        atomic_dir(tmp_path / "deep" / "er" / "out", overwrite=False, is_replaceable=ours) as partial,
+    ):
         (partial / "half").write_text("1")
         raise stop
     assert entries(tmp_path) == []
@@ -37,11 +40,11 @@ def test_a_failed_overwrite_keeps_the_old_output(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mark").write_text("old")
-    with pytest.raises(RuntimeError), staged(out, overwrite=True, ours=ours) as partial:
+    with pytest.raises(RuntimeError), atomic_dir(out, overwrite=True, is_replaceable=ours) as partial:
         (partial / "mark").write_text("new")
         raise RuntimeError
     assert (out / "mark").read_text() == "old"
-    with staged(out, overwrite=True, ours=ours) as partial:
+    with atomic_dir(out, overwrite=True, is_replaceable=ours) as partial:
         (partial / "mark").write_text("new")
     assert (out / "mark").read_text() == "new"
     assert entries(tmp_path) == ["out"]
@@ -52,7 +55,7 @@ def test_what_others_wrote_is_never_replaced(tmp_path):
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(OutputError) as e, staged(out, overwrite=overwrite, ours=ours):
+        with pytest.raises(OutputError) as e, atomic_dir(out, overwrite=overwrite, is_replaceable=ours):
             raise AssertionError("the work must not begin")
         assert e.value.code == "CTM_OUTPUT_EXISTS"
     assert (out / "thesis.txt").read_text() == "mine"
@@ -60,14 +63,14 @@ def test_what_others_wrote_is_never_replaced(tmp_path):
 
 def test_a_file_in_the_way_is_never_replaced(tmp_path):
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(OutputError), staged(tmp_path / "out", overwrite=True, ours=lambda _: True):
+    with pytest.raises(OutputError), atomic_dir(tmp_path / "out", overwrite=True, is_replaceable=lambda _: True):
         pass
     assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_an_empty_folder_may_be_filled(tmp_path):
     (tmp_path / "out").mkdir()
-    with staged(tmp_path / "out", overwrite=False, ours=ours) as partial:
+    with atomic_dir(tmp_path / "out", overwrite=False, is_replaceable=ours) as partial:
         (partial / "mark").write_text("1")
     assert entries(tmp_path / "out") == ["mark"]
 
@@ -75,7 +78,7 @@ def test_an_empty_folder_may_be_filled(tmp_path):
 def test_a_full_disk_is_told_as_such(tmp_path):
     with (
         pytest.raises(OutputError, match="No space left") as e,
-        staged(tmp_path / "out", overwrite=False, ours=ours),
+        atomic_dir(tmp_path / "out", overwrite=False, is_replaceable=ours),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert e.value.code == "CTM_OUTPUT_UNWRITABLE"
@@ -84,7 +87,7 @@ def test_a_full_disk_is_told_as_such(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_told_as_such(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError) as e, staged(tmp_path / "file" / "out", overwrite=False, ours=ours):
+    with pytest.raises(OutputError) as e, atomic_dir(tmp_path / "file" / "out", overwrite=False, is_replaceable=ours):
         pass
     assert e.value.code == "CTM_OUTPUT_UNWRITABLE"
 
@@ -100,8 +103,8 @@ def test_output_and_input_do_not_lie_in_each_other(tmp_path, output, source):
 WRITER = """
 import sys
 from pathlib import Path
-from ctmahout.storage.atomic import staged
-with staged(Path(sys.argv[1]), overwrite=False, ours=lambda _: False) as partial:
+from ctmahout.storage.atomic import atomic_dir
+with atomic_dir(Path(sys.argv[1]), overwrite=False, is_replaceable=lambda _: False) as partial:
     (partial / "half").write_text("1")
     sys.stdout.write(partial.name)
     sys.stdout.flush()
@@ -128,8 +131,8 @@ def test_what_a_killed_process_left_is_cleared_and_what_another_one_writes_is_no
         (tmp_path / name).mkdir()
     (tmp_path / others[2] / ".claim").touch()
     assert entries(tmp_path) == sorted([left, worked_on, *others])
-    with staged(out, overwrite=False, ours=ours) as partial:
-        with pytest.raises(RuntimeError), staged(out, overwrite=False, ours=ours) as second:
+    with atomic_dir(out, overwrite=False, is_replaceable=ours) as partial:
+        with pytest.raises(RuntimeError), atomic_dir(out, overwrite=False, is_replaceable=ours) as second:
             assert entries(tmp_path) == sorted([worked_on, partial.name, second.name, *others])
             raise RuntimeError
         third, name = writer(out)
@@ -154,7 +157,7 @@ def test_what_a_killed_process_left_is_cleared_and_what_another_one_writes_is_no
     ],
 )
 def test_an_error_of_something_else_is_not_one_of_the_output(tmp_path, error):
-    with pytest.raises(type(error)) as e, staged(tmp_path / "out", overwrite=False, ours=ours):
+    with pytest.raises(type(error)) as e, atomic_dir(tmp_path / "out", overwrite=False, is_replaceable=ours):
         raise error
     assert e.value is error
     assert entries(tmp_path) == []
@@ -164,7 +167,7 @@ def test_a_full_temporary_folder_is_not_a_full_output(tmp_path, monkeypatch):
     full = tmp_path / "tmp"
     full.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(full))
-    with pytest.raises(OutputError) as e, staged(tmp_path / "out", overwrite=False, ours=ours):
+    with pytest.raises(OutputError) as e, atomic_dir(tmp_path / "out", overwrite=False, is_replaceable=ours):
         raise OSError(errno.ENOSPC, "No space left on device", str(full / "file"))
     assert (e.value.code, e.value.fields["path"]) == ("CTM_OUTPUT_UNWRITABLE", full)
 
@@ -172,7 +175,7 @@ def test_a_full_temporary_folder_is_not_a_full_output(tmp_path, monkeypatch):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ctmahout.storage.atomic import staged
+from ctmahout.storage.atomic import atomic_dir
 rename = Path.rename
 def killed(self, target):
     if int(sys.argv[2]) == 1 and ".partial-" in self.name:
@@ -182,7 +185,7 @@ Path.rename = killed
 if int(sys.argv[2]) == 2:
     import shutil
     shutil.rmtree = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
-with staged(Path(sys.argv[1]), overwrite=True, ours=lambda _: True) as partial:
+with atomic_dir(Path(sys.argv[1]), overwrite=True, is_replaceable=lambda _: True) as partial:
     (partial / "mark").write_text("new")
 """
 
@@ -198,11 +201,11 @@ def test_an_output_that_was_being_replaced_is_there_again_after_a_kill(tmp_path,
     assert any(".replaced-" in name for name in entries(tmp_path))
     (tmp_path / f"{out.name}.replaced-by me").mkdir()
     if overwrite:
-        with pytest.raises(RuntimeError), staged(out, overwrite=True, ours=ours):
+        with pytest.raises(RuntimeError), atomic_dir(out, overwrite=True, is_replaceable=ours):
             assert (out / "mark").read_text() == kept
             raise RuntimeError
     else:
-        with pytest.raises(OutputError) as e, staged(out, overwrite=False, ours=ours):
+        with pytest.raises(OutputError) as e, atomic_dir(out, overwrite=False, is_replaceable=ours):
             pass
         assert e.value.code == "CTM_OUTPUT_EXISTS"
     assert (out / "mark").read_text() == kept

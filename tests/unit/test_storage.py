@@ -12,7 +12,7 @@ from object_store import SECRETS, cli, gate
 import ctmahout
 from ctmahout.errors import CtmahoutError
 from ctmahout.options import Config
-from ctmahout.storage import located
+from ctmahout.storage import parse_location
 from ctmahout.workflows.compare import compare_series
 from ctmahout.workflows.convert import convert
 from ctmahout.workflows.inspect import inspect_path
@@ -142,13 +142,18 @@ def test_the_other_verbs_take_uris(bucket, scan):
     write_phantom(uri("phantom"), size=64, slices=2, overwrite=True)
     assert len(bucket.files("phantom")) == 4
     bucket.upload(scan / "matrix", "matrix")
-    assert len(inspect_path(located(uri("phantom")), Config()).series) == 2
-    assert inspect_path(located(uri("matrix")), Config()).manifest.kind == "matrix"
+    assert len(inspect_path(parse_location(uri("phantom")), Config()).series) == 2
+    assert inspect_path(parse_location(uri("matrix")), Config()).manifest.kind == "matrix"
     volume, place = convert(uri("phantom/noisy"), uri("volume.npz"))
     assert (str(place), bucket.keys("volume")) == (uri("volume.npz"), ["volume.npz"])
     assert code_of(convert, uri("phantom/noisy"), uri("volume.npz")) == "CTM_OUTPUT_EXISTS"
     convert(uri("volume.npz"), uri("volume.npz.npz"), Config(overwrite=True))
-    assert compare_series(located(uri("volume.npz")), located(uri("phantom/noisy")), Config())["rmse_hu"]["soft"] == 0
+    assert (
+        compare_series(parse_location(uri("volume.npz")), parse_location(uri("phantom/noisy")), Config())["rmse_hu"][
+            "soft"
+        ]
+        == 0
+    )
     found = ctmahout.dssvd(uri("matrix"), engine="numpy")
     assert found.s.size == 8
     # The files are read again when a derived series is written, long after they were fetched.

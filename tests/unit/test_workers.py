@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ctmahout.engines.workers import one_core_each
+from ctmahout.engines.workers import single_threaded_blas
 
 
 def blas_threads():
@@ -18,13 +18,13 @@ def test_overlapping_calls_have_one_blas_thread_each_and_leave_as_many_as_there_
     first_in, first_out, second_in = threading.Event(), threading.Event(), threading.Event()
     seen = {}
 
-    @one_core_each
+    @single_threaded_blas
     def first():
         first_in.set()
         assert second_in.wait(30)
         seen["first"] = blas_threads()
 
-    @one_core_each
+    @single_threaded_blas
     def second():
         second_in.set()
         assert first_out.wait(30)
@@ -45,7 +45,7 @@ def test_overlapping_calls_have_one_blas_thread_each_and_leave_as_many_as_there_
 
 
 def test_a_call_that_fails_leaves_as_many_blas_threads_as_there_were():
-    @one_core_each
+    @single_threaded_blas
     def fails():
         raise KeyError
 

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import click
 
 from ..options import Config
-from ..storage import located
+from ..storage import parse_location
 
 __all__ = ["PLACE", "configured", "json_option", "path"]
 
@@ -26,7 +26,7 @@ class _Place(click.Path):
     """A path or a URI; `click.Path` would make ``s3:/`` of ``s3://``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return located(os.fsdecode(super().convert(value, param, ctx)))
+        return parse_location(os.fsdecode(super().convert(value, param, ctx)))
 
 
 PLACE = _Place()

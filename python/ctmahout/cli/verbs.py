@@ -8,7 +8,7 @@ import click
 
 from .._version import __version__
 from ..options import TAKES, Config
-from ..storage import Location, fetched
+from ..storage import Location, local_copy
 from .options import PLACE, configured, json_option, path
 from .output import print_json, print_table, progress_bar, say
 
@@ -301,7 +301,7 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     """Send the DICOM files in FOLDER to an archive by C-STORE."""
     from ..dicom import send as run
 
-    with progress_bar() as progress, fetched(folder) as images:
+    with progress_bar() as progress, local_copy(folder) as images:
         sent = run(images, host, port, called=called, calling=calling, progress=progress)
     if as_json:
         print_json({"images": sent.images, "warnings": sent.warnings})
@@ -341,11 +341,11 @@ def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | N
     from ..workflows.fetch import fetch as run
 
     with progress_bar() as progress:
-        fetched = run(what, out, tcia=tcia or TCIA, limit_gib=limit_gib, overwrite=config.overwrite, progress=progress)
+        result = run(what, out, tcia=tcia or TCIA, limit_gib=limit_gib, overwrite=config.overwrite, progress=progress)
     if as_json:
-        print_json(fetched.as_dict())
+        print_json(result.as_dict())
         return
-    say(f"{fetched.path}: {fetched.files} files from {fetched.source}")
+    say(f"{result.path}: {result.files} files from {result.source}")
 
 
 @ctmahout.command()

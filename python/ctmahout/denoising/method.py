@@ -17,14 +17,14 @@ from ..quality import Apply
 from ..volume import Volume
 from .strength import Strength
 
-__all__ = ["GroupSpectrum", "Method", "Progress", "Rebuilt"]
+__all__ = ["GroupSpectrum", "Method", "Progress", "Result"]
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase, what is done and what there is; a total of 0 means that it is not known."""
 
 
 @dataclass(frozen=True, eq=False)
-class Rebuilt:
+class Result:
     """A denoised volume.
 
     Attributes
@@ -104,7 +104,7 @@ class Method(Protocol):
         strengths: Sequence[Strength],
         workers: Workers,
         progress: Progress | None,
-    ) -> Iterator[Rebuilt]:
+    ) -> Iterator[Result]:
         """Yield the denoised volume for each strength; `workers` go over the volume."""
 
     def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

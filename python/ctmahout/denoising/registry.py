@@ -11,20 +11,20 @@ slices     slices of the series, as in the pipeline of 2020: for repeated acquis
 from __future__ import annotations
 
 from ..exchange import Manifest
-from .method import Method, Progress, Rebuilt
+from .method import Method, Progress, Result
 from .patches.run import ModelRun, PatchesMethod
 from .slices.run import SlicesMethod
 
-__all__ = ["Method", "ModelRun", "Progress", "Rebuilt", "method_named", "method_of"]
+__all__ = ["Method", "ModelRun", "Progress", "Result", "get_method", "method_that_wrote"]
 
 _METHODS: dict[str, Method] = {"patches": PatchesMethod(), "slices": SlicesMethod()}
 
 
-def method_named(name: str) -> Method:
+def get_method(name: str) -> Method:
     """Return the method of this name, one of `ctmahout.options.METHODS`."""
     return _METHODS[name]
 
 
-def method_of(matrix: Manifest) -> Method:
+def method_that_wrote(matrix: Manifest) -> Method:
     """Return the method that wrote a matrix; those of other writers are taken for ``slices``, which looks closer."""
     return _METHODS.get(str(matrix.layout.get("method")), _METHODS["slices"])

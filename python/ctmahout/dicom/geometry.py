@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..volume import Geometry
 from .header import SliceHeader, digest
-from .issues import Doubt
+from .issues import Issue
 
 __all__ = ["SAME_PLACE_MM", "alike", "gaps", "geometry_of", "ordered", "stretches"]
 
@@ -25,7 +25,7 @@ _FEW = 4
 _SAME_DIRECTION = 2e-3
 
 
-def ordered(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Doubt]]:
+def ordered(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Issue]]:
     """Return the slices in ascending order along their normal, and what is doubtful about them as a whole.
 
     Only ImagePositionPatient and ImageOrientationPatient count (PS3.3 C.7.6.2.1.1): neither file names nor
@@ -39,7 +39,7 @@ def ordered(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Dou
     _check_alike(headers)
     order = sorted(headers, key=lambda h: (h.along_mm, str(h.path)))
     order, copies = _without_copies(order)
-    doubts: list[Doubt] = []
+    doubts: list[Issue] = []
     if copies:
         doubts.append(f"{copies} files repeat another byte for byte and were left out.")
     doubts += gaps(order)
@@ -112,7 +112,7 @@ def _same_bytes(a: SliceHeader, b: SliceHeader) -> bool:
     return digest(a.path) == digest(b.path)
 
 
-def gaps(order: Sequence[SliceHeader]) -> list[Doubt]:
+def gaps(order: Sequence[SliceHeader]) -> list[Issue]:
     """Return the doubt that slices are missing, or unevenly spaced. Where a scan begins and ends no slice tells."""
     if len(order) < 3:
         return []
@@ -154,14 +154,14 @@ def stretches(order: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     return [list(order[a:b]) for a, b in pairwise(cuts)]
 
 
-def _sideways(order: Sequence[SliceHeader]) -> list[Doubt]:
+def _sideways(order: Sequence[SliceHeader]) -> list[Issue]:
     """Tell when slices are not stacked along their normal: all alike, as with a tilted gantry, or each its own way."""
     if len(order) < 2:
         return []
     positions = np.array([h.position_mm for h in order])
     along = np.array([h.along_mm for h in order])
     way = positions[-1] - positions[0]
-    doubts: list[Doubt] = []
+    doubts: list[Issue] = []
     cosine = min(1.0, abs(float(way @ order[0].normal)) / float(np.linalg.norm(way)))
     if cosine < np.cos(np.radians(0.5)):
         angle = np.degrees(np.arccos(cosine))
@@ -173,9 +173,9 @@ def _sideways(order: Sequence[SliceHeader]) -> list[Doubt]:
     return doubts
 
 
-def _identities(order: Sequence[SliceHeader]) -> list[Doubt]:
+def _identities(order: Sequence[SliceHeader]) -> list[Issue]:
     """Return doubts about what all slices of a series should share."""
-    doubts: list[Doubt] = []
+    doubts: list[Issue] = []
     for name, values in (
         ("StudyInstanceUID", [h.study_uid for h in order]),
         ("the patient", [h.patient for h in order]),

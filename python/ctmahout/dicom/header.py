@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..volume import Volume
 from .archive import open_file
 from .frames import sop_class_of
-from .issues import Doubt
+from .issues import Issue
 from .pixel_format import PixelFormat, numbers, pixel_format, text_of
 from .uids import made_uid
 
@@ -141,7 +141,7 @@ class SliceHeader:
     denoised: bool
     burned_in: bool
     utc_offset: str
-    doubts: tuple[Doubt, ...]
+    doubts: tuple[Issue, ...]
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -192,7 +192,7 @@ def header_of(
     InputError
         CTM_GEOMETRY_INVALID, CTM_ATTRIBUTE_INVALID: no reading, however lenient, can use such a slice.
     """
-    doubts: list[Doubt] = []
+    doubts: list[Issue] = []
     if headless:
         problem = "it has no preamble, which every DICOM file begins with"
         doubts.append(InputError("CTM_INPUT_UNREADABLE", file=path, problem=problem))
@@ -285,9 +285,9 @@ def _is_burned_in(ds: Dataset) -> bool:
     return text_of(ds, "BurnedInAnnotation") == "YES"
 
 
-def _said_of_itself(ds: FileDataset) -> list[Doubt]:
+def _said_of_itself(ds: FileDataset) -> list[Issue]:
     """Return what a source says of itself that its user should know before denoising it."""
-    doubts: list[Doubt] = []
+    doubts: list[Issue] = []
     image_type = [part.strip() for part in text_of(ds, "ImageType").split("\\")]
     if is_denoised(ds):
         doubts.append("The source was already denoised by ctmahout.")
@@ -302,7 +302,7 @@ def _said_of_itself(ds: FileDataset) -> list[Doubt]:
     return doubts
 
 
-def _thickness(ds: Dataset, doubts: list[Doubt]) -> float | None:
+def _thickness(ds: Dataset, doubts: list[Issue]) -> float | None:
     """Return SliceThickness in mm, None if it is absent or cannot be one; 0 stands for absent in the field."""
     text = text_of(ds, "SliceThickness")
     try:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import CtmahoutError
 
-__all__ = ["Doubt", "messages", "settle", "unnamed"]
+__all__ = ["Issue", "messages", "raise_errors", "unnamed"]
 
-Doubt = CtmahoutError | str
+Issue = CtmahoutError | str
 """An error refuses the series, or is a warning where the caller is lenient; a text is a warning always."""
 
 
-def settle(doubts: Iterable[Doubt], *, lenient: bool) -> None:
+def raise_errors(doubts: Iterable[Issue], *, lenient: bool) -> None:
     """Raise the first error among the doubts, unless lenient."""
     if lenient:
         return
@@ -21,7 +21,7 @@ def settle(doubts: Iterable[Doubt], *, lenient: bool) -> None:
             raise doubt
 
 
-def messages(by_file: Sequence[Sequence[Doubt]], *, named: bool = False) -> list[str]:
+def messages(by_file: Sequence[Sequence[Issue]], *, named: bool = False) -> list[str]:
     """Return what to tell about files, each doubt once.
 
     Parameters
@@ -38,7 +38,7 @@ def messages(by_file: Sequence[Sequence[Doubt]], *, named: bool = False) -> list
     ['It is small.', '1 of 2 files: It is old.']
     """
     # Errors of one kind differ in the file they name: the first one stands for all.
-    seen: dict[object, tuple[Doubt, int]] = {}
+    seen: dict[object, tuple[Issue, int]] = {}
     for doubts in by_file:
         for doubt in dict.fromkeys(doubts):
             kind = (doubt.code, doubt.fields.get("attribute")) if isinstance(doubt, CtmahoutError) else doubt
@@ -47,7 +47,7 @@ def messages(by_file: Sequence[Sequence[Doubt]], *, named: bool = False) -> list
     return [_message(doubt, count, len(by_file), named=named) for doubt, count in seen.values()]
 
 
-def _message(doubt: Doubt, count: int, files: int, *, named: bool) -> str:
+def _message(doubt: Issue, count: int, files: int, *, named: bool) -> str:
     if isinstance(doubt, CtmahoutError):
         text = f"[{doubt.code}] {doubt.message}" if named else unnamed(doubt)
         return text if count == 1 else f"{text} The same holds for {count - 1} more files."

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from ..errors import InputError
 from ..volume import HU_LIMIT
-from .issues import Doubt
+from .issues import Issue
 
 __all__ = ["PixelFormat", "numbers", "pixel_format", "text_of"]
 
@@ -144,7 +144,7 @@ def _is_many(value: object) -> bool:
     return not isinstance(value, (str, bytes)) and hasattr(value, "__iter__") and not hasattr(value, "components")
 
 
-def pixel_format(ds: FileDataset, path: Path) -> tuple[PixelFormat, list[Doubt]]:
+def pixel_format(ds: FileDataset, path: Path) -> tuple[PixelFormat, list[Issue]]:
     """Return how the pixels are stored, and what is doubtful about it.
 
     Raises
@@ -173,7 +173,7 @@ def pixel_format(ds: FileDataset, path: Path) -> tuple[PixelFormat, list[Doubt]]
         raise _refuse(path, "PixelRepresentation", ds.PixelRepresentation, "0 or 1")
     if "ModalityLUTSequence" in ds:
         raise _refuse(path, "ModalityLUTSequence", "present", "RescaleSlope and RescaleIntercept")
-    doubts: list[Doubt] = []
+    doubts: list[Issue] = []
     if allocated == 8:
         doubts.append("The source has 8 bits, which CT images must not have; 16 are written.")
     slope, intercept = _rescale(ds, path, doubts)
@@ -199,7 +199,7 @@ def _refuse(path: Path, attribute: str, given: object, expected: str) -> InputEr
     return InputError("CTM_ATTRIBUTE_INVALID", file=path, attribute=attribute, given=given, expected=expected)
 
 
-def _rescale(ds: FileDataset, path: Path, doubts: list[Doubt]) -> tuple[float, float]:
+def _rescale(ds: FileDataset, path: Path, doubts: list[Issue]) -> tuple[float, float]:
     (slope,) = numbers(ds, "RescaleSlope", 1, path, "CTM_ATTRIBUTE_INVALID")
     (intercept,) = numbers(ds, "RescaleIntercept", 1, path, "CTM_ATTRIBUTE_INVALID")
     if not _FINEST_SLOPE <= slope <= _COARSEST_SLOPE:

@@ -18,7 +18,7 @@ from .codestream import codestream_problem, jpeg_precision, preferred_plugin
 from .files import each, first_line, open_dataset
 from .frames import forgetting, frame_of, frames_of, kept_whole
 from .header import SliceHeader, check_size
-from .issues import settle
+from .issues import raise_errors
 from .pixel_format import text_of
 
 __all__ = ["load", "read_hu", "stored_values"]
@@ -229,7 +229,7 @@ def read_hu(
     doubts: list[str] = []
     kept = [z for z, e in enumerate(found) if not isinstance(e, CtmahoutError)]
     if not kept:
-        settle(errors, lenient=False)
+        raise_errors(errors, lenient=False)
     if errors:
         for to, z in enumerate(kept):
             hu[to], padding[to] = hu[z], padding[z]

@@ -7,13 +7,13 @@ import weakref
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..storage import Uri, fetched, located
+from ..storage import Uri, local_copy, parse_location
 from ..volume import Volume
 from .decoders import check_decoders
 from .files import Progress, quiet, tick_of
 from .geometry import gaps, geometry_of, ordered
 from .header import SourceSeries
-from .issues import messages, settle
+from .issues import messages, raise_errors
 from .pixels import read_hu
 from .scan import Listing, list_folder
 from .select import chosen
@@ -75,7 +75,7 @@ def read_series(
         With the code of what is wrong; no message holds a name, an ID or a date of a patient.
     """
     with ExitStack() as stack:
-        folder = stack.enter_context(fetched(located(path)))
+        folder = stack.enter_context(local_copy(parse_location(path)))
         listing = list_folder(
             folder, parts=split, unpack_gib=unpack_gib, workers=workers, tick=tick_of(progress, "find")
         )
@@ -95,13 +95,13 @@ def _read(
 ) -> Volume:
     files = chosen(path, listing, series)
     problems = [*listing.unreadable, *files.problems]
-    settle(problems if not lenient else [e for e in problems if e.code not in _DAMAGED], lenient=False)
+    raise_errors(problems if not lenient else [e for e in problems if e.code not in _DAMAGED], lenient=False)
     if not files.headers:
         raise problems[0]
     order, doubts = ordered(files.headers)
     by_file = [h.doubts for h in order]
-    settle([doubt for found in by_file for doubt in found], lenient=lenient)
-    settle(doubts, lenient=lenient)
+    raise_errors([doubt for found in by_file for doubt in found], lenient=lenient)
+    raise_errors(doubts, lenient=lenient)
     check_decoders({(h.transfer_syntax, h.pixels.bits_stored): h.path for h in order})
     read, hu, padding, found, broken = read_hu(order, lenient=lenient, workers=workers, tick=tick_of(progress, "read"))
     if len(read) < len(order):

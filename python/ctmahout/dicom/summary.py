@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CtmahoutError
-from ..storage import Uri, fetched, located
+from ..storage import Uri, local_copy, parse_location
 from .decoders import check_decoders
 from .files import Progress, quiet, tick_of
 from .geometry import geometry_of, ordered
-from .issues import Doubt, messages
+from .issues import Issue, messages
 from .scan import SeriesFiles, list_folder
 
 __all__ = ["SeriesInfo", "SeriesList", "find_series"]
@@ -115,7 +115,7 @@ def find_series(
     InputError
         CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
     """
-    with fetched(located(path)) as folder:
+    with local_copy(parse_location(path)) as folder:
         listing = list_folder(
             folder, parts=split, unpack_gib=unpack_gib, workers=workers, tick=tick_of(progress, "find")
         )
@@ -133,7 +133,7 @@ def _info(number: int, series: SeriesFiles, *, lenient: bool) -> SeriesInfo:
     step = 0.0
     order = series.headers
     if order:
-        whole: list[Doubt] = []
+        whole: list[Issue] = []
         try:
             order, whole = ordered(order)
             step = geometry_of(order).spacing_mm

@@ -14,8 +14,8 @@ from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import InputError
-from ..storage import Location, Uri, located, refuse_overlap, stored
-from ..storage.atomic import refuse_existing, staged
+from ..storage import Location, Uri, parse_location, refuse_overlap, upload_on_success
+from ..storage.atomic import atomic_dir, refuse_existing
 from ..volume import Volume
 from .compression import check_compression, compress
 from .derive import Derivation, derive, facts_of
@@ -105,10 +105,10 @@ def write_series(
         raise TypeError("the volume was not read from a DICOM series; see write_synthetic")
     _check_values(volume, source)
     check_derivable(volume, compression=compression, deidentified=derivation.deidentified)
-    location = located(out)
+    location = parse_location(out)
     refuse_overlap(location, source.root)
     if isinstance(location, Path):
-        refuse_existing(location.absolute(), overwrite=overwrite, ours=is_ours)
+        refuse_existing(location.absolute(), overwrite=overwrite, is_replaceable=is_ours)
     facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
     masks: list[Mask] = [None] * len(source.slices) if volume.padding is None else list(volume.padding)
     storage = _storage(volume, [h.pixels for h in source.slices], masks)
@@ -139,8 +139,8 @@ def write_series(
         return clipped
 
     with (
-        stored(location, overwrite=overwrite, ours=is_ours) as target,
-        staged(target, overwrite=overwrite, ours=is_ours) as partial,
+        upload_on_success(location, overwrite=overwrite, is_replaceable=is_ours) as target,
+        atomic_dir(target, overwrite=overwrite, is_replaceable=is_ours) as partial,
         forgetting(),
     ):
         counts = each(write, range(len(source.slices)), workers=workers, tick=tick_of(progress, "write"))

@@ -18,13 +18,13 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..options import ENGINES, nearest
-from .base import Door
+from .base import Engine
 from .jars import Jar, find_jar
 from .java import Java, find_java
 from .request import Request
 from .session import spark_builder
 
-__all__ = ["Door", "Jar", "Java", "Request", "connect", "find_jar", "find_java", "spark_builder"]
+__all__ = ["Engine", "Jar", "Java", "Request", "connect", "find_jar", "find_java", "spark_builder"]
 
 
 def connect(
@@ -38,7 +38,7 @@ def connect(
     spark_home: str | None = None,
     deploy_mode: str | None = None,
     image: str | None = None,
-) -> Door:
+) -> Engine:
     """Open a door to the decomposition.
 
     Parameters
@@ -90,29 +90,29 @@ def connect(
         )
     settings: dict[str, Any] = {"master": master, "jar": jar, "conf": conf, "driver_memory": driver_memory}
     if engine == "numpy":
-        from .numpy import NumpyDoor
+        from .numpy import NumpyEngine
 
-        return NumpyDoor()
+        return NumpyEngine()
     if engine == "py4j":
-        from .py4j import Py4jDoor
+        from .py4j import Py4jEngine
 
-        return Py4jDoor(session, **settings)
+        return Py4jEngine(session, **settings)
     if engine == "jpype":
-        from .jpype import JpypeDoor
+        from .jpype import JpypeEngine
 
-        return JpypeDoor(spark_home=spark_home, **settings)
+        return JpypeEngine(spark_home=spark_home, **settings)
     if engine == "operator":
-        from .operator import OperatorDoor
+        from .operator import OperatorEngine
 
-        return OperatorDoor(spark_home=spark_home, image=image, **settings)
+        return OperatorEngine(spark_home=spark_home, image=image, **settings)
     if kubernetes:
-        from .kubernetes import KubernetesDoor, kubernetes_settings
+        from .kubernetes import KubernetesEngine, kubernetes_settings
 
         if deploy_mode == "cluster":
-            return KubernetesDoor(spark_home=spark_home, image=image, **settings)
+            return KubernetesEngine(spark_home=spark_home, image=image, **settings)
         further = kubernetes_settings(image, conf or {})
     else:
         further = {}
-    from .submit import SubmitDoor
+    from .submit import SubmitEngine
 
-    return SubmitDoor(spark_home=spark_home, further=further, **settings)
+    return SubmitEngine(spark_home=spark_home, further=further, **settings)

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, TypeVar
 
 from .request import Request
 
-__all__ = ["Door"]
+__all__ = ["Engine"]
 
-Own = TypeVar("Own", bound="Door")
+Own = TypeVar("Own", bound="Engine")
 
 
-class Door(ABC):
+class Engine(ABC):
     """A way to the decomposition. Use it in a ``with`` statement, or close it.
 
     Attributes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CtmahoutError, EngineError
-from .base import Door
+from .base import Engine
 from .jars import Jar, Spark, find_jar, find_spark
 from .java import Java, find_java
 from .jvm_calls import call, shaped
@@ -19,13 +19,13 @@ from .launcher import class_path, module_options
 from .request import Request
 from .session import spark_settings
 
-__all__ = ["JpypeDoor"]
+__all__ = ["JpypeEngine"]
 
 _BRIDGE = "org.ctmahout.bridge.Bridge"
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
-class JpypeDoor(Door):
+class JpypeEngine(Engine):
     """Decomposes in a JVM that this process holds.
 
     A JVM cannot be restarted in a process: the second door of a process gets a new Spark session in the JVM of the
@@ -70,7 +70,7 @@ class JpypeDoor(Door):
         return builder.getOrCreate()
 
     def run(self, request: Request) -> dict[str, Any]:
-        """See `ctmahout.engines.Door.run`."""
+        """See `ctmahout.engines.Engine.run`."""
         text = request.to_json()
         try:
             answer = call(lambda: str(self._bridge.run(text)), self._bridge.cancel)

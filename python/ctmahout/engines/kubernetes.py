@@ -19,9 +19,9 @@ from .java import find_java
 from .pods import Pods, forbidden, gone_afterwards
 from .request import Request
 from .session import spark_settings
-from .submit import MAIN, SubmitDoor, answer
+from .submit import MAIN, SubmitEngine, answer
 
-__all__ = ["PATIENCE_S", "SECURITY", "KubernetesDoor", "jar_of", "kubernetes_settings"]
+__all__ = ["PATIENCE_S", "SECURITY", "KubernetesEngine", "jar_of", "kubernetes_settings"]
 
 # Where the image has it; Spark's "local" means: in the container.
 _JAR = "local:///opt/ctmahout/ctmahout.jar"
@@ -76,7 +76,7 @@ def jar_of(jar: str | None) -> str:
     return _JAR if jar is None else jar if ":" in jar else f"local://{jar}"
 
 
-class KubernetesDoor(SubmitDoor):
+class KubernetesEngine(SubmitEngine):
     """Decomposes in a driver pod of its own for each request, and leaves nothing in the namespace.
 
     Parameters
@@ -113,7 +113,7 @@ class KubernetesDoor(SubmitDoor):
         self._pods = Pods(master, self._settings)
 
     def run(self, request: Request) -> dict[str, Any]:
-        """See `ctmahout.engines.Door.run`."""
+        """See `ctmahout.engines.Engine.run`."""
         # DNS-1035, and short enough for what Spark appends.
         application = f"ctmahout-{secrets.token_hex(8)}"
         pod = f"{application}-driver"

@@ -12,37 +12,40 @@ import numpy as np
 from ..errors import ConfigError
 from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrices, write_factors
 from ..exchange.manifest import pick
-from ..storage import fetched, located, refuse_overlap, stored
+from ..storage import local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import refuse_existing
-from .base import Door
+from .base import Engine
 from .choice import choose
 from .numpy_svd import decompose
 from .request import Request
-from .workers import one_core_each
+from .workers import single_threaded_blas
 
-__all__ = ["NumpyDoor"]
+__all__ = ["NumpyEngine"]
 
 
-class NumpyDoor(Door):
+class NumpyEngine(Engine):
     """Decomposes in this process; one large matrix at a time is in memory, and `partitions` means nothing."""
 
     name = "numpy"
 
     def run(self, request: Request) -> dict[str, Any]:
-        """See `ctmahout.engines.Door.run`."""
-        source, target = located(request.input), located(request.output)
+        """See `ctmahout.engines.Engine.run`."""
+        source, target = parse_location(request.input), parse_location(request.output)
         refuse_overlap(target, source)
-        with stored(target, overwrite=request.overwrite, ours=is_exchange) as output, fetched(source) as matrix:
+        with (
+            upload_on_success(target, overwrite=request.overwrite, is_replaceable=is_exchange) as output,
+            local_copy(source) as matrix,
+        ):
             return self._run(request, matrix, output).to_dict()
 
-    @one_core_each  # each matrix would ask for it, which takes milliseconds, and there may be hundreds
+    @single_threaded_blas  # each matrix would ask for it, which takes milliseconds, and there may be hundreds
     def _run(self, request: Request, source: Path, target: Path) -> Manifest:
         manifest = read_manifest(source, "matrix")
         groups = sorted(request.groups or [g.group for g in manifest.groups])
         for g in pick(source, manifest, groups):
             if request.k is not None and request.k > g.columns:
                 raise ConfigError("CTM_RANK_RANGE", given=request.k, group=g.group, rows=g.rows, columns=g.columns)
-        refuse_existing(target, overwrite=request.overwrite, ours=is_exchange)
+        refuse_existing(target, overwrite=request.overwrite, is_replaceable=is_exchange)
         timings = {"read": 0.0, "dssvd": 0.0}
         choice = choose(manifest.groups[0].columns, request.k, request.p, request.q)
         return write_factors(

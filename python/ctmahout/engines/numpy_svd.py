@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from .choice import choose
-from .workers import Threads, one_core_each
+from .workers import Threads, single_threaded_blas
 
 __all__ = ["Decomposition", "decompose", "dspca", "dssvd", "exact"]
 
@@ -52,7 +52,7 @@ class Decomposition(NamedTuple):
     warnings: tuple[str, ...]
 
 
-@one_core_each
+@single_threaded_blas
 def dssvd(
     A: NDArray[np.floating],
     k: int | None = None,
@@ -99,7 +99,7 @@ def dssvd(
     return _stochastic(_Rows.of(A), _checked(A, k, group), p, q, seed, want_u, group)
 
 
-@one_core_each
+@single_threaded_blas
 def dspca(
     A: NDArray[np.floating],
     k: int | None = None,
@@ -122,7 +122,7 @@ def dspca(
     return _stochastic(_Rows.of(A, centred=True), _checked(A, k, group), p, q, seed, want_u, group)
 
 
-@one_core_each
+@single_threaded_blas
 def exact(
     A: NDArray[np.floating], k: int | None = None, seed: int = 0, *, want_u: bool = True, group: int = 0
 ) -> Decomposition:

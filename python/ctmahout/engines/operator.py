@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from .base import Door
+from .base import Engine
 from .jars import find_spark
 from .kubernetes import PATIENCE_S, SECURITY, jar_of, kubernetes_settings
 from .pods import gone_afterwards
@@ -16,12 +16,12 @@ from .session import spark_settings
 from .spark_applications import API_VERSION, Applications
 from .submit import MAIN, answer
 
-__all__ = ["OperatorDoor"]
+__all__ = ["OperatorEngine"]
 
 _INJECT = {"sidecar.istio.io/inject": "false"}
 
 
-class OperatorDoor(Door):
+class OperatorEngine(Engine):
     """Decomposes in an application of its own for each request, and leaves nothing in the namespace.
 
     Parameters
@@ -62,7 +62,7 @@ class OperatorDoor(Door):
         self._settings = {key: str(value) for key, value in settings.items() if not key.startswith(hidden)}
 
     def run(self, request: Request) -> dict[str, Any]:
-        """See `ctmahout.engines.Door.run`."""
+        """See `ctmahout.engines.Engine.run`."""
         # DNS-1035, and short enough for what the operator and Spark append.
         name = f"ctmahout-{secrets.token_hex(8)}"
         with gone_afterwards(partial(self._applications.remove, name)):

@@ -12,19 +12,19 @@ from contextlib import suppress
 from typing import IO, Any
 
 from ..errors import CtmahoutError, CtmahoutWarning, EngineError
-from .base import Door
+from .base import Engine
 from .jars import check_exchange, find_jar, find_spark, spark_line
 from .java import find_java
 from .jvm_calls import call, shaped
 from .request import Request
 from .session import is_local, spark_settings
 
-__all__ = ["Py4jDoor"]
+__all__ = ["Py4jEngine"]
 
 _BRIDGE = "org.ctmahout.bridge.Bridge"
 
 
-class Py4jDoor(Door):
+class Py4jEngine(Engine):
     """Decomposes in a Spark session of this process.
 
     A session of ours is configured here, and stopped with its JVM by `close`. A session of the user, given or already
@@ -64,7 +64,7 @@ class Py4jDoor(Door):
             raise
 
     def run(self, request: Request) -> dict[str, Any]:
-        """See `ctmahout.engines.Door.run`."""
+        """See `ctmahout.engines.Engine.run`."""
         from pyspark import InheritableThread
 
         text = request.to_json()

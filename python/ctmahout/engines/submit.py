@@ -14,15 +14,15 @@ from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from ..exchange import is_manifest, read_manifest
-from ..storage import beside, fetched, located, remove
-from .base import Door
+from ..storage import beside, local_copy, parse_location, remove
+from .base import Engine
 from .jars import find_jar, find_spark
 from .java import find_java
 from .jvm_calls import shaped
 from .request import Request
 from .session import is_local, spark_settings
 
-__all__ = ["MAIN", "SubmitDoor", "answer"]
+__all__ = ["MAIN", "SubmitEngine", "answer"]
 
 _PREFIX = "CTMAHOUT_RESULT "
 MAIN = "org.ctmahout.bridge.Main"
@@ -30,7 +30,7 @@ MAIN = "org.ctmahout.bridge.Main"
 _GRACE_S = 20.0
 
 
-class SubmitDoor(Door):
+class SubmitEngine(Engine):
     """Decomposes by spark-submit, one application for each request, the driver on this machine.
 
     `further` holds settings that `conf` overrules.
@@ -66,7 +66,7 @@ class SubmitDoor(Door):
         return [str(self._spark.home / "bin" / "spark-submit"), *parts]
 
     def run(self, request: Request) -> dict[str, Any]:
-        """See `ctmahout.engines.Door.run`."""
+        """See `ctmahout.engines.Engine.run`."""
         with tempfile.TemporaryDirectory(prefix="ctmahout-submit-") as folder:
             file, log = Path(folder, "request.json"), Path(folder, "driver.log")
             file.write_text(request.to_json(), encoding="utf-8")
@@ -88,7 +88,7 @@ class SubmitDoor(Door):
     def _process(self, command: list[str], log: Path, request: Request) -> tuple[int, str]:
         """Return exit code and stdout of the driver; whatever stops the wait stops its whole process group."""
         environment = {**os.environ, "SPARK_HOME": str(self._spark.home), "JAVA_HOME": str(self._java.home)}
-        target = located(request.output)
+        target = parse_location(request.output)
         before = beside(target, "partial")
         with log.open("wb") as stderr:
             try:
@@ -119,7 +119,7 @@ def answer(out: str, request: Request) -> dict[str, Any]:
     if answers:
         manifest: dict[str, Any] = json.loads(answers[-1])
         return manifest
-    with fetched(located(request.output), is_manifest) as folder:
+    with local_copy(parse_location(request.output), is_manifest) as folder:
         return read_manifest(folder, "factors").to_dict()
 
 

@@ -15,7 +15,7 @@ from .class_archive import archive_folder, archive_name
 from .jars import find_spark
 from .request import Request
 from .session import conf_folder
-from .submit import SubmitDoor
+from .submit import SubmitEngine
 
 __all__ = ["warm_up"]
 
@@ -64,5 +64,5 @@ def _decompose(folder: Path, archive: Path, spark_home: str | None) -> None:
         # One of the groups in a task, the other on the cluster: both ways are walked.
         "spark.ctmahout.groupInTask": "100k",
     }
-    door = SubmitDoor(spark_home=spark_home, master=f"local[{os.cpu_count() or 1}]", conf=conf)
-    door.run(Request(str(folder / "matrix"), str(folder / "factors"), want=("s", "v", "u")))
+    engine = SubmitEngine(spark_home=spark_home, master=f"local[{os.cpu_count() or 1}]", conf=conf)
+    engine.run(Request(str(folder / "matrix"), str(folder / "factors"), want=("s", "v", "u")))

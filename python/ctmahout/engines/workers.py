@@ -14,7 +14,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["Threads", "Workers", "one_core_each"]
+__all__ = ["Threads", "Workers", "single_threaded_blas"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,7 +37,7 @@ class Workers(Protocol):
         """Yield function(item) for each item; function and items can be pickled."""
 
 
-def one_core_each(function: Callable[P, Result]) -> Callable[P, Result]:
+def single_threaded_blas(function: Callable[P, Result]) -> Callable[P, Result]:
     """Keep products of matrices from starting threads of their own: these would wait for each other, busily.
 
     And they would sum in another order for another number of cores. The limit is one of the whole process: the first

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
-from ..storage.atomic import staged
+from ..storage.atomic import atomic_dir
 from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
 from .parquet import Expected, PartWriter, read_parts
 
@@ -128,7 +128,7 @@ def write_factors(
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
     path = Path(path)
-    with staged(path, overwrite=overwrite, ours=is_exchange) as partial:
+    with atomic_dir(path, overwrite=overwrite, is_replaceable=is_exchange) as partial:
         entries: list[dict[str, Any]] = []
         warnings: list[str] = []
         with ExitStack() as stack:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._version import __version__
 from ..errors import ExchangeError
-from ..storage.atomic import staged
+from ..storage.atomic import atomic_dir
 from .arrays import write_arrays
 from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
 from .parquet import Expected, PartWriter, read_parts
@@ -74,7 +74,7 @@ def write_matrix(
     path = Path(path)
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype is {dtype!r}, expected float32 or float64")
-    with staged(path, overwrite=overwrite, ours=is_exchange) as partial:
+    with atomic_dir(path, overwrite=overwrite, is_replaceable=is_exchange) as partial:
         entries: list[dict[str, Any]] = []
         with PartWriter(partial, dtype, shown=path) as parts:
             for number, matrix in enumerate(groups):

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._version import __version__
-from ..storage.atomic import staged
+from ..storage.atomic import atomic_dir
 from .arrays import write_arrays
 from .manifest import VERSION, Manifest, is_exchange, write_manifest
 
@@ -37,7 +37,7 @@ def write_model(
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
     path = Path(path)
-    with staged(path, overwrite=overwrite, ours=is_exchange) as partial:
+    with atomic_dir(path, overwrite=overwrite, is_replaceable=is_exchange) as partial:
         return write_manifest(
             partial,
             {

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, CtmahoutError, InputError, too_large
-from ..storage import Location, Uri, fetched, located, refuse_overlap, stored
-from ..storage.atomic import staged_file
+from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
+from ..storage.atomic import atomic_file
 from ..volume import HU_LIMIT, Geometry, Volume
 
 __all__ = ["ArraySource", "WrittenArray", "is_array", "read_array", "write_array"]
@@ -98,7 +98,7 @@ def read_array(path: str | Path | Uri, *, unpack_gib: int = 1) -> Volume:
     ConfigError
         CTM_EXTRA_MISSING: nibabel is not installed.
     """
-    with fetched(located(path)) as file:
+    with local_copy(parse_location(path)) as file:
         return _read(file, int(_VOLUMES * unpack_gib * (1 << 30)))
 
 
@@ -139,14 +139,14 @@ def write_array(volume: Volume, path: str | Path | Uri, *, overwrite: bool = Fal
     ConfigError
         CTM_CONFIG_VALUE: another suffix. CTM_EXTRA_MISSING.
     """
-    location = located(path)
+    location = parse_location(path)
     name = Path(location.name)
     if not _suffix(name):
         expected = "a name that ends in " + ", ".join(_SUFFIXES)
         raise ConfigError("CTM_CONFIG_VALUE", source="output", key="path", value=repr(str(name)), expected=expected)
     if isinstance(volume.source, ArraySource):
         refuse_overlap(location, volume.source.path)
-    with stored(location, overwrite=overwrite) as target:
+    with upload_on_success(location, overwrite=overwrite) as target:
         _write(volume, target, overwrite=overwrite)
     return WrittenArray(location)
 
@@ -155,7 +155,7 @@ def _write(volume: Volume, path: Path, *, overwrite: bool) -> None:
     suffix = _suffix(path)
     # Before the file is begun: it may be refused.
     data = None if suffix == ".npz" else _nifti_bytes(volume, path)
-    with staged_file(path, overwrite=overwrite, ours=_is_ours) as partial:
+    with atomic_file(path, overwrite=overwrite, is_replaceable=_is_ours) as partial:
         if data is None:
             with partial.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **_npz_arrays(volume))

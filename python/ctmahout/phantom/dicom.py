@@ -14,7 +14,7 @@ from ..dicom.files import Progress, each, tick_of
 from ..dicom.header import CT_IMAGE
 from ..dicom.uids import made_uid
 from ..dicom.write import Written, is_ours, save
-from ..storage.atomic import staged
+from ..storage.atomic import atomic_dir
 from ..volume import Volume
 
 __all__ = ["write_synthetic"]
@@ -86,7 +86,7 @@ def write_synthetic(
         save(ds, partial / f"slice-{z + 1:04d}.dcm")
         return clipped
 
-    with staged(Path(out), overwrite=overwrite, ours=is_ours) as partial:
+    with atomic_dir(Path(out), overwrite=overwrite, is_replaceable=is_ours) as partial:
         counts = each(write, range(len(volume.hu)), workers=workers, tick=tick_of(progress, "write"))
     clipped = sum(counts)
     warnings = (f"{clipped} voxels did not fit the stored range and were clipped.",) if clipped else ()

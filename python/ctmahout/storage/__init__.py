@@ -1,22 +1,22 @@
-"""Where data lies: a path here, or a prefix of an object store. The steps themselves only know paths.
+"""Locations, local or in an object store, as local paths; output that appears whole or not at all.
 
-`fetched` and `stored` stand around a step: an input is copied here for as long as the step takes, an output is written
-here and then copied to its store, its manifest last. A path passes through both of them untouched.
+`local_copy` yields a path for an input: a local path as it is, an object-store prefix as a temporary copy.
+`upload_on_success` yields a path for an output, which is uploaded when the block succeeds, its manifest last.
 """
 
 from __future__ import annotations
 
-from .location import Location, Uri, hadoop_name, located, refuse_overlap
-from .transfer import beside, fetched, remove, stored
+from .location import Location, Uri, hadoop_name, parse_location, refuse_overlap
+from .transfer import beside, local_copy, remove, upload_on_success
 
 __all__ = [
     "Location",
     "Uri",
     "beside",
-    "fetched",
     "hadoop_name",
-    "located",
+    "local_copy",
+    "parse_location",
     "refuse_overlap",
     "remove",
-    "stored",
+    "upload_on_success",
 ]

@@ -14,15 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
-from .locks import claimed, clear_abandoned, is_written
+from .locks import clear_abandoned, hold, is_written
 
-__all__ = ["refuse_busy", "refuse_existing", "refuse_overlap", "staged", "staged_file"]
+__all__ = ["atomic_dir", "atomic_file", "refuse_busy", "refuse_existing", "refuse_overlap"]
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 @contextmanager
-def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iterator[Path]:
+def atomic_dir(path: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Give a new folder beside `path` to fill, and rename it to `path` when the block ends well.
 
     On any error, and on Ctrl-C, the folder is removed and what stood at `path` is as it was. A process that is killed
@@ -33,7 +33,7 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
     path : Path
     overwrite : bool
         Replace what is at `path`, once the new output is complete.
-    ours : callable
+    is_replaceable : callable
         Tells whether an existing folder was written by ctmahout; anything else is never replaced.
 
     Raises
@@ -43,7 +43,7 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
     """
     path = Path(path).absolute()
     _restore(path)
-    refuse_existing(path, overwrite=overwrite, ours=ours)
+    refuse_existing(path, overwrite=overwrite, is_replaceable=is_replaceable)
     clear_abandoned(path.parent, glob.escape(path.name))
     number = uuid.uuid4().hex[:8]
     partial = path.with_name(f"{path.name}.partial-{number}")
@@ -51,7 +51,7 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
     try:
         with _as_unwritable(path):
             partial.mkdir(parents=True)
-        with claimed(partial):
+        with hold(partial):
             try:
                 yield partial
             except OSError as e:
@@ -60,7 +60,7 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
                     raise
                 raise OutputError("CTM_OUTPUT_UNWRITABLE", path=place, problem=e.strerror or e) from e
         with _as_unwritable(path):
-            _commit(partial, path, number, overwrite=overwrite, ours=ours)
+            _commit(partial, path, number, overwrite=overwrite, is_replaceable=is_replaceable)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):  # they are not empty after a run that ended well
@@ -69,7 +69,9 @@ def staged(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> Iter
 
 
 @contextmanager
-def staged_file(path: Path, *, overwrite: bool, ours: Callable[[Path], bool] = Path.is_file) -> Iterator[Path]:
+def atomic_file(
+    path: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool] = Path.is_file
+) -> Iterator[Path]:
     """Give the path of a new file beside `path` to write, and rename it to `path` when the block ends well.
 
     Parameters
@@ -77,7 +79,7 @@ def staged_file(path: Path, *, overwrite: bool, ours: Callable[[Path], bool] = P
     path : Path
     overwrite : bool
         Replace what is at `path`, once the new file is complete.
-    ours : callable
+    is_replaceable : callable
         Tells whether an existing file was written by ctmahout; anything else is never replaced.
 
     Raises
@@ -86,7 +88,7 @@ def staged_file(path: Path, *, overwrite: bool, ours: Callable[[Path], bool] = P
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
     path = Path(path).absolute()
-    if path.is_symlink() or (path.exists() and not (overwrite and path.is_file() and ours(path))):
+    if path.is_symlink() or (path.exists() and not (overwrite and path.is_file() and is_replaceable(path))):
         raise OutputError("CTM_OUTPUT_EXISTS", path=path)
     partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
     missing = [folder for folder in path.parents if not folder.exists()]
@@ -102,11 +104,11 @@ def staged_file(path: Path, *, overwrite: bool, ours: Callable[[Path], bool] = P
                 folder.rmdir()
 
 
-def refuse_existing(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:
+def refuse_existing(path: Path, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> None:
     """Raise CTM_OUTPUT_EXISTS if `path` may not be written: cheap, so it is asked before hours of work, too."""
     if path.is_symlink() or path.exists():
         empty = path.is_dir() and not any(path.iterdir())
-        if not empty and not (overwrite and path.is_dir() and ours(path)):
+        if not empty and not (overwrite and path.is_dir() and is_replaceable(path)):
             raise OutputError("CTM_OUTPUT_EXISTS", path=path)
 
 
@@ -141,8 +143,8 @@ def refuse_busy(path: Path) -> None:
         raise OutputError("CTM_OUTPUT_BUSY", path=path)
 
 
-def _commit(partial: Path, path: Path, number: str, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:
-    refuse_existing(path, overwrite=overwrite, ours=ours)
+def _commit(partial: Path, path: Path, number: str, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> None:
+    refuse_existing(path, overwrite=overwrite, is_replaceable=is_replaceable)
     if not path.exists():
         partial.rename(path)
         return

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ConfigError, OutputError
 from .atomic import refuse_overlap as refuse_overlap_of_paths
 
-__all__ = ["Location", "Uri", "hadoop_name", "located", "refuse_overlap"]
+__all__ = ["Location", "Uri", "hadoop_name", "parse_location", "refuse_overlap"]
 
 # A URI, or one that has been through `Path`, which makes one slash of two.
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)|(s3a?|gs|file):/(.*)", re.DOTALL)
@@ -60,7 +60,7 @@ Location: TypeAlias = Path | Uri
 """Where data lies."""
 
 
-def located(given: str | Path | Uri) -> Location:
+def parse_location(given: str | Path | Uri) -> Location:
     """Return the place that a path or a URI names.
 
     Parameters

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["claimed", "clear_abandoned", "is_written"]
+__all__ = ["clear_abandoned", "hold", "is_written"]
 
 _CLAIM = ".claim"
 # Of this process: its own locks never stand in its way, and to close such a file a second time would end them.
@@ -21,7 +21,7 @@ _held: set[Path] = set()
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def hold(folder: Path) -> Iterator[None]:
     """Hold a new folder; when the block ends well, nothing in it tells of that.
 
     A file system without locks has no claims, and then nothing is ever taken for abandoned.

@@ -16,7 +16,7 @@ from .location import Location, Uri
 if TYPE_CHECKING:
     from .store import Store
 
-__all__ = ["beside", "fetched", "remove", "stored"]
+__all__ = ["beside", "local_copy", "remove", "upload_on_success"]
 
 # By these an output is known as whole: they are copied last (contract/v1/README.md, "Writing, and who may read").
 _LAST = frozenset({"_ctmahout.json", "fetch.json", "run.json", "study.json"})
@@ -25,7 +25,7 @@ _MARK = "_ctmahout.partial"
 
 
 @contextmanager
-def fetched(location: Location, wanted: Callable[[str], bool] = bool) -> Iterator[Path]:
+def local_copy(location: Location, wanted: Callable[[str], bool] = bool) -> Iterator[Path]:
     """Give what lies at a URI as a file or folder here, for as long as the block lasts; a path is given as it is.
 
     Parameters
@@ -50,7 +50,9 @@ def fetched(location: Location, wanted: Callable[[str], bool] = bool) -> Iterato
 
 
 @contextmanager
-def stored(location: Location, *, overwrite: bool, ours: Callable[[Path], bool] = Path.is_file) -> Iterator[Path]:
+def upload_on_success(
+    location: Location, *, overwrite: bool, is_replaceable: Callable[[Path], bool] = Path.is_file
+) -> Iterator[Path]:
     """Give a path here for an output, and copy what was written there to the URI when the block ends well.
 
     A path is given as it is: whoever writes to it stages it. On any error, and on Ctrl-C, nothing is left in the store.
@@ -60,7 +62,7 @@ def stored(location: Location, *, overwrite: bool, ours: Callable[[Path], bool] 
     location : Path or Uri
     overwrite : bool
         Replace what is at the URI, once the new output is complete here.
-    ours : callable
+    is_replaceable : callable
         Tells of a folder with the files at the top of what is there, of which only manifests have content, whether
         ctmahout wrote it; anything else is never replaced.
 
@@ -74,11 +76,11 @@ def stored(location: Location, *, overwrite: bool, ours: Callable[[Path], bool] 
     if isinstance(location, Path):
         yield location
         return
-    _refuse_existing(location, overwrite=overwrite, ours=ours)
+    _refuse_existing(location, overwrite=overwrite, is_replaceable=is_replaceable)
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
         with _named(folder, location) as local:
             yield local
-        _refuse_existing(location, overwrite=overwrite, ours=ours)
+        _refuse_existing(location, overwrite=overwrite, is_replaceable=is_replaceable)
         _upload(local, location)
 
 
@@ -139,7 +141,7 @@ def _download(uri: Uri, local: Path, wanted: Callable[[str], bool]) -> None:
         each(lambda name: store.download(name, local / name), chosen)
 
 
-def _refuse_existing(uri: Uri, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:
+def _refuse_existing(uri: Uri, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> None:
     from .store import Store, told
 
     with told("CTM_STORAGE_WRITE", uri):
@@ -148,16 +150,16 @@ def _refuse_existing(uri: Uri, *, overwrite: bool, ours: Callable[[Path], bool])
         if not names and not store.bucket():
             raise OSError("there is no such bucket")
         unfinished = _MARK in names and not _LAST & set(names)
-        if names and not unfinished and not (overwrite and _looks_ours(store, names, ours)):
+        if names and not unfinished and not (overwrite and _looks_replaceable(store, names, is_replaceable)):
             raise OutputError("CTM_OUTPUT_EXISTS", path=uri)
 
 
-def _looks_ours(store: Store, names: list[str], ours: Callable[[Path], bool]) -> bool:
+def _looks_replaceable(store: Store, names: list[str], is_replaceable: Callable[[Path], bool]) -> bool:
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
         local = Path(folder) / store.uri.name
         if names == [store.uri.name] and store.file():
             local.touch()
-            return ours(local)
+            return is_replaceable(local)
         local.mkdir()
         for name in names:
             top, below, _ = name.partition("/")
@@ -167,7 +169,7 @@ def _looks_ours(store: Store, names: list[str], ours: Callable[[Path], bool]) ->
                 store.download(top, local / top)
             else:
                 (local / top).touch()
-        return ours(local)
+        return is_replaceable(local)
 
 
 def _upload(local: Path, uri: Uri) -> None:

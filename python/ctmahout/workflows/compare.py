@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..files.read_volume import read_volume
 from ..options import Config
 from ..quality import compare
-from ..storage import Location, Uri, fetched, located
+from ..storage import Location, Uri, local_copy, parse_location
 from ..volume import Geometry
 
 __all__ = ["compare_series"]
@@ -28,8 +28,8 @@ def compare_series(a: str | Path | Uri, b: str | Path | Uri, config: Config | No
     InputError
         CTM_SERIES_MIXED: the two differ in shape, in the size of a voxel or, unless lenient, in where they lie.
     """
-    a, b, config = located(a), located(b), config or Config()
-    with fetched(a) as first, fetched(b) as second:
+    a, b, config = parse_location(a), parse_location(b), config or Config()
+    with local_copy(a) as first, local_copy(b) as second:
         one, reference = (read_volume(path, config) for path in (first, second))
     if one.shape != reference.shape:
         raise InputError(

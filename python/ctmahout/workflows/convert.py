@@ -8,7 +8,7 @@ from pathlib import Path
 from ..files.arrays import write_array
 from ..files.read_volume import read_volume
 from ..options import Config
-from ..storage import Location, Uri, fetched, located, refuse_overlap, stored
+from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..volume import Volume
 
 __all__ = ["convert"]
@@ -29,9 +29,9 @@ def convert(
         See `read_volume` and `write_array`; then nothing was written.
     """
     config = config or Config()
-    source, output = located(source), located(output)
+    source, output = parse_location(source), parse_location(output)
     refuse_overlap(output, source)
-    with stored(output, overwrite=config.overwrite) as target, fetched(source) as series:
+    with upload_on_success(output, overwrite=config.overwrite) as target, local_copy(source) as series:
         volume = read_volume(series, config, progress)
         write_array(volume, target, overwrite=config.overwrite)
     return volume, output

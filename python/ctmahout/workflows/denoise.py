@@ -16,21 +16,21 @@ from typing import Any
 
 from ..denoising.effort import PATCH
 from ..denoising.patches import Model
-from ..denoising.registry import ModelRun, method_named, method_of
+from ..denoising.registry import ModelRun, get_method, method_that_wrote
 from ..denoising.strength import Strength
-from ..engines import Door
+from ..engines import Engine
 from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers
 from ..errors import ConfigError, ExchangeError, InputError
 from ..exchange import Manifest, is_exchange, is_manifest, is_no_row, read_factors, read_manifest
 from ..files.read_volume import read_volume
 from ..options import Config
-from ..storage import Location, Uri, fetched, located, refuse_overlap, stored
-from ..storage.atomic import refuse_busy, staged
+from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
+from ..storage.atomic import atomic_dir, refuse_busy
 from ..volume import Volume
-from .dssvd import door_for, factorise_with, options_of
+from .dssvd import factorise_with, open_engine, options_of
 from .outcome import Denoised, DenoisedSeries, Progress, Timer, is_run
-from .outputs import Origin, check_source, check_writing, deliver
+from .outputs import Provenance, check_source, check_writing, deliver
 
 __all__ = [
     "Denoised",
@@ -74,8 +74,8 @@ def denoise(
         With the code of what is wrong; then nothing was written.
     """
     config = options_of(config, options, "denoise")
-    source, output = located(source), located(output)
-    method = method_named(config.method)
+    source, output = parse_location(source), parse_location(output)
+    method = get_method(config.method)
     if config.model and config.method != "patches":
         raise ConfigError(
             "CTM_CONFIG_VALUE",
@@ -91,11 +91,11 @@ def denoise(
         refuse_busy(output)
     timer = Timer(progress)
     with (
-        stored(output, overwrite=config.overwrite, ours=is_run) as target,
-        staged(target, overwrite=config.overwrite, ours=is_run) as folder,
-        fetched(source) as series,
+        upload_on_success(output, overwrite=config.overwrite, is_replaceable=is_run) as target,
+        atomic_dir(target, overwrite=config.overwrite, is_replaceable=is_run) as folder,
+        local_copy(source) as series,
     ):
-        work = located(config.work) if config.work else folder / "work"
+        work = parse_location(config.work) if config.work else folder / "work"
         matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
             volume = read_volume(series, config, progress)
@@ -104,18 +104,20 @@ def denoise(
             return result.moved(output)
         with ExitStack() as stack:
             with timer.phase("start"):
-                door = stack.enter_context(door_for(config, session))  # before the work: what it lacks is told at once
-            workers = stack.enter_context(_workers(config, session, door))
+                engine = stack.enter_context(
+                    open_engine(config, session)
+                )  # before the work: what it lacks is told at once
+            workers = stack.enter_context(_workers(config, session, engine))
             with timer.phase("prepare"), _stored_matrix(matrix, config) as made_here:
                 made = method.prepare(volume, made_here, config, progress)
             with timer.phase("dssvd"):
-                factorise_with(door, matrix, factors, config)
+                factorise_with(engine, matrix, factors, config)
             if method.refines(made):
                 first, matrix, factors = (matrix, factors), work / "refined", work / "refined-factors"
                 with timer.phase("refine"), _read(*first) as found, _stored_matrix(matrix, config) as made_here:
                     method.refine(volume, *found, made_here, config, workers, progress)
                 with timer.phase("dssvd"):
-                    factorise_with(door, matrix, factors, config)
+                    factorise_with(engine, matrix, factors, config)
             if not workers.elsewhere:
                 stack.close()  # Spark gives back its memory
             with _read(matrix, factors) as found:
@@ -135,11 +137,11 @@ def prepare(
 ) -> dict[str, Any]:
     """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
     config = options_of(config, options, "prepare")
-    source, matrix = located(source), located(matrix)
+    source, matrix = parse_location(source), parse_location(matrix)
     refuse_overlap(matrix, source)
-    with _stored_matrix(matrix, config) as made_here, fetched(source) as series:
+    with _stored_matrix(matrix, config) as made_here, local_copy(source) as series:
         volume = read_volume(series, config, progress)
-        return method_named(config.method).prepare(volume, made_here, config, progress).to_dict()
+        return get_method(config.method).prepare(volume, made_here, config, progress).to_dict()
 
 
 def refine(
@@ -166,14 +168,14 @@ def refine(
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options, "refine")
-    source, matrix, factors, refined = (located(given) for given in (source, matrix, factors, refined))
+    source, matrix, factors, refined = (parse_location(given) for given in (source, matrix, factors, refined))
     for given in (source, matrix, factors):
         refuse_overlap(refined, given)
-    with _stored_matrix(refined, config) as made_here, fetched(source) as series, _read(matrix, factors) as found:
+    with _stored_matrix(refined, config) as made_here, local_copy(source) as series, _read(matrix, factors) as found:
         volume = read_volume(series, config, progress)
         made = _matrix_of(volume, found[0])
         _check_factors(made, read_manifest(found[1], "factors"), *found)
-        method = method_of(made)
+        method = method_that_wrote(made)
         with _workers(config, session) as workers:
             return method.refine(volume, *found, made_here, config, workers, progress).to_dict()
 
@@ -202,19 +204,19 @@ def reconstruct(
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options, "reconstruct")
-    source, matrix, factors, output = (located(given) for given in (source, matrix, factors, output))
-    with fetched(matrix, is_manifest) as folder:
+    source, matrix, factors, output = (parse_location(given) for given in (source, matrix, factors, output))
+    with local_copy(matrix, is_manifest) as folder:
         made = read_manifest(folder, "matrix")
         _check_layout(made, matrix)
-        strengths = _strengths(config, method_of(made).strengths)
+        strengths = _strengths(config, method_that_wrote(made).strengths)
     check_writing(config)
     for given in (source, matrix, factors):
         refuse_overlap(output, given)
     timer = Timer(progress)
     with (
-        stored(output, overwrite=config.overwrite, ours=is_run) as target,
-        staged(target, overwrite=config.overwrite, ours=is_run) as folder,
-        fetched(source) as series,
+        upload_on_success(output, overwrite=config.overwrite, is_replaceable=is_run) as target,
+        atomic_dir(target, overwrite=config.overwrite, is_replaceable=is_run) as folder,
+        local_copy(source) as series,
         _read(matrix, factors) as found,
     ):
         with timer.phase("read"):
@@ -229,19 +231,19 @@ def reconstruct(
 
 
 def _stored_matrix(matrix: Location, config: Config) -> AbstractContextManager[Path]:
-    return stored(matrix, overwrite=config.overwrite, ours=is_exchange)
+    return upload_on_success(matrix, overwrite=config.overwrite, is_replaceable=is_exchange)
 
 
 @contextmanager
 def _read(matrix: Location, factors: Location) -> Iterator[tuple[Path, Path]]:
     """Give a matrix, without its rows if it is in a store, and its factors."""
-    with fetched(matrix, is_no_row) as matrix_here, fetched(factors) as factors_here:
+    with local_copy(matrix, is_no_row) as matrix_here, local_copy(factors) as factors_here:
         yield matrix_here, factors_here
 
 
 @contextmanager
-def _workers(config: Config, session: object, door: Door | None = None) -> Iterator[Workers]:
-    """Give what goes over a volume: threads here or, if asked for, the executors behind a door."""
+def _workers(config: Config, session: object, engine: Engine | None = None) -> Iterator[Workers]:
+    """Yield the workers: local threads, or Spark executors with --spread."""
     if not config.spread:
         yield Threads.of(config.workers)
         return
@@ -249,7 +251,7 @@ def _workers(config: Config, session: object, door: Door | None = None) -> Itera
         raise ConfigError(
             "CTM_CONFIG_VALUE", source="options", key="engine", value=config.engine, expected="py4j with --spread"
         )
-    with nullcontext(door) if door else door_for(config, session) as opened:
+    with nullcontext(engine) if engine else open_engine(config, session) as opened:
         yield Executors(getattr(opened, "session", None))
 
 
@@ -304,11 +306,11 @@ def _reconstruct(
 ) -> Denoised:
     made, found = _matrix_of(volume, matrix), read_factors(factors)
     _check_factors(made, found.manifest, matrix, factors)
-    method = method_of(made)
+    method = method_that_wrote(made)
     return deliver(
         volume,
         method.rebuild(volume, matrix, factors, strengths, workers, timer.progress),
-        Origin.of_factors(made, found),
+        Provenance.of_factors(made, found),
         partial(method.shown, matrix, factors),
         output,
         config,
@@ -320,7 +322,7 @@ def _with_model(
     volume: Volume, output: Path, config: Config, strengths: Sequence[Strength], timer: Timer, session: object
 ) -> Denoised | None:
     """Denoise with a model, or return None if it does not know the series and another is to be learnt."""
-    with timer.phase("read"), fetched(located(str(config.model))) as folder:
+    with timer.phase("read"), local_copy(parse_location(str(config.model))) as folder:
         manifest = read_manifest(folder, "model")
         model = Model.read(folder, manifest)
     # Patches of a series of one or two slices are as thin: they have other voxels than those of the model.
@@ -342,7 +344,7 @@ def _with_model(
         return deliver(
             volume,
             fitted.rebuild(strengths, workers, timer.progress),
-            Origin.of_model(manifest, model, volume, fitted.fit),
+            Provenance.of_model(manifest, model, volume, fitted.fit),
             fitted.shown,
             output,
             config,

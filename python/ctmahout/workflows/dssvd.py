@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines import Door, Request, connect
+from ..engines import Engine, Request, connect
 from ..errors import ConfigError, CtmahoutError
 from ..exchange import Factors, is_manifest, read_factors, read_manifest, write_matrix
 from ..options import TAKES, Config, nearest
-from ..storage import Location, Uri, fetched, located, refuse_overlap
+from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap
 
-__all__ = ["door_for", "dssvd", "factorise", "factorise_with", "options_of"]
+__all__ = ["dssvd", "factorise", "factorise_with", "open_engine", "options_of"]
 
 
 def factorise(
@@ -35,13 +35,13 @@ def factorise(
     ExchangeError, EngineError, OutputError
     """
     config = options_of(config, options, "factorise")
-    matrix, factors = located(matrix), located(factors)
+    matrix, factors = parse_location(matrix), parse_location(factors)
     refuse_overlap(factors, matrix)
     # Refused here as well as by the door: before a JVM starts.
-    with fetched(matrix, is_manifest) as folder:
+    with local_copy(matrix, is_manifest) as folder:
         read_manifest(folder, "matrix")
-    with door_for(config, session) as door:
-        return factorise_with(door, matrix, factors, config)
+    with open_engine(config, session) as engine:
+        return factorise_with(engine, matrix, factors, config)
 
 
 def dssvd(
@@ -107,7 +107,7 @@ def dssvd(
     """
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
         if isinstance(matrix, (str, Path, Uri)):
-            source = located(matrix)
+            source = parse_location(matrix)
         else:
             a = _real(matrix)
             if engine == "operator" or options.get("deploy_mode") == "cluster":
@@ -132,8 +132,8 @@ def dssvd(
             seed=seed,
             want=("s", "v", "u") if u else ("s", "v"),
         )
-        with _named(source), connect(engine, session=session, **options) as door:
-            door.run(request)
+        with _named(source), connect(engine, session=session, **options) as opened:
+            opened.run(request)
         return read_factors(target)
 
 
@@ -160,7 +160,7 @@ def _named(source: Location) -> Iterator[None]:
         raise
 
 
-def door_for(config: Config, session: object) -> Door:
+def open_engine(config: Config, session: object) -> Engine:
     """Open the door that the options ask for."""
     return connect(
         config.engine,
@@ -174,9 +174,9 @@ def door_for(config: Config, session: object) -> Door:
     )
 
 
-def factorise_with(door: Door, matrix: Location, factors: Location, config: Config) -> dict[str, Any]:
+def factorise_with(engine: Engine, matrix: Location, factors: Location, config: Config) -> dict[str, Any]:
     """Decompose a matrix directory by a door that is open, as the options say; return the factors' manifest."""
-    return door.run(
+    return engine.run(
         Request(
             input=_name(matrix),
             output=_name(factors),

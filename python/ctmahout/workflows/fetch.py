@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from .._version import __version__
 from ..errors import ConfigError, InputError
-from ..storage import Location, Uri, located, stored
-from ..storage.atomic import staged
+from ..storage import Location, Uri, parse_location, upload_on_success
+from ..storage.atomic import atomic_dir
 from ..storage.download import TCIA, Connection, Series, Tick, connected, unpack, without_secrets
 
 __all__ = ["FETCH", "TCIA", "Fetched", "fetch"]
@@ -99,10 +99,10 @@ def fetch(
     if not isinstance(what, str):
         raise TypeError(f"expected tcia:UID or an address, not {type(what).__name__}")
     found = _source(what, tcia)
-    output, limit = located(output), int(limit_gib * (1 << 30))
+    output, limit = parse_location(output), int(limit_gib * (1 << 30))
     with (
-        stored(output, overwrite=overwrite, ours=_is_fetched) as target,
-        staged(target, overwrite=overwrite, ours=_is_fetched) as partial,
+        upload_on_success(output, overwrite=overwrite, is_replaceable=_is_fetched) as target,
+        atomic_dir(target, overwrite=overwrite, is_replaceable=_is_fetched) as partial,
         # Without a name: nothing of it is left, however this process ends.
         tempfile.TemporaryFile(dir=partial) as archive,
     ):

@@ -18,7 +18,7 @@ from ..errors import InputError, catalogue
 from ..exchange import Manifest, is_exchange, is_no_row, read_manifest
 from ..files.arrays import is_array, read_array
 from ..options import Config
-from ..storage import Uri, fetched, located
+from ..storage import Uri, local_copy, parse_location
 
 __all__ = ["Found", "inspect_path"]
 
@@ -121,7 +121,7 @@ def inspect_path(location: str | Path | Uri, config: Config | None = None) -> Fo
     ExchangeError
         The directory's manifest is not valid.
     """
-    with fetched(located(location), is_no_row) as path:
+    with local_copy(parse_location(location), is_no_row) as path:
         return _inspected(path, config or Config())
 
 

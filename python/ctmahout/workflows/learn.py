@@ -29,10 +29,10 @@ from ..denoising.patches import (
     ModelPass,
     Part,
     View,
-    affordable,
     filtered,
     fit,
     kmeans,
+    max_groups,
     nearest,
     noise_of,
     pilot_kinds,
@@ -40,15 +40,15 @@ from ..denoising.patches import (
     write_parts,
 )
 from ..dicom import kernel_of, read_series
-from ..engines import Door
+from ..engines import Engine
 from ..engines.executors import Executors
-from ..engines.workers import Threads, Workers, one_core_each
+from ..engines.workers import Threads, Workers, single_threaded_blas
 from ..errors import ConfigError, InputError
 from ..exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
 from ..options import Config
-from ..storage import Location, Uri, fetched, located, refuse_overlap, stored
+from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import refuse_existing
-from .dssvd import door_for, factorise_with, options_of
+from .dssvd import factorise_with, open_engine, options_of
 
 __all__ = ["learn"]
 
@@ -87,7 +87,7 @@ class _Series:
     kind: int = 0
 
 
-@one_core_each
+@single_threaded_blas
 def learn(
     sources: Sequence[str | Path | Uri],
     model: str | Path | Uri,
@@ -138,22 +138,22 @@ def learn(
     config = options_of(config, options, "learn")
     if isinstance(sources, (str, Path, Uri)):
         sources = [sources]
-    places, model = [located(source) for source in sources], located(model)
+    places, model = [parse_location(source) for source in sources], parse_location(model)
     if not places:
         raise ConfigError(
             "CTM_CONFIG_VALUE", source="learn", key="sources", value="none", expected="one series or more"
         )
     for place in places:
         refuse_overlap(model, place)
-    with stored(model, overwrite=config.overwrite, ours=is_exchange) as target:
-        refuse_existing(target.absolute(), overwrite=config.overwrite, ours=is_exchange)
+    with upload_on_success(model, overwrite=config.overwrite, is_replaceable=is_exchange) as target:
+        refuse_existing(target.absolute(), overwrite=config.overwrite, is_replaceable=is_exchange)
         with (
             tempfile.TemporaryDirectory(prefix="ctmahout-", dir=_work(config)) as folder,
-            door_for(config, session) as door,
+            open_engine(config, session) as engine,
         ):
-            spark = getattr(door, "session", None) if session is not None or config.master else None
+            spark = getattr(engine, "session", None) if session is not None or config.master else None
             workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
-            run = _Learning(Path(folder), config, door, workers, progress)
+            run = _Learning(Path(folder), config, engine, workers, progress)
             passes, series = run.passes([p.absolute() if isinstance(p, Path) else p for p in places])
         learnt = Model(passes, [one.facts for one in series])
         return write_model(target, learnt.arrays(), learnt.layout(), overwrite=config.overwrite)
@@ -171,7 +171,7 @@ def _work(config: Config) -> Path | None:
                 expected=f"a folder that the executors of {config.master} see as well",
             )
         return None
-    work = located(config.work)
+    work = parse_location(config.work)
     if not isinstance(work, Path) or not work.is_dir():
         raise ConfigError(
             "CTM_CONFIG_VALUE", source="options", key="work", value=repr(config.work), expected="a folder that is there"
@@ -183,7 +183,7 @@ def _work(config: Config) -> Path | None:
 class _Learning:
     work: Path
     config: Config
-    door: Door
+    engine: Engine
     workers: Workers
     progress: Progress | None
 
@@ -221,7 +221,7 @@ class _Learning:
     ) -> tuple[ModelPass, Filter]:
         """Find groups, have Mahout factor them, and return what is for the model and what goes on here."""
         rules = (FIRST, SECOND)[number - 1]
-        groups = affordable(groups, parts, self.workers)
+        groups = max_groups(groups, parts, self.workers)
         telling = fit(parts, groups, _ROUNDS[number - 1], kinds, rules.telling, self.workers, rng)
         count = len(telling.mixture)
         moments = sum_moments(parts, telling, count, len(covariances), self.workers, of_pilot=False)
@@ -236,7 +236,7 @@ class _Learning:
         matrix, factors = self.work / f"matrix-{number}", self.work / f"factors-{number}"
         write_matrix(matrix, found.matrices(parts), units="noise SD", centring="columns", layout={"method": "cohort"})
         self._tell("dssvd")
-        factorise_with(self.door, matrix, factors, self.config)
+        factorise_with(self.engine, matrix, factors, self.config)
         filter = found.filter(read_all_factors(factors))
         assert telling.shortlists is not None
         return ModelPass(telling.mixture, filter.shrinking.mixture, telling.shortlists), filter
@@ -258,10 +258,10 @@ class _FirstSample:
     seed: int
     reading: dict[str, Any]
 
-    @one_core_each
+    @single_threaded_blas
     def __call__(self, numbered: tuple[int, Location]) -> _Series:
         number, source = numbered
-        with fetched(source) as folder:
+        with local_copy(source) as folder:
             volume = read_series(folder, **self.reading)
         hu = MeasuredPart.of(volume).hu
         noise = noise_of(hu, volume.geometry, Threads(1))
@@ -292,10 +292,10 @@ class _SecondSample:
     seed: int
     reading: dict[str, Any]
 
-    @one_core_each
+    @single_threaded_blas
     def __call__(self, numbered: tuple[int, _Series]) -> tuple[FilePart, ...]:
         number, one = numbered
-        with fetched(one.source) as folder:
+        with local_copy(one.source) as folder:
             volume = read_series(folder, **self.reading)
         hu = MeasuredPart.of(volume).hu
         view = View.of_kind(hu, one.noise, one.kind, self.covariances)

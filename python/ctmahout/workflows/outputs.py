@@ -15,7 +15,7 @@ import numpy as np
 from .._version import __version__
 from ..denoising.noise import MeasuredPart, NoiseModel
 from ..denoising.patches import Fit, Model, noise_of
-from ..denoising.registry import Rebuilt
+from ..denoising.registry import Result
 from ..dicom import Derivation, Written, check_derivable, write_series
 from ..engines.workers import Threads
 from ..errors import OutputError
@@ -27,11 +27,11 @@ from ..report import doubts, report_numbers, share_taken, with_spread, write_rep
 from ..volume import Volume
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
 
-__all__ = ["Origin", "check_source", "check_writing", "deliver"]
+__all__ = ["Provenance", "check_source", "check_writing", "deliver"]
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where a result comes from.
 
     Attributes
@@ -57,7 +57,7 @@ class Origin:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of_factors(cls, matrix: Manifest, found: Factors) -> Origin:
+    def of_factors(cls, matrix: Manifest, found: Factors) -> Provenance:
         """Return that of a matrix and its factors."""
         request, writer, layout = found.manifest.request, found.manifest.writer, matrix.layout
         names = ("seed",) if found.algorithm == "exact" else ("p", "q", "seed")
@@ -84,7 +84,7 @@ class Origin:
         )
 
     @classmethod
-    def of_model(cls, manifest: Manifest, model: Model, volume: Volume, fit: Fit | None) -> Origin:
+    def of_model(cls, manifest: Manifest, model: Model, volume: Volume, fit: Fit | None) -> Provenance:
         """Return that of a model directory."""
         about = {"sha256": manifest.sha256, "learnt_on": model.learnt_on, "writer": manifest.writer}
         if fit is not None:
@@ -136,8 +136,8 @@ def check_source(volume: Volume, output: Path, config: Config) -> None:
 
 def deliver(
     volume: Volume,
-    rebuilding: Iterator[Rebuilt],
-    origin: Origin,
+    rebuilding: Iterator[Result],
+    origin: Provenance,
     shown: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]],
     output: Path,
     config: Config,
@@ -251,7 +251,7 @@ _NOISE = _Shown("NOISE", "Noise SD in HU, estimated", " NOISE SD", (50.0, 100.0)
 class _Writer:
     """Writes series of one run."""
 
-    origin: Origin
+    origin: Provenance
     config: Config
     when: datetime
     progress: Progress | None

@@ -9,8 +9,8 @@ from pathlib import Path
 from .._version import __version__
 from ..phantom import make_phantom
 from ..phantom.dicom import write_synthetic
-from ..storage import Location, Uri, located, stored
-from ..storage.atomic import staged
+from ..storage import Location, Uri, parse_location, upload_on_success
+from ..storage.atomic import atomic_dir
 
 __all__ = ["write_phantom"]
 
@@ -45,13 +45,13 @@ def write_phantom(
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
-    out = located(out)
+    out = parse_location(out)
     key = f"{__version__} {size} {slices} {dose} {extent_mm} {seed}"
     if (anatomy, scanner) != ("chest", "standard"):
         key += f" {anatomy} {scanner}"
     with (
-        stored(out, overwrite=overwrite, ours=_is_phantom) as target,
-        staged(target, overwrite=overwrite, ours=_is_phantom) as partial,
+        upload_on_success(out, overwrite=overwrite, is_replaceable=_is_phantom) as target,
+        atomic_dir(target, overwrite=overwrite, is_replaceable=_is_phantom) as partial,
     ):
         phantom = make_phantom(
             size=size,

@@ -17,10 +17,10 @@ from ..dicom import SeriesInfo, find_series, headers_kept
 from ..errors import ConfigError, CtmahoutError, InputError, OutputError
 from ..exchange import is_manifest, read_manifest
 from ..options import Config
-from ..storage import Location, Uri, fetched, located, refuse_overlap, stored
+from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.locks import clear_abandoned
 from .denoise import denoise
-from .dssvd import door_for, options_of
+from .dssvd import open_engine, options_of
 from .outcome import RUN, Progress, is_run
 
 __all__ = ["STUDY", "Study", "StudySeries", "denoise_study"]
@@ -160,9 +160,9 @@ def denoise_study(
             value=repr(getattr(config, key)),
             expected="none with all series",
         )
-    source, output = located(source), located(output)
+    source, output = parse_location(source), parse_location(output)
     refuse_overlap(output, source)
-    with headers_kept(), fetched(source) as folder, _known(output) as known:
+    with headers_kept(), local_copy(source) as folder, _known(output) as known:
         return _every(folder, source, output, known, config, session, progress, told)
 
 
@@ -272,7 +272,7 @@ def _model_digest(config: Config) -> str | None:
     """Return the digest of the model that is asked for, None if there is none."""
     if config.model is None:
         return None
-    with fetched(located(config.model), is_manifest) as folder:
+    with local_copy(parse_location(config.model), is_manifest) as folder:
         return read_manifest(folder, "model").sha256
 
 
@@ -282,8 +282,8 @@ def _one_session(config: Config, session: object, *, needed: bool) -> Iterator[o
     if session is not None or config.engine != "py4j" or (config.model and not config.spread) or not needed:
         yield session
         return
-    with door_for(config, None) as door:
-        yield getattr(door, "session", None)
+    with open_engine(config, None) as engine:
+        yield getattr(engine, "session", None)
 
 
 @contextmanager
@@ -291,7 +291,7 @@ def _known(output: Location) -> Iterator[Path]:
     """Give the output folder or, of one in a store, a copy of what tells what is in it: the list and run manifests."""
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(fetched(output, _tells))
+            folder = stack.enter_context(local_copy(output, _tells))
         except InputError as e:
             if e.code != "CTM_INPUT_NOT_FOUND":
                 raise
@@ -336,5 +336,5 @@ def _note(study: Study, known: Path) -> None:
     except OSError as e:
         raise OutputError("CTM_OUTPUT_UNWRITABLE", path=study.path, problem=e.strerror or e) from e
     if isinstance(study.path, Uri):
-        with stored(study.path / STUDY, overwrite=True) as file:
+        with upload_on_success(study.path / STUDY, overwrite=True) as file:
             shutil.copyfile(known / STUDY, file)

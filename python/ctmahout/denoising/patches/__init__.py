@@ -11,7 +11,7 @@ voxel are averaged. A second pass groups patches by the first result.
 from __future__ import annotations
 
 from .add_back import restore_structure
-from .em import Part, affordable, fit, kmeans, sum_moments
+from .em import Part, fit, kmeans, max_groups, sum_moments
 from .grid import View
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .mixture import Kinds, nearest
@@ -37,12 +37,12 @@ __all__ = [
     "Part",
     "Stage",
     "View",
-    "affordable",
     "apply",
     "filtered",
     "first_stage",
     "fit",
     "kmeans",
+    "max_groups",
     "nearest",
     "noise_of",
     "pilot_kinds",

@@ -20,7 +20,7 @@ from ...engines.workers import Workers
 from .mixture import Kinds, Levels, Noise, Prepared, Shortlists, nearest
 from .moments import Moments, Rule, mixture_from_moments, moments_of
 
-__all__ = ["GROUPS_OF_A_PATCH", "Members", "Part", "Sample", "affordable", "fit", "sum_moments"]
+__all__ = ["GROUPS_OF_A_PATCH", "Members", "Part", "Sample", "fit", "max_groups", "sum_moments"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -108,7 +108,7 @@ def fit(
     return Prepared(mixture, kinds, levels, shortlists)
 
 
-def affordable(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
+def max_groups(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
     """Return how many groups, of those wanted, a sample can feed: a basis needs hundreds of patches."""
     count = sum(map(_size, parts) if workers is None else workers.map(_size, parts))
     return max(1, min(groups, count // _PATCHES_OF_A_GROUP))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.workers import one_core_each
+from ...engines.workers import single_threaded_blas
 from ...exchange import Factors
 from .em import Members, Part, Sample
 from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
@@ -119,7 +119,7 @@ class Groups:
         each = [found.get(group, nothing) for group in range(len(self.telling.mixture))]
         return mixture_from_factors(self.moments, each, self.kinds, self.rules.shrinking)
 
-    @one_core_each
+    @single_threaded_blas
     def filter(self, factors: Sequence[Factors]) -> Filter:
         """Return what the pass does with the bases that Mahout found."""
         shrinking = Prepared(self.mixture(factors), self.kinds, self.telling.levels)

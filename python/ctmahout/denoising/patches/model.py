@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.workers import Threads, Workers, one_core_each
+from ...engines.workers import Threads, Workers, single_threaded_blas
 from ...errors import ExchangeError
 from ...exchange import Manifest, read_arrays
 from .em import Sample, fit
@@ -113,7 +113,7 @@ class Model:
         )
         return Filter(telling, Prepared(learnt.shrinking, kinds, levels), rules.mix, rules.shrinking.knee)
 
-    @one_core_each
+    @single_threaded_blas
     def apply(
         self,
         view: View,
@@ -132,7 +132,7 @@ class Model:
             pilot = view.with_hu(result)
         return result
 
-    @one_core_each
+    @single_threaded_blas
     def fit(self, view: View, threads: Threads, seed: int) -> Fit:
         """Compare the model with what the series teaches."""
         rng = np.random.default_rng([seed, 4])

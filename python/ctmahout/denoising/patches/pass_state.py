@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.workers import one_core_each
+from ...engines.workers import single_threaded_blas
 from ...exchange import Manifest, read_arrays
 from ..noise import NoiseModel
 from .grid import View, patch_size
@@ -73,7 +73,7 @@ class Stage:
         }
 
     @classmethod
-    @one_core_each
+    @single_threaded_blas
     def read(cls, path: Path, manifest: Manifest, *, pilot: bool = True) -> Stage:
         """Read a stage from its matrix directory, maybe without the pilot; errors as of `read_arrays`."""
         layout = manifest.layout

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.workers import Threads, Workers, one_core_each
+from ...engines.workers import Threads, Workers, single_threaded_blas
 from .em import GROUPS_OF_A_PATCH
 from .grid import View
 from .kernels import add_up
@@ -174,7 +174,7 @@ class _SlabFilter:
     filter: Filter
     stride: tuple[int, int]
 
-    @one_core_each
+    @single_threaded_blas
     def __call__(self, slab: _Slab) -> Float32:
         """Return its slices, of shape (n, y, x)."""
         found = run_pass(slab.view, self.filter, self.stride, Threads(1), pilot=slab.pilot, slices=slab.slices)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.workers import Threads, Workers, one_core_each
+from ...engines.workers import Threads, Workers, single_threaded_blas
 from ...errors import CtmahoutError, InputError
 from ...exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
 from ...options import Config
 from ...quality import Apply
 from ...volume import Volume
 from ..effort import EFFORTS
-from ..method import GroupSpectrum, Progress, Rebuilt
+from ..method import GroupSpectrum, Progress, Result
 from ..noise import MeasuredPart, NoiseModel, Unmeasurable
 from ..strength import Blend, Strength
 from . import (
@@ -98,7 +98,7 @@ class PatchesMethod:
         strengths: Sequence[Strength],
         workers: Workers,
         progress: Progress | None,
-    ) -> Iterator[Rebuilt]:
+    ) -> Iterator[Result]:
         made = read_manifest(matrix, "matrix")
         number = made.layout["pass"]
         if number == 0:
@@ -164,7 +164,7 @@ class ModelRun:
         view = _model_view(hu, noise, config)
         return cls(model, volume, config, noise, model.fit(view, threads, config.seed))
 
-    def rebuild(self, strengths: Sequence[Strength], workers: Workers, progress: Progress | None) -> Iterator[Rebuilt]:
+    def rebuild(self, strengths: Sequence[Strength], workers: Workers, progress: Progress | None) -> Iterator[Result]:
         """Yield the denoised volume for each strength."""
         if not isinstance(self.noise, NoiseModel):
             yield from _unchanged(self.volume, strengths, self.noise)
@@ -190,13 +190,13 @@ def _model_view(hu: Float32, noise: NoiseModel, config: Config) -> View:
     return View.of(hu, noise, EFFORTS[config.effort].kinds, np.random.default_rng([config.seed, 2]))
 
 
-def _unchanged(volume: Volume, strengths: Sequence[Strength], unmeasurable: Unmeasurable | None) -> Iterator[Rebuilt]:
+def _unchanged(volume: Volume, strengths: Sequence[Strength], unmeasurable: Unmeasurable | None) -> Iterator[Result]:
     warning = _NOTHING
     if unmeasurable is not None:
         doubt = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=unmeasurable.why)
         warning = f"[{doubt.code}] {doubt.message} {_AS_IT_IS}"
     for strength in strengths:
-        yield Rebuilt(strength, volume, "no noise removed", {"noise_removed": 0.0, "share": 1.0}, (warning,))
+        yield Result(strength, volume, "no noise removed", {"noise_removed": 0.0, "share": 1.0}, (warning,))
 
 
 def _strengths(
@@ -207,7 +207,7 @@ def _strengths(
     noise: NoiseModel,
     threads: Threads,
     passes: Apply,
-) -> Iterator[Rebuilt]:
+) -> Iterator[Result]:
     """Yield a blend of source and result for each strength.
 
     What was not measured stays, and no value lies outside the source's. `passes` runs them over some slices again.
@@ -225,10 +225,10 @@ def _strengths(
         kept = f"{100 * removed:.0f} % of the noise removed"
         # Slices have other numbers in the measured part where some are left out.
         again = partial(_again, passes, part, noise, threads, share) if len(hu) == volume.shape[0] else None
-        yield Rebuilt(strength, volume.with_hu(out), kept, facts, warnings, again)
+        yield Result(strength, volume.with_hu(out), kept, facts, warnings, again)
 
 
-@one_core_each
+@single_threaded_blas
 def _passes_again(
     hu: Float32, stage: Stage, filter: Filter, stride: tuple[int, int], workers: Workers, slab: Float32, first: int
 ) -> Float32:
@@ -263,7 +263,7 @@ def _threads(workers: Workers) -> Threads:
     return workers if isinstance(workers, Threads) else Threads()
 
 
-@one_core_each
+@single_threaded_blas
 def _write(
     path: Path, learnt: Learnt | Unmeasurable | None, options: Mapping[str, Any], *, overwrite: bool
 ) -> Manifest:

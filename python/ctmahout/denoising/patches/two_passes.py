@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.workers import Threads, Workers, one_core_each
+from ...engines.workers import Threads, Workers, single_threaded_blas
 from ...errors import InputError
 from ...volume import Geometry
 from ..effort import PATCH, Pass
 from ..noise import NoiseModel, Unmeasurable, estimate_noise
-from .em import Part, affordable, fit, sum_moments
+from .em import Part, fit, max_groups, sum_moments
 from .grid import View
 from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
 from .mixture import Kinds
@@ -35,7 +35,7 @@ class Learnt:
     parts: tuple[Part, ...]
 
 
-@one_core_each
+@single_threaded_blas
 def first_stage(
     hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: int, threads: Threads
 ) -> Learnt | Unmeasurable | None:
@@ -78,12 +78,12 @@ def first_stage(
         )
     parts = parts_of(view.sample(corners))
     of_noise = Kinds(view.covariances * BETA)
-    telling = fit(parts, affordable(how.groups, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
+    telling = fit(parts, max_groups(how.groups, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
     moments = sum_moments(parts, telling, len(telling.mixture), len(of_noise), threads)
     return Learnt(Stage(Groups(1, view.covariances, telling, moments), noise, view.kind), parts)
 
 
-@one_core_each
+@single_threaded_blas
 def noise_of(hu: Float32, geometry: Geometry, threads: Threads) -> NoiseModel | Unmeasurable | None:
     """Measure the noise of a volume; parameters, errors and what stands for none as of `first_stage`."""
     if len(hu) < 2 or hu.shape[1] < PATCH[1] or hu.shape[2] < PATCH[2]:
@@ -96,7 +96,7 @@ def noise_of(hu: Float32, geometry: Geometry, threads: Threads) -> NoiseModel | 
     return estimate_noise(hu, geometry.pixel_spacing_mm, overlap=geometry.overlap, threads=threads.count)
 
 
-@one_core_each
+@single_threaded_blas
 def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int, workers: Workers) -> Learnt:
     """Find the groups of patches anew, now told by the first pass's result.
 
@@ -112,13 +112,13 @@ def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int
     view, covariances = first.view(hu), first.groups.covariances
     parts = parts_of(view.sample(view.draw(how.patches, rng), view.with_hu(pilot)))
     telling = fit(
-        parts, affordable(how.groups, parts), how.rounds, pilot_kinds(covariances), SECOND.telling, workers, rng
+        parts, max_groups(how.groups, parts), how.rounds, pilot_kinds(covariances), SECOND.telling, workers, rng
     )
     moments = sum_moments(parts, telling, len(telling.mixture), len(covariances), workers, of_pilot=False)
     return Learnt(Stage(Groups(2, covariances, telling, moments), first.noise, first.kind, pilot), parts)
 
 
-@one_core_each
+@single_threaded_blas
 def apply(
     hu: Float32,
     stage: Stage,

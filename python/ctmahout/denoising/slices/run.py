@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...exchange import Manifest, read_factors, read_manifest, write_matrix
 from ...options import Config
 from ...volume import Volume
-from ..method import Progress, Rebuilt
+from ..method import Progress, Result
 from ..noise import matrix_noise_sd
 from ..strength import Strength
 from .layout import SlicesLayout
@@ -73,7 +73,7 @@ class SlicesMethod:
         strengths: Sequence[Strength],
         workers: Workers,
         progress: Progress | None,
-    ) -> Iterator[Rebuilt]:
+    ) -> Iterator[Result]:
         made, found = read_manifest(matrix, "matrix"), read_factors(factors)
         layout = SlicesLayout.of(volume)
         for strength in strengths:
@@ -85,7 +85,7 @@ class SlicesMethod:
                 squared_norm=found.squared_norm,
                 noise_sd=float(made.layout["noise_sd_hu"]),
             )
-            yield Rebuilt(
+            yield Result(
                 strength,
                 layout.reconstruct(volume, found.v, choice.weights, centred=found.centred),
                 f"{choice.rank} of {found.rank} components kept",
