@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from ctmahout.denoising.patches import Kinds, fit, sum_moments, write_parts
-from ctmahout.denoising.patches.em import Sample, kmeans, split
+from ctmahout.denoising.patches import Kinds
+from ctmahout.denoising.patches.em import Sample, fit, kmeans, split, sum_moments
 from ctmahout.denoising.patches.mixture import Levels, Mixture, Noise, Prepared, Shortlists
 from ctmahout.denoising.patches.moments import (
     Moments,
@@ -20,6 +20,7 @@ from ctmahout.denoising.patches.moments import (
     moments_of,
     whitened_rows,
 )
+from ctmahout.denoising.patches.parts import write_parts
 from ctmahout.engines.workers import Threads
 
 D, KINDS = 20, 2
@@ -46,7 +47,7 @@ def drawn(mixture, kinds, n, rng):
         rng.integers(0, len(kinds), n).astype(np.int32),
     )
     patches = np.empty((n, mixture.d), np.float32)
-    for i, (k, level, kind) in enumerate(zip(groups, noise.level, noise.kind, strict=True)):
+    for i, (k, level, kind) in enumerate(zip(groups, noise.sigma_hu, noise.noise_class, strict=True)):
         basis = mixture.bases[k]
         coloured = kinds.colour[kind] @ rng.standard_normal(mixture.d)
         patches[i] = mixture.means[k] + basis @ rng.standard_normal(basis.shape[1]) + level * coloured
@@ -65,7 +66,7 @@ def log_likelihoods(mixture, kinds, patches, noise):
     """Of each patch in each group, the textbook way: log of weight times density."""
     found = np.empty((len(patches), len(mixture)))
     for i, patch in enumerate(patches.astype(np.float64)):
-        own = noise.level[i].astype(np.float64) ** 2 * kinds.covariances[noise.kind[i]]
+        own = noise.sigma_hu[i].astype(np.float64) ** 2 * kinds.covariances[noise.noise_class[i]]
         for k, basis in enumerate(mixture.bases):
             density = multivariate_normal(mixture.means[k], basis @ basis.T + own)
             found[i, k] = np.log(mixture.weights[k]) + density.logpdf(patch)
@@ -103,10 +104,10 @@ def test_an_estimate_is_wieners(world, noise_left):
     for i, patch in enumerate(patches.astype(np.float64)):
         k, basis = groups[i], mixture.bases[groups[i]]
         signal = basis @ basis.T
-        own = noise.level[i].astype(np.float64) ** 2 * kinds.covariances[noise.kind[i]]
+        own = noise.sigma_hu[i].astype(np.float64) ** 2 * kinds.covariances[noise.noise_class[i]]
         wiener = signal @ np.linalg.inv(signal + noise_left * own)
         expected = mixture.means[k] + wiener @ (patch - mixture.means[k])
-        outlier = ((patch - expected) ** 2).mean() / noise.level[i] ** 2
+        outlier = ((patch - expected) ** 2).mean() / noise.sigma_hu[i] ** 2
         if abs(outlier - 3) > 0.01:
             np.testing.assert_allclose(found[i], expected if outlier < 3 else patch, atol=2e-3)
         assert kept[i] == pytest.approx(np.trace(wiener), abs=1e-3)
@@ -184,8 +185,8 @@ def direct(patches, noise, labels, groups, kinds):
             count[k], means[k] = len(own), own.mean(axis=0)
             scatter[k] = (own - means[k]).T @ (own - means[k])
         for kind in range(kinds):
-            chosen = (labels == k) & (noise.kind == kind)
-            of_noise[k, kind] = (noise.level[chosen].astype(np.float64) ** 2).sum()
+            chosen = (labels == k) & (noise.noise_class == kind)
+            of_noise[k, kind] = (noise.sigma_hu[chosen].astype(np.float64) ** 2).sum()
     return Moments(count, means, scatter, of_noise)
 
 
@@ -246,7 +247,7 @@ def test_responsibilities_are_those_of_the_densities(world):
                 ).logpdf(patch)
                 for k in range(len(mixture))
             ]
-            for patch, level, kind in zip(patches, noise.level, noise.kind, strict=True)
+            for patch, level, kind in zip(patches, noise.sigma_hu, noise.noise_class, strict=True)
         ]
     )
     order = np.argsort(-density, axis=1)[:, :most]
