@@ -111,7 +111,7 @@ def test_the_covariance_of_a_patch_is_that_of_patches_of_such_noise():
     # 1-2-1: variance 6, with the next slice 4, with the one after 1.
     expected = covariance_of(in_slice / in_slice[16, 16], (4 / 6, 1 / 6), (3, 5, 5))
     view = view_of((noise / noise.std()).astype(np.float32))
-    patches = view.take(view.draw(60_000, rng))
+    patches = view.patches_at(view.draw(60_000, rng))
     np.testing.assert_allclose(np.cov(patches.T), expected, atol=0.05)
     assert np.linalg.eigvalsh(expected).min() > -1e-9
 
