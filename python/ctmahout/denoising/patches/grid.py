@@ -1,4 +1,4 @@
-"""A volume as patches: where they lie, what noise they have, and random ones to learn from."""
+"""A volume as a grid of patches: their places, values and noise, and random ones to learn from."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def covariance_of(autocovariance: Float64, along_z: tuple[float, float], patch: 
     z, y, x = (axis.ravel() for axis in np.mgrid[: patch[0], : patch[1], : patch[2]])
     centre = autocovariance.shape[-1] // 2
     along = np.array([1.0, *along_z, *np.zeros(patch[0])])[np.abs(z[:, None] - z)]
-    found = autocovariance[y[:, None] - y + centre, x[:, None] - x + centre] * along
-    symmetric: Float64 = (found + found.T) / 2
+    covariance = autocovariance[y[:, None] - y + centre, x[:, None] - x + centre] * along
+    symmetric: Float64 = (covariance + covariance.T) / 2
     return symmetric
 
 
@@ -169,14 +169,14 @@ class PatchGrid:
         first, last = int(corners[0, 0]), int(corners[-1, 0])
         noises = []
         for start in range(first, last + 1, 16):  # the SD of all slices at once would take the volume's size
-            own = corners[np.searchsorted(corners[:, 0], start) : np.searchsorted(corners[:, 0], start + 16)]
-            if len(own):
+            block = corners[np.searchsorted(corners[:, 0], start) : np.searchsorted(corners[:, 0], start + 16)]
+            if len(block):
                 sd = self.sd(start, min(start + 16 + self.patch[0], self.shape[0]))
-                noises.append(self.noise_at(own, sd, start))
+                noises.append(self.noise_at(block, sd, start))
         noise = Noise(np.concatenate([n.sigma_hu for n in noises]), np.concatenate([n.noise_class for n in noises]))
         return Sample(self.patches_at(corners), noise, pilot.patches_at(corners) if pilot else None)
 
 
 def _axis(last: int, stride: int, offset: int) -> NDArray[np.int64]:
-    """Return places from 0 to last, both among them."""
+    """Return places from 0 to last, both included."""
     return np.unique(np.concatenate([[0, last], np.arange(offset, last + 1, stride)]))
