@@ -1,4 +1,4 @@
-"""Method patches on small volumes of every awkward kind, through the steps and the numpy door."""
+"""Method patches on small volumes of every awkward kind, through the steps and the numpy engine."""
 
 import os
 from dataclasses import replace
@@ -51,12 +51,12 @@ def denoised(source, folder, strengths=("auto",), name=None, **options):
     method, before = PatchesMethod(), source.hu.tobytes()
     matrix, factors = folder / "matrix", folder / "factors"
     made = method.prepare(source, matrix, config, None)
-    with connect("numpy") as door:
-        door.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
+    with connect("numpy") as engine:
+        engine.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
         if method.refines(made):
             method.refine(source, matrix, factors, folder / "refined", config, Threads(2), None)
             matrix, factors = folder / "refined", folder / "refined-factors"
-            door.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
+            engine.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
     wanted = [Strength.parse(text) for text in strengths]
     found = list(method.rebuild(source, matrix, factors, wanted, Threads(2), None))
     assert source.hu.tobytes() == before

@@ -1,7 +1,7 @@
-"""The doors to the decomposition: one request goes in, the manifest of the factors comes out.
+"""The engines to the decomposition: one request goes in, the manifest of the factors comes out.
 
 ========  ==============================================================  =========================================
-door      where Mahout runs                                               for
+engine      where Mahout runs                                               for
 ========  ==============================================================  =========================================
 py4j      the JVM that PySpark starts, or a session the user has          notebooks, laptops, tests
 jpype     a JVM inside this Python process                                fast local runs, small containers
@@ -39,7 +39,7 @@ def connect(
     deploy_mode: str | None = None,
     image: str | None = None,
 ) -> Engine:
-    """Open a door to the decomposition.
+    """Open an engine to the decomposition.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The submit door on Kubernetes, cluster mode: spark-submit makes the driver pod, and we say how it ends.
+"""The submit engine on Kubernetes, cluster mode: spark-submit makes the driver pod, and we say how it ends.
 
 spark-submit itself returns 0 when the driver has failed. So it does not wait for it: we do, through the Kubernetes API.
 """

@@ -1,4 +1,4 @@
-"""Step two of the main job, and the same for arrays: matrices go through a door to Mahout, factors come back."""
+"""Step two of the main job, and the same for arrays: matrices go through an engine to Mahout, factors come back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def factorise(
     config = options_of(config, options, "factorise")
     matrix, factors = parse_location(matrix), parse_location(factors)
     refuse_overlap(factors, matrix)
-    # Refused here as well as by the door: before a JVM starts.
+    # Refused here as well as by the engine: before a JVM starts.
     with local_copy(matrix, is_manifest) as folder:
         read_manifest(folder, "matrix")
     with open_engine(config, session) as engine:
@@ -161,7 +161,7 @@ def _named(source: Location) -> Iterator[None]:
 
 
 def open_engine(config: Config, session: object) -> Engine:
-    """Open the door that the options ask for."""
+    """Open the engine that the options ask for."""
     return connect(
         config.engine,
         session=session,
@@ -175,7 +175,7 @@ def open_engine(config: Config, session: object) -> Engine:
 
 
 def factorise_with(engine: Engine, matrix: Location, factors: Location, config: Config) -> dict[str, Any]:
-    """Decompose a matrix directory by a door that is open, as the options say; return the factors' manifest."""
+    """Decompose a matrix directory by an engine that is open, as the options say; return the factors' manifest."""
     return engine.run(
         Request(
             input=_name(matrix),

@@ -69,7 +69,7 @@ class Provenance:
             else f"numpy reference of {found.algorithm}"
         )
         method = " ".join(str(layout[key]) for key in ("method", "effort") if key in layout)
-        # Of the engines only the family counts: every door to Mahout gives the same answer.
+        # Of the engines only the family counts: every engine to Mahout gives the same answer.
         key = (method, str(layout.get("seed", "")), found.algorithm, parameters, "mahout" if mahout else "numpy")
         manifest = found.manifest.to_dict()
         said = ("groups", "centring", "request", "writer", "timings_s", "warnings")
