@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..engines import Engine, Request, connect
 from ..errors import ConfigError, CtmahoutError
 from ..exchange import Factors, is_manifest, read_factors, read_manifest, write_matrix
-from ..options import TAKES, Config, nearest
+from ..options import TAKES, Config, nearest, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap
 
 __all__ = ["dssvd", "factorise", "factorise_with", "open_engine", "options_of"]
@@ -111,13 +111,8 @@ def dssvd(
         else:
             a = _real(matrix)
             if engine == "operator" or options.get("deploy_mode") == "cluster":
-                raise ConfigError(
-                    "CTM_CONFIG_VALUE",
-                    source="options",
-                    key="matrix",
-                    value="an array",
-                    expected="a matrix directory that the cluster sees; `write_matrix` writes one",
-                )
+                expected = "a matrix directory that the cluster sees; `write_matrix` writes one"
+                raise option_error("matrix", type(matrix).__name__, expected)
             source = Path(folder) / "matrix"
             with _named(source):
                 write_matrix(source, [a], dtype=a.dtype.name, units="1", centring="none", layout={})
