@@ -23,10 +23,10 @@ from ..denoising.strength import Strength
 from ..engines import Engine
 from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 from ..exchange import Factors, Manifest, is_exchange, read_all_factors, read_manifest
 from ..files import read_volume
-from ..options import Config
+from ..options import Config, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import atomic_dir, refuse_busy
 from ..volume import Volume
@@ -282,13 +282,7 @@ def _start_model(volume: Volume, config: Config, timer: Timer) -> tuple[Manifest
 def _check_method(config: Config) -> list[Strength]:
     """Return the strengths of the options, which method and model must know."""
     if config.model and config.method != "patches":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="method",
-            value=repr(config.method),
-            expected="patches, which a model is for",
-        )
+        raise option_error("method", config.method, "patches, which a model is for")
     return parse_strengths(config, strengths_of(config.method))
 
 
@@ -303,21 +297,9 @@ def parse_strengths(config: Config, known: Sequence[str]) -> list[Strength]:
     strengths = [Strength.parse(text) for text in config.strength]
     for strength in strengths:
         if strength.kind not in known:
-            raise ConfigError(
-                "CTM_CONFIG_VALUE",
-                source="options",
-                key="strength",
-                value=repr(strength.text),
-                expected="one of this method's strengths, " + ", ".join(known),
-            )
+            raise option_error("strength", strength.text, "one of this method's strengths, " + ", ".join(known))
     if len({strength.label for strength in strengths}) != len(strengths):
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="strength",
-            value=", ".join(config.strength),
-            expected="strengths that differ",
-        )
+        raise option_error("strength", ", ".join(config.strength), "strengths that differ")
     return strengths
 
 
@@ -333,9 +315,7 @@ def open_workers(config: Config, session: object, engine: Engine | None = None) 
         yield Threads.of(config.workers)
         return
     if config.engine != "py4j":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="engine", value=config.engine, expected="py4j with --spread"
-        )
+        raise option_error("engine", config.engine, "py4j with --spread")
     with nullcontext(engine) if engine else open_engine(config, session) as opened:
         yield Executors(getattr(opened, "session", None))
 

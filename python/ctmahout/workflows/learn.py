@@ -35,9 +35,9 @@ from ..dicom import kernel_of, read_series
 from ..engines import Engine
 from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers, single_threaded_blas
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 from ..exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
-from ..options import Config
+from ..options import Config, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import refuse_existing
 from .dssvd import factorise_with, open_engine, options_of
@@ -132,9 +132,7 @@ def learn(
         sources = [sources]
     places, model = [parse_location(source) for source in sources], parse_location(model)
     if not places:
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="learn", key="sources", value="none", expected="one series or more"
-        )
+        raise option_error("sources", places, "one series or more", source="learn")
     for place in places:
         refuse_overlap(model, place)
     with upload_on_success(model, overwrite=config.overwrite, is_replaceable=is_exchange) as target:
@@ -155,19 +153,11 @@ def _work(config: Config) -> Path | None:
     """Return the folder to work in, which executors see too; None for the system's."""
     if config.work is None:
         if config.master is not None and not config.master.startswith("local"):
-            raise ConfigError(
-                "CTM_CONFIG_VALUE",
-                source="options",
-                key="work",
-                value="not given",
-                expected=f"a folder that the executors of {config.master} see as well",
-            )
+            raise option_error("work", None, f"a folder that the executors of {config.master} see as well")
         return None
     work = parse_location(config.work)
     if not isinstance(work, Path) or not work.is_dir():
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="work", value=repr(config.work), expected="a folder that is there"
-        )
+        raise option_error("work", config.work, "a folder that is there")
     return work
 
 
