@@ -115,6 +115,12 @@ class Volume:
             It has not three dimensions, or holds no real numbers.
         ConfigError
             CTM_CONFIG_VALUE: values that are not finite or beyond `HU_LIMIT`; a spacing that is not above 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Volume.of_array(np.zeros((3, 4, 5)), (2.5, 0.7, 0.7))
+        <Volume: 3 x 4 x 5 voxels of 2.5 x 0.7 x 0.7 mm>
         """
         values = np.asarray(values)
         if values.ndim != 3 or values.dtype.kind not in "iuf":

@@ -156,7 +156,8 @@ def denoise_volume(
 
     Examples
     --------
-    >>>     >>> rng = np.random.default_rng(0)
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
     >>> scan = rng.normal(40, 20, (4, 64, 64))
     >>> result = denoise_volume(scan, spacing_mm=(1.0, 0.7, 0.7), engine="numpy", effort="fast")
     >>> bool(result.volume.hu.std() < scan.std() / 2)
