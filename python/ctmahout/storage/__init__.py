@@ -7,16 +7,16 @@
 from __future__ import annotations
 
 from .location import Location, Uri, hadoop_name, parse_location, refuse_overlap
-from .transfer import beside, local_copy, remove, upload_on_success
+from .transfer import local_copy, remove, siblings, upload_on_success
 
 __all__ = [
     "Location",
     "Uri",
-    "beside",
     "hadoop_name",
     "local_copy",
     "parse_location",
     "refuse_overlap",
     "remove",
+    "siblings",
     "upload_on_success",
 ]

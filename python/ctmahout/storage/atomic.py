@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
-from .locks import clear_abandoned, hold, is_written
+from .locks import hold, is_in_progress, remove_stale
 
 __all__ = ["atomic_dir", "atomic_file", "refuse_busy", "refuse_existing", "refuse_overlap"]
 
@@ -44,7 +44,7 @@ def atomic_dir(path: Path, *, overwrite: bool, is_replaceable: Callable[[Path], 
     path = Path(path).absolute()
     _restore(path)
     refuse_existing(path, overwrite=overwrite, is_replaceable=is_replaceable)
-    clear_abandoned(path.parent, glob.escape(path.name))
+    remove_stale(path.parent, glob.escape(path.name))
     number = uuid.uuid4().hex[:8]
     partial = path.with_name(f"{path.name}.partial-{number}")
     missing = [folder for folder in path.parents if not folder.exists()]
@@ -139,7 +139,7 @@ def _unwritable(e: OSError, partial: Path, path: Path) -> Path | None:
 def refuse_busy(path: Path) -> None:
     """Raise CTM_OUTPUT_BUSY if somebody writes to `path`: of two only one can win, and it is seen before the work."""
     path = Path(path).absolute()
-    if is_written(path.parent, glob.escape(path.name)):
+    if is_in_progress(path.parent, glob.escape(path.name)):
         raise OutputError("CTM_OUTPUT_BUSY", path=path)
 
 

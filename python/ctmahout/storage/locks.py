@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["clear_abandoned", "hold", "is_written"]
+__all__ = ["hold", "is_in_progress", "remove_stale"]
 
 _CLAIM = ".claim"
 # Of this process: its own locks never stand in its way, and to close such a file a second time would end them.
@@ -46,7 +46,7 @@ def hold(folder: Path) -> Iterator[None]:
             os.close(file)
 
 
-def is_written(parent: Path, name: str) -> bool:
+def is_in_progress(parent: Path, name: str) -> bool:
     """Tell whether a process that lives, or this one, writes an output called `name`, a pattern of glob."""
     return any(folder in _held or _is_locked(folder / _CLAIM) for folder in parent.glob(f"{name}.partial-????????"))
 
@@ -63,7 +63,7 @@ def _is_locked(claim: Path) -> bool:
     return False
 
 
-def clear_abandoned(parent: Path, name: str) -> None:
+def remove_stale(parent: Path, name: str) -> None:
     """Remove what killed processes left in `parent` of outputs called `name`, a pattern of glob.
 
     What is not claimed, or claimed by a process that lives, is left alone.

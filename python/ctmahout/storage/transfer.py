@@ -16,7 +16,7 @@ from .location import Location, Uri
 if TYPE_CHECKING:
     from .store import Store
 
-__all__ = ["beside", "local_copy", "remove", "upload_on_success"]
+__all__ = ["local_copy", "remove", "siblings", "upload_on_success"]
 
 # By these an output is known as whole: they are copied last (contract/v1/README.md, "Writing, and who may read").
 _LAST = frozenset({"_ctmahout.json", "fetch.json", "run.json", "study.json"})
@@ -84,7 +84,7 @@ def upload_on_success(
         _upload(local, location)
 
 
-def beside(location: Location, what: str) -> set[Location]:
+def siblings(location: Location, what: str) -> set[Location]:
     """Return the places beside this one whose names begin with its own and ``.what-``, as far as they can be told."""
     if isinstance(location, Path):
         return set(location.parent.glob(f"{location.name}.{what}-*"))

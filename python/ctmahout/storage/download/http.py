@@ -17,7 +17,7 @@ from urllib3.exceptions import MaxRetryError
 
 from ...errors import InputError
 
-__all__ = ["Connection", "Tick", "connected", "without_secrets"]
+__all__ = ["Connection", "Tick", "open_connection", "without_secrets"]
 
 Tick = Callable[[int, int], None]
 
@@ -36,7 +36,7 @@ def without_secrets(url: str) -> str:
 
 
 @contextmanager
-def connected() -> Iterator[Connection]:
+def open_connection() -> Iterator[Connection]:
     """Give a connection for several requests. Proxies, ``~/.netrc`` and REQUESTS_CA_BUNDLE are honoured."""
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
