@@ -315,7 +315,7 @@ def test_a_compressed_volume_unpacks_to_no_more_than_is_allowed(tmp_path, monkey
     write_array(volume, path)
     if suffix == ".npz":
         np.savez_compressed(path, **np.load(path))
-    monkeypatch.setattr("ctmahout.files.arrays._VOLUMES", 2**-10)
+    monkeypatch.setattr("ctmahout.files.arrays._VOLUME_LIMIT", 2**-10)
     read_array(path)
     if suffix == ".npz":
         np.savez_compressed(path, **np.load(path), more=np.zeros(1 << 20))
