@@ -1,4 +1,4 @@
-"""Locations, local or in an object store, as local paths; output that appears whole or not at all.
+"""Local paths for data at any location, local or in an object store; output that appears complete or not at all.
 
 `local_copy` yields a path for an input: a local path as it is, an object-store prefix as a temporary copy.
 `upload_on_success` yields a path for an output, which is uploaded when the block succeeds, its manifest last.

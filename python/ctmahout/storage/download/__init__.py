@@ -1,4 +1,4 @@
-"""Archives of images from elsewhere: over HTTP, from The Cancer Imaging Archive, and unpacked safely."""
+"""Download archives of images: over HTTP, or from The Cancer Imaging Archive; and unpack them safely."""
 
 from .http import Connection, Tick, open_connection, without_secrets
 from .tcia import TCIA, Series
