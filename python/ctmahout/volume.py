@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .errors import ConfigError
 
 __all__ = ["HU_LIMIT", "Geometry", "Volume"]
 
@@ -105,6 +108,37 @@ class Volume:
         if self.padding is not None:
             object.__setattr__(self, "padding", np.ascontiguousarray(self.padding))
 
+    @classmethod
+    def of_array(cls, values: NDArray[Any], spacing_mm: tuple[float, float, float]) -> Volume:
+        """Return a volume from an array without a position in a patient: its first voxel is at (0, 0, 0).
+
+        Parameters
+        ----------
+        values : ndarray of shape (z, y, x), HU
+            Any real dtype; copied unless it is C-contiguous float32.
+        spacing_mm : tuple of float, mm
+            Distances between slices, rows and columns. The slice thickness is the distance between slices.
+
+        Raises
+        ------
+        TypeError
+            Not three dimensions, or not real numbers.
+        ConfigError
+            CTM_CONFIG_VALUE: values not finite or beyond `HU_LIMIT`; a spacing not above 0.
+        """
+        values = np.asarray(values)
+        if values.ndim != 3 or values.dtype.kind not in "iuf":
+            raise TypeError(f"values must be a real array of shape (z, y, x), not {_describe(values)}")
+        if not (len(spacing_mm) == 3 and all(math.isfinite(s) and s > 0 for s in spacing_mm)):
+            raise _invalid("spacing_mm", spacing_mm, "three distances above 0")
+        if values.size and not np.abs(values).max() <= HU_LIMIT:  # also true for NaN
+            raise _invalid("values", "not finite or too large", f"HU, at most {HU_LIMIT:g}")
+        step, rows, columns = map(float, spacing_mm)
+        positions = np.zeros((len(values), 3))
+        positions[:, 2] = step * np.arange(len(values))
+        geometry = Geometry(positions, np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), (rows, columns), step)
+        return cls(np.ascontiguousarray(values, np.float32), geometry)
+
     def __repr__(self) -> str:
         z, y, x = self.shape
         rows, columns = self.geometry.pixel_spacing_mm
@@ -131,6 +165,10 @@ class Volume:
             digest.update(np.ascontiguousarray(array, dtype=np.float64).data)
         digest.update(repr(self.geometry.pixel_spacing_mm).encode())
         return digest.hexdigest()
+
+
+def _invalid(key: str, value: object, expected: str) -> ConfigError:
+    return ConfigError("CTM_CONFIG_VALUE", source="the array", key=key, value=value, expected=expected)
 
 
 def _describe(value: object) -> str:
