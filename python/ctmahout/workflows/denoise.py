@@ -19,7 +19,6 @@ from ..denoising.patches import Model
 from ..denoising.registry import ModelRun, get_method, method_that_wrote
 from ..denoising.strength import Strength
 from ..engines import Engine
-from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers
 from ..errors import ConfigError, ExchangeError, InputError
 from ..exchange import Manifest, is_exchange, is_manifest, is_no_row, read_factors, read_manifest
@@ -252,7 +251,7 @@ def _workers(config: Config, session: object, engine: Engine | None = None) -> I
             "CTM_CONFIG_VALUE", source="options", key="engine", value=config.engine, expected="py4j with --spread"
         )
     with nullcontext(engine) if engine else open_engine(config, session) as opened:
-        yield Executors(getattr(opened, "session", None))
+        yield opened.workers()
 
 
 def _matrix_of(volume: Volume, matrix: Path) -> Manifest:
