@@ -277,7 +277,7 @@ def _one_session(config: Config, session: object, *, needed: bool) -> Iterator[o
         yield session
         return
     with open_engine(config, None) as engine:
-        yield getattr(engine, "session", None)
+        yield engine.session
 
 
 @contextmanager
