@@ -293,5 +293,5 @@ def _noise_map(volume: Volume, config: Config) -> Volume:
     part, nothing = MeasuredPart.of(volume), np.zeros_like(volume.hu)
     noise = noise_of(part.hu, volume.geometry, Threads.of(config.workers))
     return volume.with_hu(
-        part.whole(noise.sd(0, *part.hu.shape), nothing) if isinstance(noise, NoiseModel) else nothing
+        part.expand(noise.sigma_hu(0, *part.hu.shape), nothing) if isinstance(noise, NoiseModel) else nothing
     )

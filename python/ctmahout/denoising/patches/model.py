@@ -122,7 +122,7 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32:
         """Run as many passes over a series as there are strides; returns the result, of the shape of the series, HU."""
-        level = np.exp(np.array([view.noise.log_sd.min(), view.noise.log_sd.max()]))
+        level = np.exp(np.array([view.noise.log_sigma.min(), view.noise.log_sigma.max()]))
         pilot, result = None, view.hu
         total = len(strides) * view.shape[0]
         for number, stride in enumerate(strides, 1):

@@ -51,8 +51,8 @@ class Stage:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what the next step needs, as arrays."""
         found: dict[str, NDArray[Any]] = {
-            "noise_log_sd": self.noise.log_sd,
-            "noise_share": self.noise.share,
+            "noise_log_sd": self.noise.log_sigma,
+            "noise_share": self.noise.sector_share,
             "noise_autocovariance": self.noise.autocovariance,
             "kind": self.kind.astype(np.float32),
             **self.groups.arrays(),
@@ -69,7 +69,7 @@ class Stage:
             "pass": self.groups.number,
             "groups": self.groups.factored.tolist(),
             "levels": {"lowest_hu": levels.lowest, "count": levels.count},
-            "noise": {**self.noise.info, "cell": self.noise.cell, "along_z": list(self.noise.along_z)},
+            "noise": {**self.noise.info, "cell": self.noise.cell, "along_z": list(self.noise.z_correlation)},
         }
 
     @classmethod

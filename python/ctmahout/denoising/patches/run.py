@@ -193,7 +193,7 @@ def _model_view(hu: Float32, noise: NoiseModel, config: Config) -> View:
 def _unchanged(volume: Volume, strengths: Sequence[Strength], unmeasurable: Unmeasurable | None) -> Iterator[Result]:
     warning = _NOTHING
     if unmeasurable is not None:
-        doubt = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=unmeasurable.why)
+        doubt = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=unmeasurable.reason)
         warning = f"[{doubt.code}] {doubt.message} {_AS_IT_IS}"
     for strength in strengths:
         yield Result(strength, volume, "no noise removed", {"noise_removed": 0.0, "share": 1.0}, (warning,))
@@ -216,11 +216,11 @@ def _strengths(
     restore_structure(hu, found, noise, threads)
     restore_means(hu, found)
     np.clip(found, hu.min(), hu.max(), out=found)
-    blend = Blend.of(hu, found, part.unchanged_here)
+    blend = Blend.of(hu, found, part.unmeasured_in_part)
     for strength in strengths:
         share, removed, warnings = blend.choose(strength)
-        out = part.whole(found if share == 1 else hu + np.float32(share) * (found - hu), volume.hu)
-        warnings += part.left_out()
+        out = part.expand(found if share == 1 else hu + np.float32(share) * (found - hu), volume.hu)
+        warnings += part.notes()
         facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
         kept = f"{100 * removed:.0f} % of the noise removed"
         # Slices have other numbers in the measured part where some are left out.
@@ -250,8 +250,8 @@ def _again(
 ) -> Float32:
     """Denoise some slices of a series, which may have changed, as `Apply` does."""
     here = slice(first, first + len(slab))
-    if part.unchanged is not None:
-        slab = np.where(part.unchanged[here], part.hu[here], slab)
+    if part.unmeasured is not None:
+        slab = np.where(part.unmeasured[here], part.hu[here], slab)
     found = passes(slab, first)
     restore_structure(slab, found, noise.slab(first, first + len(slab)), threads)
     blended: Float32 = slab + np.float32(share) * (found - slab)
@@ -271,7 +271,7 @@ def _write(
         # Mahout gets a matrix all the same, so that the steps that follow are the same ones.
         about = {"method": "patches", "pass": 0, "passes": 0, **options}
         if learnt is not None:
-            about["unmeasurable"] = learnt.why
+            about["unmeasurable"] = learnt.reason
         nothing = [np.zeros((1, 1), np.float32)]
         return write_matrix(path, nothing, units="1", centring="columns", layout=about, overwrite=overwrite)
     return write_matrix(
