@@ -123,7 +123,7 @@ test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel o
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 --dist loadfile --no-loadscope-reorder tests
 
-test-spark35: $(SPARK35)/warm ## Test the doors, their start and the main job once more on Spark 3.5
+test-spark35: $(SPARK35)/warm ## Test the engines, their start and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge/test_doors.py \
 		tests/bridge/test_warm_up.py \
 		tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes

@@ -16,9 +16,9 @@ def main(sources, output):
     try:
         for name, options in {"threads": {"workers": 2}, "executors": {"session": session}}.items():
             told[name] = learn(sources, output / name, groups=24, **options).sha256
-        with connect("py4j", session=session) as door:
+        with connect("py4j", session=session) as engine:
             try:
-                door.run(Request(str(output / "threads"), str(output / "factors")))
+                engine.run(Request(str(output / "threads"), str(output / "factors")))
             except CtmahoutError as e:
                 told["as a matrix"] = e.code
     finally:

@@ -1,4 +1,4 @@
-"""Doors, jars, Java and errors, as far as they can be tried without a JVM."""
+"""Engines, jars, Java and errors, as far as they can be tried without a JVM."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_what_is_no_jar_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["py4j", "jpype", "submit"])
-def test_every_door_refuses_the_wrong_jar_before_a_jvm_starts(tmp_path, engine):
+def test_every_engine_refuses_the_wrong_jar_before_a_jvm_starts(tmp_path, engine):
     line = "3.5" if spark_line(find_spark().version) == "4" else "4"
     jar = make_jar(tmp_path / "wrong.jar", **{"Ctmahout-Spark-Line": line})
     start = time.monotonic()
@@ -248,7 +248,7 @@ def test_module_options_are_sparks_own():
     assert all(option.startswith("-") for option in options)
 
 
-# ---------------------------------------------------------------------------------------------------------------- doors
+# ---------------------------------------------------------------------------------------------------------- engines
 
 
 def test_unknown_engines_and_wrong_arguments():
@@ -347,8 +347,8 @@ def test_cluster_mode_needs_the_kubernetes_client(monkeypatch):
 def test_cluster_mode_hands_over_a_request_and_a_jar_in_the_image(monkeypatch):
     monkeypatch.setattr("ctmahout.engines.kubernetes.Pods", lambda master, conf: None)
     conf = {"spark.kubernetes.executor.annotation.sidecar.istio.io/inject": "true"}
-    door = connect("submit", master="k8s://x", deploy_mode="cluster", image="i", conf=conf)
-    command = door._command("ctmahout-1", "ctmahout-1-driver", Path("/t"), Request("/in", "/out"))
+    engine = connect("submit", master="k8s://x", deploy_mode="cluster", image="i", conf=conf)
+    command = engine._command("ctmahout-1", "ctmahout-1-driver", Path("/t"), Request("/in", "/out"))
     assert command[-3] == "local:///opt/ctmahout/ctmahout.jar"
     assert json.loads(command[-1])["output"] == "/out"
     assert "spark.kubernetes.executor.annotation.sidecar.istio.io/inject=true" in command

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from ..errors import ConfigError
+from ..options import option_error
 
 __all__ = ["COMPRESSIONS", "check_compression", "compress"]
 
@@ -41,7 +41,7 @@ def check_compression(name: str, *, rows: int, columns: int) -> None:
         expected = f"another for slices of less than {least} x {least} pixels"
     elif name in COMPRESSIONS:
         return
-    raise ConfigError("CTM_CONFIG_VALUE", source="options", key="compression", value=repr(name), expected=expected)
+    raise option_error("compression", name, expected)
 
 
 def compress(ds: Dataset, name: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -16,7 +17,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
-from ..errors import ConfigError
+from ..options import option_error
 from .deidentify import deidentify
 from .header import CT_IMAGE, MODEL, SliceHeader
 from .pixel_format import as_stored, text_of
@@ -64,19 +65,16 @@ class Derivation:
     window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        invalid = partial(option_error, source="derivation")
         suffix = self.series_suffix
         if not 1 <= len(suffix) <= 32 or not suffix.isascii() or not suffix.isprintable() or "\\" in suffix:
-            raise _bad("series_suffix", suffix, "1 to 32 printable ASCII characters, no backslash")
+            raise invalid("series_suffix", suffix, "1 to 32 printable ASCII characters, no backslash")
         if self.image_type_value2 not in ("SECONDARY", "PRIMARY"):
-            raise _bad("image_type", self.image_type_value2, "SECONDARY or PRIMARY")
+            raise invalid("image_type", self.image_type_value2, "SECONDARY or PRIMARY")
         if self.private not in ("drop", "keep"):
-            raise _bad("private", self.private, "drop or keep")
+            raise invalid("private", self.private, "drop or keep")
         if not 1 <= self.series_number_offset < 2**31:
-            raise _bad("series_number_offset", self.series_number_offset, "1 to 2147483647")
-
-
-def _bad(key: str, given: object, expected: str) -> ConfigError:
-    return ConfigError("CTM_CONFIG_VALUE", source="derivation", key=key, value=repr(given), expected=expected)
+            raise invalid("series_number_offset", self.series_number_offset, "1 to 2147483647")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import ConfigError, InputError, OutputError
+from ..options import option_error
 from ..storage import Uri, local_copy, parse_location
 from .files import Progress, quiet, tick_of
 
@@ -75,7 +76,7 @@ def send(
     for key, title in (("called", called), ("calling", calling)):
         if not 1 <= len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
             expected = "1 to 16 printable ASCII characters, no backslash"
-            raise ConfigError("CTM_CONFIG_VALUE", source="send", key=key, value=repr(title), expected=expected)
+            raise option_error(key, title, expected, source="send")
     with local_copy(parse_location(folder)) as images:
         return _send(_files(images), host, port, pynetdicom.AE(ae_title=calling), called, progress)
 

@@ -1,7 +1,7 @@
-"""The doors to the decomposition: one request goes in, the manifest of the factors comes out.
+"""The engines to the decomposition: one request goes in, the manifest of the factors comes out.
 
 ========  ==============================================================  =========================================
-door      where Mahout runs                                               for
+engine      where Mahout runs                                               for
 ========  ==============================================================  =========================================
 py4j      the JVM that PySpark starts, or a session the user has          notebooks, laptops, tests
 jpype     a JVM inside this Python process                                fast local runs, small containers
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
-from ..options import ENGINES, nearest
+from ..options import ENGINES, nearest, option_error
 from .base import Engine
 from .jars import Jar, find_jar
 from .java import Java, find_java
@@ -39,7 +39,7 @@ def connect(
     deploy_mode: str | None = None,
     image: str | None = None,
 ) -> Engine:
-    """Open a door to the decomposition.
+    """Open an engine to the decomposition.
 
     Parameters
     ----------
@@ -76,18 +76,10 @@ def connect(
             "CTM_ENGINE_UNKNOWN", given=engine, expected=", ".join(ENGINES), nearest=nearest(engine, ENGINES)
         )
     if session is not None and engine != "py4j":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="session", value="given", expected="none with engine " + engine
-        )
+        raise option_error("engine", engine, "py4j with a session")
     kubernetes = master is not None and master.startswith("k8s://")
     if deploy_mode == "cluster" and not (engine == "submit" and kubernetes):
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="deploy_mode",
-            value="cluster",
-            expected="client, but with engine submit and a master k8s://...",
-        )
+        raise option_error("deploy_mode", "cluster", "client, but with engine submit and a master k8s://...")
     settings: dict[str, Any] = {"master": master, "jar": jar, "conf": conf, "driver_memory": driver_memory}
     if engine == "numpy":
         from .numpy import NumpyEngine

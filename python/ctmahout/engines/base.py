@@ -1,4 +1,4 @@
-"""What every door to the decomposition is."""
+"""What every engine to the decomposition is."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Engine(ABC):
         Raises
         ------
         CtmahoutError
-            The same code for the same fault through every door.
+            The same code for the same fault through every engine.
         """
 
     def close(self) -> None:  # noqa: B027 - most have nothing to stop: what they start ends with its request
-        """Stop what this door started, and nothing else."""
+        """Stop what this engine started, and nothing else."""
 
     def __enter__(self: Own) -> Own:
         return self

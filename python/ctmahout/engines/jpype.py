@@ -1,4 +1,4 @@
-"""The jpype door: Spark and Mahout in a JVM inside this Python process."""
+"""The jpype engine: Spark and Mahout in a JVM inside this Python process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 class JpypeEngine(Engine):
     """Decomposes in a JVM that this process holds.
 
-    A JVM cannot be restarted in a process: the second door of a process gets a new Spark session in the JVM of the
+    A JVM cannot be restarted in a process: the second engine of a process gets a new Spark session in the JVM of the
     first one, with its class path and memory.
     """
 
@@ -63,7 +63,7 @@ class JpypeEngine(Engine):
     def _new_session(self, jpype: Any, settings: Mapping[str, str]) -> Any:
         sessions = jpype.JClass("org.apache.spark.sql.SparkSession")
         if sessions.getDefaultSession().isDefined():
-            raise EngineError("CTM_JVM_RUNNING", problem="it has a Spark session, of another door that is still open")
+            raise EngineError("CTM_JVM_RUNNING", problem="it has a Spark session, of another engine that is still open")
         builder = sessions.builder()
         for key, value in settings.items():
             builder = builder.config(key, value)

@@ -1,4 +1,4 @@
-"""A call into a JVM that Ctrl-C can stop, and what becomes of the errors: shared by the doors that have one."""
+"""A call into a JVM that Ctrl-C can stop, and what becomes of the errors: shared by the engines that have one."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def call(run: Callable[[], T], cancel: Callable[[], None], *, thread: Callable[.
 
 
 def shaped(error: BaseException | str, *, engine: str, log: str = "") -> CtmahoutError:
-    """Return what came out of a JVM as an error of ours: the one function that every door uses.
+    """Return what came out of a JVM as an error of ours: the one function that every engine uses.
 
     Parameters
     ----------
     error : exception or str
         An exception of py4j, PySpark or JPype, or the text of another process.
     engine : str
-        Name of the door.
+        Name of the engine.
     log : str
         What the JVM wrote to stderr, if that is known.
     """

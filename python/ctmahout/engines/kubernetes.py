@@ -1,4 +1,4 @@
-"""The submit door on Kubernetes, cluster mode: spark-submit makes the driver pod, and we say how it ends.
+"""The submit engine on Kubernetes, cluster mode: spark-submit makes the driver pod, and we say how it ends.
 
 spark-submit itself returns 0 when the driver has failed. So it does not wait for it: we do, through the Kubernetes API.
 """
@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, CtmahoutError
+from ..errors import CtmahoutError
+from ..options import option_error
 from .jars import find_spark
 from .java import find_java
 from .pods import Pods, forbidden, gone_afterwards
@@ -62,7 +63,7 @@ def kubernetes_settings(image: str | None, conf: Mapping[str, str]) -> dict[str,
         CTM_CONFIG_VALUE: no image.
     """
     if image is None and "spark.kubernetes.container.image" not in conf:
-        raise ConfigError("CTM_CONFIG_VALUE", source="options", key="image", value="not given", expected="an image")
+        raise option_error("image", None, "an image")
     settings = {"spark.kubernetes.container.image": image} if image else {}
     for role in ("driver", "executor"):
         # Behind a mesh's proxy executors do not find their driver; old Istio reads the annotation, new the label.

@@ -1,4 +1,4 @@
-"""The operator door: a SparkApplication for each request, which the Kubeflow Spark Operator runs and we wait for."""
+"""The operator engine: a SparkApplication for each request, which the Kubeflow Spark Operator runs and we wait for."""
 
 from __future__ import annotations
 

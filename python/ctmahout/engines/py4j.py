@@ -1,4 +1,4 @@
-"""The py4j door: Mahout in the JVM that PySpark talks to, in a session of ours or of the user."""
+"""The py4j engine: Mahout in the JVM that PySpark talks to, in a session of ours or of the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The submit door: spark-submit with the ctmahout jar, in processes of their own."""
+"""The submit engine: spark-submit with the ctmahout jar, in processes of their own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SubmitEngine(Engine):
         self._java = find_java(self._spark.version)
         self._jar = find_jar(jar, spark=self._spark)
         # spark-submit hands its primary jar to driver and executors itself; on this machine, in a class path that all
-        # doors have, it can be in Java's archive too.
+        # engines have, it can be in Java's archive too.
         here = self._jar if is_local(master) else None
         settings = spark_settings(self._spark, here, master=master, driver_memory=driver_memory, conf=conf)
         self._settings = {**(further or {}), **settings}

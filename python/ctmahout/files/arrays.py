@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, CtmahoutError, InputError, too_large
+from ..options import option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import atomic_file
 from ..volume import HU_LIMIT, Geometry, Volume
@@ -143,7 +144,7 @@ def write_array(volume: Volume, path: str | Path | Uri, *, overwrite: bool = Fal
     name = Path(location.name)
     if not _suffix(name):
         expected = "a name that ends in " + ", ".join(_SUFFIXES)
-        raise ConfigError("CTM_CONFIG_VALUE", source="output", key="path", value=repr(str(name)), expected=expected)
+        raise option_error("path", str(name), expected, source="output")
     if isinstance(volume.source, ArraySource):
         refuse_overlap(location, volume.source.path)
     with upload_on_success(location, overwrite=overwrite) as target:

@@ -14,9 +14,9 @@ from typing import Any
 
 from .._version import __version__
 from ..dicom import SeriesInfo, find_series, headers_kept
-from ..errors import ConfigError, CtmahoutError, InputError, OutputError
+from ..errors import CtmahoutError, InputError, OutputError
 from ..exchange import is_manifest, read_manifest
-from ..options import Config
+from ..options import Config, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.locks import clear_abandoned
 from .denoise import denoise
@@ -153,13 +153,7 @@ def denoise_study(
     config = options_of(config, options, "denoise_study")
     if config.series is not None or config.work is not None:
         key = "series" if config.series is not None else "work"
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key=key,
-            value=repr(getattr(config, key)),
-            expected="none with all series",
-        )
+        raise option_error(key, getattr(config, key), "none with all series")
     source, output = parse_location(source), parse_location(output)
     refuse_overlap(output, source)
     with headers_kept(), local_copy(source) as folder, _known(output) as known:
