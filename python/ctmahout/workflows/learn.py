@@ -241,7 +241,7 @@ class _FirstSample:
         hu = MeasuredPart.of(volume).hu
         noise = measure_noise(hu, volume.geometry, Threads(1))
         if not isinstance(noise, NoiseModel):
-            given = "there is none" if noise is None else noise.why
+            given = "there is none" if noise is None else noise.reason
             raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given=given)
         rng = np.random.default_rng([self.seed, 6, number])
         grid = PatchGrid.of(hu, noise, 1, rng)

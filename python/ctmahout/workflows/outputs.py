@@ -306,4 +306,6 @@ def _noise_map(volume: Volume, finished: Finished, config: Config) -> Volume:
     noise = finished.noise
     if finished.provenance.method == "slices":  # has no noise model
         noise = measure_noise(part.hu, volume.geometry, Threads.of(config.workers))
-    return volume.with_hu(part.whole(noise.sd(0, *part.hu.shape), zero) if isinstance(noise, NoiseModel) else zero)
+    return volume.with_hu(
+        part.expand(noise.sigma_hu(0, *part.hu.shape), zero) if isinstance(noise, NoiseModel) else zero
+    )

@@ -52,13 +52,13 @@ def restore_structure(before: Float32, after: Float32, noise: NoiseModel, thread
         The answer does not depend on how many there are.
     """
     sd = band_sd(noise)
-    lines = line_variance(_powers(noise) * _responses()[_LINE_BAND] ** 2, noise.share)
+    lines = line_variance(_powers(noise) * _responses()[_LINE_BAND] ** 2, noise.sector_share)
 
     def structure_of(start: int) -> Float32:
         stop = min(start + _SLAB, len(before))
         low, high = max(0, start - 1), min(stop + 1, len(before))
-        sigma = noise.sd(low, high, *before.shape[1:])
-        scale = _NoiseScale(sd, lines[:, low:high], noise.cell, noise.along_z)
+        sigma = noise.sigma_hu(low, high, *before.shape[1:])
+        scale = _NoiseScale(sd, lines[:, low:high], noise.cell, noise.z_correlation)
         structure = _structure(before[low:high] / sigma, (before[low:high] - after[low:high]) / sigma, scale)
         structure *= sigma
         return structure[start - low : stop - low]
@@ -98,7 +98,7 @@ class _NoiseScale:
 
 def band_sd(noise: NoiseModel) -> Float64:
     """Return the SD of a coefficient in each band, for noise of an SD of 1; of shape (bands,)."""
-    share = noise.share.mean(axis=(1, 2, 3), dtype=np.float64)
+    share = noise.sector_share.mean(axis=(1, 2, 3), dtype=np.float64)
     power = np.maximum(np.tensordot(share / share.sum(), _powers(noise), 1), 0)
     return np.array([np.sqrt((power * response**2).mean()) for response in _responses()])
 

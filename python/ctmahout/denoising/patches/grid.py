@@ -69,26 +69,28 @@ class PatchGrid:
     def of(cls, hu: Float32, noise: NoiseModel, noise_classes: int, rng: np.random.Generator) -> PatchGrid:
         """Tell noise_classes of place by the direction of their noise."""
         patch = patch_size(hu)
-        sectors = len(noise.share)
-        directions = np.sqrt(noise.share.reshape(sectors, -1).T)
+        sectors = len(noise.sector_share)
+        directions = np.sqrt(noise.sector_share.reshape(sectors, -1).T)
         chosen = rng.choice(len(directions), min(len(directions), 60_000), replace=False)
         centres = kmeans(directions[chosen], noise_classes, rng)
         noise_class = nearest(directions, centres)
         shares = [
-            noise.share.reshape(sectors, -1)[:, noise_class == k].mean(axis=1, dtype=np.float64)
+            noise.sector_share.reshape(sectors, -1)[:, noise_class == k].mean(axis=1, dtype=np.float64)
             if (noise_class == k).any()
             else np.full(sectors, 1 / sectors)
             for k in range(noise_classes)
         ]
         covariances = [
-            covariance_of(np.tensordot(share, noise.autocovariance, 1), noise.along_z, patch) for share in shares
+            covariance_of(np.tensordot(share, noise.autocovariance, 1), noise.z_correlation, patch) for share in shares
         ]
-        return cls(hu, noise, patch, noise_class.reshape(noise.share.shape[1:]).astype(np.int32), np.array(covariances))
+        return cls(
+            hu, noise, patch, noise_class.reshape(noise.sector_share.shape[1:]).astype(np.int32), np.array(covariances)
+        )
 
     @classmethod
     def of_one_class(cls, hu: Float32, noise: NoiseModel, noise_class: int, covariances: Float64) -> PatchGrid:
         """Return a volume whose noise is of one of several noise_classes everywhere."""
-        return cls(hu, noise, patch_size(hu), np.full(noise.log_sd.shape, noise_class, np.int32), covariances)
+        return cls(hu, noise, patch_size(hu), np.full(noise.log_sigma.shape, noise_class, np.int32), covariances)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -103,7 +105,7 @@ class PatchGrid:
 
     def sd(self, start: int, stop: int) -> Float32:
         """Return the noise's SD in slices, of shape (stop - start, y, x), HU."""
-        return self.noise.sd(start, stop, *self.shape[1:])
+        return self.noise.sigma_hu(start, stop, *self.shape[1:])
 
     def with_hu(self, hu: Float32) -> PatchGrid:
         """Return the same places in another volume of the same shape."""

@@ -129,7 +129,7 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32:
         """Run as many passes over a series as there are strides; returns the result, of the shape of the series, HU."""
-        sigma_hu = np.exp(np.array([grid.noise.log_sd.min(), grid.noise.log_sd.max()]))
+        sigma_hu = np.exp(np.array([grid.noise.log_sigma.min(), grid.noise.log_sigma.max()]))
         pilot, result = None, grid.hu
         total = len(strides) * grid.shape[0]
         for number, stride in enumerate(strides, 1):
