@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from dicom_slices import DERIVATION, WHEN, enhanced, put, raw
 
-from ctmahout.dicom import read_series, summarise, write_series
+from ctmahout.dicom import pixels, read_series, summarise, write_series
 from ctmahout.errors import CtmahoutError
 
 
@@ -56,6 +56,16 @@ def test_row_40_frames_are_slices(slices, tmp_path, legacy, syntax):
         gone = ("NumberOfFrames", "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence", "StackID")
         assert not any(keyword in ds for keyword in (*gone, "PixelPresentation"))
     assert np.array_equal(read_series(tmp_path / "out").hu, volume.hu)
+
+
+def test_a_multi_frame_file_is_read_once_for_all_of_its_frames(slices, tmp_path, monkeypatch):
+    file = enhanced(slices, tmp_path / "in" / "multi.dcm")
+    read, reads = pixels.open_dataset, []
+    monkeypatch.setattr(pixels, "open_dataset", lambda *a, **k: reads.append(a) or read(*a, **k))
+    volume = read_series(file, workers=3)
+    assert len(reads) == 1
+    write_series(volume, tmp_path / "out", derivation=DERIVATION, workers=3)
+    assert len(reads) == 2  # nothing is kept in memory between reading and writing
 
 
 def test_row_40_the_real_ones(ct_data, tmp_path):
