@@ -64,6 +64,9 @@ class Sample:
 class Part(Protocol):
     """A part of a sample, that can be handed to another process."""
 
+    def __len__(self) -> int:
+        """Return the number of its patches, without loading them."""
+
     def load(self) -> Sample:
         """Return it."""
 
@@ -110,12 +113,8 @@ def fit(
 
 def max_groups(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
     """Return how many groups, of those wanted, a sample can feed: a basis needs hundreds of patches."""
-    count = sum(map(_size, parts) if workers is None else workers.map(_size, parts))
+    count = sum(map(len, parts) if workers is None else workers.map(len, parts))
     return max(1, min(groups, count // _PATCHES_OF_A_GROUP))
-
-
-def _size(part: Part) -> int:
-    return len(part.load().patches)
 
 
 class Assigner(Protocol):

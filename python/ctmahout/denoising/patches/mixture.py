@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import best_groups
+from .once import Once
 
 __all__ = ["Kinds", "Levels", "Mixture", "Noise", "Prepared", "Shortlists"]
 
@@ -204,8 +204,9 @@ class Prepared:
 
     def __init__(self, mixture: Mixture, kinds: Kinds, levels: Levels, shortlists: Shortlists | None = None) -> None:
         self.mixture, self.kinds, self.levels, self.shortlists = mixture, kinds, levels, shortlists
-        self._tables: dict[tuple[int, int], tuple[NDArray[Any], ...]] = {}
-        self._factors: dict[tuple[int, int], tuple[Float32, Float32]] = {}
+        self._tables: Once[tuple[int, int], tuple[NDArray[Any], ...]] = Once()
+        self._factors: Once[tuple[int, int], tuple[Float32, Float32]] = Once()
+        self._synthesis: Once[int, list[Float32]] = Once()
         # Made here, not when first needed: then threads would make them side by side.
         self._directions = [[_directions(whiten @ basis) for basis in mixture.bases] for whiten in kinds.whiten]
         self.analysis = [
@@ -213,13 +214,14 @@ class Prepared:
             for whiten, of_kind in zip(kinds.whiten, self._directions, strict=True)
         ]
 
-    @cached_property
-    def synthesis(self) -> list[list[Float32]]:
-        """(r, d) for each kind and group: a patch is mu plus coordinates times it. Made by shrinking only."""
-        return [
-            [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in of_kind]
-            for colour, of_kind in zip(self.kinds.colour, self._directions, strict=True)
-        ]
+    def synthesis(self, kind: int) -> list[Float32]:
+        """Return an array of shape (r, d) for each group: a patch is mu plus coordinates times it."""
+
+        def compute() -> list[Float32]:
+            colour = self.kinds.colour[kind]
+            return [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in self._directions[kind]]
+
+        return self._synthesis.get(kind, compute)
 
     def shrinkage(self, kind: int, group: int) -> Float32:
         """Return the Wiener factor lam / (lam + b l^2) of each coordinate, for each level: (levels, r)."""
@@ -236,11 +238,9 @@ class Prepared:
     # ---------------------------------------------------------------------------------------------------- grouping
 
     def _table(self, kind: int, cell: int) -> tuple[NDArray[Any], ...]:
-        if (kind, cell) not in self._tables:
-            lists = self.shortlists.groups if self.shortlists else ()
-            names = lists[cell] if lists else np.arange(len(self.mixture))
-            self._tables[kind, cell] = self._make_table(kind, names)
-        return self._tables[kind, cell]
+        lists = self.shortlists.groups if self.shortlists else ()
+        names = lists[cell] if lists else np.arange(len(self.mixture))
+        return self._tables.get((kind, cell), lambda: self._make_table(kind, names))
 
     def _make_table(self, kind: int, names: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Put the columns of these groups side by side, as `best_groups` takes them."""
@@ -381,7 +381,7 @@ class Prepared:
             factors, sums = self._shrinkages(kind, group)
             coordinates = (own - mean) @ self.analysis[kind][group]
             coordinates *= factors.take(level[a:b], axis=0)
-            guess = coordinates @ self.synthesis[kind][group]
+            guess = coordinates @ self.synthesis(kind)[group]
             guess += mean
             residual = own - guess
             misses = np.einsum("ij,ij->i", residual, residual) >= limit[a:b]
@@ -394,11 +394,13 @@ class Prepared:
         return estimates, kept
 
     def _shrinkages(self, kind: int, group: int) -> tuple[Float32, Float32]:
-        """Return `shrinkage` and its sums over the coordinates, of shape (levels,); made once."""
-        if (kind, group) not in self._factors:
+        """Return `shrinkage` and its sums over the coordinates, of shape (levels,); computed once."""
+
+        def compute() -> tuple[Float32, Float32]:
             factors = self.shrinkage(kind, group)
-            self._factors[kind, group] = factors, factors.sum(axis=1)
-        return self._factors[kind, group]
+            return factors, factors.sum(axis=1)
+
+        return self._factors.get((kind, group), compute)
 
 
 def _directions(basis: Float64) -> tuple[Float64, Float64]:
