@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from ..exchange import is_manifest, read_manifest
-from ..storage import beside, local_copy, parse_location, remove
+from ..storage import local_copy, parse_location, remove, siblings
 from .base import Engine
 from .jars import find_jar, find_spark
 from .java import find_java
@@ -54,7 +54,7 @@ class SparkSubmit(Engine):
         """Return exit code and stdout of the driver; an exception meanwhile ends its whole process group."""
         environment = {**os.environ, "SPARK_HOME": str(self._spark.home), "JAVA_HOME": str(self._java.home)}
         target = parse_location(request.output)
-        before = beside(target, "partial")
+        before = siblings(target, "partial")
         with log.open("wb") as stderr:
             try:
                 process = subprocess.Popen(
@@ -72,7 +72,7 @@ class SparkSubmit(Engine):
                 out, _ = process.communicate()
             except BaseException:
                 _end(process)
-                for partial in beside(target, "partial") - before:
+                for partial in siblings(target, "partial") - before:
                     remove(partial)
                 raise
         return process.returncode, out.decode("utf-8", "replace")

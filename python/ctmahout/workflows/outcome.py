@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..denoising.registry import Progress
+from ..denoising.method import Progress
 from ..options import Config, option_error
 from ..storage import Location
 from ..volume import Volume
