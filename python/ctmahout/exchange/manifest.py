@@ -258,12 +258,12 @@ def _parse(text: bytes, kind: str | None) -> Manifest:
 
 
 def _check_kind_and_version(json_object: dict[str, Any], kind: str | None) -> None:
-    given = json_object.get("kind")
-    if not isinstance(given, str):
+    actual = json_object.get("kind")
+    if not isinstance(actual, str):
         raise _MalformedError("kind is missing or no text")
-    if given not in _KINDS or kind not in (None, given):
+    if actual not in _KINDS or kind not in (None, actual):
         expected = _KINDS[kind] if kind else " or ".join(_KINDS.values())
-        raise _RefusedError("CTM_EXCHANGE_KIND", _KINDS.get(given, f"a {given}"), expected)
+        raise _RefusedError("CTM_EXCHANGE_KIND", _KINDS.get(actual, f"a {actual}"), expected)
     version = json_object.get("exchange_version")
     if not isinstance(version, str) or not re.fullmatch(r"[0-9]+\.[0-9]+", version):
         raise _MalformedError("exchange_version is missing or not of the form 1.0")

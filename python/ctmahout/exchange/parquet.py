@@ -337,10 +337,10 @@ def _check_footer(path: Path, dtype: str) -> int:
             raise ExchangeError(
                 "CTM_EXCHANGE_SCHEMA", path=path, problem=f"column {name} is missing, expected {expected}"
             )
-        given = schema.field(name)
-        fits = _is_list_of(given.type, kind) if name == "values" else given.type == kind
-        if given.nullable or not fits:
-            problem = f"column {name} is {given.type}{'' if given.nullable else ' not null'}, expected {expected}"
+        column = schema.field(name)
+        matches = _is_list_of(column.type, kind) if name == "values" else column.type == kind
+        if column.nullable or not matches:
+            problem = f"column {name} is {column.type}{'' if column.nullable else ' not null'}, expected {expected}"
             raise ExchangeError("CTM_EXCHANGE_SCHEMA", path=path, problem=problem)
     return count
 
