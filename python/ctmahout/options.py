@@ -94,8 +94,8 @@ def option_error(key: str, value: object, expected: str, *, source: str = "optio
     source : str
         Where the value comes from.
     """
-    given = "not given" if value is None else repr(value)
-    return ConfigError("CTM_CONFIG_VALUE", source=source, key=key, value=given, expected=expected)
+    text = "not given" if value is None else repr(value)
+    return ConfigError("CTM_CONFIG_VALUE", source=source, key=key, value=text, expected=expected)
 
 
 @dataclass(frozen=True)

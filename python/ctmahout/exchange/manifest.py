@@ -149,7 +149,7 @@ def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
     except _MalformedError as e:
         raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=e) from None
     except _RefusedError as e:
-        raise ExchangeError(e.code, path=path, given=e.given, expected=e.expected) from None
+        raise ExchangeError(e.code, path=path, **e.fields) from None
     if manifest.kind == "matrix":
         for g in manifest.groups:
             if g.rows < g.columns:
@@ -211,9 +211,9 @@ class _MalformedError(Exception):
 class _RefusedError(Exception):
     """A valid manifest of another kind or version."""
 
-    def __init__(self, code: str, given: str, expected: str) -> None:
+    def __init__(self, code: str, **fields: str) -> None:
         super().__init__(code)
-        self.code, self.given, self.expected = code, given, expected
+        self.code, self.fields = code, fields
 
 
 def _parse(text: bytes, kind: str | None) -> Manifest:
@@ -263,12 +263,12 @@ def _check_kind_and_version(json_object: dict[str, Any], kind: str | None) -> No
         raise _MalformedError("kind is missing or no text")
     if actual not in _KINDS or kind not in (None, actual):
         expected = _KINDS[kind] if kind else " or ".join(_KINDS.values())
-        raise _RefusedError("CTM_EXCHANGE_KIND", _KINDS.get(actual, f"a {actual}"), expected)
+        raise _RefusedError("CTM_EXCHANGE_KIND", given=_KINDS.get(actual, f"a {actual}"), expected=expected)
     version = json_object.get("exchange_version")
     if not isinstance(version, str) or not re.fullmatch(r"[0-9]+\.[0-9]+", version):
         raise _MalformedError("exchange_version is missing or not of the form 1.0")
     if version.partition(".")[0] != VERSION.partition(".")[0]:
-        raise _RefusedError("CTM_EXCHANGE_VERSION", version, VERSION)
+        raise _RefusedError("CTM_EXCHANGE_VERSION", given=version, expected=VERSION)
 
 
 def _group(fields: _FieldReader, factors: bool) -> Group:
