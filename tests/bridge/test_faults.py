@@ -56,7 +56,7 @@ engine = connect("py4j", master="local[1]")
 def kill():
     while not list(Path(sys.argv[2]).parent.glob("f.partial-*/.claim")):
         time.sleep(0.1)
-    os.kill(engine._own._gateway.proc.pid, signal.SIGKILL)
+    os.kill(engine._started._gateway.proc.pid, signal.SIGKILL)
 threading.Thread(target=kill, daemon=True).start()
 try:
     engine.run(Request(sys.argv[1], sys.argv[2]))

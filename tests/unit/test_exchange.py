@@ -132,7 +132,7 @@ def test_groups_read_together_are_those_read_alone(tmp_path, monkeypatch, at_onc
     matrices = [matrix(seed=i) for i in range(5)]
     assert 2 * matrices[0].nbytes <= 2500 < 3 * matrices[0].nbytes
     write_matrix(tmp_path / "m", matrices, **ABOUT)
-    monkeypatch.setattr("ctmahout.exchange.matrices._AT_ONCE", at_once)
+    monkeypatch.setattr("ctmahout.exchange.matrices._READ_BYTES", at_once)
     wanted = [4, 0, 3, 2]
     found = dict(read_matrices(tmp_path / "m", wanted))
     assert list(found) == wanted

@@ -129,7 +129,7 @@ values = st.one_of(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from(sorted(ctmahout.options.TAKES["denoise"])), value=values)
+@given(name=st.sampled_from(sorted(ctmahout.options.ACCEPTED["denoise"])), value=values)
 def test_odd_options_are_refused_by_name_before_a_file_is_read(name, value, tmp_path):
     with pytest.raises(CtmahoutError) as e:
         ctmahout.denoise(tmp_path / "no such series", tmp_path / "out", **{name: value})
