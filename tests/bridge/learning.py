@@ -4,14 +4,23 @@ import json
 import sys
 from pathlib import Path
 
+from pyspark import SparkContext
+
 from ctmahout.engines import Request, connect, spark_builder
 from ctmahout.errors import CtmahoutError
 from ctmahout.workflows.learn import learn
 
 
+class ReadOnlyPython(SparkContext):
+    """A context whose Python cannot be set: a user's session stays as it is, also while a job runs."""
+
+    pythonExec = property(lambda self: "python3")  # noqa: N815 - PySpark's name
+
+
 def main(sources, output):
     sources, output = sorted(Path(sources).glob("*/noisy")), Path(output)
     session = spark_builder("local[2]").getOrCreate()
+    session.sparkContext.__class__ = ReadOnlyPython
     told = {}
     try:
         for name, options in {"threads": {"workers": 2}, "executors": {"session": session}}.items():

@@ -49,7 +49,7 @@ def test_a_jvm_that_is_killed_is_an_error_and_no_hang(many, tmp_path, monkeypatc
     script = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from ctmahout.storage.locks import claimed
+from ctmahout.storage.locks import hold
 from ctmahout.engines import Request, connect
 from ctmahout.errors import EngineError
 engine = connect("py4j", master="local[1]")
@@ -66,7 +66,7 @@ engine.close()
 # And this process can go on; what the dead one left is cleared away, what another one writes is not.
 ours = Path(sys.argv[2] + ".partial-00000000")
 ours.mkdir()
-with claimed(ours), connect("py4j", master="local[1]") as engine:
+with hold(ours), connect("py4j", master="local[1]") as engine:
     assert len(list(ours.parent.glob("f.partial-*"))) == 2
     sys.stdout.write(str(engine.run(Request(sys.argv[1], sys.argv[2], groups=(1,)))["groups"][0]["group"]))
 """

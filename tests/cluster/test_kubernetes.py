@@ -197,7 +197,7 @@ def test_an_account_without_the_role(kube, account):
 
 
 def test_a_pod_that_no_node_has_room_for(kube, monkeypatch):
-    monkeypatch.setattr("ctmahout.engines.kubernetes.PATIENCE_S", 2.0)
+    monkeypatch.setattr("ctmahout.engines.kubernetes.START_TIMEOUT_S", 2.0)
     conf = {"spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher", "spark.driver.memory": "500g"}
     with (
         connect("submit", master=kube.master, deploy_mode="cluster", image=kube.image, conf=conf) as engine,

@@ -40,7 +40,7 @@ def kube(podman, image, tmp_path_factory):
 def engine(kube, monkeypatch):
     """An engine to the operator; nothing is left when it is closed."""
     monkeypatch.setenv("KUBECONFIG", "/nonexistent")
-    monkeypatch.setattr("ctmahout.engines.operator.PATIENCE_S", 200.0)
+    monkeypatch.setattr("ctmahout.engines.operator.START_TIMEOUT_S", 200.0)
     with connect("operator", master=kube.master, image=kube.image, conf=kube.conf, driver_memory="700m") as opened:
         yield opened
     deadline = time.monotonic() + 60
@@ -56,11 +56,12 @@ def refused(engine, kube, matrix="m"):
     return caught.value
 
 
-def test_the_answer_and_the_drivers_log(engine, kube, capsys):
+def test_the_answer_and_the_drivers_log(engine, kube, caplog):
+    caplog.set_level("INFO", "ctmahout.engines")
     told = engine.run(Request(str(kube.data / "m"), str(kube.data / "f")))
     assert told["groups"][0]["rank"] == 12
     np.testing.assert_allclose(read_factors(kube.data / "f").s, kube.s, rtol=1e-10)
-    assert "CTMAHOUT_RESULT" in capsys.readouterr().err
+    assert "CTMAHOUT_RESULT" in caplog.text
     # What the account may do was enough, and all of it was needed.
     account = "ctmahout-applications"
     assert {right for right in kube.granted() if right[0] == account} <= kube.cluster.used
@@ -85,7 +86,7 @@ def test_an_interrupt_deletes_the_application(engine, kube, monkeypatch):
         assert kube.cluster.store.get("sparkapplications", "default", name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine._applications, "finish", interrupt)
+    monkeypatch.setattr(engine._applications, "wait_for", interrupt)
     with pytest.raises(KeyboardInterrupt):
         engine.run(Request(str(kube.data / "m"), str(kube.data / "none")))
 

@@ -21,7 +21,6 @@ from ..denoising.patches import Model, ModelRun
 from ..denoising.registry import start, strengths_of
 from ..denoising.strength import Strength
 from ..engines import Engine
-from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers
 from ..errors import InputError
 from ..exchange import Factors, Manifest, is_exchange, read_all_factors, read_manifest
@@ -156,7 +155,8 @@ def denoise_volume(
 
     Examples
     --------
-    >>>     >>> rng = np.random.default_rng(0)
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
     >>> scan = rng.normal(40, 20, (4, 64, 64))
     >>> result = denoise_volume(scan, spacing_mm=(1.0, 0.7, 0.7), engine="numpy", effort="fast")
     >>> bool(result.volume.hu.std() < scan.std() / 2)
@@ -317,7 +317,7 @@ def open_workers(config: Config, session: object, engine: Engine | None = None) 
     if config.engine != "py4j":
         raise option_error("engine", config.engine, "py4j with --spread")
     with nullcontext(engine) if engine else open_engine(config, session) as opened:
-        yield Executors(getattr(opened, "session", None))
+        yield opened.workers()
 
 
 @contextmanager

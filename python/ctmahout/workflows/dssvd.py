@@ -30,6 +30,18 @@ def factorise(
 ) -> dict[str, Any]:
     """Decompose a matrix directory with Mahout's dssvd on Spark: step two. Returns the factors' manifest.
 
+    Parameters
+    ----------
+    matrix : path or URI
+        A matrix directory.
+    factors : path or URI
+        A new directory.
+    config : Config, optional
+    session : SparkSession, optional
+        A session of yours to work in; it is neither reconfigured nor stopped.
+    **options
+        Fields of `Config`, instead of `config`: engine, algorithm, k, p, q, seed ...
+
     Raises
     ------
     ExchangeError, EngineError, OutputError
@@ -104,6 +116,16 @@ def dssvd(
     -----
     Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1, as Apache Mahout 14.1
     implements them. With k = n the result is exact.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a = np.random.default_rng(0).normal(size=(200, 6))
+    >>> factors = dssvd(a, k=6, engine="numpy", u=True)
+    >>> factors.s.shape, factors.v.shape, factors.u.shape
+    ((6,), (6, 6), (200, 6))
+    >>> bool(np.allclose(factors.u * factors.s @ factors.v.T, a))
+    True
     """
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
         if isinstance(matrix, (str, Path, Uri)):

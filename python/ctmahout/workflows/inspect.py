@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..denoising.effort import EFFORTS, PATCH
-from ..dicom import SeriesInfo, find_series
+from ..dicom import SeriesInfo, summarise
 from ..engines.choice import MOST_COLUMNS, choose
 from ..errors import InputError, catalogue
 from ..exchange import Manifest, is_exchange, is_no_row, read_manifest
@@ -34,8 +34,8 @@ _FLOPS = 1e10  # of block products on one core (docs/numbers.md)
 
 # Method patches, by effort: CPU seconds for any series, and for each voxel.
 _PATCHES_CPU_S = {"fast": (25, 1.5e-6), "normal": (50, 4e-6), "best": (180, 9e-6)}
-# Python peaked at 1,809, 3,322 and 6,460 MiB with 7, 248 and 800 slices of 512 x 512, and with effort fast and 7 slices at
-# 898 MiB; the bound is up to a sixth higher.
+# Python peaked at 1,809, 3,322 and 6,460 MiB with 7, 248 and 800 slices of 512 x 512, and at 898 MiB with effort fast
+# and 7 slices; the bound is up to a sixth higher.
 _PATCHES_MIB, _PATCHES_BYTES = {"fast": 1000, "normal": 1950, "best": 2600}, 25
 _PATCHES_JVM_MIB = 1500
 
@@ -138,7 +138,7 @@ def _inspect(path: Path, config: Config) -> Inspection:
         return Inspection(manifest=manifest, notes=_exchange_notes(manifest, config))
     if is_array(path):
         return _inspection([_array_info(path, config)], [], config)
-    series = find_series(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
+    series = summarise(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
     skipped = ", ".join(f"{count} {kind}" for kind, count in series.skipped.items())
     if not series and not series.unreadable:
         raise InputError("CTM_INPUT_NO_CT", path=path, found=skipped)
@@ -169,7 +169,7 @@ def _array_info(path: Path, config: Config) -> SeriesInfo:
 
 def _inspection(series: Sequence[SeriesInfo], notes: list[str], config: Config) -> Inspection:
     requirements = tuple(_requirements(s, config) for s in series)
-    notes += [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
+    notes += [f"[{s.number}] {issue}" for s in series for issue in s.doubts]
     for s, n in zip(series, requirements, strict=True):
         if hint := _refusal_hint(s):
             notes += [f"[{s.number}] It will be refused as it is. {hint}"]
@@ -181,8 +181,8 @@ def _inspection(series: Sequence[SeriesInfo], notes: list[str], config: Config) 
 
 def _refusal_hint(series: SeriesInfo) -> str:
     """Return a hint on a series that cannot be read as it is; empty for others."""
-    for doubt in series.doubts:
-        if match := re.match(r"\[(CTM_[A-Z_]+)\]", doubt):
+    for issue in series.doubts:
+        if match := re.match(r"\[(CTM_[A-Z_]+)\]", issue):
             hint = catalogue()[match[1]]["hint"]
             return "Its files are damaged." if "{" in hint else hint
     return ""

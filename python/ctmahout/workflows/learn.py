@@ -33,7 +33,6 @@ from ..denoising.patches import (
 )
 from ..dicom import kernel_of, read_series
 from ..engines import Engine
-from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers, single_threaded_blas
 from ..errors import InputError
 from ..exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
@@ -141,8 +140,8 @@ def learn(
             tempfile.TemporaryDirectory(prefix="ctmahout-", dir=_work(config)) as folder,
             open_engine(config, session) as engine,
         ):
-            spark = getattr(engine, "session", None) if session is not None or config.master else None
-            workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
+            spread = session is not None or bool(config.master)
+            workers = engine.workers(config.workers) if spread else Threads.of(config.workers)
             run = _Learning(Path(folder), config, engine, workers, progress)
             passes, series = run.passes([p.absolute() if isinstance(p, Path) else p for p in places])
         learnt = Model(passes, [one.facts for one in series])

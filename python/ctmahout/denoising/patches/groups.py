@@ -175,7 +175,7 @@ class Groups:
             "group_count": self.moments.count,
             "group_mean": self.moments.means,
             "group_noise": self.moments.noise,
-            "telling_kinds": self.assigner.noise_covariances.covariances,
+            "telling_kinds": self.assigner.noise_covariances.unfloored,
             **pack_mixture("telling", self.assigner.mixture),
             **pack_candidates("telling", self.assigner.candidates),
         }

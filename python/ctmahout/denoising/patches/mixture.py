@@ -63,6 +63,7 @@ class NoiseCovariances:
     """
 
     def __init__(self, covariances: Float64) -> None:
+        self.unfloored = covariances  # what is saved: raising eigenvalues again would change the last bits
         eigen = [np.linalg.eigh(c) for c in covariances]
         floored = [(np.maximum(w, _FLOOR * w.mean()), v) for w, v in eigen]
         self.covariances = np.array([(v * w) @ v.T for w, v in floored])

@@ -68,6 +68,14 @@ def choose_rank(
     ------
     ConfigError
         CTM_CONFIG_VALUE: a strength of no known form, or rank:N above the components computed and the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> s = np.array([900.0, 300.0, 40.0, 39.0])
+    >>> choice = choose_rank(s, "energy:0.99", rows=1000, columns=4, squared_norm=float((s**2).sum()))
+    >>> choice.rank, choice.weights.tolist()
+    (2, [1.0, 1.0, 0.0, 0.0])
     """
     strength = Strength.parse(strength) if isinstance(strength, str) else strength
     if strength.kind == "remove":
