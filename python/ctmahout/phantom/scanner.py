@@ -253,9 +253,9 @@ class Scanner:
             result = fft.irfft(spectrum * response, self._length, axis=1)[:, : self.fan.size]
             return np.ascontiguousarray(result, np.float32)
 
-        own, shared = convolved(kernel**2), convolved(kernel * np.roll(kernel, -1))
+        filtered, covariance = convolved(kernel**2), convolved(kernel * np.roll(kernel, -1))
         out = np.empty((self.size, self.size, variance.shape[2]), np.float32)
-        _back_project_variance(own, shared, self.pixel_mm, self.size, self.views, self.fan[0], self.step, out)
+        _back_project_variance(filtered, covariance, self.pixel_mm, self.size, self.views, self.fan[0], self.step, out)
         sd = np.sqrt(np.maximum(out, 0)) / MU_WATER * 1000.0
         return np.ascontiguousarray(np.moveaxis(sd, 2, 0), np.float32)
 

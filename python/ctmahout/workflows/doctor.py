@@ -70,7 +70,7 @@ def _check(name: str, describe: Callable[[], str]) -> Check:
 
 
 def _archive() -> str:
-    """Return whether there is a class archive for this Spark; its absence is no error."""
+    """Describe the class archive for this Spark; its absence is no error."""
     path = find_archive(find_spark())
     if path is None:
         return "in full; `ctmahout warm-up` makes it a third shorter"
@@ -80,7 +80,7 @@ def _archive() -> str:
 
 
 def _s3_connector() -> str:
-    """Return whether Spark can read S3; only dssvd on s3:// needs it, so its absence is no error."""
+    """Describe the S3 connector of Spark; only dssvd on s3:// needs it, so its absence is no error."""
     jars = find_spark().home / "jars"
     if connectors := sorted(jars.glob("hadoop-aws-*.jar")):
         return connectors[-1].name
