@@ -12,6 +12,8 @@ JARS := python/ctmahout/jars/ctmahout-spark3.5_2.12-$(VERSION).jar python/ctmaho
 SPARK4 := .venv-spark4
 SPARK35 := .venv-spark35
 BUILD := .venv-build
+# Installs a hundred packages in seconds where pip takes minutes. It reads no pip.conf: behind a mirror, set UV_DEFAULT_INDEX.
+UV := $(BUILD)/bin/uv
 RIVALS := .venv-bench
 KFP := .venv-kfp
 # A store to test with; not beside the others, for it wants an older dateutil than the client of Kubernetes.
@@ -19,7 +21,7 @@ MOTO := .venv-moto
 S3A := $(SPARK4)/s3a
 
 JVM_SOURCES := build.sbt sbt contract/v1/errors.json $(shell find jvm project -type f -not -path '*/target/*' -not -path 'project/project/*' 2>/dev/null)
-PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -name '*.pyc' -not -name '*.jar')
+PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -path '*/__pycache__/*' -not -name '*.jar')
 
 BENCH_JARS := $(foreach scala,2.12 2.13,bench/jvm/target/scala-$(scala)/ctmahout-bench_$(scala)-$(VERSION).jar)
 BENCH_SOURCES := $(shell find bench/jvm -type f -not -path '*/target/*' 2>/dev/null)
@@ -56,24 +58,25 @@ $(JARS) &: $(JVM_SOURCES)
 
 $(BUILD)/ready:
 	$(PYTHON) -m venv $(BUILD)
-	$(BUILD)/bin/pip install --quiet build
+	$(BUILD)/bin/pip install --quiet uv
 	touch $@
 
 $(WHEEL): $(JARS) $(PYTHON_SOURCES) $(BUILD)/ready
 	rm -rf dist
-	$(BUILD)/bin/python -m build --wheel
+	$(UV) build --quiet --wheel
 	test -f $@
 
-$(SPARK4)/ready: $(WHEEL)
-	test -x $(SPARK4)/bin/python || $(PYTHON) -m venv $(SPARK4)
-	$(SPARK4)/bin/pip install --quiet "$(WHEEL)[test,lint]" "pyspark>=4,<5"
-	$(SPARK4)/bin/pip install --quiet --force-reinstall --no-deps $(WHEEL)
+# What the wheel depends on does not wait for the jars in it.
+$(SPARK4)/packages: pyproject.toml $(BUILD)/ready
+	$(call venv,$(SPARK4)) --requirements pyproject.toml --extra test --extra lint "pyspark>=4,<5"
 	touch $@
 
-$(SPARK35)/ready: $(WHEEL)
-	test -x $(SPARK35)/bin/python || $(PYTHON) -m venv $(SPARK35)
-	$(SPARK35)/bin/pip install --quiet "$(WHEEL)[test]" "pyspark>=3.5.1,<3.6"
-	$(SPARK35)/bin/pip install --quiet --force-reinstall --no-deps $(WHEEL)
+$(SPARK35)/packages: pyproject.toml $(BUILD)/ready
+	$(call venv,$(SPARK35)) --requirements pyproject.toml --extra test "pyspark>=3.5.1,<3.6"
+	touch $@
+
+$(SPARK4)/ready $(SPARK35)/ready: %/ready: $(WHEEL) %/packages
+	$(UV) pip install --quiet --python $*/bin/python --reinstall --no-deps $(WHEEL)
 	touch $@
 
 # Dozens of tests start a Spark; each starts in two thirds of the time.
@@ -81,13 +84,12 @@ $(SPARK35)/ready: $(WHEEL)
 	$*/bin/ctmahout warm-up
 	touch $@
 
-$(MOTO)/ready:
-	$(PYTHON) -m venv $(MOTO)
-	$(MOTO)/bin/pip install --quiet "moto[s3]>=5.2.5" flask flask-cors
+$(MOTO)/ready: $(BUILD)/ready
+	$(call venv,$(MOTO)) "moto[s3]>=5.2.5" flask flask-cors
 	touch $@
 
 # Hadoop's connector for S3 in the version of the newest Spark's Hadoop, and AWS's SDK with it: 690 MB.
-$(S3A)/ready: | $(SPARK4)/ready
+$(S3A)/ready: | $(SPARK4)/packages
 	mkdir -p $(S3A)
 	jars=$$($(SPARK4)/bin/python -c "import pyspark; print(pyspark.__path__[0])")/jars; \
 	hadoop=$$(basename "$$jars"/hadoop-client-api-*.jar .jar); \
@@ -153,6 +155,12 @@ inputs: $(SPARK4)/ready ## Write docs/inputs.md anew: what happens to each awkwa
 fuzz: $(SPARK4)/ready ## Run 20,000 spoilt files through reader and writer
 	$(SPARK4)/bin/python tests/unit/fuzz.py $${CTMAHOUT_TEST_DATA:-../shared/data/ct} --cases 20000
 
+# Makes an environment, if there is none, and begins the command that installs into it.
+define venv
+test -x $(1)/bin/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(1)
+$(UV) pip install --quiet --python $(1)/bin/python
+endef
+
 define checks
 $(SPARK4)/bin/ruff check .
 $(SPARK4)/bin/ruff format --check .
@@ -170,14 +178,12 @@ format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff format .
 
 # Kubeflow's kfp, of which the product and its other tests know nothing.
-$(KFP)/ready: pyproject.toml
-	$(PYTHON) -m venv $(KFP)
-	$(KFP)/bin/pip install --quiet $$(sed -n 's/^kubeflow = \["\(.*\)"\]/\1/p' pyproject.toml) docker
+$(KFP)/ready: pyproject.toml $(BUILD)/ready
+	$(call venv,$(KFP)) $$(sed -n 's/^kubeflow = \["\(.*\)"\]/\1/p' pyproject.toml) docker
 	touch $@
 
-$(RIVALS)/ready: bench/requirements.txt
-	$(PYTHON) -m venv $(RIVALS)
-	$(RIVALS)/bin/pip install --quiet -r bench/requirements.txt
+$(RIVALS)/ready: bench/requirements.txt $(BUILD)/ready
+	$(call venv,$(RIVALS)) --requirements bench/requirements.txt
 	touch $@
 
 $(BENCH_JARS) &: $(JARS) $(BENCH_SOURCES)

@@ -20,9 +20,11 @@ if ! "$podman" image exists "$base"; then
         "$podman" import --quiet - "$base"
 fi
 
-# Whatever pip needs here to reach its index.
 options=(--quiet --network host --format docker --build-arg "BASE_IMAGE=$base")
+# Whatever pip and uv need here to reach their index, and what uv has fetched for this machine already.
 for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
     [[ ! -f "$file" ]] || options+=(--volume "$file:$file:ro")
 done
+cache="${UV_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/uv}"
+[[ ! -d "$cache" ]] || options+=(--volume "$cache:/root/.cache/uv")
 make image CONTAINER="$podman" IMAGE=localhost/ctmahout:test IMAGE_OPTIONS="${options[*]}"
