@@ -35,6 +35,9 @@ PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 
+# Why tests were skipped, a line for each.
+export CTMAHOUT_TEST_SKIPPED := $(CURDIR)/build/skipped.jsonl
+
 # What `make test` runs, one after the other: side by side on two cores, containers and JVMs run out of the time they are given.
 PARTS := lint test-jvm test-spark4 test-spark35 test-cluster
 # A part that fails does not hide what becomes of the others.
@@ -113,26 +116,33 @@ check: ## Check style, types and the unit tests of what changed since the last c
 		{ test -z "$$tests" || PYTHONPATH=python $(SPARK4)/bin/python -m pytest -q -x -n 2 -m "not spark and not cluster" $$tests; }
 
 test: environments ## Run all tests of every commit
-	$(MAKE) $(IN_TURN) $(PARTS)
+	$(call all,$(PARTS))
 
 ci: environments ## Run everything that CI runs: the tests and the demo
-	$(MAKE) $(IN_TURN) $(PARTS) demo
+	$(call all,$(PARTS) demo)
+
+# Runs parts, and ends with a line about what they skipped.
+define all
+@mkdir -p $(dir $(CTMAHOUT_TEST_SKIPPED)) && rm -f $(CTMAHOUT_TEST_SKIPPED)
++@$(MAKE) $(IN_TURN) $(1); code=$$?; $(PYTHON) tests/skipped.py $(CTMAHOUT_TEST_SKIPPED); exit $$code
+endef
 
 test-jvm: ## Test the Scala modules, and the bridge on Scala 2.12, too
 	./sbt "++2.13; test; ++2.12; bridge/test"
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel on the newest Spark 4
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 --dist loadfile --no-loadscope-reorder tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge tests/e2e
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark" -n 2 --dist loadfile --no-loadscope-reorder tests/contract tests/e2e tests/unit
 
+# What is no matter of Spark's line is left to Spark 4: an archive of classes that is damaged or cannot be made.
 test-spark35: $(SPARK35)/warm ## Test the doors, their start and the main job once more on Spark 3.5
-	$(SPARK35)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge/test_doors.py \
-		tests/bridge/test_warm_up.py \
+	$(SPARK35)/bin/python -m pytest $(PYTEST) -n 2 --dist loadgroup tests/bridge/test_doors.py \
+		tests/bridge/test_warm_up.py::test_every_door_takes_its_classes_from_the_archive \
 		tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
 
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" tests
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not release" tests/cluster
 
 test-release: test ## Run, before a release, what takes too long for every time as well
 	./sbt "++2.12; samsaraSpark/test"

@@ -1,6 +1,7 @@
 """What all tests share: where real CT files are, and which tools must be there."""
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -18,6 +19,22 @@ def missing(what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hold tests to the folders that `make test` looks for their kind in."""
+    for item in items:
+        for mark, folders in (("spark", ("bridge", "e2e")), ("cluster", ("cluster",))):
+            if item.get_closest_marker(mark) and item.path.relative_to(ROOT / "tests").parts[0] not in folders:
+                raise pytest.UsageError(f"{item.nodeid}: tests marked {mark} belong in tests/{folders[0]}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Add what was skipped to the file that `make test` makes its last line from."""
+    if file := os.environ.get("CTMAHOUT_TEST_SKIPPED"):
+        reasons = [str(r.longrepr[2]).removeprefix("Skipped: ") for r in terminalreporter.stats.get("skipped", ())]
+        with Path(file).open("a", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(reason) + "\n" for reason in reasons)
 
 
 @pytest.fixture(scope="session")

@@ -38,19 +38,15 @@ def run(podman, image, work):
     return run
 
 
-def test_the_demo_gives_the_laptops_numbers(run, work, tmp_path_factory):
+def test_the_demo_gives_the_laptops_numbers(run, work, caches, tmp_path_factory):
     laptop = tmp_path_factory.mktemp("laptop")
 
     def here(*command):
         words = ["env", KERNELS, CTMAHOUT, *map(str, command)]
         return subprocess.run(words, cwd=laptop, capture_output=True, text=True, check=True).stdout
 
-    compiled = tmp_path_factory.mktemp("numba")  # by the first command that needs it, and not by each of them
-    compiled.chmod(0o777)
-    kept = ("--env", KERNELS, "--volume", f"{compiled}:/tmp/numba")
-
     def there(*command):
-        return run("ctmahout", *command, options=kept)
+        return run("ctmahout", *command, options=("--env", KERNELS, *caches))
 
     for command in (
         ("phantom", "phantom", "--size", 96, "--slices", 8, "--dose", 0.02),

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers import code_of
 
 from ctmahout.doctor import check_environment
 from ctmahout.engine import Jar, Request, connect, find_jar, find_java
@@ -30,12 +31,6 @@ ATTRIBUTES = {
     "Ctmahout-Mahout-Version": "14.1",
     "Ctmahout-Git-Commit": "0123456789abcdef",
 }
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
 
 
 def make_jar(path, **changed):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import code_of
 from threadpoolctl import threadpool_limits
 
 from ctmahout.config import Config
 from ctmahout.effort import EFFORTS, Effort, Pass
 from ctmahout.engine import Request, connect
-from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
 from ctmahout.methods import PatchesMethod
 from ctmahout.noise import noise_sd
@@ -93,12 +93,6 @@ def picture(before, after, path):
 
 def rms(a):
     return float(np.sqrt(np.mean(np.square(a, dtype=np.float64))))
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
 
 
 # -------------------------------------------------------------------------------------------- with a truth beside it
