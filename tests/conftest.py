@@ -43,12 +43,17 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ct_data() -> Path:
-    """The folder of real CT files (see CONTRIBUTING.md)."""
-    folder = Path(os.environ.get("CTMAHOUT_TEST_DATA", ROOT.parent / "shared" / "data" / "ct"))
-    if not folder.is_dir():
-        missing(f"no real CT files at {folder}")
-    return folder
+def ct_folder() -> Path:
+    """Where real CT files are, if there are any (see CONTRIBUTING.md)."""
+    return Path(os.environ.get("CTMAHOUT_TEST_DATA", ROOT.parent / "shared" / "data" / "ct"))
+
+
+@pytest.fixture(scope="session")
+def ct_data(ct_folder: Path) -> Path:
+    """The folder of real CT files."""
+    if not ct_folder.is_dir():
+        missing(f"no real CT files at {ct_folder}")
+    return ct_folder
 
 
 @pytest.fixture(scope="session")
