@@ -21,12 +21,18 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
+# Where `make test` looks for tests of a kind: in the first folder all are of it.
+KINDS = {"spark": ("bridge", "e2e"), "cluster": ("cluster",)}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Hold tests to the folders that `make test` looks for their kind in."""
+    """Refuse a test that `make test` would not run, for its mark or its folder is missing."""
     for item in items:
-        for mark, folders in (("spark", ("bridge", "e2e")), ("cluster", ("cluster",))):
-            if item.get_closest_marker(mark) and item.path.relative_to(ROOT / "tests").parts[0] not in folders:
-                raise pytest.UsageError(f"{item.nodeid}: tests marked {mark} belong in tests/{folders[0]}")
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        for kind, folders in KINDS.items():
+            marked = item.get_closest_marker(kind) is not None
+            if (marked and folder not in folders) or (folder == folders[0] and not marked):
+                raise pytest.UsageError(f"{item.nodeid}: tests in {folders[0]} are marked {kind}, and others not")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
