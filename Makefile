@@ -36,7 +36,7 @@ PYTEST := -q --durations=5
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 
 # Why tests were skipped, a line for each.
-export CTMAHOUT_TEST_SKIPPED := $(CURDIR)/build/skipped.jsonl
+export SKIPPED_TESTS := $(CURDIR)/build/skipped.jsonl
 
 # What `make test` runs, one after the other: side by side on two cores, containers and JVMs run out of the time they are given.
 PARTS := lint test-jvm test-spark4 test-spark35 test-cluster
@@ -123,8 +123,8 @@ ci: environments ## Run everything that CI runs: the tests and the demo
 
 # Runs parts, and ends with a line about what they skipped.
 define all
-@mkdir -p $(dir $(CTMAHOUT_TEST_SKIPPED)) && rm -f $(CTMAHOUT_TEST_SKIPPED)
-+@$(MAKE) $(IN_TURN) $(1); code=$$?; $(PYTHON) tests/skipped.py $(CTMAHOUT_TEST_SKIPPED); exit $$code
+@mkdir -p $(dir $(SKIPPED_TESTS)) && rm -f $(SKIPPED_TESTS)
++@$(MAKE) $(IN_TURN) $(1); code=$$?; $(PYTHON) tests/skipped.py $(SKIPPED_TESTS); exit $$code
 endef
 
 test-jvm: ## Test the Scala modules, and the bridge on Scala 2.12, too

@@ -5,20 +5,22 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 SIDE = 320  # tests cut squares of 64 at 250
+# Of the length that a hospital's are: what cuts a header at a byte cuts this one where it would cut theirs.
+_ROOT = "1.2.826.0.1.3680043.10.999.6655.2359.283973423081271"
 _ATTRIBUTES = {
     "SpecificCharacterSet": "ISO_IR 100",
     "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"],
     "SOPClassUID": CTImageStorage,
-    "SOPInstanceUID": "1.2.826.0.1.3680043.10.999.3",
+    "SOPInstanceUID": f"{_ROOT}.3",
     **dict.fromkeys(("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"), "20070425"),
     **dict.fromkeys(("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime"), "173514.222221"),
     "AccessionNumber": "",
     "Modality": "CT",
-    "Manufacturer": "SCANNERS",
+    "Manufacturer": "SIEMENS",
     "ReferringPhysicianName": "",
     "StudyDescription": "Thorax^Routine (Adult)",
     "SeriesDescription": "Routine  8.0.0  B70f",
-    "ManufacturerModelName": "Model 10",
+    "ManufacturerModelName": "Sensation 10",
     "PatientName": "Nobody",
     "PatientID": "0",
     "PatientBirthDate": "",
@@ -38,15 +40,15 @@ _ATTRIBUTES = {
     "Exposure": "73",
     "ConvolutionKernel": "B70f",
     "PatientPosition": "HFS",
-    "StudyInstanceUID": "1.2.826.0.1.3680043.10.999.1",
-    "SeriesInstanceUID": "1.2.826.0.1.3680043.10.999.2",
+    "StudyInstanceUID": f"{_ROOT}.1",
+    "SeriesInstanceUID": f"{_ROOT}.2",
     "StudyID": "",
     "SeriesNumber": "2",
     "AcquisitionNumber": "2",
     "InstanceNumber": "12",
     "ImagePositionPatient": [-173.1767578125, -294.1767578125, 224],
     "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-    "FrameOfReferenceUID": "1.2.826.0.1.3680043.10.999.4",
+    "FrameOfReferenceUID": f"{_ROOT}.4",
     "PositionReferenceIndicator": "",
     "SliceLocation": "224",
     "SamplesPerPixel": 1,
@@ -73,6 +75,10 @@ def write_stand_in(path):
     ds = Dataset()
     for keyword, value in _ATTRIBUTES.items():
         setattr(ds, keyword, value)
+    for keyword in ("ReferencedImageSequence", "SourceImageSequence"):
+        reference = Dataset()
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CTImageStorage, f"{_ROOT}.{len(keyword)}"
+        setattr(ds, keyword, [reference])
     ds.private_block(0x0009, "SCANNERS CT DUMMY", create=True)
     block = ds.private_block(0x0019, "SCANNERS CT", create=True)
     block.add_new(0xB0, "DS", "18.8")

@@ -17,7 +17,7 @@ from ctmahout.patches import Fit, Model
 from ctmahout.pipeline import denoise
 from ctmahout.simulation import write_phantom
 
-OPTIONS = {"engine": "numpy", "groups": 60}
+OPTIONS = {"engine": "numpy", "groups": 150}
 
 
 @pytest.fixture(scope="module")
