@@ -79,6 +79,7 @@ def write_stand_in(path):
         reference = Dataset()
         reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CTImageStorage, f"{_ROOT}.{len(keyword)}"
         setattr(ds, keyword, [reference])
+        ds[keyword].is_undefined_length = True  # as scanners write them
     ds.private_block(0x0009, "SCANNERS CT DUMMY", create=True)
     block = ds.private_block(0x0019, "SCANNERS CT", create=True)
     block.add_new(0xB0, "DS", "18.8")
