@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from helpers import code_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ctmahout.errors import CtmahoutError, ExchangeError, InputError
+from ctmahout.errors import ExchangeError, InputError
 from ctmahout.exchange import (
     Svd,
     checksum,
@@ -35,12 +36,6 @@ ABOUT = {"units": "1", "centring": "none", "layout": {}}
 
 def matrix(m=40, n=7, dtype=np.float32, seed=0):
     return np.random.default_rng(seed).standard_normal((m, n)).astype(dtype)
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
 
 
 def edit(path, **fields):
