@@ -13,9 +13,9 @@ import numpy as np
 
 from ..denoising.effort import EFFORTS, PATCH
 from ..dicom import SeriesInfo, summarise
-from ..engines.choice import MOST_COLUMNS, choose
+from ..engines.choice import MAX_EXACT_COLUMNS, choose
 from ..errors import InputError, catalogue
-from ..exchange import Manifest, is_exchange, is_no_row, read_manifest
+from ..exchange import Manifest, is_exchange, is_sidecar, read_manifest
 from ..files.arrays import is_array, read_array
 from ..options import Config
 from ..storage import Uri, local_copy, parse_location
@@ -128,7 +128,7 @@ def inspect_path(location: str | Path | Uri, config: Config | None = None) -> In
     ExchangeError
         The directory's manifest is not valid.
     """
-    with local_copy(parse_location(location), is_no_row) as path:
+    with local_copy(parse_location(location), is_sidecar) as path:
         return _inspect(path, config or Config())
 
 
@@ -231,7 +231,7 @@ def _algorithm(columns: int, config: Config) -> str:
     """Return which algorithm suits a matrix of `columns` columns, by the number of products for each row of A."""
     choice = choose(columns, config.k, config.p, config.q)
     r, passes = choice.directions, choice.passes
-    if columns > MOST_COLUMNS:
+    if columns > MAX_EXACT_COLUMNS:
         text = f"--algorithm dssvd suits: {columns} columns are many for exact, whose A'A is decomposed on the driver."
         return text if config.k else text + " Give -k: computing all components of so many columns is slow."
     if choice.algorithm == "dssvd":
