@@ -18,7 +18,7 @@ from page import Target
 
 from ctmahout import Volume
 from ctmahout.denoising.noise import NoiseModel, noise_sd
-from ctmahout.denoising.patches import noise_of
+from ctmahout.denoising.patches.two_passes import measure_noise
 from ctmahout.engines.workers import Threads
 
 __all__ = ["ONE_SD", "OUR_NOISE", "bm4d", "targets"]
@@ -89,7 +89,7 @@ def bm4d(python: Path, *, our_noise: bool) -> Callable[[Volume], Volume]:
 
 def _noise(volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return the noise's SD, and the power spectrum of what noise is as a share of it, both of the volume's shape."""
-    found = noise_of(volume.hu, volume.geometry, Threads())
+    found = measure_noise(volume.hu, volume.geometry, Threads())
     if not isinstance(found, NoiseModel):
         raise SystemExit("There is no noise to tell BM4D of")
     shape = volume.hu.shape

@@ -49,6 +49,7 @@ _WRITE = (
 TAKES = {
     "denoise": (*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "work", "overwrite"),
     "denoise_study": (*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "work", "overwrite"),
+    "denoise_volume": (*_METHOD, *_DECOMPOSE, "spread", "workers", "work", "overwrite"),
     "prepare": ("method", "effort", "seed", *_READ, "overwrite"),
     "factorise": (*_DECOMPOSE, "overwrite"),
     "refine": (*_READ, *_SPREAD, "overwrite"),

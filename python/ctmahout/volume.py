@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .errors import ConfigError
 
 __all__ = ["HU_LIMIT", "Geometry", "Volume"]
 
@@ -95,6 +98,37 @@ class Volume:
         if self.padding is not None:
             object.__setattr__(self, "padding", np.ascontiguousarray(self.padding))
 
+    @classmethod
+    def of_array(cls, values: NDArray[Any], spacing_mm: tuple[float, float, float]) -> Volume:
+        """Return a volume of an array that knows nothing of a patient.
+
+        Parameters
+        ----------
+        values : ndarray of shape (z, y, x), HU
+            Any real dtype; copied to float32 where it is another.
+        spacing_mm : tuple of float, mm
+            Distances between slices, rows and columns. Slices are taken to be as thick as they are apart.
+
+        Raises
+        ------
+        TypeError
+            It has not three dimensions, or holds no real numbers.
+        ConfigError
+            CTM_CONFIG_VALUE: values that are not finite or beyond `HU_LIMIT`; a spacing that is not above 0.
+        """
+        values = np.asarray(values)
+        if values.ndim != 3 or values.dtype.kind not in "iuf":
+            raise TypeError(f"values must be a real array of shape (z, y, x), not {_shown(values)}")
+        if not (len(spacing_mm) == 3 and all(math.isfinite(s) and s > 0 for s in spacing_mm)):
+            raise _refused("spacing_mm", spacing_mm, "three distances above 0")
+        if values.size and not np.abs(values).max() <= HU_LIMIT:  # NaN compares false, too
+            raise _refused("values", "not finite or too large", f"HU, at most {HU_LIMIT:g}")
+        step, rows, columns = map(float, spacing_mm)
+        positions = np.zeros((len(values), 3))
+        positions[:, 2] = step * np.arange(len(values))
+        geometry = Geometry(positions, np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), (rows, columns), step)
+        return cls(np.ascontiguousarray(values, np.float32), geometry)
+
     def __repr__(self) -> str:
         z, y, x = self.shape
         rows, columns = self.geometry.pixel_spacing_mm
@@ -121,6 +155,10 @@ class Volume:
             digest.update(np.ascontiguousarray(part, dtype=np.float64).data)
         digest.update(repr(self.geometry.pixel_spacing_mm).encode())
         return digest.hexdigest()
+
+
+def _refused(key: str, value: object, expected: str) -> ConfigError:
+    return ConfigError("CTM_CONFIG_VALUE", source="the array", key=key, value=value, expected=expected)
 
 
 def _shown(value: object) -> str:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 import ctmahout
-from ctmahout.denoising.effort import EFFORTS, Effort, Pass
+from ctmahout.denoising.effort import EFFORTS, Effort, PassSpec
 from ctmahout.denoising.noise import MeasuredPart, NoiseModel, Unmeasurable, constant_regions, estimate_noise
 from ctmahout.dicom import read_series
 from ctmahout.files.arrays import read_array, write_array
@@ -183,7 +183,7 @@ def test_nor_is_any_other(seed, shape, level, sd):
 @pytest.fixture(scope="module")
 def little_effort():
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1, "blas"):
-        patch.setitem(EFFORTS, "fast", Effort((Pass(20, 25_000, 3, (2, 2)),), 3))
+        patch.setitem(EFFORTS, "fast", Effort((PassSpec(20, 25_000, 3, (2, 2)),), 3))
         yield
 
 

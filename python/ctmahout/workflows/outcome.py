@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..denoising.registry import Progress
+from ..denoising.method import Progress
 from ..errors import ConfigError
 from ..options import Config
 from ..storage import Location

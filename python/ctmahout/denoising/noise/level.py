@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from .tissue import Tissue, sampled_slices
 
-__all__ = ["Levels", "measure_levels", "z_difference"]
+__all__ = ["SigmaGrid", "measure_levels", "z_difference"]
 
 # Quantiles of |x|, and their values for a unit normal x.
 _LOW, _LOW_OF_NORMAL = 0.3, 0.38532
@@ -27,7 +27,7 @@ _FEWEST = 48  # pixels of tissue in a box
 
 
 @dataclass(frozen=True)
-class Levels:
+class SigmaGrid:
     """What boxes of slices told.
 
     Attributes
@@ -54,7 +54,7 @@ def z_difference(hu: NDArray[np.float32], z: int) -> NDArray[np.float32]:
     return first
 
 
-def measure_levels(hu: NDArray[np.float32], tissue: Tissue, constant: NDArray[np.bool_], cell: int) -> Levels:
+def measure_levels(hu: NDArray[np.float32], tissue: Tissue, constant: NDArray[np.bool_], cell: int) -> SigmaGrid:
     """Measure the level in boxes of three cells, where they hold enough of the tissue.
 
     Parameters
@@ -86,7 +86,7 @@ def measure_levels(hu: NDArray[np.float32], tissue: Tissue, constant: NDArray[np
         places.append(np.stack([np.full(y.size, z), (y + 0.5) * side - 0.5, (x + 0.5) * side - 0.5], axis=1))
         levels.append(log_sd)
         weights.append(np.exp(-((tail / _TAIL) ** 2)) + 1e-6)
-    return Levels(np.concatenate(places), np.concatenate(levels), np.concatenate(weights))
+    return SigmaGrid(np.concatenate(places), np.concatenate(levels), np.concatenate(weights))
 
 
 @numba.njit(cache=True, nogil=True)

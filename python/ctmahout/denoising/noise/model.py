@@ -16,7 +16,7 @@ from .distinct import distinct_slices
 from .field import fit_field
 from .flat import flat_windows
 from .grid import at_places, block_mean, upsample
-from .level import Levels, measure_levels
+from .level import SigmaGrid, measure_levels
 from .projection import variance_by_direction
 from .tissue import Tissue
 
@@ -179,7 +179,7 @@ def _measure(
 
 
 def _departure(
-    tissue: Tissue, levels: Levels, log_shape: NDArray[np.float64], cell: int, shape: tuple[int, ...]
+    tissue: Tissue, levels: SigmaGrid, log_shape: NDArray[np.float64], cell: int, shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
     """Return by how much the logarithm of the SD departs from the projection model, on its grid.
 

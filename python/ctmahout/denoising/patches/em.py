@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.workers import Workers
-from .mixture import Kinds, Levels, Noise, Prepared, Shortlists, nearest
+from .mixture import CandidateIndex, Noise, NoiseCovariances, NoisyMixture, SigmaGrid, nearest
 from .moments import Moments, Rule, mixture_from_moments, moments_of
 
-__all__ = ["GROUPS_OF_A_PATCH", "Members", "Part", "Sample", "fit", "max_groups", "sum_moments"]
+__all__ = ["MAX_GROUPS_PER_PATCH", "Members", "Part", "Sample", "fit", "max_groups", "sum_moments"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-GROUPS_OF_A_PATCH = 3
+MAX_GROUPS_PER_PATCH = 3
 _FEATURES = 12
 _PATCHES_OF_A_GROUP = 500  # at least, in the mean
 _CLUSTERED = 100_000  # patches that the first groups are made from
@@ -56,7 +56,7 @@ class Sample:
         return Sample(self.patches[chosen], self.noise[chosen], None if self.pilot is None else self.pilot[chosen])
 
     @property
-    def telling(self) -> Float32:
+    def reference(self) -> Float32:
         """The patches that groups are told by."""
         return self.patches if self.pilot is None else self.pilot
 
@@ -72,18 +72,18 @@ def fit(
     parts: Sequence[Part],
     groups: int,
     rounds: int,
-    kinds: Kinds,
+    noise_covariances: NoiseCovariances,
     rule: Rule,
     workers: Workers,
     rng: np.random.Generator,
-) -> Prepared:
+) -> NoisyMixture:
     """Find groups by expectation and maximisation, a patch counting for the few groups that it is likely to be of.
 
     Parameters
     ----------
     parts : sequence of Part
     groups, rounds : int
-    kinds : Kinds
+    noise_covariances : Kinds
         Of the noise in the patches that groups are told by.
     rule : Rule
     workers : Workers
@@ -94,18 +94,20 @@ def fit(
     Prepared
         What tells the group of a patch.
     """
-    lowest, highest, whole = _overview(parts, kinds, workers)
-    levels = Levels.of(np.array([lowest, highest], np.float32))
-    shortlists = _cluster(parts, whole, groups, kinds, workers)
-    groups = len(shortlists.centres)
-    moments = sum_moments(parts, _ByCentre(shortlists), groups, len(kinds), workers)
-    mixture = mixture_from_moments(moments, kinds, rule)
-    everyone = Prepared(mixture, kinds, levels)
-    shortlists = _with_lists(shortlists, everyone, whole.count[0], parts, workers, int(rng.integers(1 << 31)))
+    lowest, highest, whole = _overview(parts, noise_covariances, workers)
+    sigmas = SigmaGrid.of(np.array([lowest, highest], np.float32))
+    candidates = _cluster(parts, whole, groups, noise_covariances, workers)
+    groups = len(candidates.centres)
+    moments = sum_moments(parts, _ByCentre(candidates), groups, len(noise_covariances), workers)
+    mixture = mixture_from_moments(moments, noise_covariances, rule)
+    all_groups = NoisyMixture(mixture, noise_covariances, sigmas)
+    candidates = _with_candidates(candidates, all_groups, whole.count[0], parts, workers, int(rng.integers(1 << 31)))
     for _ in range(rounds):
-        prepared = Prepared(mixture, kinds, levels, shortlists)
-        mixture = mixture_from_moments(sum_moments(parts, prepared, groups, len(kinds), workers), kinds, rule)
-    return Prepared(mixture, kinds, levels, shortlists)
+        prepared = NoisyMixture(mixture, noise_covariances, sigmas, candidates)
+        mixture = mixture_from_moments(
+            sum_moments(parts, prepared, groups, len(noise_covariances), workers), noise_covariances, rule
+        )
+    return NoisyMixture(mixture, noise_covariances, sigmas, candidates)
 
 
 def max_groups(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
@@ -119,7 +121,7 @@ def _size(part: Part) -> int:
 
 
 class Assigner(Protocol):
-    """Says which groups a patch is likely to be of; see `Prepared.responsibilities`."""
+    """Says which groups a patch is likely to be of; see `NoisyMixture.responsibilities`."""
 
     def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]: ...
 
@@ -143,16 +145,22 @@ class Members:
 
     @classmethod
     def of(cls, sample: Sample, assigner: Assigner) -> Members:
-        groups, shares = assigner.responsibilities(sample.telling, sample.noise, GROUPS_OF_A_PATCH)
+        groups, shares = assigner.responsibilities(sample.reference, sample.noise, MAX_GROUPS_PER_PATCH)
         patch, rank = np.nonzero(shares)
         return cls(patch, groups[patch, rank], shares[patch, rank])
 
 
 def sum_moments(
-    parts: Sequence[Part], assigner: Assigner, groups: int, kinds: int, workers: Workers, *, of_pilot: bool = True
+    parts: Sequence[Part],
+    assigner: Assigner,
+    groups: int,
+    noise_classes: int,
+    workers: Workers,
+    *,
+    of_pilot: bool = True,
 ) -> Moments:
     """Assign all patches and return the moments of the groups: of the pilot's patches or, if not, the noisy ones."""
-    return reduce(add, workers.map(_PartMoments(assigner, groups, kinds, of_pilot), parts))
+    return reduce(add, workers.map(_PartMoments(assigner, groups, noise_classes, of_pilot), parts))
 
 
 # ------------------------------------------------------------------------------------------ what is done to each part
@@ -162,81 +170,89 @@ def sum_moments(
 class _PartMoments:
     assigner: Assigner
     groups: int
-    kinds: int
+    noise_classes: int
     of_pilot: bool
 
     def __call__(self, part: Part) -> Moments:
         sample = part.load()
         members = Members.of(sample, self.assigner)
-        patches = (sample.telling if self.of_pilot else sample.patches)[members.patch]
+        patches = (sample.reference if self.of_pilot else sample.patches)[members.patch]
         noise = sample.noise[members.patch]
-        return moments_of(patches, noise, members.group, self.groups, self.kinds, members.weight)
+        return moments_of(patches, noise, members.group, self.groups, self.noise_classes, members.weight)
 
 
 @dataclass(frozen=True, eq=False)
 class _ByCentre:
     """The first groups: the nearest centre."""
 
-    shortlists: Shortlists
+    candidates: CandidateIndex
 
     def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]:
-        return self.shortlists.cells(patches)[:, None], np.ones((len(patches), 1), np.float32)
+        return self.candidates.cells(patches)[:, None], np.ones((len(patches), 1), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class _Overview:
-    kinds: int
+    noise_classes: int
 
     def __call__(self, part: Part) -> tuple[float, float, Moments]:
         sample = part.load()
-        one = np.zeros(len(sample.telling), np.int64)
-        level = sample.noise.level
-        return float(level.min()), float(level.max()), moments_of(sample.telling, sample.noise, one, 1, self.kinds)
+        one = np.zeros(len(sample.reference), np.int64)
+        sigma = sample.noise.sigma_hu
+        return (
+            float(sigma.min()),
+            float(sigma.max()),
+            moments_of(sample.reference, sample.noise, one, 1, self.noise_classes),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    shortlists: Shortlists
+    candidates: CandidateIndex
 
     def __call__(self, part: Part) -> Float32:
-        return self.shortlists.features(part.load().telling)
+        return self.candidates.features(part.load().reference)
 
 
 @dataclass(frozen=True, eq=False)
 class _Share:
     """A random share of a part's cells and labels, for the shortlists."""
 
-    prepared: Prepared
-    shortlists: Shortlists
+    prepared: NoisyMixture
+    candidates: CandidateIndex
     share: float
     seed: int
 
     def __call__(self, numbered: tuple[int, Part]) -> tuple[Labels, Labels]:
         number, part = numbered
         sample = part.load()
-        chosen = np.flatnonzero(np.random.default_rng([self.seed, number]).random(len(sample.telling)) < self.share)
-        patches = sample.telling[chosen]
-        return self.shortlists.cells(patches), self.prepared.classify(patches, sample.noise[chosen])
+        chosen = np.flatnonzero(np.random.default_rng([self.seed, number]).random(len(sample.reference)) < self.share)
+        patches = sample.reference[chosen]
+        return self.candidates.cells(patches), self.prepared.classify(patches, sample.noise[chosen])
 
 
 # ---------------------------------------------------------------------------------------------------------- the start
 
 
-def _overview(parts: Sequence[Part], kinds: Kinds, workers: Workers) -> tuple[float, float, Moments]:
-    found = list(workers.map(_Overview(len(kinds)), parts))
+def _overview(
+    parts: Sequence[Part], noise_covariances: NoiseCovariances, workers: Workers
+) -> tuple[float, float, Moments]:
+    found = list(workers.map(_Overview(len(noise_covariances)), parts))
     return min(f[0] for f in found), max(f[1] for f in found), reduce(add, (f[2] for f in found))
 
 
-def _cluster(parts: Sequence[Part], whole: Moments, groups: int, kinds: Kinds, workers: Workers) -> Shortlists:
+def _cluster(
+    parts: Sequence[Part], whole: Moments, groups: int, noise_covariances: NoiseCovariances, workers: Workers
+) -> CandidateIndex:
     """Return features and the centres of their cells: the first groups."""
-    whiten, _ = kinds.roots(whole.mean_noise[0])
+    whiten, _ = noise_covariances.roots(whole.mean_noise[0])
     leading = np.linalg.eigh(whiten @ whole.scatter[0] @ whiten / whole.count[0])[1][:, -_FEATURES:]
     projection = (whiten @ leading).astype(np.float32)
     empty = np.empty((0, _FEATURES), np.float32)
-    shortlists = Shortlists(whole.means[0].astype(np.float32), projection, empty)
-    features = np.concatenate(list(workers.map(_Features(shortlists), parts)))
+    candidates = CandidateIndex(whole.means[0].astype(np.float32), projection, empty)
+    features = np.concatenate(list(workers.map(_Features(candidates), parts)))
     features = features[:: max(1, len(features) // _CLUSTERED)]
-    return Shortlists(shortlists.mean, projection, split(features, groups))
+    return CandidateIndex(candidates.mean, projection, split(features, groups))
 
 
 def split(points: Float32, count: int) -> Float32:
@@ -277,9 +293,9 @@ def split(points: Float32, count: int) -> Float32:
     return centres
 
 
-def _with_lists(
-    first: Shortlists, prepared: Prepared, count: float, parts: Sequence[Part], workers: Workers, seed: int
-) -> Shortlists:
+def _with_candidates(
+    first: CandidateIndex, prepared: NoisyMixture, count: float, parts: Sequence[Part], workers: Workers, seed: int
+) -> CandidateIndex:
     """Return, for each cell, the groups that its patches turned out to be of."""
     groups = len(prepared.mixture)
     work = _Share(prepared, first, min(1.0, _COMPARED * groups / count), seed)
@@ -291,7 +307,7 @@ def _with_lists(
         order = np.argsort(-seen, kind="stable")
         enough = int(np.searchsorted(np.cumsum(seen[order]), _CELL_SHARE * seen.sum())) + 1
         lists.append(np.sort(order[:enough]) if seen.any() else np.arange(groups))
-    return Shortlists(first.mean, first.projection, first.centres, tuple(lists))
+    return CandidateIndex(first.mean, first.projection, first.centres, tuple(lists))
 
 
 def kmeans(points: Float32, count: int, rng: np.random.Generator, turns: int = 15) -> Float32:

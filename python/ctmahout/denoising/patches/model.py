@@ -20,20 +20,20 @@ from ...engines.workers import Threads, Workers, single_threaded_blas
 from ...errors import ExchangeError
 from ...exchange import Manifest, read_arrays
 from .em import Sample, fit
-from .grid import View
+from .grid import PatchGrid
 from .groups import (
     BETA,
     FIRST,
     SECOND,
+    pack_candidates,
     pack_mixture,
-    pack_shortlists,
-    pilot_kinds,
+    pilot_noise,
+    unpack_candidates,
     unpack_mixture,
-    unpack_shortlists,
 )
-from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
+from .mixture import CandidateIndex, Mixture, NoiseCovariances, NoisyMixture, SigmaGrid
 from .parts import parts_of
-from .passes import Filter, filtered
+from .passes import PatchFilter, filter_volume
 
 __all__ = ["Fit", "Model", "ModelPass"]
 
@@ -50,14 +50,14 @@ class ModelPass:
 
     Attributes
     ----------
-    telling, shrinking : Mixture
+    assigner, shrinker : Mixture
         Of the same groups: one tells the group of a patch, one shrinks it.
-    shortlists : Shortlists
+    candidates : Shortlists
     """
 
-    telling: Mixture
-    shrinking: Mixture
-    shortlists: Shortlists
+    assigner: Mixture
+    shrinker: Mixture
+    candidates: CandidateIndex
 
 
 @dataclass(frozen=True)
@@ -94,58 +94,71 @@ class Model:
     passes: tuple[ModelPass, ...]
     learnt_on: list[dict[str, Any]]
 
-    def filter(self, number: int, view: View, level: Float32) -> Filter:
+    def filter(self, number: int, grid: PatchGrid, sigma_hu: Float32) -> PatchFilter:
         """Return what a pass does with a series.
 
         Parameters
         ----------
         number : int
             1 or 2.
-        view : View
+        grid : View
             The series.
         level : ndarray, float32, HU
-            Noise levels to be ready for.
+            Noise sigmas to be ready for.
         """
         rules, learnt = (FIRST, SECOND)[number - 1], self.passes[number - 1]
-        kinds, levels = Kinds(view.covariances * BETA), Levels.of(level)
-        telling = Prepared(
-            learnt.telling, kinds if number == 1 else pilot_kinds(view.covariances), levels, learnt.shortlists
+        noise_covariances, sigmas = NoiseCovariances(grid.covariances * BETA), SigmaGrid.of(sigma_hu)
+        assigner = NoisyMixture(
+            learnt.assigner,
+            noise_covariances if number == 1 else pilot_noise(grid.covariances),
+            sigmas,
+            learnt.candidates,
         )
-        return Filter(telling, Prepared(learnt.shrinking, kinds, levels), rules.mix, rules.shrinking.knee)
+        return PatchFilter(
+            assigner,
+            NoisyMixture(learnt.shrinker, noise_covariances, sigmas),
+            rules.pilot_weight,
+            rules.shrinker.overfit_threshold,
+        )
 
     @single_threaded_blas
     def apply(
         self,
-        view: View,
+        grid: PatchGrid,
         strides: Sequence[tuple[int, int]],
         workers: Workers,
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32:
         """Run as many passes over a series as there are strides; returns the result, of the shape of the series, HU."""
-        level = np.exp(np.array([view.noise.log_sd.min(), view.noise.log_sd.max()]))
-        pilot, result = None, view.hu
-        total = len(strides) * view.shape[0]
+        sigma_hu = np.exp(np.array([grid.noise.log_sd.min(), grid.noise.log_sd.max()]))
+        pilot, result = None, grid.hu
+        total = len(strides) * grid.shape[0]
         for number, stride in enumerate(strides, 1):
-            before = (number - 1) * view.shape[0]
+            before = (number - 1) * grid.shape[0]
             told = None if progress is None else partial(_after, progress, before, total)
-            result = filtered(view, self.filter(number, view, level), stride, workers, pilot=pilot, progress=told)
-            pilot = view.with_hu(result)
+            result = filter_volume(
+                grid, self.filter(number, grid, sigma_hu), stride, workers, pilot=pilot, progress=told
+            )
+            pilot = grid.with_hu(result)
         return result
 
     @single_threaded_blas
-    def fit(self, view: View, threads: Threads, seed: int) -> Fit:
+    def fit(self, grid: PatchGrid, threads: Threads, seed: int) -> Fit:
         """Compare the model with what the series teaches."""
         rng = np.random.default_rng([seed, 4])
-        sample = view.sample(view.draw(_LEARNT + _HELD_OUT, rng))
+        sample = grid.sample(grid.draw(_LEARNT + _HELD_OUT, rng))
         chosen = rng.permutation(len(sample.patches))
         held = max(1, len(chosen) * _HELD_OUT // (_LEARNT + _HELD_OUT))
         test, train = (
             Sample(sample.patches[at], sample.noise[at]) for at in (np.sort(chosen[:held]), np.sort(chosen[held:]))
         )
-        kinds, groups = Kinds(view.covariances * BETA), max(1, min(_OWN_GROUPS, len(chosen) // 500))
-        own = fit(parts_of(train), groups, _OWN_ROUNDS, kinds, FIRST.telling, threads, rng)
-        levels = Levels.of(sample.noise.level)
-        model = Prepared(self.passes[0].telling, kinds, levels, self.passes[0].shortlists)
+        noise_covariances, groups = (
+            NoiseCovariances(grid.covariances * BETA),
+            max(1, min(_OWN_GROUPS, len(chosen) // 500)),
+        )
+        own = fit(parts_of(train), groups, _OWN_ROUNDS, noise_covariances, FIRST.assigner, threads, rng)
+        sigmas = SigmaGrid.of(sample.noise.sigma_hu)
+        model = NoisyMixture(self.passes[0].assigner, noise_covariances, sigmas, self.passes[0].candidates)
         return Fit(*(float(p.log_likelihood(test.patches, test.noise).mean()) for p in (model, own)))
 
     # ----------------------------------------------------------------------------------------------- the exchange
@@ -153,9 +166,9 @@ class Model:
     def arrays(self) -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = {}
         for number, learnt in enumerate(self.passes, 1):
-            found |= pack_mixture(f"pass{number}_telling", learnt.telling)
-            found |= pack_mixture(f"pass{number}_shrinking", learnt.shrinking)
-            found |= pack_shortlists(f"pass{number}", learnt.shortlists)
+            found |= pack_mixture(f"pass{number}_telling", learnt.assigner)
+            found |= pack_mixture(f"pass{number}_shrinking", learnt.shrinker)
+            found |= pack_candidates(f"pass{number}", learnt.candidates)
         return found
 
     def layout(self) -> dict[str, Any]:
@@ -173,7 +186,7 @@ class Model:
                 ModelPass(
                     unpack_mixture(f"pass{n}_telling", a),
                     unpack_mixture(f"pass{n}_shrinking", a),
-                    unpack_shortlists(f"pass{n}", a),
+                    unpack_candidates(f"pass{n}", a),
                 )
                 for n in range(1, about["passes"] + 1)
             ]
