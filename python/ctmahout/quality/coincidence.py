@@ -7,7 +7,9 @@ equations.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from scipy import ndimage
 
 from .flat import FlatRegions, NoisePower
 from .masks import sample_slices
-from .tiles import TILE, ratio_and_error, tile_sums
+from .tiles import ratio_and_error, tile_sums
 
 __all__ = ["Motion", "NoiseAgreement"]
 
@@ -23,6 +25,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _SMOOTH = 1.0  # pixels, in slices, before gradients
+_TILE = 8  # pixels; within a tile a turn counts as a shift
 _AROUND, _EDGE = 3, 3  # pixels: around the body that count, and at rims and padding that do not
 _MEASURED_PX = 0.05  # standard error of a mode of motion that is known, and
 _PART_PX = 0.1  # of the motion of a part
@@ -48,6 +51,10 @@ class Motion:
     shift_px: float | None
     error_px: float | None
     local_px: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON has them."""
+        return dataclasses.asdict(self)
 
     @classmethod
     def of(
@@ -89,7 +96,7 @@ def _normal_equations(
     for z in sample_slices(len(y1)):
         # At the ends a one-sided difference would share its noise with the slice itself.
         near = [z - 1, z, z + 1] if 0 < z < last else [z]
-        counts = _counted(body[z], None if padding is None else padding[near].any(axis=0))
+        counts = _counted(body[z], None if padding is None else np.logical_or.reduce(padding[near]))
         if not counts.any():
             continue
         smooth = [ndimage.gaussian_filter(y[near].astype(np.float64), (0, _SMOOTH, _SMOOTH)) for y in (y1, y2)]
@@ -97,12 +104,12 @@ def _normal_equations(
         middle = len(near) // 2
         change = (smooth[0] - smooth[1])[middle] * counts
         products = (g1[:, None] * g2[None] + g2[:, None] * g1[None]) / 2 * counts
-        sums = np.moveaxis(tile_sums(products), (0, 1), (-2, -1)), np.moveaxis(tile_sums((g1 + g2) / 2 * change), 0, -1)
-        weight = tile_sums(counts.astype(np.float64)) > 0
+        crossed = (g1 + g2) / 2 * change
+        weight = tile_sums(counts.astype(np.float64), _TILE) > 0
         rows, columns = np.nonzero(weight)
-        normal.append(sums[0][weight])
-        right.append(sums[1][weight])
-        places.append(np.column_stack([np.full(len(rows), z), (rows + 0.5) * TILE, (columns + 0.5) * TILE]) * scale)
+        normal.append(np.moveaxis(tile_sums(products, _TILE), (0, 1), (-2, -1))[weight])
+        right.append(np.moveaxis(tile_sums(crossed, _TILE), 0, -1)[weight])
+        places.append(np.column_stack([np.full(len(rows), z), (rows + 0.5) * _TILE, (columns + 0.5) * _TILE]) * scale)
     if not places:
         return np.zeros((0, 3, 3)), np.zeros((0, 3)), np.zeros((0, 3))
     return np.concatenate(normal), np.concatenate(right), np.concatenate(places)
@@ -200,12 +207,16 @@ class NoiseAgreement:
     spectra_differ_by: float
     spectra_uncertain_by: float
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON has them."""
+        return dataclasses.asdict(self)
+
     @classmethod
     def of(
         cls, y1: Float32, y2: Float32, mask: NDArray[np.bool_], spacing_mm: tuple[float, float]
     ) -> NoiseAgreement | None:
         """Compare it in flat regions of a mask of shape (z, y, x); None without such regions, or without noise."""
-        flat = FlatRegions.of((y1 + y2) / 2, mask)
+        flat = FlatRegions.of((y1 + y2) / np.float32(2), mask)
         if flat is None:
             return None
         first, second = flat.pieces(y1), flat.pieces(y2)

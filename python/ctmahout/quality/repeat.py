@@ -36,6 +36,12 @@ and K = (D(y1) - y2) u - u^2 / 2 = (d - (n1 + n2) / 2)(n1 - n2), sums over a til
 
 for a d that does not depend on n1; if it does, Var e is smaller. K has no term in d^2. Of two results it is half of it.
 
+With two results, D(y) = x + b + noise of mean 0, what does not change from scan to scan is
+
+    E[(D(y1) - y1)(D(y2) - y2)] = |b|^2,   the mean square error less the variance E|D(y1) - D(y2)|^2 / 2,
+
+and (|D(y1) - y1|^2 - |D(y2) - y2|^2) / 2, of mean 0 but for unequal noise, has the variance of this estimate.
+
 (*) is the cross-validation of Batson and Royer 2019, Noise2Self (section 2), less the noise of the second scan.
 """
 
@@ -105,7 +111,10 @@ class RepeatError:
     repeat_sd_hu : float or None
         Of the results: sqrt(E|D(y1) - D(y2)|^2 / 2). None with one result.
     systematic_hu : float or None
-        What the error has beyond that: blur, invention, and shifts, which do not change from scan to scan.
+        What the error has beyond that: blur, invention and shifts, which do not change from scan to scan. None with
+        one result, or if the estimate of its square is below 0.
+    systematic_range_hu : tuple of float, or None
+        The root of two standard errors below and above it.
     mean_shift_hu, mean_shift_error_hu : float
         Mean of the result less that of its scan, and its standard error.
     scan_shift_hu, scan_shift_error_hu : float
@@ -123,6 +132,7 @@ class RepeatError:
     noise_kept_error: float
     repeat_sd_hu: float | None
     systematic_hu: float | None
+    systematic_range_hu: tuple[float, float] | None
     mean_shift_hu: float
     mean_shift_error_hu: float
     scan_shift_hu: float
@@ -206,6 +216,8 @@ def _terms(scans: Sequence[Float32], denoised: Sequence[Float32]) -> dict[str, F
     } | {f"kept {number}": value for number, value in enumerate(kept)}
     if len(denoised) == 2:
         terms["repeat"] = (denoised[0].astype(np.float64) - denoised[1]) ** 2 / 2
+        terms["systematic"] = paired[0] * paired[1]
+        terms["systematic spread"] = (paired[0] ** 2 - paired[1] ** 2) / 2
     return terms
 
 
@@ -224,22 +236,25 @@ def _error(
         return None
     kept, kept_error = ratio_and_error(sums["kept"], sums["noise"])
     scan_shift, scan_shift_error = mean("scan shift")
-    repeat = mean("repeat")[0] if "repeat" in sums else None
+    repeat, systematic, systematic_range = None, None, None
+    if "repeat" in sums:
+        repeat, systematic = mean("repeat")[0], mean("systematic")[0]
+        systematic_range = _range(systematic, systematic, mean("systematic spread")[1])
     excess = correlation * noise / (1 - correlation)  # r sigma^2
     bounds = sorted((mse, mse - excess if kept < 0.5 else mse + excess))
     uneven = abs(imbalance) * noise
-    low, high = bounds[0] - _CONFIDENCE * error - uneven, bounds[1] + _CONFIDENCE * error + uneven
     return RepeatError(
         voxels=int(voxels.sum()),
         noise_sd_hu=float(np.sqrt(noise)),
         mse_hu2=mse,
         mse_error_hu2=error,
         rmse_hu=_root(mse),
-        rmse_range_hu=(_root(low) or 0.0, _root(high) or 0.0),
+        rmse_range_hu=_range(bounds[0] - uneven, bounds[1] + uneven, error),
         noise_kept=kept,
         noise_kept_error=kept_error,
         repeat_sd_hu=None if repeat is None else float(np.sqrt(repeat)),
-        systematic_hu=None if repeat is None else _root(mse - repeat),
+        systematic_hu=None if systematic is None else _root(systematic),
+        systematic_range_hu=systematic_range,
         mean_shift_hu=mean("shift")[0],
         # A result less its own scan has the noise that was removed: of either scan at most, as methods keep 0 to all.
         mean_shift_error_hu=scan_shift_error / float(np.sqrt(2 * len(results))),
@@ -247,6 +262,11 @@ def _error(
         scan_shift_error_hu=scan_shift_error,
         deviation=deviation,
     )
+
+
+def _range(low: float, high: float, error: float) -> tuple[float, float]:
+    """Return the roots of two standard errors below and above two mean squares, 0 for what is below 0."""
+    return _root(low - _CONFIDENCE * error) or 0.0, _root(high + _CONFIDENCE * error) or 0.0
 
 
 def _root(square: float) -> float | None:

@@ -16,7 +16,7 @@ TILE = 16  # pixels
 
 
 def tile_sums(values: NDArray[np.floating], side: int = TILE) -> Float64:
-    """Return sums of (..., y, x) over squares of `side` pixels, of shape (..., rows, columns); the last are narrower."""
+    """Return sums of (..., y, x) over squares of `side` pixels, of shape (..., rows, columns), narrower at the end."""
     rows, columns = (np.arange(0, n, side) for n in values.shape[-2:])
     down = np.add.reduceat(values, rows, axis=-2, dtype=np.float64)
     sums: Float64 = np.add.reduceat(down, columns, axis=-1)

@@ -79,7 +79,8 @@ class Transfer:
         """
         frequency, ring = _rings(scans[0].shape[1:], spacing_mm)
         rings = len(frequency)
-        crossed, common = [], []
+        crossed: list[Float64] = []
+        common: list[Float64] = []
         for z in sample_slices(len(scans[0])):
             window = _window(scans[0].shape[1:], None if mask is None else mask[z])
             if not window.any():
@@ -88,7 +89,8 @@ class Transfer:
             results = [_spectrum(result[z], window) for result in denoised]
             both = np.mean([d * np.conj(y) for d, y in zip(results, (y2, y1), strict=False)], axis=0)
             for sums, product in ((crossed, both), (common, y1 * np.conj(y2))):
-                sums.append(np.bincount(ring, weights=product.real.ravel(), minlength=rings + 2)[1 : rings + 1])
+                total = np.bincount(ring, weights=product.real.ravel(), minlength=rings + 2)
+                sums.append(total[1 : rings + 1].astype(np.float64))
         if len(common) < _FEWEST:
             return None
         above, below = np.array(crossed), np.array(common)
@@ -135,12 +137,13 @@ def _rings(shape: tuple[int, ...], spacing_mm: tuple[float, float]) -> tuple[Flo
 
 
 def _window(shape: tuple[int, ...], mask: NDArray[np.bool_] | None) -> Float64:
-    """Return weights that fade out towards the rims of a slice and of a mask: sharp rims would leak into the spectrum."""
+    """Return weights that fade out towards the rims of a slice and of a mask: sharp rims leak into the spectrum."""
     window: Float64 = np.outer(*(np.hanning(n + 2)[1:-1] for n in shape))
     if mask is None:
         return window
     inner = ndimage.binary_erosion(mask, iterations=_INNER)
-    return window * ndimage.gaussian_filter(inner.astype(np.float64), _FADE, truncate=_INNER / _FADE)
+    window *= ndimage.gaussian_filter(inner.astype(np.float64), _FADE, truncate=_INNER / _FADE)
+    return window
 
 
 def _spectrum(image: Float32, window: Float64) -> NDArray[np.complex128]:

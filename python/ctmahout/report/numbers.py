@@ -20,6 +20,7 @@ from ..quality import (
     details_kept,
     interior,
     sample_slices,
+    slices_apart,
     structure_in_residual,
     tissues,
     tissues_of_noisy,
@@ -60,8 +61,6 @@ EVEN = ("lung", "fat", "soft")
 # Means: what is so near to other tissue counts as its border, but for pixels in which the two mix.
 _BORDER_MM, _BORDER_PX, _MIXED_PX = 6.0, (4, 8), 2
 _FEWEST = 2000  # voxels that have a mean
-# Masks of means are told by slices so far away, in mm, but no more than so many slices.
-_APART_MM, _APART_MOST = 9.0, 3
 _LEAST_NOISE_HU = 1.0  # SD: with less there is nothing to remove
 _AIR_HU = -1000.0  # in the place of padding, as methods are given it
 
@@ -245,7 +244,7 @@ def _masks(before: Volume, reference: Volume | None) -> dict[str, NDArray[np.boo
 def _places(before: Volume, masks: Masks, reference: Volume | None) -> dict[str, dict[str, NDArray[np.bool_]]]:
     """Return where means are measured, by tissue: away from borders, and near them."""
     levels = sample_slices(len(before.hu))
-    apart = int(np.clip(_APART_MM / (before.geometry.spacing_mm or np.inf), 1, _APART_MOST))
+    apart = slices_apart(before.geometry.spacing_mm)
     if reference is None and apart > 1:
         masks = tissues_of_noisy(before.hu, before.padding, levels, ranges=TISSUES_AND_FAT, apart=apart)
     border = int(np.clip(np.rint(_BORDER_MM / max(before.geometry.pixel_spacing_mm)), *_BORDER_PX))

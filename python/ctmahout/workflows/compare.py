@@ -45,9 +45,9 @@ def compare_series(a: str | Path | Uri, b: str | Path | Uri, config: Config | No
 
 def _check_places(a: Location, one: Geometry, reference: Geometry, *, lenient: bool) -> None:
     """Refuse a series whose voxels are of another size than the reference's, or lie elsewhere."""
-    sizes = [np.array([g.spacing_mm, *g.pixel_spacing_mm]) for g in (one, reference)]
+    sizes = [np.array(g.voxel_mm) for g in (one, reference)]
     same_size = bool(np.allclose(sizes[0], sizes[1], rtol=_SAME_SIZE))
-    off = float(np.linalg.norm(one.positions_mm - reference.positions_mm, axis=1).max())
+    off = one.distance_mm(reference)
     if same_size and (lenient or off <= _SAME_PLACE * sizes[1].min()):
         return
     given, expected = (" x ".join(f"{mm:.4g}" for mm in size) + " mm" for size in sizes)
