@@ -99,7 +99,7 @@ def noise_map(case: Case) -> Float32 | None:
         found = measure_noise(hu, case.volume.geometry, Threads())
     except CtmahoutError:
         return None
-    return found.sd(0, *hu.shape) if isinstance(found, NoiseModel) else None
+    return found.sigma_hu(0, *hu.shape) if isinstance(found, NoiseModel) else None
 
 
 def map_ratio(case: Case, regions: Regions, measured: Float32) -> list[dict[str, Any]]:

@@ -90,10 +90,10 @@ def test_patches_are_taken_from_where_they_lie(shape):
 
 def test_noise_is_that_of_the_middle_of_a_patch():
     noise = flat_noise((20, 40, 40))
-    ramp = np.log(5 + np.arange(20, dtype=np.float32))[:, None, None] + 0 * noise.log_sd
+    ramp = np.log(5 + np.arange(20, dtype=np.float32))[:, None, None] + 0 * noise.log_sigma
     view = PatchGrid.of(
         np.zeros((20, 40, 40), np.float32),
-        NoiseModel(4, ramp, noise.share, noise.autocovariance, (0.0, 0.0)),
+        NoiseModel(4, ramp, noise.sector_share, noise.autocovariance, (0.0, 0.0)),
         1,
         np.random.default_rng(0),
     )

@@ -1,4 +1,4 @@
-"""Method patches on small volumes of every awkward kind, through the steps and the numpy door."""
+"""Method patches on small volumes of every awkward kind, through the steps and the numpy engine."""
 
 import os
 from dataclasses import replace

@@ -4,7 +4,16 @@ from .coincidence import Motion, NoiseAgreement
 from .details import Apply, DetailKept, details_kept
 from .edges import Edges
 from .flat import FlatRegions, NoisePower, sd_of_pieces
-from .masks import NOISY, TISSUES, TISSUES_AND_FAT, interior, sample_slices, slices_apart, tissues, tissues_of_noisy
+from .masks import (
+    NOISY_SMOOTHING_PX,
+    TISSUES,
+    TISSUES_AND_FAT,
+    interior,
+    sample_slices,
+    slices_apart,
+    tissues,
+    tissues_of_noisy,
+)
 from .noise_share import ShareTaken
 from .repeat import Deviation, RepeatError, repeat_errors
 from .scores import Scores, compare
@@ -12,7 +21,7 @@ from .structure import OCTAVES, structure_in_residual
 from .transfer import Transfer
 
 __all__ = [
-    "NOISY",
+    "NOISY_SMOOTHING_PX",
     "OCTAVES",
     "TISSUES",
     "TISSUES_AND_FAT",

@@ -21,12 +21,11 @@ from ..denoising.patches import Model, ModelRun
 from ..denoising.registry import start, strengths_of
 from ..denoising.strength import Strength
 from ..engines import Engine
-from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 from ..exchange import Factors, Manifest, is_exchange, read_all_factors, read_manifest
 from ..files import read_volume
-from ..options import Config
+from ..options import Config, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import atomic_dir, refuse_busy
 from ..volume import Volume
@@ -156,7 +155,8 @@ def denoise_volume(
 
     Examples
     --------
-    >>>     >>> rng = np.random.default_rng(0)
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
     >>> scan = rng.normal(40, 20, (4, 64, 64))
     >>> result = denoise_volume(scan, spacing_mm=(1.0, 0.7, 0.7), engine="numpy", effort="fast")
     >>> bool(result.volume.hu.std() < scan.std() / 2)
@@ -282,13 +282,7 @@ def _start_model(volume: Volume, config: Config, timer: Timer) -> tuple[Manifest
 def _check_method(config: Config) -> list[Strength]:
     """Return the strengths of the options, which method and model must know."""
     if config.model and config.method != "patches":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="method",
-            value=repr(config.method),
-            expected="patches, which a model is for",
-        )
+        raise option_error("method", config.method, "patches, which a model is for")
     return parse_strengths(config, strengths_of(config.method))
 
 
@@ -303,21 +297,9 @@ def parse_strengths(config: Config, known: Sequence[str]) -> list[Strength]:
     strengths = [Strength.parse(text) for text in config.strength]
     for strength in strengths:
         if strength.kind not in known:
-            raise ConfigError(
-                "CTM_CONFIG_VALUE",
-                source="options",
-                key="strength",
-                value=repr(strength.text),
-                expected="one of this method's strengths, " + ", ".join(known),
-            )
+            raise option_error("strength", strength.text, "one of this method's strengths, " + ", ".join(known))
     if len({strength.label for strength in strengths}) != len(strengths):
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="strength",
-            value=", ".join(config.strength),
-            expected="strengths that differ",
-        )
+        raise option_error("strength", ", ".join(config.strength), "strengths that differ")
     return strengths
 
 
@@ -333,11 +315,9 @@ def open_workers(config: Config, session: object, engine: Engine | None = None) 
         yield Threads.of(config.workers)
         return
     if config.engine != "py4j":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="engine", value=config.engine, expected="py4j with --spread"
-        )
+        raise option_error("engine", config.engine, "py4j with --spread")
     with nullcontext(engine) if engine else open_engine(config, session) as opened:
-        yield Executors(getattr(opened, "session", None))
+        yield opened.workers()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from .._version import __version__
 from ..errors import ConfigError, InputError
 from ..storage import Location, Uri, parse_location, upload_on_success
 from ..storage.atomic import atomic_dir
-from ..storage.download import TCIA, Connection, Series, Tick, connected, unpack, without_secrets
+from ..storage.download import TCIA, Connection, Series, Tick, open_connection, unpack, without_secrets
 
 __all__ = ["FETCH", "TCIA", "Fetched", "fetch"]
 
@@ -106,7 +106,7 @@ def fetch(
         # Without a name: nothing of it is left, however this process ends.
         tempfile.TemporaryFile(dir=partial) as archive,
     ):
-        with connected() as connection:
+        with open_connection() as connection:
             tick = None if progress is None else lambda done, total: progress("fetch", done, total)
             found.download(connection, archive, limit=limit, tick=tick)
         files = unpack(archive, partial, source=found.source, limit=limit)

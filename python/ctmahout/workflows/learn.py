@@ -33,11 +33,10 @@ from ..denoising.patches import (
 )
 from ..dicom import kernel_of, read_series
 from ..engines import Engine
-from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers, single_threaded_blas
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 from ..exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
-from ..options import Config
+from ..options import Config, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import refuse_existing
 from .dssvd import factorise_with, open_engine, options_of
@@ -132,9 +131,7 @@ def learn(
         sources = [sources]
     places, model = [parse_location(source) for source in sources], parse_location(model)
     if not places:
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="learn", key="sources", value="none", expected="one series or more"
-        )
+        raise option_error("sources", places, "one series or more", source="learn")
     for place in places:
         refuse_overlap(model, place)
     with upload_on_success(model, overwrite=config.overwrite, is_replaceable=is_exchange) as target:
@@ -143,8 +140,8 @@ def learn(
             tempfile.TemporaryDirectory(prefix="ctmahout-", dir=_work(config)) as folder,
             open_engine(config, session) as engine,
         ):
-            spark = getattr(engine, "session", None) if session is not None or config.master else None
-            workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
+            spread = session is not None or bool(config.master)
+            workers = engine.workers(config.workers) if spread else Threads.of(config.workers)
             run = _Learning(Path(folder), config, engine, workers, progress)
             passes, series = run.passes([p.absolute() if isinstance(p, Path) else p for p in places])
         learnt = Model(passes, [one.facts for one in series])
@@ -155,19 +152,11 @@ def _work(config: Config) -> Path | None:
     """Return the folder to work in, which executors see too; None for the system's."""
     if config.work is None:
         if config.master is not None and not config.master.startswith("local"):
-            raise ConfigError(
-                "CTM_CONFIG_VALUE",
-                source="options",
-                key="work",
-                value="not given",
-                expected=f"a folder that the executors of {config.master} see as well",
-            )
+            raise option_error("work", None, f"a folder that the executors of {config.master} see as well")
         return None
     work = parse_location(config.work)
     if not isinstance(work, Path) or not work.is_dir():
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="work", value=repr(config.work), expected="a folder that is there"
-        )
+        raise option_error("work", config.work, "a folder that is there")
     return work
 
 
@@ -252,7 +241,7 @@ class _FirstSample:
         hu = MeasuredPart.of(volume).hu
         noise = measure_noise(hu, volume.geometry, Threads(1))
         if not isinstance(noise, NoiseModel):
-            given = "there is none" if noise is None else noise.why
+            given = "there is none" if noise is None else noise.reason
             raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given=given)
         rng = np.random.default_rng([self.seed, 6, number])
         grid = PatchGrid.of(hu, noise, 1, rng)

@@ -16,7 +16,7 @@ from .._version import __version__
 from ..denoising.method import Result, Run
 from ..denoising.noise import MeasuredPart, NoiseModel, Unmeasurable
 from ..denoising.patches import ModelRun, measure_noise
-from ..dicom import Derivation, Written, check_derivable, write_series
+from ..dicom import Derivation, WrittenSeries, check_derivable, write_series
 from ..engines.workers import Threads
 from ..errors import OutputError
 from ..exchange import Factors, Manifest
@@ -266,7 +266,9 @@ class _Writer:
     when: datetime
     progress: Progress | None
 
-    def __call__(self, shown: _Shown, volume: Volume, output: Path, strength: str, said: str) -> Written | WrittenArray:
+    def __call__(
+        self, shown: _Shown, volume: Volume, output: Path, strength: str, said: str
+    ) -> WrittenSeries | WrittenArray:
         """Write a volume; pixels depend on the strength, `said` tells people of it."""
         if isinstance(volume.source, ArraySource):
             return write_array(volume, output / volume.source.path.name)
@@ -304,4 +306,6 @@ def _noise_map(volume: Volume, finished: Finished, config: Config) -> Volume:
     noise = finished.noise
     if finished.provenance.method == "slices":  # has no noise model
         noise = measure_noise(part.hu, volume.geometry, Threads.of(config.workers))
-    return volume.with_hu(part.whole(noise.sd(0, *part.hu.shape), zero) if isinstance(noise, NoiseModel) else zero)
+    return volume.with_hu(
+        part.expand(noise.sigma_hu(0, *part.hu.shape), zero) if isinstance(noise, NoiseModel) else zero
+    )

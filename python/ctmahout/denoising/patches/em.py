@@ -1,7 +1,6 @@
-"""Finding groups of patches: a tree of cells for a start, then rounds of "most likely group" and "basis of a group".
+"""Finds groups of patches by expectation and maximisation, from a tree of cells as a start.
 
-What a round does to a part of the sample is a function of that part alone, so parts may lie on other machines; only
-second moments come back.
+Each round maps a function over the parts of a sample and sums second moments, so parts may lie on other machines.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Labels = NDArray[np.int64]
 MAX_GROUPS_PER_PATCH = 3
 _FEATURES = 12
 _PATCHES_OF_A_GROUP = 500  # at least, in the mean
-_CLUSTERED = 100_000  # patches that the first groups are made from
+_CLUSTERED = 100_000  # patches that the cells are made from
 _LEAST_OF_A_CELL = 20
 _COMPARED = 250  # patches for each group that are compared with all groups, for the shortlists
 _CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
@@ -37,15 +36,15 @@ _CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Patches to learn from.
+    """Patches to learn from, and their noise.
 
     Attributes
     ----------
     patches : ndarray of shape (n, d), float32, HU
-        Their bases are learnt.
+        Bases are learnt from these.
     noise : Noise
     pilot : ndarray of shape (n, d), float32, HU, or None
-        The same patches of a first result. If there, groups are told by these.
+        The same patches of a first result; if given, patches are assigned by these.
     """
 
     patches: Float32
@@ -57,7 +56,7 @@ class Sample:
 
     @property
     def reference(self) -> Float32:
-        """The patches that groups are told by."""
+        """The patches that are assigned to groups."""
         return self.patches if self.pilot is None else self.pilot
 
 
@@ -77,14 +76,14 @@ def fit(
     workers: Workers,
     rng: np.random.Generator,
 ) -> NoisyMixture:
-    """Find groups by expectation and maximisation, a patch counting for the few groups that it is likely to be of.
+    """Find groups by expectation and maximisation; a patch counts for its few likeliest groups, by their probability.
 
     Parameters
     ----------
     parts : sequence of Part
     groups, rounds : int
     noise_covariances : Kinds
-        Of the noise in the patches that groups are told by.
+        Of the noise in the patches that are assigned.
     rule : Rule
     workers : Workers
     rng : Generator
@@ -92,16 +91,16 @@ def fit(
     Returns
     -------
     Prepared
-        What tells the group of a patch.
+        Assigns patches to the groups.
     """
-    lowest, highest, whole = _overview(parts, noise_covariances, workers)
+    lowest, highest, total = _overview(parts, noise_covariances, workers)
     sigmas = SigmaGrid.of(np.array([lowest, highest], np.float32))
-    candidates = _cluster(parts, whole, groups, noise_covariances, workers)
+    candidates = _cluster(parts, total, groups, noise_covariances, workers)
     groups = len(candidates.centres)
     moments = sum_moments(parts, _ByCentre(candidates), groups, len(noise_covariances), workers)
     mixture = mixture_from_moments(moments, noise_covariances, rule)
     all_groups = NoisyMixture(mixture, noise_covariances, sigmas)
-    candidates = _with_candidates(candidates, all_groups, whole.count[0], parts, workers, int(rng.integers(1 << 31)))
+    candidates = _with_candidates(candidates, all_groups, total.count[0], parts, workers, int(rng.integers(1 << 31)))
     for _ in range(rounds):
         prepared = NoisyMixture(mixture, noise_covariances, sigmas, candidates)
         mixture = mixture_from_moments(
@@ -111,7 +110,7 @@ def fit(
 
 
 def max_groups(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
-    """Return how many groups, of those wanted, a sample can feed: a basis needs hundreds of patches."""
+    """Return `groups`, or as many as a sample supports: a basis needs hundreds of patches."""
     count = sum(map(_size, parts) if workers is None else workers.map(_size, parts))
     return max(1, min(groups, count // _PATCHES_OF_A_GROUP))
 
@@ -121,14 +120,14 @@ def _size(part: Part) -> int:
 
 
 class Assigner(Protocol):
-    """Says which groups a patch is likely to be of; see `NoisyMixture.responsibilities`."""
+    """Returns the likeliest groups of patches; see `NoisyMixture.responsibilities`."""
 
     def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """The members of all groups in one sample: a patch is a member of each group that it is likely to be of.
+    """Pairs of a patch and one of its likely groups, in one sample.
 
     Attributes
     ----------
@@ -163,7 +162,7 @@ def sum_moments(
     return reduce(add, workers.map(_PartMoments(assigner, groups, noise_classes, of_pilot), parts))
 
 
-# ------------------------------------------------------------------------------------------ what is done to each part
+# ------------------------------------------------------------------------------------------ functions of one part
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +182,7 @@ class _PartMoments:
 
 @dataclass(frozen=True, eq=False)
 class _ByCentre:
-    """The first groups: the nearest centre."""
+    """Assigns patches to the nearest centre."""
 
     candidates: CandidateIndex
 
@@ -237,19 +236,19 @@ class _Share:
 def _overview(
     parts: Sequence[Part], noise_covariances: NoiseCovariances, workers: Workers
 ) -> tuple[float, float, Moments]:
-    found = list(workers.map(_Overview(len(noise_covariances)), parts))
-    return min(f[0] for f in found), max(f[1] for f in found), reduce(add, (f[2] for f in found))
+    overviews = list(workers.map(_Overview(len(noise_covariances)), parts))
+    return min(f[0] for f in overviews), max(f[1] for f in overviews), reduce(add, (f[2] for f in overviews))
 
 
 def _cluster(
-    parts: Sequence[Part], whole: Moments, groups: int, noise_covariances: NoiseCovariances, workers: Workers
+    parts: Sequence[Part], total: Moments, groups: int, noise_covariances: NoiseCovariances, workers: Workers
 ) -> CandidateIndex:
-    """Return features and the centres of their cells: the first groups."""
-    whiten, _ = noise_covariances.roots(whole.mean_noise[0])
-    leading = np.linalg.eigh(whiten @ whole.scatter[0] @ whiten / whole.count[0])[1][:, -_FEATURES:]
+    """Return an index without groups: the features, and the centres of their cells."""
+    whiten, _ = noise_covariances.roots(total.mean_noise[0])
+    leading = np.linalg.eigh(whiten @ total.scatter[0] @ whiten / total.count[0])[1][:, -_FEATURES:]
     projection = (whiten @ leading).astype(np.float32)
     empty = np.empty((0, _FEATURES), np.float32)
-    candidates = CandidateIndex(whole.means[0].astype(np.float32), projection, empty)
+    candidates = CandidateIndex(total.means[0].astype(np.float32), projection, empty)
     features = np.concatenate(list(workers.map(_Features(candidates), parts)))
     features = features[:: max(1, len(features) // _CLUSTERED)]
     return CandidateIndex(candidates.mean, projection, split(features, groups))
@@ -273,9 +272,9 @@ def split(points: Float32, count: int) -> Float32:
     """
 
     def cell(of: Labels) -> tuple[float, int, Float64, Float64, Labels]:
-        own = points[of].astype(np.float64)
-        mean = own.mean(axis=0)
-        scatter, directions = np.linalg.eigh((own - mean).T @ (own - mean))
+        values = points[of].astype(np.float64)
+        mean = values.mean(axis=0)
+        scatter, directions = np.linalg.eigh((values - mean).T @ (values - mean))
         return -float(scatter[-1]), int(of[0]), mean, directions[:, -1], of
 
     waiting = [cell(np.arange(len(points)))]
@@ -296,11 +295,11 @@ def split(points: Float32, count: int) -> Float32:
 def _with_candidates(
     first: CandidateIndex, prepared: NoisyMixture, count: float, parts: Sequence[Part], workers: Workers, seed: int
 ) -> CandidateIndex:
-    """Return, for each cell, the groups that its patches turned out to be of."""
+    """Return the index with the groups of each cell: those that its patches are of."""
     groups = len(prepared.mixture)
     work = _Share(prepared, first, min(1.0, _COMPARED * groups / count), seed)
-    found = list(workers.map(work, enumerate(parts)))
-    cell, label = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+    labelled = list(workers.map(work, enumerate(parts)))
+    cell, label = (np.concatenate([f[i] for f in labelled]) for i in (0, 1))
     lists = []
     for c in range(groups):
         seen = np.bincount(label[cell == c], minlength=groups)
@@ -310,11 +309,11 @@ def _with_candidates(
     return CandidateIndex(first.mean, first.projection, first.centres, tuple(lists))
 
 
-def kmeans(points: Float32, count: int, rng: np.random.Generator, turns: int = 15) -> Float32:
-    """Return `count` centres of points of shape (n, f), by Lloyd's rounds; a centre left with few points moves."""
+def kmeans(points: Float32, count: int, rng: np.random.Generator, iterations: int = 15) -> Float32:
+    """Return `count` centres of points of shape (n, f), by Lloyd's algorithm; a centre of few points is redrawn."""
     n = len(points)
     centres: Float32 = points[rng.choice(n, count, replace=n < count)].copy()
-    for _ in range(turns):
+    for _ in range(iterations):
         labels = nearest(points, centres)
         size = np.bincount(labels, minlength=count)
         for f in range(points.shape[1]):

@@ -1,4 +1,4 @@
-"""A volume as patches: where they lie, what noise they have, and random ones to learn from."""
+"""A volume as a grid of patches: their places, values and noise, and random ones to learn from."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def covariance_of(autocovariance: Float64, along_z: tuple[float, float], patch: 
     z, y, x = (axis.ravel() for axis in np.mgrid[: patch[0], : patch[1], : patch[2]])
     centre = autocovariance.shape[-1] // 2
     along = np.array([1.0, *along_z, *np.zeros(patch[0])])[np.abs(z[:, None] - z)]
-    found = autocovariance[y[:, None] - y + centre, x[:, None] - x + centre] * along
-    symmetric: Float64 = (found + found.T) / 2
+    covariance = autocovariance[y[:, None] - y + centre, x[:, None] - x + centre] * along
+    symmetric: Float64 = (covariance + covariance.T) / 2
     return symmetric
 
 
@@ -69,26 +69,28 @@ class PatchGrid:
     def of(cls, hu: Float32, noise: NoiseModel, noise_classes: int, rng: np.random.Generator) -> PatchGrid:
         """Tell noise_classes of place by the direction of their noise."""
         patch = patch_size(hu)
-        sectors = len(noise.share)
-        directions = np.sqrt(noise.share.reshape(sectors, -1).T)
+        sectors = len(noise.sector_share)
+        directions = np.sqrt(noise.sector_share.reshape(sectors, -1).T)
         chosen = rng.choice(len(directions), min(len(directions), 60_000), replace=False)
         centres = kmeans(directions[chosen], noise_classes, rng)
         noise_class = nearest(directions, centres)
         shares = [
-            noise.share.reshape(sectors, -1)[:, noise_class == k].mean(axis=1, dtype=np.float64)
+            noise.sector_share.reshape(sectors, -1)[:, noise_class == k].mean(axis=1, dtype=np.float64)
             if (noise_class == k).any()
             else np.full(sectors, 1 / sectors)
             for k in range(noise_classes)
         ]
         covariances = [
-            covariance_of(np.tensordot(share, noise.autocovariance, 1), noise.along_z, patch) for share in shares
+            covariance_of(np.tensordot(share, noise.autocovariance, 1), noise.z_correlation, patch) for share in shares
         ]
-        return cls(hu, noise, patch, noise_class.reshape(noise.share.shape[1:]).astype(np.int32), np.array(covariances))
+        return cls(
+            hu, noise, patch, noise_class.reshape(noise.sector_share.shape[1:]).astype(np.int32), np.array(covariances)
+        )
 
     @classmethod
     def of_one_class(cls, hu: Float32, noise: NoiseModel, noise_class: int, covariances: Float64) -> PatchGrid:
         """Return a volume whose noise is of one of several noise_classes everywhere."""
-        return cls(hu, noise, patch_size(hu), np.full(noise.log_sd.shape, noise_class, np.int32), covariances)
+        return cls(hu, noise, patch_size(hu), np.full(noise.log_sigma.shape, noise_class, np.int32), covariances)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -103,7 +105,7 @@ class PatchGrid:
 
     def sd(self, start: int, stop: int) -> Float32:
         """Return the noise's SD in slices, of shape (stop - start, y, x), HU."""
-        return self.noise.sd(start, stop, *self.shape[1:])
+        return self.noise.sigma_hu(start, stop, *self.shape[1:])
 
     def with_hu(self, hu: Float32) -> PatchGrid:
         """Return the same places in another volume of the same shape."""
@@ -169,14 +171,14 @@ class PatchGrid:
         first, last = int(corners[0, 0]), int(corners[-1, 0])
         noises = []
         for start in range(first, last + 1, 16):  # the SD of all slices at once would take the volume's size
-            own = corners[np.searchsorted(corners[:, 0], start) : np.searchsorted(corners[:, 0], start + 16)]
-            if len(own):
+            block = corners[np.searchsorted(corners[:, 0], start) : np.searchsorted(corners[:, 0], start + 16)]
+            if len(block):
                 sd = self.sd(start, min(start + 16 + self.patch[0], self.shape[0]))
-                noises.append(self.noise_at(own, sd, start))
+                noises.append(self.noise_at(block, sd, start))
         noise = Noise(np.concatenate([n.sigma_hu for n in noises]), np.concatenate([n.noise_class for n in noises]))
         return Sample(self.patches_at(corners), noise, pilot.patches_at(corners) if pilot else None)
 
 
 def _axis(last: int, stride: int, offset: int) -> NDArray[np.int64]:
-    """Return places from 0 to last, both among them."""
+    """Return places from 0 to last, both included."""
     return np.unique(np.concatenate([[0, last], np.arange(offset, last + 1, stride)]))

@@ -1,4 +1,4 @@
-"""Groups of patches that are found but for their bases: what Mahout gets, and what its answer makes of them."""
+"""Groups of patches before their bases are known: their matrices for Mahout, and the filter that its factors give."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 
-BETA = 1.1  # noise is taken to be so much stronger: too little shows more than too much
-_PILOT_NOISE, _PILOT_WHITE = 0.2, 0.02  # share of the noise's covariance that a first result has left
+BETA = 1.1  # factor on the noise's covariance: noise left over shows more than noise overestimated
+_PILOT_NOISE, _PILOT_WHITE = 0.2, 0.02  # of the noise's covariance, left in a first result; and white noise
 
 
 @dataclass(frozen=True)
 class _Rules:
-    """What differs between the passes."""
+    """How groups are assigned and shrunk in a pass."""
 
     assigner: Rule
     shrinker: Rule
     pilot_weight: float
 
 
-# In the second pass what lies shortly above the edge is mostly noise that chose its group: ADR 0024.
+# In the second pass, components just above the edge are mostly noise that decided on the group: ADR 0024.
 FIRST = _Rules(Rule(), Rule(), 0.0)
 SECOND = _Rules(Rule(rank=24), Rule(margin=0.6, overfit_slope=1.0, overfit_threshold=0.15), 1.0)
 
@@ -68,7 +68,7 @@ class Groups:
     covariances : ndarray of shape (noise_covariances, d, d), float64
         Of a patch of noise, for an SD of 1.
     assigner : Prepared
-        Tells the group of a patch.
+        Assigns patches to the groups.
     moments : Moments
         Of the noisy patches of each group.
     """
@@ -138,26 +138,30 @@ class Groups:
     ) -> Iterator[tuple[NDArray[np.int64], Float32]]:
         start = 0
         for sample, of in zip(samples, members, strict=True):
-            own = of.group == group
+            members_of_group = of.group == group
             rows = whitened_rows(
-                sample.patches[of.patch[own]], of.weight[own], self.moments, group, self.noise_covariances
+                sample.patches[of.patch[members_of_group]],
+                of.weight[members_of_group],
+                self.moments,
+                group,
+                self.noise_covariances,
             )
             yield np.arange(start, start + len(rows)), rows
             start += len(rows)
 
     def mixture(self, factors: Sequence[Factors]) -> Mixture:
         """Return the mixture with the bases that Mahout found: factors in the order of `factored`."""
-        found = {
+        bases = {
             int(group): (f.s**2 / self.moments.count[group], f.v)
             for group, f in zip(self.factored, factors, strict=True)
         }
-        nothing = np.zeros(0), np.zeros((self.noise_covariances.d, 0))
-        each = [found.get(group, nothing) for group in range(len(self.assigner.mixture))]
+        no_basis = np.zeros(0), np.zeros((self.noise_covariances.d, 0))
+        each = [bases.get(group, no_basis) for group in range(len(self.assigner.mixture))]
         return mixture_from_factors(self.moments, each, self.noise_covariances, self.rules.shrinker)
 
     @single_threaded_blas
     def filter(self, factors: Sequence[Factors]) -> PatchFilter:
-        """Return what the pass does with the bases that Mahout found."""
+        """Return the filter of a pass, with the bases that Mahout found."""
         shrinker = NoisyMixture(self.mixture(factors), self.noise_covariances, self.assigner.sigmas)
         return PatchFilter(self.assigner, shrinker, self.rules.pilot_weight, self.rules.shrinker.overfit_threshold)
 
@@ -171,7 +175,7 @@ class Groups:
             "group_count": self.moments.count,
             "group_mean": self.moments.means,
             "group_noise": self.moments.noise,
-            "telling_kinds": self.assigner.noise_covariances.covariances,
+            "telling_kinds": self.assigner.noise_covariances.unfloored,
             **pack_mixture("telling", self.assigner.mixture),
             **pack_candidates("telling", self.assigner.candidates),
         }

@@ -63,6 +63,7 @@ class NoiseCovariances:
     """
 
     def __init__(self, covariances: Float64) -> None:
+        self.unfloored = covariances  # what is saved: raising eigenvalues again would change the last bits
         eigen = [np.linalg.eigh(c) for c in covariances]
         floored = [(np.maximum(w, _FLOOR * w.mean()), v) for w, v in eigen]
         self.covariances = np.array([(v * w) @ v.T for w, v in floored])
@@ -153,7 +154,7 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class CandidateIndex:
-    """Which groups come into question for a patch, by the cell of a few of its features.
+    """The candidate groups of a patch, by the cell of a few of its features.
 
     Attributes
     ----------
@@ -173,8 +174,8 @@ class CandidateIndex:
 
     def features(self, patches: Float32) -> Float32:
         """Return the features, of shape (n, f)."""
-        found = (patches - self.mean) @ self.projection
-        signed: Float32 = np.sign(found) * np.sqrt(np.abs(found))
+        projected = (patches - self.mean) @ self.projection
+        signed: Float32 = np.sign(projected) * np.sqrt(np.abs(projected))
         return signed
 
     def cells(self, patches: Float32) -> NDArray[np.int64]:
@@ -192,7 +193,7 @@ def nearest(points: Float32, centres: Float32) -> NDArray[np.int64]:
 
 
 class NoisyMixture:
-    """A mixture made ready for noise of some noise_covariances and sigmas.
+    """A mixture in noise: tables for each class of noise and each SD.
 
     Parameters
     ----------
@@ -200,7 +201,7 @@ class NoisyMixture:
     noise_covariances : Kinds
     sigmas : Levels
     candidates : Shortlists, optional
-        All groups come into question for every patch, if not given.
+        Every group is a candidate for every patch, if not given.
     """
 
     def __init__(
@@ -349,7 +350,7 @@ class NoisyMixture:
     def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
         """Return the log-likelihood of each patch in its most likely group, of shape (n,), in nats."""
         groups = self.classify(patches, noise)
-        d, found = patches.shape[1], np.empty(len(patches))
+        d, likelihood = patches.shape[1], np.empty(len(patches))
         log_det = [float(np.linalg.slogdet(c)[1]) for c in self.noise_covariances.covariances]
         key = noise.among(len(self.noise_covariances)) * len(self.mixture) + groups
         order, runs = _runs(key)
@@ -363,8 +364,8 @@ class NoisyMixture:
             distance = (centred**2).sum(axis=1) / variance[:, 0]
             distance -= (along * lam / (variance * (lam + variance))).sum(axis=1)
             logs = d * np.log(2 * np.pi * variance[:, 0]) + log_det[noise_class] + np.log1p(lam / variance).sum(axis=1)
-            found[chosen] = math.log(self.mixture.weights[group]) - 0.5 * (distance + logs)
-        return found
+            likelihood[chosen] = math.log(self.mixture.weights[group]) - 0.5 * (distance + logs)
+        return likelihood
 
     # --------------------------------------------------------------------------------------------------- shrinking
 
@@ -391,17 +392,17 @@ class NoisyMixture:
         shares = np.empty(len(patches), np.float32)
         for a, b in runs:
             noise_class, group = divmod(int(key[order[a]]), len(self.mixture))
-            mean, own = self.mixture.means[group].astype(np.float32), ordered[a:b]
+            mean, group_patches = self.mixture.means[group].astype(np.float32), ordered[a:b]
             factors, sums = self._shrinkages(noise_class, group)
-            coordinates = (own - mean) @ self.analysis[noise_class][group]
+            coordinates = (group_patches - mean) @ self.analysis[noise_class][group]
             coordinates *= factors.take(level[a:b], axis=0)
-            guess = coordinates @ self.synthesis[noise_class][group]
-            guess += mean
-            residual = own - guess
+            group_estimates = coordinates @ self.synthesis[noise_class][group]
+            group_estimates += mean
+            residual = group_patches - group_estimates
             misses = np.einsum("ij,ij->i", residual, residual) >= limit[a:b]
             if misses.any():
-                guess[misses] = own[misses]
-            own[:] = guess
+                group_estimates[misses] = group_patches[misses]
+            group_patches[:] = group_estimates
             shares[a:b] = sums.take(level[a:b])
         estimates, kept = np.empty_like(patches), np.empty_like(shares)
         estimates[order], kept[order] = ordered, shares

@@ -1,8 +1,7 @@
-"""A model: groups and bases learnt on many series, for any other of their kind.
+"""A model: groups and bases learnt on many series, for other series of the same protocol.
 
-In HU and free of noise, so the noise of the series it is used on comes in only then. Whether a series is of its kind is
-told by likelihood: a model is worth using if it says at least as much about the series' patches as a small mixture that
-is learnt on the series itself.
+It is in HU and without noise; the noise of a series enters when the model is used on it. A model fits a series if
+its likelihood is at least that of a small mixture learnt on the series itself.
 """
 
 from __future__ import annotations
@@ -130,14 +129,14 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32:
         """Run as many passes over a series as there are strides; returns the result, of the shape of the series, HU."""
-        sigma_hu = np.exp(np.array([grid.noise.log_sd.min(), grid.noise.log_sd.max()]))
+        sigma_hu = np.exp(np.array([grid.noise.log_sigma.min(), grid.noise.log_sigma.max()]))
         pilot, result = None, grid.hu
         total = len(strides) * grid.shape[0]
         for number, stride in enumerate(strides, 1):
             before = (number - 1) * grid.shape[0]
-            told = None if progress is None else partial(_after, progress, before, total)
+            report = None if progress is None else partial(_after, progress, before, total)
             result = filter_volume(
-                grid, self.filter(number, grid, sigma_hu), stride, workers, pilot=pilot, progress=told
+                grid, self.filter(number, grid, sigma_hu), stride, workers, pilot=pilot, progress=report
             )
             pilot = grid.with_hu(result)
         return result
@@ -148,9 +147,10 @@ class Model:
         rng = np.random.default_rng([seed, 4])
         sample = grid.sample(grid.draw(_LEARNT + _HELD_OUT, rng))
         chosen = rng.permutation(len(sample.patches))
-        held = max(1, len(chosen) * _HELD_OUT // (_LEARNT + _HELD_OUT))
+        test_count = max(1, len(chosen) * _HELD_OUT // (_LEARNT + _HELD_OUT))
         test, train = (
-            Sample(sample.patches[at], sample.noise[at]) for at in (np.sort(chosen[:held]), np.sort(chosen[held:]))
+            Sample(sample.patches[at], sample.noise[at])
+            for at in (np.sort(chosen[:test_count]), np.sort(chosen[test_count:]))
         )
         noise_covariances, groups = (
             NoiseCovariances(grid.covariances * BETA),
@@ -164,12 +164,12 @@ class Model:
     # ----------------------------------------------------------------------------------------------- the exchange
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        found: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for number, learnt in enumerate(self.passes, 1):
-            found |= pack_mixture(f"pass{number}_telling", learnt.assigner)
-            found |= pack_mixture(f"pass{number}_shrinking", learnt.shrinker)
-            found |= pack_candidates(f"pass{number}", learnt.candidates)
-        return found
+            arrays |= pack_mixture(f"pass{number}_telling", learnt.assigner)
+            arrays |= pack_mixture(f"pass{number}_shrinking", learnt.shrinker)
+            arrays |= pack_candidates(f"pass{number}", learnt.candidates)
+        return arrays
 
     def layout(self) -> dict[str, Any]:
         return {"method": "patches", "passes": len(self.passes), "learnt_on": self.learnt_on}
@@ -196,5 +196,5 @@ class Model:
 
 
 def _after(progress: Callable[[int, int], None], before: int, total: int, done: int, of: int) -> None:
-    """Tell the progress of one of several passes as that of all."""
+    """Report the progress of one pass as part of all."""
     progress(before + done, total)

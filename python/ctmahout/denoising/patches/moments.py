@@ -1,4 +1,4 @@
-"""Groups from second moments: what is known of the patches of each group, and the mixture that tells.
+"""Second moments of groups of patches, and the mixture that follows from them.
 
 The basis of a group is that of its patches, centred and whitened by the mean noise in them: the right singular vectors
 of a matrix with a row for each patch. While groups are still sought it comes from second moments, which add up over
@@ -38,10 +38,10 @@ class Rule:
     margin : float
         Eigenvalues are signal above the Marchenko-Pastur edge plus this.
     smallest : int
-        A group of fewer patches is nobody's.
+        Smaller groups are discarded.
     overfit_slope, overfit_threshold : float
-        With g the share of the d components that is kept, 1 - leak max(0, g - knee) of the noise's variance is left:
-        what told the group had a part of the same noise.
+        1 - overfit_slope max(0, g - overfit_threshold) of the noise's variance is left, where g is the share of the d
+        components that is kept: patches were assigned by values that hold the same noise.
     """
 
     rank: int = 60
@@ -63,7 +63,7 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What is known of the patches of each group. Those of two samples can be put together.
+    """Moments of the patches of each group; those of two samples add up.
 
     Attributes
     ----------
@@ -119,13 +119,13 @@ def moments_of(
     cuts = np.searchsorted(labels[order], np.arange(groups + 1))
     for k in np.flatnonzero(count):
         at = order[cuts[k] : cuts[k + 1]]
-        own, weight = patches[at], weights[at, None]
-        means[k] = (weight * own).sum(axis=0, dtype=np.float64) / count[k]
-        own = own - means[k].astype(np.float32)
-        rest = (weight * own).sum(axis=0, dtype=np.float64) / count[k]  # of rounding the mean
-        own *= np.sqrt(weight)
-        scatter[k] = (own.T @ own).astype(np.float64) - count[k] * np.outer(rest, rest)
-        means[k] = means[k].astype(np.float32).astype(np.float64) + rest
+        values, weight = patches[at], weights[at, None]
+        means[k] = (weight * values).sum(axis=0, dtype=np.float64) / count[k]
+        values = values - means[k].astype(np.float32)
+        rounding = (weight * values).sum(axis=0, dtype=np.float64) / count[k]  # of rounding the mean
+        values *= np.sqrt(weight)
+        scatter[k] = (values.T @ values).astype(np.float64) - count[k] * np.outer(rounding, rounding)
+        means[k] = means[k].astype(np.float32).astype(np.float64) + rounding
     square = weights * noise.sigma_hu.astype(np.float64) ** 2
     by_kind = np.bincount(
         labels * noise_classes + noise.among(noise_classes), weights=square, minlength=groups * noise_classes

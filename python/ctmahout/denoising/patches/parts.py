@@ -56,11 +56,15 @@ def write_parts(sample: Sample, stem: Path) -> tuple[FilePart, ...]:
     """Write a sample to files ``<stem>-0.npz`` and so on."""
     parts = []
     for number, part in enumerate(parts_of(sample)):
-        own = part.load()
+        sample_part = part.load()
         path = stem.with_name(f"{stem.name}-{number}.npz")
-        arrays: dict[str, Any] = {"patches": own.patches, "level": own.noise.sigma_hu, "kind": own.noise.noise_class}
-        if own.pilot is not None:
-            arrays["pilot"] = own.pilot
+        arrays: dict[str, Any] = {
+            "patches": sample_part.patches,
+            "level": sample_part.noise.sigma_hu,
+            "kind": sample_part.noise.noise_class,
+        }
+        if sample_part.pilot is not None:
+            arrays["pilot"] = sample_part.pilot
         np.savez(path, **arrays)
         parts.append(FilePart(path))
     return tuple(parts)

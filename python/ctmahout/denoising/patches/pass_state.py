@@ -53,8 +53,8 @@ class PassState:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what the next step needs, as arrays."""
         arrays: dict[str, NDArray[Any]] = {
-            "noise_log_sd": self.noise.log_sd,
-            "noise_share": self.noise.share,
+            "noise_log_sd": self.noise.log_sigma,
+            "noise_share": self.noise.sector_share,
             "noise_autocovariance": self.noise.autocovariance,
             "kind": self.noise_class.astype(np.float32),
             **self.groups.arrays(),
@@ -71,7 +71,7 @@ class PassState:
             "pass": self.groups.number,
             "groups": self.groups.factored.tolist(),
             "levels": {"lowest_hu": sigmas.lowest, "count": sigmas.count},
-            "noise": {**self.noise.info, "cell": self.noise.cell, "along_z": list(self.noise.along_z)},
+            "noise": {**self.noise.info, "cell": self.noise.cell, "along_z": list(self.noise.z_correlation)},
         }
 
     @classmethod

@@ -1,4 +1,4 @@
-"""One pass over a volume: every patch goes to its group, is shrunk there, and the overlapping guesses are averaged.
+"""One pass over a volume: patches are assigned to groups, shrunk, and averaged where they overlap.
 
 Work is done in layers, the patches that begin with the same slice; a layer depends on nothing but its number. So the
 answer is the same for any number of threads, slabs or machines.
@@ -23,23 +23,24 @@ __all__ = ["PatchFilter", "filter_slices", "filter_volume"]
 Float32 = NDArray[np.float32]
 
 _WEIGHT_OFFSET = (
-    3.0  # components: a patch of which hardly anything is kept must not outweigh all others, its group may be wrong
+    3.0  # components: limits the weight of patches of which hardly anything is kept, for their group may be wrong
 )
-_SLAB = 12  # slices: what is sent at a time to workers elsewhere, with the neighbours that their patches reach into
+_SLAB = 12  # slices sent at a time to remote workers, with the neighbours that their patches reach into
 
 
 @dataclass(frozen=True, eq=False)
 class PatchFilter:
-    """What a pass does with patches.
+    """Assigns patches to groups and shrinks them.
 
     Attributes
     ----------
     assigner : Prepared
-        Tells the group of a patch.
+        Assigns.
     shrinker : Prepared
-        Shrinks it there; the same groups.
+        Shrinks; of the same groups.
     pilot_weight, overfit_threshold : float
-        A share mix (g - knee), from 0 to 1, of the pilot's patch is taken, where g is the share of components kept.
+        The estimate is blended with the pilot: its share is pilot_weight (g - overfit_threshold), clipped to 0 and 1,
+        where g is the share of components kept.
     """
 
     assigner: NoisyMixture
@@ -117,11 +118,11 @@ def filter_slices(
         Steps of patches in y and x; in z they lie in every slice.
     workers : Workers
     pilot : View, optional
-        An earlier result; groups are told by it.
+        An earlier result; patches are assigned by it.
     slices : tuple of int, optional
-        From the first to before the last: all, if not given.
+        From the first to before the last; all, if not given.
     progress : callable, optional
-        Gets slices done and slices there are.
+        Called with slices done and slices in total.
 
     Yields
     ------
@@ -179,8 +180,8 @@ class _SlabFilter:
     @single_threaded_blas
     def __call__(self, slab: _Slab) -> Float32:
         """Return its slices, of shape (n, y, x)."""
-        found = filter_slices(slab.grid, self.filter, self.stride, Threads(1), pilot=slab.pilot, slices=slab.slices)
-        return np.stack([image for _, image in found])
+        slices = filter_slices(slab.grid, self.filter, self.stride, Threads(1), pilot=slab.pilot, slices=slab.slices)
+        return np.stack([image for _, image in slices])
 
 
 def filter_volume(
@@ -197,9 +198,9 @@ def filter_volume(
     if workers.elsewhere:
         slabs = (_Slab.of(grid, pilot, z, min(z + _SLAB, len(out))) for z in range(0, len(out), _SLAB))
         done = 0
-        for found in workers.map(_SlabFilter(filter, stride), slabs):
-            out[done : done + len(found)] = found
-            done += len(found)
+        for slab in workers.map(_SlabFilter(filter, stride), slabs):
+            out[done : done + len(slab)] = slab
+            done += len(slab)
             if progress:
                 progress(done, len(out))
     else:

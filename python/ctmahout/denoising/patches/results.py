@@ -30,7 +30,7 @@ def unchanged_results(volume: Volume, strengths: Sequence[Strength], noise: Unme
     """Yield the volume itself for each strength, with the reason: it has no noise, or none that can be measured."""
     warning = _NO_NOISE
     if noise is not None:
-        error = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=noise.why)
+        error = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=noise.reason)
         warning = f"[{error.code}] {error.message} {_UNCHANGED}"
     for strength in strengths:
         yield Result(strength, volume, "no noise removed", {"noise_removed": 0.0, "share": 1.0}, (warning,))
@@ -67,15 +67,15 @@ def blended_results(
     restore_structure(hu, estimate, noise, threads)
     restore_means(hu, estimate)
     np.clip(estimate, hu.min(), hu.max(), out=estimate)
-    blend = Blend.of(hu, estimate, part.unchanged_here)
+    blend = Blend.of(hu, estimate, part.unmeasured_in_part)
     for strength in strengths:
         share, removed, warnings = blend.choose(strength)
-        out = part.whole(estimate if share == 1 else hu + np.float32(share) * (estimate - hu), volume.hu)
+        out = part.expand(estimate if share == 1 else hu + np.float32(share) * (estimate - hu), volume.hu)
         facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
         kept = f"{100 * removed:.0f} % of the noise removed"
         # Where slices are left out, those of the measured part have other numbers.
         again = partial(_again, passes, part, noise, threads, share) if len(hu) == volume.shape[0] else None
-        yield Result(strength, volume.with_hu(out), kept, facts, warnings + part.left_out(), again)
+        yield Result(strength, volume.with_hu(out), kept, facts, warnings + part.notes(), again)
 
 
 def _again(
@@ -83,8 +83,8 @@ def _again(
 ) -> Float32:
     """Denoise some slices of a series, which may have changed, as `Apply` does."""
     slices = slice(first, first + len(slab))
-    if part.unchanged is not None:
-        slab = np.where(part.unchanged[slices], part.hu[slices], slab)
+    if part.unmeasured is not None:
+        slab = np.where(part.unmeasured[slices], part.hu[slices], slab)
     estimate = passes(slab, first)
     restore_structure(slab, estimate, noise.slab(first, first + len(slab)), threads)
     blended: Float32 = slab + np.float32(share) * (estimate - slab)

@@ -88,7 +88,7 @@ class UnchangedRun(_Run):
     def save(self, path: Path, *, overwrite: bool = False) -> Manifest:
         layout = {"method": "patches", "pass": 0, "passes": 0, **asdict(self._settings)}
         if self.noise is not None:
-            layout["unmeasurable"] = self.noise.why
+            layout["unmeasurable"] = self.noise.reason
         zero = [np.zeros((1, 1), np.float32)]
         return write_matrix(path, zero, units="1", centring="columns", layout=layout, overwrite=overwrite)
 

@@ -1,4 +1,4 @@
-"""A series of The Cancer Imaging Archive, by its public REST interface (NBIA Search API, v1)."""
+"""Download a series of The Cancer Imaging Archive by its public REST interface (NBIA Search API, v1)."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from .http import Connection, Tick
 __all__ = ["TCIA", "Series"]
 
 TCIA = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
-"""The public interface. Others offer the same one for collections of theirs."""
+"""The public interface. Other archives offer the same one."""
 
-_HASHES = "md5hashes.csv"
+_CHECKSUMS = "md5hashes.csv"
 
 
 class Series:
-    """One series of an archive that offers NBIA's interface.
+    """One series of an archive with the NBIA interface.
 
     Parameters
     ----------
     uid : str
         SeriesInstanceUID.
     base : str
-        Address of the interface.
+        URL of the interface.
 
     Raises
     ------
     ConfigError
-        CTM_FETCH_SOURCE: that is no UID.
+        CTM_FETCH_SOURCE: not a UID.
     """
 
     def __init__(self, uid: str, base: str = TCIA) -> None:
@@ -40,15 +40,15 @@ class Series:
             raise ConfigError("CTM_FETCH_SOURCE", given=f"tcia:{uid}")
         self.source = f"tcia:{uid}"
         self._base = base.rstrip("/")
-        self._asked = {"SeriesInstanceUID": uid}
+        self._query = {"SeriesInstanceUID": uid}
         self._images = 0
 
     def download(self, connection: Connection, file: IO[bytes], *, limit: int, tick: Tick | None = None) -> None:
-        """Write the series as a zip to a file; parameters and errors as for `Connection.download`.
+        """Download the series as a zip file; parameters and errors as for `Connection.download`.
 
-        The archive makes the zip while it sends it, so a connection that breaks means to begin again.
+        The archive generates the zip while sending it, so a broken download cannot be resumed.
         """
-        size = connection.json(f"{self._base}/getSeriesSize", self._asked)
+        size = connection.json(f"{self._base}/getSeriesSize", self._query)
         try:
             self._images = int(size[0]["ObjectCount"]) if size else 0
         except (LookupError, TypeError, ValueError) as e:
@@ -57,31 +57,31 @@ class Series:
         if not self._images:
             problem = "the archive has no public series of this UID"
             raise InputError("CTM_FETCH_NOT_FOUND", source=self.source, problem=problem)
-        connection.download(f"{self._base}/getImageWithMD5Hash", self._asked, file, limit=limit, tick=tick)
+        connection.download(f"{self._base}/getImageWithMD5Hash", self._query, file, limit=limit, tick=tick)
 
     def check(self, folder: Path) -> None:
-        """Hold the unpacked images against their number and the archive's checksums.
+        """Check the unpacked images against their number and the archive's list of checksums, and remove the list.
 
-        The list of checksums is removed: it has said what it has to say.
+        Needed because an archive that fails while sending may still end its zip properly.
 
         Raises
         ------
         InputError
-            CTM_FETCH_INCOMPLETE. An archive that loses a file or the thread still ends its zip properly.
+            CTM_FETCH_INCOMPLETE.
         """
-        hashes = folder / _HASHES
-        if not hashes.is_file():
+        checksums = folder / _CHECKSUMS
+        if not checksums.is_file():
             raise self._incomplete("no list of checksums, which ends a series", "one")
-        with hashes.open(encoding="utf-8", errors="replace", newline="") as file:
+        with checksums.open(encoding="utf-8", errors="replace", newline="") as file:
             rows = list(csv.DictReader(file))
-        hashes.unlink()
+        checksums.unlink()
         if len(rows) != self._images:
             raise self._incomplete(f"{len(rows)} images", str(self._images))
         for row in rows:
-            image, wanted = folder / str(row.get("Filename")), (row.get("MD5Hash") or "").strip().lower()
+            image, checksum = folder / str(row.get("Filename")), (row.get("MD5Hash") or "").strip().lower()
             if not image.is_file():
                 raise self._incomplete("fewer images than its list has", str(self._images))
-            if wanted and wanted != hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest():
+            if checksum and checksum != hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest():
                 raise self._incomplete("an image with another checksum than its list has", "the same")
 
     def _incomplete(self, given: str, expected: str) -> InputError:
