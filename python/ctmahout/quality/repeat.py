@@ -42,7 +42,7 @@ With two results, D(y) = x + b + noise of mean 0, what does not change from scan
 
 and (|D(y1) - y1|^2 - |D(y2) - y2|^2) / 2, of mean 0 but for unequal noise, has the variance of this estimate.
 
-(*) is the cross-validation of Batson and Royer 2019, Noise2Self (section 2), less the noise of the second scan.
+The first step is proposition 1 of Batson and Royer 2019, Noise2Self.
 """
 
 from __future__ import annotations

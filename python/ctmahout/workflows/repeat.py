@@ -93,7 +93,8 @@ def repeat(
         result is of the other scan. CTM_REPEAT_UNMEASURABLE: there is too little to measure in. And those of reading.
     """
     config = options_of(config, options, "repeat")
-    places = [parse_location(place) for place in (scan1, scan2, denoised1, denoised2) if place is not None]
+    results_of = [denoised1] if denoised2 is None else [denoised1, denoised2]
+    places = [parse_location(place) for place in (scan1, scan2, *results_of)]
     with ExitStack() as stack:
         volumes = [read_volume(stack.enter_context(local_copy(place)), config) for place in places]
     _check_headers(places, volumes)
