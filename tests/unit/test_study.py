@@ -117,7 +117,7 @@ def outcomes(done):
 def test_row_35_every_series_of_a_study(slices, tmp_path):
     source = study(slices, tmp_path / "in")
     told = []
-    done = denoise_study(source, tmp_path / "out", told=told.append, **HOW)
+    done = denoise_study(source, tmp_path / "out", on_series=told.append, **HOW)
     assert outcomes(done) == [
         (4, "done", ""),
         (5, "done", ""),
@@ -144,7 +144,7 @@ def test_a_study_goes_on_where_it_stopped(slices, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        denoise_study(source, out, told=stop, **HOW)
+        denoise_study(source, out, on_series=stop, **HOW)
     (left,) = [p for p in out.iterdir() if p.is_dir()]
     before = tree(left)
     (out / "series-9-aaaaaaaa.partial-01234567").mkdir()
@@ -229,7 +229,7 @@ def test_headers_of_a_study_are_read_once(slices, tmp_path, monkeypatch):
         if series.number == 1:
             (source / "b" / "slice-01.dcm").write_bytes(b"not an image any more")
 
-    done = denoise_study(source, tmp_path / "out", told=late, **HOW)
+    done = denoise_study(source, tmp_path / "out", on_series=late, **HOW)
     assert [s.code for s in done.series[:2]] == ["", "CTM_INPUT_UNREADABLE"]
     assert len(looked) == len(set(looked)) + 1
     read_series(source, series="1.2.1", lenient=True)

@@ -271,7 +271,7 @@ def _start_model(volume: Volume, config: Config, timer: Timer) -> tuple[Manifest
         if config.refit:
             return None
         raise InputError(
-            "CTM_MODEL_UNFIT", path=config.model, given=f"{run.fit.model:.1f}", expected=f"{run.fit.own:.1f}"
+            "CTM_MODEL_UNFIT", path=config.model, given=f"{run.fit.model:.1f}", expected=f"{run.fit.baseline:.1f}"
         )
     return manifest, run
 

@@ -158,9 +158,9 @@ def _real(matrix: Any) -> NDArray[Any]:
     """Return an array as float32, if that holds its values exactly, or else as float64."""
     a = np.asarray(matrix)
     if a.dtype.kind not in "iufb" or a.ndim != 2:
-        given = f"{a.dtype.name} of shape {a.shape}"
+        shape = f"{a.dtype.name} of shape {a.shape}"
         raise ConfigError(
-            "CTM_REQUEST_INVALID", problem=f"the matrix is {given}, expected real numbers in two dimensions"
+            "CTM_REQUEST_INVALID", problem=f"the matrix is {shape}, expected real numbers in two dimensions"
         )
     exact = a.dtype in (np.float16, np.float32) or (a.dtype.kind in "iub" and a.dtype.itemsize <= 2)
     return a.astype(np.float32 if exact else np.float64, copy=False)

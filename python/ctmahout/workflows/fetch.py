@@ -98,7 +98,7 @@ def fetch(
     """
     if not isinstance(what, str):
         raise TypeError(f"expected tcia:UID or an address, not {type(what).__name__}")
-    found = _source(what, tcia)
+    archive_source = _source(what, tcia)
     output, limit = parse_location(output), int(limit_gib * (1 << 30))
     with (
         upload_on_success(output, overwrite=overwrite, is_replaceable=_is_fetched) as target,
@@ -108,10 +108,10 @@ def fetch(
     ):
         with open_connection() as connection:
             tick = None if progress is None else lambda done, total: progress("fetch", done, total)
-            found.download(connection, archive, limit=limit, tick=tick)
-        files = unpack(archive, partial, source=found.source, limit=limit)
-        found.check(partial)
-        fetched = Fetched(output, found.source, _sha256(archive), archive.tell(), files)
+            archive_source.download(connection, archive, limit=limit, tick=tick)
+        files = unpack(archive, partial, source=archive_source.source, limit=limit)
+        archive_source.check(partial)
+        fetched = Fetched(output, archive_source.source, _sha256(archive), archive.tell(), files)
         _note(fetched, partial)
     return fetched
 

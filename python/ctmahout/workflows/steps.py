@@ -66,9 +66,9 @@ def refine(
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options, "refine")
-    source, matrix, factors, refined = (parse_location(given) for given in (source, matrix, factors, refined))
-    for given in (source, matrix, factors):
-        refuse_overlap(refined, given)
+    source, matrix, factors, refined = (parse_location(place) for place in (source, matrix, factors, refined))
+    for place in (source, matrix, factors):
+        refuse_overlap(refined, place)
     with upload_matrix(refined, config) as target, local_copy(source) as series, _local(matrix, factors) as here:
         run = load(read_volume(series, config, progress), here[0], config)
         svds = _factors_of(*here)
@@ -102,12 +102,12 @@ def reconstruct(
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options, "reconstruct")
-    source, matrix, factors, output = (parse_location(given) for given in (source, matrix, factors, output))
+    source, matrix, factors, output = (parse_location(place) for place in (source, matrix, factors, output))
     with local_copy(matrix, is_manifest) as folder:
         strengths = parse_strengths(config, strengths_of_matrix(read_manifest(folder, "matrix"), matrix))
     check_writing(config)
-    for given in (source, matrix, factors):
-        refuse_overlap(output, given)
+    for place in (source, matrix, factors):
+        refuse_overlap(output, place)
     timer = Timer(progress)
     with (
         upload_on_success(output, overwrite=config.overwrite, is_replaceable=is_run) as target,

@@ -324,7 +324,7 @@ class NoisyMixture:
         # Sorted once: each run then is a slice, and a small one costs little.
         ordered, level = patches.take(order, axis=0), self.sigmas.index(noise.sigma_hu).take(order)
         variance = self.sigmas.variances.astype(np.float32)[level]
-        labels, found = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
+        labels, sorted_scores = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
         for a, b in runs:
             noise_class, cell = divmod(int(key[order[a]]), 1 << 32)
             centre, columns, offset, first, gain, constant, names = self._table(noise_class, cell)
@@ -341,10 +341,10 @@ class NoisyMixture:
                     level[part],
                     names,
                     labels[part],
-                    found[part],
+                    sorted_scores[part],
                 )
-        groups, scores = np.empty_like(labels), np.empty_like(found)
-        groups[order], scores[order] = labels, found
+        groups, scores = np.empty_like(labels), np.empty_like(sorted_scores)
+        groups[order], scores[order] = labels, sorted_scores
         return groups, scores
 
     def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
