@@ -27,16 +27,16 @@ def tables(measured: Mapping[str, Any]) -> list[Table]:
     )
     rows = [(name, *_row(error)) for name, error in measured["tissues"].items()]
     count = "mean of two results" if measured["results"] == 2 else "one result"
-    found: list[Table] = [(f"Error against the mean scan, HU, {count}", columns, rows)]
+    result: list[Table] = [(f"Error against the mean scan, HU, {count}", columns, rows)]
     bands = {name: transfer for name, transfer in measured["transfer"].items() if transfer}
     if bands:
         longest = max((t["frequency_per_mm"] for t in bands.values()), key=len)
         picked = range(0, len(longest), -(-len(longest) // _SHOWN))
         lines = [(f"{longest[k]:.3f}", *(_at(transfer["transfer"], k) for transfer in bands.values())) for k in picked]
-        found.append(("Transfer by frequency, cycles/mm", ("frequency", *bands), lines))
+        result.append(("Transfer by frequency, cycles/mm", ("frequency", *bands), lines))
     checks = [(name, "" if value is None else f"{value:.3f}") for name, value in _checks(measured)]
-    found.append(("Edges, and agreement of the scans", ("", "value"), [*checks]))
-    return found
+    result.append(("Edges, and agreement of the scans", ("", "value"), [*checks]))
+    return result
 
 
 def _row(error: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -142,13 +142,13 @@ def _solve(normal: Float64, right: Float64, places: Float64) -> Motion:
     a = np.einsum("pa,npq,qa->na", modes, a, modes)
     # A mode that hardly changes the image, as a turn of a cylinder, is not measured, and does no harm.
     fits = [ratio_and_error(b[:, k], a[:, k]) if values[k] > 0 else (0.0, np.inf) for k in range(len(values))]
-    found = np.array([ratio if error <= _MEASURED_PX else 0.0 for ratio, error in fits])
+    amplitudes = np.array([ratio if error <= _MEASURED_PX else 0.0 for ratio, error in fits])
     errors = np.array([error if error <= _MEASURED_PX else 0.0 for _, error in fits])
-    shift = float(np.linalg.norm(found))
-    residual = right - np.einsum("nij,nj->ni", normal, np.einsum("nia,a->ni", jacobian, modes @ found))
+    shift = float(np.linalg.norm(amplitudes))
+    residual = right - np.einsum("nij,nj->ni", normal, np.einsum("nia,a->ni", jacobian, modes @ amplitudes))
     if not errors.any():
         return Motion(None, None, 0.0)
-    along = found / shift if shift else np.full(len(found), len(found) ** -0.5)
+    along = amplitudes / shift if shift else np.full(len(amplitudes), len(amplitudes) ** -0.5)
     return Motion(shift, float(np.linalg.norm(errors * along)), _local(residual, normal, places))
 
 
@@ -220,11 +220,11 @@ class NoiseAgreement:
         if flat is None:
             return None
         first, second = flat.pieces(y1), flat.pieces(y2)
-        common, own = _finest(first, second, spacing_mm)
+        covariance, variance = _finest(first, second, spacing_mm)
         change = np.sum((first - second) ** 2, axis=(1, 2))
-        if not own.any():
+        if not variance.any():
             return None
-        correlation, correlation_error = ratio_and_error(common, own)
+        correlation, correlation_error = ratio_and_error(covariance, variance)
         # Identical scans differ in nothing.
         uneven = np.sum(first**2 - second**2, axis=(1, 2))
         imbalance, imbalance_error = ratio_and_error(uneven, change) if change.any() else (0.0, 0.0)
@@ -253,8 +253,8 @@ def _finest(first: Float64, second: Float64, spacing_mm: tuple[float, float]) ->
     fine = np.zeros(side * side, np.bool_)
     fine[order[np.cumsum(power[order]) >= (1 - _FINEST) * power.sum()]] = True
     products = (a * np.conj(b)).real, (np.abs(a) ** 2 + np.abs(b) ** 2) / 2
-    common, own = (product.reshape(len(product), -1)[:, fine].sum(axis=1) for product in products)
-    return common, own
+    covariance, variance = (product.reshape(len(product), -1)[:, fine].sum(axis=1) for product in products)
+    return covariance, variance
 
 
 def _distance(a: NoisePower, b: NoisePower) -> float:

@@ -204,7 +204,7 @@ def _terms(scans: Sequence[Float32], denoised: Sequence[Float32]) -> dict[str, F
     crossed = [
         (result - other, sign * difference) for result, other, sign in zip(denoised, (y2, y1), (1, -1), strict=False)
     ]
-    paired = [result - own for result, own in zip(denoised, (y1, y2), strict=False)]
+    paired = [result - scan for result, scan in zip(denoised, (y1, y2), strict=False)]
     kept = [error * change - noise for error, change in crossed]
     terms = {
         "voxels": np.ones_like(noise),

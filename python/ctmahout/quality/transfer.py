@@ -107,8 +107,8 @@ class Transfer:
 
     def at(self, frequency: Float64) -> Float64:
         """Return the transfer at frequencies in cycles/mm: 1 at 0, and beyond the last one measured as there."""
-        found: Float64 = np.interp(frequency, [0.0, *self.frequency_per_mm], [1.0, *self.transfer])
-        return found
+        transfer: Float64 = np.interp(frequency, [0.0, *self.frequency_per_mm], [1.0, *self.transfer])
+        return transfer
 
     def undo(self, hu: Float32, spacing_mm: tuple[float, float]) -> Float32:
         """Return slices of shape (z, y, x) filtered by the inverse of the transfer, by a factor of 4 at most."""

@@ -148,14 +148,14 @@ def _check_headers(places: Sequence[Location], volumes: Sequence[Volume]) -> Non
     """Refuse slices of another grid, and scans of another kernel, by what their headers say."""
     reference = volumes[0]
     for place, volume in zip(places[1:], volumes[1:], strict=True):
-        for attribute, given, expected, same in _grids(volume, reference):
+        for attribute, value, expected, same in _grids(volume, reference):
             if not same:
                 raise InputError(
                     "CTM_REPEAT_GRID",
                     file=place,
                     reference=places[0],
                     attribute=attribute,
-                    given=given,
+                    given=value,
                     expected=expected,
                 )
     if reference.shape[0] < _FEWEST_SLICES:
@@ -173,9 +173,9 @@ def _grids(volume: Volume, reference: Volume) -> list[tuple[str, object, object,
     if volume.shape != reference.shape:
         return checks
     one, other = volume.geometry, reference.geometry
-    given, expected = (" x ".join(f"{mm:.4g}" for mm in g.voxel_mm) + " mm" for g in (one, other))
+    size, expected = (" x ".join(f"{mm:.4g}" for mm in g.voxel_mm) + " mm" for g in (one, other))
     alike = bool(np.allclose(one.voxel_mm, other.voxel_mm, rtol=_SAME_SIZE))
-    checks.append(("the size of a voxel", given, expected, alike))
+    checks.append(("the size of a voxel", size, expected, alike))
     if one.thickness_mm and other.thickness_mm:
         alike = bool(np.isclose(one.thickness_mm, other.thickness_mm, rtol=_SAME_SIZE))
         checks.append(("the slice thickness", f"{one.thickness_mm:g} mm", f"{other.thickness_mm:g} mm", alike))
