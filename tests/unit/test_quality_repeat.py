@@ -200,6 +200,13 @@ def test_a_shift_is_measured_to_a_tenth_of_a_pixel(truth, masks, shift):
     assert found.local_px < 0.1
 
 
+def test_noise_does_not_make_a_shift_of_faint_edges_seem_smaller(truth, masks):
+    """Noise adds to the squares of gradients, and not to products of gradients of two scans."""
+    faint = np.float32(0.06) * truth
+    found = Motion.of(faint + noise(1), moved(faint, (0, 0, 0.5)) + noise(2), masks["body"], VOXEL)
+    assert found.shift_px == pytest.approx(0.5, abs=0.06)
+
+
 def test_a_turn_is_a_motion_of_the_whole(truth, masks):
     turned = ndimage.rotate(truth, 0.5, axes=(1, 2), reshape=False, order=5, mode="nearest")
     found = Motion.of(truth + noise(1), turned + noise(2), masks["body"], VOXEL)
