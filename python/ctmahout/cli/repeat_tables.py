@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["tables"]
 
-_SHOWN = 8  # frequencies
+_MOST_ROWS = 8  # frequencies
 
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
@@ -31,7 +31,7 @@ def tables(measured: Mapping[str, Any]) -> list[Table]:
     bands = {name: transfer for name, transfer in measured["transfer"].items() if transfer}
     if bands:
         longest = max((t["frequency_per_mm"] for t in bands.values()), key=len)
-        picked = range(0, len(longest), -(-len(longest) // _SHOWN))
+        picked = range(0, len(longest), -(-len(longest) // _MOST_ROWS))
         lines = [(f"{longest[k]:.3f}", *(_at(transfer["transfer"], k) for transfer in bands.values())) for k in picked]
         result.append(("Transfer by frequency, cycles/mm", ("frequency", *bands), lines))
     checks = [(name, "" if value is None else f"{value:.3f}") for name, value in _checks(measured)]
