@@ -5,7 +5,7 @@ import pytest
 from repeats import SD, SHAPE, SPACING, VOXEL, blurred, moved, noise, phantom, scans
 from scipy import ndimage
 
-from ctmahout.quality import TISSUES_AND_FAT, Motion, NoiseAgreement, Transfer, repeat_errors, tissues_of_noisy
+from ctmahout.quality import TISSUES_AND_FAT, Motion, NoiseAgreement, Transfer, repeat_errors, tissues_from_neighbours
 from ctmahout.quality.tiles import ratio_and_error, tile_sums
 
 
@@ -16,7 +16,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def masks(truth):
-    return tissues_of_noisy(truth + noise(99), ranges=TISSUES_AND_FAT)  # what is constant is no tissue
+    return tissues_from_neighbours(truth + noise(99), ranges=TISSUES_AND_FAT)  # what is constant is no tissue
 
 
 def true_mse(results, truth, mask):

@@ -236,10 +236,10 @@ def test_two_scans_of_the_simulated_scanner_give_the_error_against_its_noise_fre
         write_array(p.noisy.with_hu(hu), tmp_path / f"denoised{number}.npz")
     clean = made[0].clean.hu
     measured = ctmahout.repeat(*names(tmp_path, *BOTH))
-    from ctmahout.quality import TISSUES_AND_FAT, tissues_of_noisy
+    from ctmahout.quality import TISSUES_AND_FAT, tissues_from_neighbours
 
     mean = (made[0].noisy.hu + made[1].noisy.hu) / np.float32(2)
-    mask = tissues_of_noisy(mean, ranges=TISSUES_AND_FAT, apart=3)["soft"]
+    mask = tissues_from_neighbours(mean, ranges=TISSUES_AND_FAT, distance=3)["soft"]
     known = np.sqrt(np.mean([np.mean((hu - clean)[mask].astype(np.float64) ** 2) for hu in results]))
     assert measured["tissues"]["soft"]["voxels"] == np.count_nonzero(mask)
     assert measured["tissues"]["soft"]["rmse_hu"] == pytest.approx(known, rel=0.02)

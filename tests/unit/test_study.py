@@ -9,25 +9,15 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_slices import put
+from helpers import code_of, tree
 
 from ctmahout import Config, denoise
 from ctmahout.cli import main
 from ctmahout.dicom import read_series, summarise
-from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
 from ctmahout.workflows.study import STUDY, denoise_study
 
 HOW = {"method": "slices", "engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
-
-
-def code_of(function, *args, **options):
-    with pytest.raises(CtmahoutError) as e:
-        function(*args, **options)
-    return e.value.code
-
-
-def tree(folder):
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
 def test_row_44_few_slices(slices, tmp_path):

@@ -1,20 +1,23 @@
-"""How good a volume is: against a reference, or by what can be measured in the volume itself."""
+"""Image quality: volumes in HU go in; noise, sharpness, structure in the residual and scores come out.
+
+Only `compare` needs a reference.
+"""
 
 from .coincidence import Motion, NoiseAgreement
-from .details import Apply, DetailKept, details_kept
+from .details import Apply, DetailRecovery, detail_recovery
 from .edges import Edges
-from .flat import FlatRegions, NoisePower, sd_of_pieces
+from .flat import FlatRegions, NoisePower, detrended_sd
 from .masks import (
     NOISY_SMOOTHING_PX,
     TISSUES,
     TISSUES_AND_FAT,
     interior,
+    neighbour_distance,
     sample_slices,
-    slices_apart,
     tissues,
-    tissues_of_noisy,
+    tissues_from_neighbours,
 )
-from .noise_share import ShareTaken
+from .noise_share import NoiseRemoved
 from .repeat import Deviation, RepeatError, repeat_errors
 from .scores import Scores, compare
 from .structure import OCTAVES, structure_in_residual
@@ -26,25 +29,25 @@ __all__ = [
     "TISSUES",
     "TISSUES_AND_FAT",
     "Apply",
-    "DetailKept",
+    "DetailRecovery",
     "Deviation",
     "Edges",
     "FlatRegions",
     "Motion",
     "NoiseAgreement",
     "NoisePower",
+    "NoiseRemoved",
     "RepeatError",
     "Scores",
-    "ShareTaken",
     "Transfer",
     "compare",
-    "details_kept",
+    "detail_recovery",
+    "detrended_sd",
     "interior",
+    "neighbour_distance",
     "repeat_errors",
     "sample_slices",
-    "sd_of_pieces",
-    "slices_apart",
     "structure_in_residual",
     "tissues",
-    "tissues_of_noisy",
+    "tissues_from_neighbours",
 ]

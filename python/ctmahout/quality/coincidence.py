@@ -219,7 +219,7 @@ class NoiseAgreement:
         flat = FlatRegions.of((y1 + y2) / np.float32(2), mask)
         if flat is None:
             return None
-        first, second = flat.pieces(y1), flat.pieces(y2)
+        first, second = flat.detrended(y1), flat.detrended(y2)
         covariance, variance = _finest(first, second, spacing_mm)
         change = np.sum((first - second) ** 2, axis=(1, 2))
         if not variance.any():

@@ -243,7 +243,7 @@ def _denoised(
             engine = stack.enter_context(open_engine(config, session))  # before any work: it may be refused
         workers = stack.enter_context(open_workers(config, session, engine))
         last, factors = run_passes(volume, engine, work, config, workers, timer)
-        if not workers.elsewhere:
+        if not workers.is_remote:
             stack.close()  # Spark frees its memory
         yield Finished(
             last.results(factors, strengths, workers, timer.progress),

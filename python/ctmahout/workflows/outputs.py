@@ -22,8 +22,8 @@ from ..errors import OutputError
 from ..exchange import Factors, Manifest
 from ..files.arrays import ArraySource, WrittenArray, write_array
 from ..options import Config
-from ..quality import Apply, ShareTaken
-from ..report import doubts, report_numbers, share_taken, with_spread, write_report
+from ..quality import Apply, NoiseRemoved
+from ..report import limit_warnings, noise_removed_by_region, report_numbers, with_range, write_report
 from ..volume import Volume
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
 
@@ -171,7 +171,7 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
     """
     when = timestamp(config)
     after: dict[str, Volume] = {}
-    taken: dict[str, ShareTaken] = {}
+    by_region: dict[str, NoiseRemoved] = {}
     apply: dict[str, Apply] = {}
     series: list[DenoisedSeries] = []
     warnings = [*volume.warnings, *finished.provenance.warnings]
@@ -185,8 +185,8 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
         with timer.phase("measure"):
             kept = result.kept
             if removed := result.facts.get("noise_removed"):
-                taken[text] = share_taken(volume, result.volume)
-                kept = with_spread(kept, removed, taken[text].low, taken[text].high)
+                by_region[text] = noise_removed_by_region(volume, result.volume)
+                kept = with_range(kept, removed, by_region[text].low, by_region[text].high)
         with timer.phase("write"):
             written = write(_DENOISED, result.volume, folder, text, f"strength {text}: {kept}")
             if config.maps:
@@ -201,8 +201,8 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
         with timer.phase("write"):
             write(_NOISE, _noise_map(volume, finished, config), output / "noise", "", "measured in the series itself")
     with timer.phase("measure"):
-        numbers = report_numbers(volume, after, apply=apply, taken=taken)
-    warnings += doubts(numbers)
+        numbers = report_numbers(volume, after, apply=apply, by_region=by_region)
+    warnings += limit_warnings(numbers)
     run = run_manifest(
         config,
         volume,

@@ -21,9 +21,9 @@ from ..quality import (
     NoiseAgreement,
     RepeatError,
     Transfer,
+    neighbour_distance,
     repeat_errors,
-    slices_apart,
-    tissues_of_noisy,
+    tissues_from_neighbours,
 )
 from ..storage import Location, Uri, local_copy, parse_location
 from ..volume import Volume
@@ -102,7 +102,9 @@ def repeat(
     scans = first.hu, second.hu
     padding = _union([volume.padding for volume in volumes])
     mean = (scans[0] + scans[1]) / np.float32(2)
-    masks = tissues_of_noisy(mean, padding, ranges=TISSUES_AND_FAT, apart=slices_apart(first.geometry.spacing_mm))
+    masks = tissues_from_neighbours(
+        mean, padding, ranges=TISSUES_AND_FAT, distance=neighbour_distance(first.geometry.spacing_mm)
+    )
     del mean
     spacing = first.geometry.pixel_spacing_mm
     noise = NoiseAgreement.of(*scans, masks["soft"], spacing)

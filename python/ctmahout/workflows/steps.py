@@ -12,7 +12,7 @@ from typing import Any
 
 from ..denoising.registry import load, start, strengths_of_matrix
 from ..errors import ExchangeError, InputError
-from ..exchange import Factors, Manifest, is_manifest, is_no_row, read_all_factors, read_manifest
+from ..exchange import Factors, Manifest, is_manifest, is_sidecar, read_all_factors, read_manifest
 from ..files import read_volume
 from ..options import Config
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
@@ -133,7 +133,7 @@ def reconstruct(
 @contextmanager
 def _local(matrix: Location, factors: Location) -> Iterator[tuple[Path, Path]]:
     """Yield local paths of a matrix, without its rows if it is in a store, and of its factors."""
-    with local_copy(matrix, is_no_row) as matrix_here, local_copy(factors) as factors_here:
+    with local_copy(matrix, is_sidecar) as matrix_here, local_copy(factors) as factors_here:
         yield matrix_here, factors_here
 
 
