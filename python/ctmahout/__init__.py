@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .workflows.fetch import fetch as fetch
     from .workflows.learn import learn as learn
     from .workflows.outcome import Denoised as Denoised
+    from .workflows.repeat import repeat as repeat
     from .workflows.steps import prepare as prepare
     from .workflows.steps import reconstruct as reconstruct
     from .workflows.steps import refine as refine
@@ -73,6 +74,7 @@ _HOME = {
     "read_array": "files",
     "read_series": "dicom",
     "reconstruct": "workflows.steps",
+    "repeat": "workflows.repeat",
     "refine": "workflows.steps",
     "spark_builder": "engines",
     "write_array": "files",

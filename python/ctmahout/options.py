@@ -54,6 +54,7 @@ ACCEPTED = {
     "factorise": (*_DECOMPOSE, "overwrite"),
     "refine": (*_READ, *_SPREAD, "overwrite"),
     "reconstruct": (*_WRITE, *_READ, *_SPREAD, "overwrite"),
+    "repeat": ("lenient", "unpack_gib", "workers"),
     "learn": ("groups", *_DECOMPOSE, "lenient", "unpack_gib", "workers", "work", "overwrite"),
 }
 """The options that each function accepts; it refuses the others."""

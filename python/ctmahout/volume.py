@@ -62,6 +62,15 @@ class Geometry:
         return float(np.median(steps)) if steps.size else 0.0
 
     @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Distance of slices, rows and columns, mm."""
+        return self.spacing_mm, *self.pixel_spacing_mm
+
+    def distance_mm(self, other: Geometry) -> float:
+        """Return the largest distance between slices of the same number, mm; ValueError if there are more of one."""
+        return float(np.linalg.norm(self.positions_mm - other.positions_mm, axis=1).max())
+
+    @property
     def overlap(self) -> float:
         """Fraction of a slice covered by its neighbour; 0 if slices do not overlap or thickness is unknown."""
         return max(0.0, 1 - self.spacing_mm / self.thickness_mm) if self.thickness_mm else 0.0

@@ -75,6 +75,7 @@ def calls(path, folder):
         "summarise": lambda: summarise(path),
         "inspect_path": lambda: inspect_path(path),
         "compare_series": lambda: compare_series(path, path),
+        "repeat": lambda: ctmahout.repeat(path, path, path),
         "convert": lambda: convert(path, folder / "out.npz"),
         "send": lambda: send(path, "127.0.0.1", 1),
         "fetch": lambda: ctmahout.fetch(path, folder / "out"),
@@ -145,6 +146,7 @@ VERBS = {
     "learn": 2,
     "inspect": 1,
     "compare": 2,
+    "repeat": 4,
     "convert": 2,
     "send": 1,
 }

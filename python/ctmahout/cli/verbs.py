@@ -261,6 +261,41 @@ def compare(config: Config, as_json: bool, a: Location, b: Location) -> None:
     print_table(f"{a} against {b}", ("measure", "value"), list(_flatten(scores)))
 
 
+@ctmahout.command()
+@click.argument("SCAN1", type=LOCATION)
+@click.argument("SCAN2", type=LOCATION)
+@click.argument("denoised", nargs=-1, required=True, type=LOCATION, metavar="DENOISED1 [DENOISED2]")
+@click.option("--match-kernel", is_flag=True, help="Filter the results to the scans' transfer function.")
+@with_config(*ACCEPTED["repeat"])
+@json_option
+def repeat(
+    config: Config,
+    as_json: bool,
+    scan1: Location,
+    scan2: Location,
+    denoised: tuple[Location, ...],
+    match_kernel: bool,
+) -> None:
+    """Measure the true error of a denoiser from two scans of one object at rest, without knowing the object.
+
+    DENOISED1 is the result of SCAN1 alone, DENOISED2 that of SCAN2 alone. For phantoms: see docs/repeat.md.
+    """
+    from ..workflows.repeat import repeat as run
+    from .repeat_tables import tables
+
+    if len(denoised) > 2:
+        raise click.UsageError("one or two denoised series are expected")
+    second = denoised[1] if len(denoised) == 2 else None
+    measured = run(scan1, scan2, denoised[0], second, config, match_kernel=match_kernel)
+    if as_json:
+        print_json(measured)
+        return
+    for title, columns, rows in tables(measured):
+        print_table(title, columns, rows)
+    for warning in measured["warnings"]:
+        print_line(f"warning: {warning}", err=True)
+
+
 def _flatten(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for name, value in scores.items():

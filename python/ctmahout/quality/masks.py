@@ -13,6 +13,7 @@ __all__ = [
     "TISSUES",
     "TISSUES_AND_FAT",
     "interior",
+    "neighbour_distance",
     "sample_slices",
     "tissues",
     "tissues_from_neighbours",
@@ -26,6 +27,7 @@ TISSUES = {"lung": (-960.0, -600.0), "soft": (-20.0, 200.0), "bone": (250.0, np.
 # its results.
 TISSUES_AND_FAT = {"lung": TISSUES["lung"], "fat": (-150.0, -40.0), "soft": TISSUES["soft"], "bone": TISSUES["bone"]}
 
+_DISTANCE_MM, _MAX_DISTANCE = 9.0, 3  # of the slices that masks come from; patches reach no further than three
 _BODY_HU = -400.0
 _MAX_SLICES = 40  # of a sample
 
@@ -33,6 +35,11 @@ _MAX_SLICES = 40  # of a sample
 def sample_slices(count: int) -> NDArray[np.intp]:
     """Return the indices of at most 40 of `count` slices, evenly spaced, ascending."""
     return np.unique(np.linspace(0, count - 1, min(_MAX_SLICES, count)).round().astype(np.intp))
+
+
+def neighbour_distance(spacing_mm: float) -> int:
+    """Return how many slices away tissue is segmented so that noise of a slice does not influence it: 9 mm, 1 to 3."""
+    return int(np.clip(_DISTANCE_MM / (spacing_mm or np.inf), 1, _MAX_DISTANCE))
 
 
 def tissues(

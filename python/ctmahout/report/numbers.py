@@ -19,6 +19,7 @@ from ..quality import (
     NoiseRemoved,
     detail_recovery,
     interior,
+    neighbour_distance,
     sample_slices,
     structure_in_residual,
     tissues,
@@ -60,8 +61,6 @@ _LOCAL_PX = 8.0  # SD of the neighbourhood that the size of the residual is comp
 # Means near other tissue, within 6 mm or 4 to 8 pixels, are measured apart, without pixels in which the two mix.
 _BORDER_MM, _BORDER_PX, _MIXED_PX = 6.0, (4, 8), 2
 _MIN_VOXELS = 2000  # of a mean
-# Masks of means are segmented in slices at this distance, limited in slices.
-_MASK_DISTANCE_MM, _MAX_MASK_DISTANCE = 9.0, 3
 _MIN_NOISE_HU = 1.0  # with less noise in the source there is nothing to remove
 _AIR_HU = -1000.0  # in place of padding, as in the input of methods
 
@@ -260,7 +259,7 @@ def _mean_masks(before: Volume, masks: Masks, reference: Volume | None) -> dict[
     They are masks of the sampled slices only.
     """
     slices = sample_slices(len(before.hu))
-    distance = int(np.clip(_MASK_DISTANCE_MM / (before.geometry.spacing_mm or np.inf), 1, _MAX_MASK_DISTANCE))
+    distance = neighbour_distance(before.geometry.spacing_mm)
     if reference is None and distance > 1:
         masks = tissues_from_neighbours(before.hu, before.padding, slices, ranges=TISSUES_AND_FAT, distance=distance)
     border = int(np.clip(np.rint(_BORDER_MM / max(before.geometry.pixel_spacing_mm)), *_BORDER_PX))

@@ -57,9 +57,9 @@ def compare_series(a: str | Path | Uri, b: str | Path | Uri, config: Config | No
 
 def _check_geometry(a: Location, geometry: Geometry, reference: Geometry, *, lenient: bool) -> None:
     """Raise CTM_SERIES_MIXED if voxels differ from the reference in size or, unless lenient, in position."""
-    sizes = [np.array([g.spacing_mm, *g.pixel_spacing_mm]) for g in (geometry, reference)]
+    sizes = [np.array(g.voxel_mm) for g in (geometry, reference)]
     same_size = bool(np.allclose(sizes[0], sizes[1], rtol=_SIZE_TOLERANCE))
-    distance = float(np.linalg.norm(geometry.positions_mm - reference.positions_mm, axis=1).max())
+    distance = geometry.distance_mm(reference)
     if same_size and (lenient or distance <= _POSITION_TOLERANCE * sizes[1].min()):
         return
     actual, expected = (" x ".join(f"{mm:.4g}" for mm in size) + " mm" for size in sizes)
