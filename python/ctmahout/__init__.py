@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .workflows.learn import learn as learn
     from .workflows.outcome import Denoised as Denoised
     from .workflows.study import denoise_study as denoise_study
+    from .workflows.verify import verify as verify
+    from .workflows.verify import write_expectation as write_expectation
 
 _HOME = {
     "Config": "options",
@@ -73,7 +75,9 @@ _HOME = {
     "reconstruct": "workflows.denoise",
     "refine": "workflows.denoise",
     "spark_builder": "engines",
+    "verify": "workflows.verify",
     "write_array": "files",
+    "write_expectation": "workflows.verify",
     "write_series": "dicom",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -269,6 +270,57 @@ def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append(((prefix + name).replace("_", " "), "" if value is None else f"{value:.4f}"))
     return rows
+
+
+@ctmahout.command()
+@path("RUN")
+@path("EXPECTED", optional=True)
+@click.option("--write", type=click.Path(path_type=Path), metavar="FILE", help="Write RUN's own expectation to FILE.")
+@click.option("--about", default="", metavar="TEXT", help="With --write: which data, from where, their licence.")
+@configured("workers", "overwrite")
+@json_option
+def verify(
+    config: Config, as_json: bool, run: Location, expected: Location | None, write: Path | None, about: str
+) -> None:
+    """Compare the output RUN of `denoise` with what is expected: reproduced, or what differs.
+
+    EXPECTED is a file that --write wrote, or the output of another run. By default it is the expectation that ctmahout
+    has for RUN's source: of the default phantom, and of the series in docs/reproduce.md.
+    """
+    from ..errors import InputError
+    from ..workflows.verify import verify as compare_run
+    from ..workflows.verify import write_expectation
+
+    if write is not None:
+        if expected is not None:
+            raise click.UsageError("EXPECTED and --write exclude each other.")
+        made = write_expectation(run, write, about=about, overwrite=config.overwrite, workers=config.workers)
+        if as_json:
+            print_json(made)
+            return
+        say(f"{write}: expectation of {', '.join(made['series'])}")
+        return
+    found = compare_run(run, expected, workers=config.workers)
+    if as_json:
+        print_json(found.as_dict())
+        if found.failures:
+            raise SystemExit(3)
+        return
+    rows = [
+        ("ok" if check.ok else "NO", check.measure, *map(_cell, (check.given, check.expected, check.tolerance)))
+        for check in found.checks
+    ]
+    print_table(f"{run} against {found.expectation}", ("", "measure", "run", "expected", "tolerance"), rows)
+    for note in found.notes:
+        say(f"note: {note}")
+    if found.failures:
+        failed, count = len(found.failures), len(found.checks)
+        raise InputError("CTM_NOT_REPRODUCED", path=run, expectation=found.expectation, failed=failed, count=count)
+    say(found.summary)
+
+
+def _cell(value: float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:.3f}"
 
 
 @ctmahout.command()
