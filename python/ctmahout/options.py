@@ -269,7 +269,9 @@ _HINTS: dict[str, Any] = get_type_hints(Config)
 # Places, which callers have as paths or URIs as well.
 _PLACES = frozenset({"model", "work", "jar"})
 # Variables that are no options: of the verb `fetch`, and of tests.
-_OTHER_VARIABLES = frozenset({"CTMAHOUT_TCIA", "CTMAHOUT_TEST_DATA", "CTMAHOUT_TEST_PICTURES"})
+_OTHER_VARIABLES = frozenset(
+    {"CTMAHOUT_TCIA", "CTMAHOUT_IDC_INDEX", "CTMAHOUT_IDC_STORE", "CTMAHOUT_TEST_DATA", "CTMAHOUT_TEST_PICTURES"}
+)
 # Kubernetes puts these into every pod, for a service that happens to be called ctmahout.
 _OF_KUBERNETES = re.compile(r"CTMAHOUT_(.*_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?")
 

@@ -375,6 +375,22 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     help="Another archive with the interface of TCIA.",
 )
 @click.option(
+    "--idc-index",
+    envvar="CTMAHOUT_IDC_INDEX",
+    show_envvar=True,
+    default=None,
+    metavar="PLACE",
+    help="Another index of the Imaging Data Commons: URL or path of an idc_index.parquet.",
+)
+@click.option(
+    "--idc-store",
+    envvar="CTMAHOUT_IDC_STORE",
+    show_envvar=True,
+    default=None,
+    metavar="URL",
+    help="Another address of its buckets, with {bucket} for a bucket's name.",
+)
+@click.option(
     "--limit-gib",
     type=click.FloatRange(min=0, min_open=True),
     default=32,
@@ -383,17 +399,35 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
 )
 @configured("overwrite")
 @json_option
-def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | None, limit_gib: float) -> None:
+def fetch(
+    config: Config,
+    as_json: bool,
+    what: str,
+    out: Location,
+    tcia: str | None,
+    idc_index: str | None,
+    idc_store: str | None,
+    limit_gib: float,
+) -> None:
     """Download images into the folder OUT, all of them or none.
 
-    WHAT is tcia:UID, the SeriesInstanceUID of a public series in The Cancer Imaging Archive, or the http or https
-    address of a zip or tar archive.
+    WHAT is idc:UID, the SeriesInstanceUID of a series in the NCI Imaging Data Commons; tcia:UID, that of a public
+    series in The Cancer Imaging Archive; s3://BUCKET/PREFIX; or the http or https address of a zip or tar archive.
     """
-    from ..workflows.fetch import TCIA
+    from ..workflows.fetch import IDC_INDEX, IDC_STORE, TCIA
     from ..workflows.fetch import fetch as run
 
     with progress_bar() as progress:
-        result = run(what, out, tcia=tcia or TCIA, limit_gib=limit_gib, overwrite=config.overwrite, progress=progress)
+        result = run(
+            what,
+            out,
+            tcia=tcia or TCIA,
+            idc_index=idc_index or IDC_INDEX,
+            idc_store=idc_store or IDC_STORE,
+            limit_gib=limit_gib,
+            overwrite=config.overwrite,
+            progress=progress,
+        )
     if as_json:
         print_json(result.as_dict())
         return

@@ -1,7 +1,22 @@
-"""Archives of images from elsewhere: over HTTP, from The Cancer Imaging Archive, and unpacked safely."""
+"""Images from elsewhere: archives over HTTP, prefixes of object stores, series of TCIA and the Imaging Data Commons."""
 
-from .http import Connection, Tick, connected, without_secrets
+from .archive import Archive
+from .bucket import Bucket
+from .http import Connection, Tick, connected
+from .idc import IDC_INDEX, IDC_STORE, IdcSeries
 from .tcia import TCIA, Series
 from .unpack import unpack
 
-__all__ = ["TCIA", "Connection", "Series", "Tick", "connected", "unpack", "without_secrets"]
+__all__ = [
+    "IDC_INDEX",
+    "IDC_STORE",
+    "TCIA",
+    "Archive",
+    "Bucket",
+    "Connection",
+    "IdcSeries",
+    "Series",
+    "Tick",
+    "connected",
+    "unpack",
+]

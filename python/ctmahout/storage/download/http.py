@@ -27,6 +27,8 @@ _CHUNK = 1 << 16
 _TIMEOUTS_S = (10, 120)
 _BACKOFF_S = 1.0
 _LONGEST_ANSWER = 1 << 20
+# Images of a bucket are copied many at once.
+_CONNECTIONS = 16
 
 
 def without_secrets(url: str) -> str:
@@ -40,7 +42,7 @@ def connected() -> Iterator[Connection]:
     """Give a connection for several requests. Proxies, ``~/.netrc`` and REQUESTS_CA_BUNDLE are honoured."""
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=_patience()))
+            session.mount(scheme, HTTPAdapter(max_retries=_patience(), pool_maxsize=_CONNECTIONS))
         yield Connection(session)
 
 
@@ -56,13 +58,17 @@ class Connection:
 
     def json(self, url: str, parameters: dict[str, str]) -> Any:
         """Return what a service answers; None if it answers nothing."""
-        file = BytesIO()
-        self.download(url, parameters, file, limit=_LONGEST_ANSWER)
         try:
-            return json.loads(file.getvalue() or "null")
+            return json.loads(self.text(url, parameters) or "null")
         except ValueError as e:
             problem = "its answer is not JSON"
             raise InputError("CTM_FETCH_UNAVAILABLE", source=without_secrets(url), problem=problem) from e
+
+    def text(self, url: str, parameters: dict[str, str]) -> bytes:
+        """Return the bytes of an answer of at most a MiB."""
+        file = BytesIO()
+        self.download(url, parameters, file, limit=_LONGEST_ANSWER)
+        return file.getvalue()
 
     def download(
         self,

@@ -1,22 +1,25 @@
-"""A series of The Cancer Imaging Archive, by its public REST interface (NBIA Search API, v1)."""
+"""A series of The Cancer Imaging Archive, by its public REST interface (NBIA Search API, v4 or v1)."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from ...errors import ConfigError, InputError
+from .archive import receive
 from .http import Connection, Tick
 
 __all__ = ["TCIA", "Series"]
 
-TCIA = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
-"""The public interface. Others offer the same one for collections of theirs."""
+TCIA = "https://services.cancerimagingarchive.net/nbia-api/services/v4"
+"""The public interface. Others offer the same one, or the earlier v1, for collections of theirs."""
 
 _HASHES = "md5hashes.csv"
+# Where the number of images is found. v1 has both queries; of v4, users report that the second takes long.
+_COUNTS = (("getSeries", "ImageCount"), ("getSeriesSize", "ObjectCount"))
 
 
 class Series:
@@ -43,23 +46,42 @@ class Series:
         self._asked = {"SeriesInstanceUID": uid}
         self._images = 0
 
-    def download(self, connection: Connection, file: IO[bytes], *, limit: int, tick: Tick | None = None) -> None:
-        """Write the series as a zip to a file; parameters and errors as for `Connection.download`.
+    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> tuple[str, int]:
+        """Write the images to a folder; return SHA-256 and bytes of the zip that was sent.
 
         The archive makes the zip while it sends it, so a connection that breaks means to begin again.
+
+        Raises
+        ------
+        InputError
+            CTM_FETCH_NOT_FOUND, CTM_FETCH_INCOMPLETE, and those of `Connection` and `unpack`.
         """
-        size = connection.json(f"{self._base}/getSeriesSize", self._asked)
-        try:
-            self._images = int(size[0]["ObjectCount"]) if size else 0
-        except (LookupError, TypeError, ValueError) as e:
-            problem = "it tells no number of images"
-            raise InputError("CTM_FETCH_UNAVAILABLE", source=self.source, problem=problem) from e
+        self._images = self._count(connection)
         if not self._images:
             problem = "the archive has no public series of this UID"
             raise InputError("CTM_FETCH_NOT_FOUND", source=self.source, problem=problem)
-        connection.download(f"{self._base}/getImageWithMD5Hash", self._asked, file, limit=limit, tick=tick)
+        url = f"{self._base}/getImageWithMD5Hash"
+        received = receive(
+            lambda file: connection.download(url, self._asked, file, limit=limit, tick=tick),
+            folder,
+            source=self.source,
+            limit=limit,
+        )
+        self._check(folder)
+        return received
 
-    def check(self, folder: Path) -> None:
+    def _count(self, connection: Connection) -> int:
+        """Return the number of images of the series; 0 if the archive does not have it."""
+        for query, name in _COUNTS:
+            rows = connection.json(f"{self._base}/{query}", self._asked)
+            if not rows:
+                return 0
+            with suppress(LookupError, TypeError, ValueError):
+                return int(rows[0][name])
+        problem = "it tells no number of images"
+        raise InputError("CTM_FETCH_UNAVAILABLE", source=self.source, problem=problem)
+
+    def _check(self, folder: Path) -> None:
         """Hold the unpacked images against their number and the archive's checksums.
 
         The list of checksums is removed: it has said what it has to say.
