@@ -45,13 +45,18 @@ class Tolerance:
 
 
 TOLERANCES = {
+    # A tenth of what a reader of the report is warned about; seeds shift means by 0.02 HU.
     "mean_hu": Tolerance(absolute=0.2),
-    "noise_sd_hu": Tolerance(absolute=0.05, relative=0.02),
+    # Seeds change it by up to 4 % where a small phantom has few flat regions.
+    "noise_sd_hu": Tolerance(absolute=0.05, relative=0.05),
+    # Seeds change it by 0.05 %, the next kernel of a scanner by 10 % and more.
     "edge_width_mm": Tolerance(relative=0.02),
-    "slice_sd_hu": Tolerance(absolute=0.1, relative=0.002),
-    "block_mean_hu": Tolerance(absolute=1.0),
+    # Over a whole slice, noise and anatomy together; seeds change it by 0.01 %.
+    "slice_sd_hu": Tolerance(absolute=0.1, relative=0.001),
+    # Seeds change the worst of a small phantom by 0.6 HU; a lost detail of 100 HU and 1 % of the block's area by 1 HU.
+    "block_mean_hu": Tolerance(absolute=0.9),
 }
-"""What is tolerated, by measure; docs/reproduce.md gives the measurements behind them."""
+"""What is tolerated, by measure: above what another seed changes, below what matters (docs/reproduce.md)."""
 
 
 @dataclass(frozen=True)
@@ -396,6 +401,8 @@ def _compare_slices(
     yield _closest(f"{prefix}: SD of slice {z + 1}, HU", "slice_sd_hu", sds[0][z], sds[1][z])
     blocks = [np.array([s["blocks_hu"] for s in slices]) for slices in (given, expected)]
     z, y, x = np.unravel_index(int(np.argmax(np.abs(blocks[0] - blocks[1]))), blocks[1].shape)
+    # Over everything: a shift of all values is smaller than what a single block may differ by.
+    yield _closest(f"{prefix}: mean of all blocks, HU", "mean_hu", blocks[0].mean(), blocks[1].mean())
     where = f"{prefix}: mean of block {y + 1}, {x + 1} in slice {z + 1}, HU"
     yield _closest(where, "block_mean_hu", blocks[0][z, y, x], blocks[1][z, y, x])
 

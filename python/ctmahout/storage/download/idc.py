@@ -34,6 +34,7 @@ IDC_STORE = "https://{bucket}.s3.amazonaws.com"
 
 _COLUMNS = ("series_aws_url", "instanceCount")
 _INDEX_BYTES = 1 << 30
+_PAGE = 1000  # objects in an answer; S3 gives no more
 # An ETag that is an MD5: of an object that was not uploaded in parts.
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -135,12 +136,12 @@ class IdcSeries:
         return match[1], match[2], int(rows[0]["instanceCount"])
 
     def _list(self, connection: Connection, base: str, prefix: str) -> list[_Object]:
-        """Return the objects below a prefix (S3's ListObjectsV2, a thousand a page)."""
+        """Return the objects below a prefix (S3's ListObjectsV2)."""
         found: list[_Object] = []
         token = ""
         while True:
-            query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
-            answer = connection.text(base + "/", query)
+            query = {"list-type": "2", "prefix": prefix, "max-keys": str(_PAGE)}
+            answer = connection.text(base + "/", query | ({"continuation-token": token} if token else {}))
             try:
                 page = ET.fromstring(answer)
                 name = {"s3": page.tag[1:].partition("}")[0]}
