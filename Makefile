@@ -34,11 +34,11 @@ PYTEST := -q --durations=5
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 
 # What `make test` runs, one after the other: side by side on two cores, containers and JVMs run out of the time they are given.
-PARTS := lint test-jvm test-spark4 test-spark35 test-cluster
+PARTS := lint docs test-jvm test-spark4 test-spark35 test-cluster
 # A part that fails does not hide what becomes of the others.
 IN_TURN := --jobs=1 --keep-going
 
-.PHONY: help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench pictures clean
+.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release demo inputs fuzz lint format bench pictures clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -66,7 +66,7 @@ $(WHEEL): $(JARS) $(PYTHON_SOURCES) $(BUILD)/ready
 
 $(SPARK4)/ready: $(WHEEL)
 	test -x $(SPARK4)/bin/python || $(PYTHON) -m venv $(SPARK4)
-	$(SPARK4)/bin/pip install --quiet "$(WHEEL)[test,lint]" "pyspark>=4,<5"
+	$(SPARK4)/bin/pip install --quiet "$(WHEEL)[test,lint,docs]" "pyspark>=4,<5"
 	$(SPARK4)/bin/pip install --quiet --force-reinstall --no-deps $(WHEEL)
 	touch $@
 
@@ -123,7 +123,7 @@ test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel o
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not cluster" -n 2 --dist loadfile --no-loadscope-reorder tests
 
-test-spark35: $(SPARK35)/warm ## Test the doors, their start and the main job once more on Spark 3.5
+test-spark35: $(SPARK35)/warm ## Test the engines, their start and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge/test_doors.py \
 		tests/bridge/test_warm_up.py \
 		tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
@@ -164,6 +164,10 @@ endef
 
 lint: $(SPARK4)/ready ## Check style, types and the direction of imports
 	$(checks)
+
+docs: $(SPARK4)/ready ## Build the documentation site in build/docs; warnings are errors
+	$(SPARK4)/bin/python docs/pages.py
+	$(SPARK4)/bin/python -m sphinx -q -W --keep-going docs build/docs
 
 format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff check --fix .

@@ -151,7 +151,7 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
     }
   )
 
-// The door: request in, manifest out, Parquet on both ends.
+// The bridge: request in, manifest out, Parquet on both ends.
 lazy val bridge = (project in file("jvm/bridge"))
   .dependsOn(samsaraSpark)
   .settings(ours)

@@ -20,12 +20,7 @@ import quality
 from page import Column, Section, Target
 from quality import Scan
 
-from ctmahout import Config, Volume, learn
-from ctmahout.denoising.patches import Model
-from ctmahout.denoising.registry import ModelRun
-from ctmahout.denoising.strength import Strength
-from ctmahout.engines.workers import Threads
-from ctmahout.exchange import read_manifest
+from ctmahout import Config, Volume, denoise_volume, learn
 from ctmahout.phantom.dicom import write_synthetic
 
 # What is wanted of a model of phantoms 1 and 2 on phantom 3, at 10 %.
@@ -42,12 +37,11 @@ def written(scan: Scan, folder: Path) -> Path:
     return out
 
 
-def denoised(model: Path, config: Config) -> quality.Method:
+def denoised(model: Path) -> quality.Method:
     """Return the method that a model is."""
 
     def denoise(volume: Volume) -> Volume:
-        run = ModelRun.of(Model.read(model, read_manifest(model, "model")), volume, config)
-        return next(iter(run.rebuild([Strength.parse("auto")], Threads(), None))).volume
+        return denoise_volume(volume, model=str(model)).volume
 
     return denoise
 
@@ -57,7 +51,7 @@ def measured(series: list[Path], scan: Scan, model: Path, config: Config) -> dic
     start = time.perf_counter()
     learn(series, model, config)
     learn_s = time.perf_counter() - start
-    row = quality.measured(scan, "patches model", denoised(model, config), quality.CROP)
+    row = quality.measured(scan, "patches model", denoised(model), quality.CROP)
     return row | {"groups": config.groups, "learn_s": learn_s}
 
 

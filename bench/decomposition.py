@@ -281,12 +281,12 @@ def described(measured: Measured, target: Path, groups: Iterable[tuple[int, Tall
     return replace(measured, answer={**measured.answer, **more})
 
 
-def door_row(measured: Measured, **more: Any) -> dict[str, Any]:
+def request_row(measured: Measured, **more: Any) -> dict[str, Any]:
     """Return a row about a request."""
     return {**measured.row(**more), "error": measured.answer.get("error_of_s")}
 
 
-def door(bench: Bench) -> Section:
+def bridge(bench: Bench) -> Section:
     """Requests in a JVM that is warm."""
     rows: list[dict[str, Any]] = []
     source = bench.harmonic_directory(bench.rows)
@@ -297,9 +297,9 @@ def door(bench: Bench) -> Section:
         asked = {f"dssvd, q = {q}": {"q": q} for q in POWERS} | {"exact": {"algorithm": "exact"}}
         target = {name: bench.data / f"factors-{number}" for number, name in enumerate(asked)}
         tasks = [{"request": request(source, target[n], k=K, **more), **bench.times} for n, more in asked.items()]
-        for name, measured in zip(asked, runs.ours(line, "Door", tasks), strict=True):
+        for name, measured in zip(asked, runs.ours(line, "BridgeRequest", tasks), strict=True):
             measured = described(measured, target[name], [(0, harmonic(bench.rows, COLUMNS))])
-            row = door_row(measured, what=name, who=who(line))
+            row = request_row(measured, what=name, who=who(line))
             rows.append(row)
             own.setdefault(name, []).append(row)
         for q in POWERS:
@@ -310,7 +310,7 @@ def door(bench: Bench) -> Section:
     for q in POWERS:
         targets += of_spark("request", own[f"dssvd, q = {q}"], q)
     return Section(
-        "door",
+        "bridge",
         "Parquet to Parquet, one core",
         f"A request to the bridge for s and V in a JVM that is warm: {bench.rows:,} x {COLUMNS} read, checked, "
         f"decomposed with k = {K}, and the factors written, with all checksums.",
@@ -338,7 +338,7 @@ def large(bench: Bench) -> Section:
         for cores, measured in found.items():
             for height, of_height in zip(heights, zip(*measured, strict=True), strict=True):
                 pooled = runs.pooled(of_height)
-                row = door_row(pooled, what=name, who=who(line), rows=height, cores=cores)
+                row = request_row(pooled, what=name, who=who(line), rows=height, cores=cores)
                 wall[cores, height] = row["wall_s"]
                 together[cores, height] = pooled.total("wall_s")
                 rows.append(row)
@@ -391,7 +391,7 @@ def small_and_large(
         with limits.limited(limit) as group:
             # Half of the memory for the heap, as ctmahout takes in a container.
             memory = f"{limit // 2 >> 20}m"
-            measured = runs.ours(line, "Door", tasks, cores=range(cores), memory=memory, enter=group.enter)
+            measured = runs.ours(line, "BridgeRequest", tasks, cores=range(cores), memory=memory, enter=group.enter)
             peak = group.peak_bytes() >> 20
     except limits.LimitError as e:
         return [Measured({"error": str(e)}) for _ in tasks]
@@ -465,10 +465,10 @@ def groups(bench: Bench) -> Section:
             say(f"Spark {line.spark.version}: {shape}")
             target = bench.data / f"factors-groups-{count}"
             task = {"request": request(source, target, q=1), "warm": 1, "runs": 1 if bench.quick else 3}
-            (measured,) = runs.ours(line, "Door", [task], cores=(0, 1))
+            (measured,) = runs.ours(line, "BridgeRequest", [task], cores=(0, 1))
             checked = [(group, harmonic(height, width, group)) for group in (0, count - 1)]
             measured = described(measured, target, checked)
-            rows.append(door_row(measured, what=shape, who=who(line)))
+            rows.append(request_row(measured, what=shape, who=who(line)))
             what = f"Spark {line.spark.version}, {shape}: wall time"
             targets.append(Target(what, measured.wall_s, seconds, "below", " s"))
     return Section(
@@ -539,7 +539,7 @@ def accuracy(bench: Bench) -> Section:
 SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "headline": headline,
     "exact": exact,
-    "door": door,
+    "bridge": bridge,
     "large": large,
     "wide": wide,
     "cores": cores,

@@ -11,10 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctmahout import Config, Volume, factorise
-from ctmahout.denoising.registry import get_method
-from ctmahout.denoising.strength import Strength
-from ctmahout.engines.workers import Threads
+from ctmahout import Volume, denoise_volume
 
 __all__ = ["before", "ours"]
 
@@ -25,22 +22,10 @@ _SCRIPT = (
 
 
 def ours(*, strengths: Sequence[str] = ("auto",), **options: Any) -> Callable[[Volume], list[Volume]]:
-    """Return our method: the steps of `ctmahout.denoise`, without DICOM's whole HU; a volume for each strength."""
-    config = Config.of(options)
-    how = get_method(config.method)
-    asked = [Strength.parse(strength) for strength in strengths]
+    """Return our method: `denoise_volume`, a volume for each strength."""
 
     def denoise(volume: Volume) -> list[Volume]:
-        with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as folder:
-            matrix, factors = Path(folder, "matrix"), Path(folder, "factors")
-            made = how.prepare(volume, matrix, config, None)
-            factorise(matrix, factors, config)
-            if how.refines(made):
-                refined = Path(folder, "refined")
-                how.refine(volume, matrix, factors, refined, config, Threads(), None)
-                matrix, factors = refined, Path(folder, "refined-factors")
-                factorise(matrix, factors, config)
-            return [found.volume for found in how.rebuild(volume, matrix, factors, asked, Threads(), None)]
+        return [result.volume for result in denoise_volume(volume, strengths, **options)]
 
     return denoise
 

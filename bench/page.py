@@ -31,7 +31,7 @@ _ORDER = (
     "anatomy-likeness",
     "headline",
     "exact",
-    "door",
+    "bridge",
     "large",
     "wide",
     "cores",

@@ -18,7 +18,7 @@ from page import Target
 
 from ctmahout import Volume
 from ctmahout.denoising.noise import NoiseModel, noise_sd
-from ctmahout.denoising.patches import noise_of
+from ctmahout.denoising.patches.two_passes import measure_noise
 from ctmahout.engines.workers import Threads
 
 __all__ = ["ONE_SD", "OUR_NOISE", "bm4d", "targets"]
@@ -89,19 +89,19 @@ def bm4d(python: Path, *, our_noise: bool) -> Callable[[Volume], Volume]:
 
 def _noise(volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return the noise's SD, and the power spectrum of what noise is as a share of it, both of the volume's shape."""
-    found = noise_of(volume.hu, volume.geometry, Threads())
+    found = measure_noise(volume.hu, volume.geometry, Threads())
     if not isinstance(found, NoiseModel):
         raise SystemExit("There is no noise to tell BM4D of")
     shape = volume.hu.shape
-    return found.sd(0, *shape), _spectrum(found, shape)
+    return found.sigma_hu(0, *shape), _spectrum(found, shape)
 
 
 def _spectrum(found: NoiseModel, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    in_slice = np.tensordot(found.share.mean(axis=(1, 2, 3), dtype=np.float64), found.autocovariance, 1)
+    in_slice = np.tensordot(found.sector_share.mean(axis=(1, 2, 3), dtype=np.float64), found.autocovariance, 1)
     reach = len(in_slice) // 2
     around = np.arange(-reach, reach + 1)
     lags = np.zeros(shape)
-    for z, likeness in enumerate((1.0, *found.along_z)):
+    for z, likeness in enumerate((1.0, *found.z_correlation)):
         lags[np.ix_(np.array([z, -z]), around, around)] = likeness * in_slice
     power = np.fft.fftn(lags).real
     # Of an estimate some powers are below nothing.

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ctmahout import CtmahoutError
 from ctmahout.denoising.noise import NoiseModel
-from ctmahout.denoising.patches import noise_of
+from ctmahout.denoising.patches.two_passes import measure_noise
 from ctmahout.engines.workers import Threads
 
 __all__ = ["BANDS", "Regions", "likeness", "map_ratio", "means", "noise_map", "taken"]
@@ -96,10 +96,10 @@ def noise_map(case: Case) -> Float32 | None:
     """Return the SD of the noise as our method measures it, HU; None if it finds none."""
     hu = case.volume.hu
     try:
-        found = noise_of(hu, case.volume.geometry, Threads())
+        found = measure_noise(hu, case.volume.geometry, Threads())
     except CtmahoutError:
         return None
-    return found.sd(0, *hu.shape) if isinstance(found, NoiseModel) else None
+    return found.sigma_hu(0, *hu.shape) if isinstance(found, NoiseModel) else None
 
 
 def map_ratio(case: Case, regions: Regions, measured: Float32) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ def ours(
     ----------
     line : Line
     main : str
-        "Decompose" or "Door": what the tasks are for.
+        "Decompose" or "BridgeRequest": what the tasks are for.
     tasks : list of dict
         As these read them.
     cores : sequence of int

@@ -22,10 +22,10 @@ from matrices import harmonic, write_groups
 from page import Column, Section
 from runs import Line
 
-DOORS = ("py4j", "jpype", "submit")
+ENGINES = ("py4j", "jpype", "submit")
 COLUMNS = [
     Column("who", ""),
-    Column("door", "door"),
+    Column("engine", "engine"),
     Column("cache", ""),
     Column("wall_s", "wall s", ".1f"),
     Column("cpu_s", "CPU s", ".1f"),
@@ -43,21 +43,21 @@ def ctmahout(line: Line, cache: Path, *arguments: object) -> dict[str, float]:
 
 
 def measured(line: Line, folder: Path, times: int) -> list[dict[str, Any]]:
-    """Return a row for each door, cold and warm by turns."""
+    """Return a row for each engine, cold and warm by turns."""
     matrix = folder / "matrix"
     caches = {"as installed": folder / f"cold-{line.name}", "after warm-up": folder / f"warm-{line.name}"}
     ctmahout(line, caches["after warm-up"], "warm-up")
     rows = []
-    for door in DOORS:
+    for engine in ENGINES:
         found: dict[str, list[dict[str, float]]] = {name: [] for name in caches}
         for _ in range(times):
             for name, cache in caches.items():
                 found[name].append(
-                    ctmahout(line, cache, "dssvd", matrix, folder / "factors", "--engine", door, "--overwrite")
+                    ctmahout(line, cache, "dssvd", matrix, folder / "factors", "--engine", engine, "--overwrite")
                 )
         for name, each in found.items():
             middle = {key: median(run[key] for run in each) for key in ("wall_s", "cpu_s")}
-            rows.append({"who": f"Spark {line.spark.version}", "door": door, "cache": name, **middle, "runs": each})
+            rows.append({"who": f"Spark {line.spark.version}", "engine": engine, "cache": name, **middle, "runs": each})
     return rows
 
 

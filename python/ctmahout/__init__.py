@@ -32,15 +32,16 @@ if TYPE_CHECKING:
     from .volume import Geometry as Geometry
     from .volume import Volume as Volume
     from .workflows.denoise import denoise as denoise
-    from .workflows.denoise import prepare as prepare
-    from .workflows.denoise import reconstruct as reconstruct
-    from .workflows.denoise import refine as refine
+    from .workflows.denoise import denoise_volume as denoise_volume
     from .workflows.doctor import check_environment as check_environment
     from .workflows.dssvd import dssvd as dssvd
     from .workflows.dssvd import factorise as factorise
     from .workflows.fetch import fetch as fetch
     from .workflows.learn import learn as learn
     from .workflows.outcome import Denoised as Denoised
+    from .workflows.steps import prepare as prepare
+    from .workflows.steps import reconstruct as reconstruct
+    from .workflows.steps import refine as refine
     from .workflows.study import denoise_study as denoise_study
     from .workflows.verify import verify as verify
     from .workflows.verify import write_expectation as write_expectation
@@ -64,16 +65,17 @@ _HOME = {
     "choose_rank": "denoising.slices.rank",
     "connect": "engines",
     "denoise": "workflows.denoise",
+    "denoise_volume": "workflows.denoise",
     "denoise_study": "workflows.study",
     "dssvd": "workflows.dssvd",
     "factorise": "workflows.dssvd",
     "fetch": "workflows.fetch",
     "learn": "workflows.learn",
-    "prepare": "workflows.denoise",
+    "prepare": "workflows.steps",
     "read_array": "files",
     "read_series": "dicom",
-    "reconstruct": "workflows.denoise",
-    "refine": "workflows.denoise",
+    "reconstruct": "workflows.steps",
+    "refine": "workflows.steps",
     "spark_builder": "engines",
     "verify": "workflows.verify",
     "write_array": "files",

@@ -1,6 +1,6 @@
-"""What can go wrong, each with a code, a sentence and what to do next.
+"""Errors with a code, a message and a hint, from a catalogue.
 
-The catalogue ``contract/v1/errors.json`` is shared with the JVM: one text for each code in both languages.
+The catalogue, ``contract/v1/errors.json``, is shared with the JVM: one text for each code in both languages.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def catalogue() -> dict[str, Entry]:
 
 
 class _Fields(dict[str, object]):
-    """A field that the raiser did not know stays visible as its name."""
+    """Values of the placeholders in a text; a missing one is shown as its name in braces."""
 
     def __missing__(self, key: str) -> str:
         return "{" + key + "}"
@@ -58,20 +58,21 @@ class CtmahoutError(Exception):
     code : str
         A code of the catalogue, ``CTM_...``.
     **fields
-        What the catalogue's message and hint name in braces.
+        Values of the placeholders in the catalogue's message and hint.
 
     Attributes
     ----------
     code, message, hint : str
+    fields : dict
     exit_code : int
-        What the command line exits with: 1 a defect of ctmahout, 2 usage, 3 input, 4 exchange, 5 engine, 6 output,
-        130 interrupted.
+        Exit code of the command: 1 defect of ctmahout, 2 usage, 3 input, 4 exchange, 5 engine, 6 output, 130
+        interrupted.
     """
 
     def __new__(cls, code: str, **fields: object) -> CtmahoutError:
-        # `raise CtmahoutError(code)` gives the child that the exit code stands for, so callers can catch by kind.
+        # `raise CtmahoutError(code)` raises the subclass of the code's exit code, so that callers can catch it.
         if cls is CtmahoutError:
-            cls = _BY_EXIT[catalogue()[code]["exit"]]
+            cls = _CLASS_BY_EXIT_CODE[catalogue()[code]["exit"]]
         return super().__new__(cls, code)
 
     def __init__(self, code: str, **fields: object) -> None:
@@ -84,29 +85,29 @@ class CtmahoutError(Exception):
         super().__init__(f"[{code}] {self.message} {self.hint}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions cross process pools by pickle, which would call __init__ with the message alone.
-        return _rebuild, (self.code, self.fields, self.message)
+        # Exceptions are pickled between processes, which would call __init__ with the message alone.
+        return _unpickle, (self.code, self.fields, self.message)
 
     def rename(self, old: str, new: str) -> None:
-        """Put another name for what the message and the hint speak of."""
+        """Replace a path in message and hint."""
         self.message, self.hint = self.message.replace(old, new), self.hint.replace(old, new)
         self.args = (f"[{self.code}] {self.message} {self.hint}",)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the error as what ``--json`` prints."""
+        """Return the error as ``--json`` prints it."""
         return {"code": self.code, "message": self.message, "hint": self.hint, "exit_code": self.exit_code}
 
 
 class ConfigError(CtmahoutError):
-    """An option, a configuration file or a request is not valid (exit code 2)."""
+    """An option, a configuration file or a request is invalid (exit code 2)."""
 
 
 class InputError(CtmahoutError):
-    """The images given cannot be used (exit code 3)."""
+    """The input cannot be used (exit code 3)."""
 
 
 class ExchangeError(CtmahoutError):
-    """A matrix or factors directory is not valid (exit code 4)."""
+    """A matrix, factors or model directory is invalid (exit code 4)."""
 
 
 class EngineError(CtmahoutError):
@@ -114,22 +115,22 @@ class EngineError(CtmahoutError):
 
 
 class OutputError(CtmahoutError):
-    """The result cannot be written where it should go (exit code 6)."""
+    """The output cannot be written (exit code 6)."""
 
 
 class InternalError(CtmahoutError):
-    """ctmahout failed in a way that it does not know (exit code 1): a defect, to be reported."""
+    """An unexpected failure (exit code 1): a defect of ctmahout, to be reported."""
 
 
-class Interrupted(CtmahoutError):  # noqa: N818 - not an error of anybody's
+class Interrupted(CtmahoutError):  # noqa: N818 - not an error
     """The user stopped the run (exit code 130)."""
 
 
 class CtmahoutWarning(UserWarning):
-    """Something that was let pass and is worth knowing."""
+    """A tolerated problem that the user should know about."""
 
 
-_BY_EXIT: dict[int, type[CtmahoutError]] = {
+_CLASS_BY_EXIT_CODE: dict[int, type[CtmahoutError]] = {
     1: InternalError,
     2: ConfigError,
     3: InputError,
@@ -140,36 +141,35 @@ _BY_EXIT: dict[int, type[CtmahoutError]] = {
 }
 
 
-def _rebuild(code: str, fields: dict[str, object], message: str) -> CtmahoutError:
+def _unpickle(code: str, fields: dict[str, object], message: str) -> CtmahoutError:
     error = CtmahoutError(code, **fields)
-    _say(error, message)
+    _set_message(error, message)
     return error
 
 
-def _say(error: CtmahoutError, message: str) -> None:
+def _set_message(error: CtmahoutError, message: str) -> None:
     error.message = message
     error.args = (f"[{error.code}] {message} {error.hint}",)
 
 
-_TAGGED = re.compile(r"\[(CTM_[A-Z_]+)\] ([^\r\n]*)")
-# What the catalogue leaves open in a hint is not part of a message from elsewhere.
-_OPEN = re.compile(r"\{\w+\}")
+_CODE_AND_MESSAGE = re.compile(r"\[(CTM_[A-Z_]+)\] ([^\r\n]*)")
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
 def too_large(file: object, limit: int) -> InputError:
-    """Return the error of a file that unpacks to more than a limit in bytes."""
+    """Return the error of a file whose unpacked size exceeds the limit in bytes."""
     return InputError("CTM_UNPACKED_TOO_LARGE", file=file, limit=f"{limit / (1 << 30):g}")
 
 
 def from_text(text: str) -> CtmahoutError | None:
-    """Return the error that a text from the JVM or from another process carries, or None.
+    """Return the first error in a text from the JVM or another process, or None.
 
-    Every message of ours begins with its code in brackets, wherever Spark wraps it: the first one found is the cause.
+    Messages of ctmahout begin with their code in brackets, and Spark quotes the cause first.
     """
-    for code, message in _TAGGED.findall(text):
+    for code, message in _CODE_AND_MESSAGE.findall(text):
         if code in catalogue():
             error = CtmahoutError(code)
-            error.hint = _OPEN.sub("...", error.hint)
-            _say(error, message.strip())
+            error.hint = _PLACEHOLDER.sub("...", error.hint)  # the text does not contain the fields
+            _set_message(error, message.strip())
             return error
     return None

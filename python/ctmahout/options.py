@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ALGORITHMS", "ENGINES", "TAKES", "Config", "nearest"]
+__all__ = ["ALGORITHMS", "ENGINES", "TAKES", "Config", "nearest", "option_error"]
 
 EFFORTS = ("fast", "normal", "best")
 ENGINES = ("py4j", "jpype", "submit", "operator", "numpy")
@@ -49,6 +49,7 @@ _WRITE = (
 TAKES = {
     "denoise": (*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "work", "overwrite"),
     "denoise_study": (*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "work", "overwrite"),
+    "denoise_volume": (*_METHOD, *_DECOMPOSE, "spread", "workers", "work", "overwrite"),
     "prepare": ("method", "effort", "seed", *_READ, "overwrite"),
     "factorise": (*_DECOMPOSE, "overwrite"),
     "refine": (*_READ, *_SPREAD, "overwrite"),
@@ -77,6 +78,24 @@ def option(
 def nearest(given: str, known: Sequence[str]) -> str:
     """Return the name of `known` that is spelled most like `given`."""
     return (difflib.get_close_matches(given, known, n=1, cutoff=0.0) or list(known))[0]
+
+
+def option_error(key: str, value: object, expected: str, *, source: str = "options") -> ConfigError:
+    """Return the error for an invalid option, CTM_CONFIG_VALUE.
+
+    Parameters
+    ----------
+    key : str
+        Name of the option.
+    value : object
+        Its value, quoted in the message; None for an option that is missing.
+    expected : str
+        Description of the valid values; it follows the word "expected".
+    source : str
+        Where the value comes from.
+    """
+    given = "not given" if value is None else repr(value)
+    return ConfigError("CTM_CONFIG_VALUE", source=source, key=key, value=given, expected=expected)
 
 
 @dataclass(frozen=True)
@@ -173,7 +192,7 @@ class Config:
         for setting in self.conf:
             key, equals, _ = setting.partition("=")
             if not key or not equals:
-                raise _bad("conf", setting, "KEY=VALUE")
+                raise option_error("conf", setting, "KEY=VALUE")
 
     @property
     def spark_conf(self) -> dict[str, str]:
@@ -193,19 +212,19 @@ class Config:
                 value = tuple(value)
             texts = isinstance(value, tuple) and all(isinstance(v, str) for v in value)
             if not texts or (field.default and not value):
-                raise _bad(field.name, value, "one or more texts")
+                raise option_error(field.name, value, "one or more texts")
             object.__setattr__(self, field.name, value)
             return
         kind = hint if not optional else next(a for a in hint.__args__ if a is not type(None))
         value = _plain(field.name, value, kind)
         object.__setattr__(self, field.name, value)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise _bad(field.name, value, {int: "a whole number", bool: "true or false", str: "a text"}[kind])
+            raise option_error(field.name, value, {int: "a whole number", bool: "true or false", str: "a text"}[kind])
         if field.metadata["choices"] and value not in field.metadata["choices"]:
-            raise _bad(field.name, value, "one of " + ", ".join(field.metadata["choices"]))
+            raise option_error(field.name, value, "one of " + ", ".join(field.metadata["choices"]))
         least = field.metadata["least"]
         if least is not None and value < least:
-            raise _bad(field.name, value, f"{least} or more")
+            raise option_error(field.name, value, f"{least} or more")
 
     @classmethod
     def load(
@@ -289,10 +308,6 @@ def _plain(name: str, value: object, kind: type) -> object:
     return value
 
 
-def _bad(key: str, value: object, expected: str) -> ConfigError:
-    return ConfigError("CTM_CONFIG_VALUE", source="options", key=key, value=repr(value), expected=expected)
-
-
 def _from_file(file: Path) -> dict[str, object]:
     try:
         values: dict[str, object] = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -324,9 +339,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         try:
             values[name] = _settings(text) if name == "conf" else _parse(text, hint)
         except ValueError as e:
-            raise ConfigError(
-                "CTM_CONFIG_VALUE", source="environment", key=variable, value=repr(text), expected=e
-            ) from None
+            raise option_error(variable, text, str(e), source="environment") from None
     return values
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the doors share: a matrix, and Python processes of their own, for a process has one JVM only."""
+"""What the tests of the engines share: a matrix, and Python processes of their own, for a process has one JVM only."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Decomposes all groups of a directory through the jpype door, twice, in two sessions: INPUT OUTPUT."""
+"""Decomposes all groups of a directory through the jpype engine, twice, in two sessions: INPUT OUTPUT."""
 
 import sys
 
@@ -16,7 +16,7 @@ def second() -> str:
 
 source, target = sys.argv[1:]
 for overwrite in (False, True):
-    with connect("jpype", master="local[1]") as door:
-        door.run(Request(source, target, overwrite=overwrite))
+    with connect("jpype", master="local[1]") as engine:
+        engine.run(Request(source, target, overwrite=overwrite))
         code = second()
 sys.stdout.write(f'"{code}"\n')

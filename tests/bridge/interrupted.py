@@ -1,4 +1,4 @@
-"""Is interrupted while a long request runs, and sends another one through the same door: DOOR INPUT OUTPUT."""
+"""Is interrupted while a long request runs, and sends another one through the same engine: ENGINE INPUT OUTPUT."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ctmahout.engines import Request, connect, spark_builder
 
-door_name, source, output = sys.argv[1:]
+name, source, output = sys.argv[1:]
 target = Path(output, "long")
 
 
@@ -22,19 +22,19 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-session = spark_builder("local[2]").getOrCreate() if door_name == "user" else None
+session = spark_builder("local[2]").getOrCreate() if name == "user" else None
 told = {}
-with connect("py4j" if session else door_name, session=session, **({} if session else {"master": "local[2]"})) as door:
+with connect("py4j" if session else name, session=session, **({} if session else {"master": "local[2]"})) as engine:
     threading.Thread(target=interrupt, daemon=True).start()
     start = time.monotonic()
     try:
-        door.run(Request(source, str(target), q=2))
+        engine.run(Request(source, str(target), q=2))
         told["raised"] = "none"
     except KeyboardInterrupt:
         told["raised"] = "KeyboardInterrupt"
     told["seconds"] = time.monotonic() - start
     told["left"] = [path.name for path in target.parent.iterdir()]
-    told["next"] = door.run(Request(source, str(Path(output, "next")), groups=(0,)))["groups"][0]["group"]
+    told["next"] = engine.run(Request(source, str(Path(output, "next")), groups=(0,)))["groups"][0]["group"]
     told["handler"] = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 if session:
     told["session"] = session.range(5).count()

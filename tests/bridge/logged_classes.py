@@ -1,4 +1,4 @@
-"""Decomposes a small matrix through one door, whose Java logs each class that it loads: DOOR LOG."""
+"""Decomposes a small matrix through one engine, whose Java logs each class that it loads: ENGINE LOG."""
 
 import sys
 import tempfile
@@ -12,11 +12,11 @@ from ctmahout.exchange import write_matrix
 
 def main(name, log):
     conf = {"spark.driver.extraJavaOptions": f"-Xlog:class+load:file={log}"}
-    with tempfile.TemporaryDirectory() as folder, connect(name, master="local[2]", conf=conf) as door:
+    with tempfile.TemporaryDirectory() as folder, connect(name, master="local[2]", conf=conf) as engine:
         matrix, factors = Path(folder, "matrix"), Path(folder, "factors")
         A = np.random.default_rng(0).standard_normal((300, 4))
         write_matrix(matrix, [A], dtype="float64", units="1", centring="none", layout={})
-        door.run(Request(str(matrix), str(factors)))
+        engine.run(Request(str(matrix), str(factors)))
     sys.stdout.write("null\n")
 
 

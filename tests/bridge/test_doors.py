@@ -1,4 +1,4 @@
-"""One request, every door, the same answer."""
+"""One request, every engine, the same answer."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.spark
 
 CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"
 BAD = json.loads((CONTRACT / "bad" / "index.json").read_text())
-DOORS = ["py4j", "user", "jpype", "submit", "numpy"]
+ENGINES = ["py4j", "user", "jpype", "submit", "numpy"]
 KINDS = ["double", "deficient", "zero", "column", "square"]
-# As in through_a_door.py.
+# As in through_an_engine.py.
 ALGORITHMS = ["exact-shifted", "dspca-shifted", "auto-shifted"]
 MORE = ["dssvd-shifted"] + [
     f"{a}-{kind}" for a in ("exact", "dspca") for kind in ("double", "deficient", "zero", "column")
@@ -25,14 +25,14 @@ MORE = ["dssvd-shifted"] + [
 
 @pytest.fixture(scope="module")
 def through(python, matrices, tmp_path_factory):
-    """Gives what went through a door: its manifests and codes, and the folder of its factors."""
+    """Gives what went through an engine: its manifests and codes, and the folder of its factors."""
     done = {}
 
-    def get(door):
-        if door not in done:
-            folder = tmp_path_factory.mktemp(door)
-            done[door] = python("through_a_door.py", door, matrices[0], folder), folder
-        return done[door]
+    def get(engine):
+        if engine not in done:
+            folder = tmp_path_factory.mktemp(engine)
+            done[engine] = python("through_an_engine.py", engine, matrices[0], folder), folder
+        return done[engine]
 
     return get
 
@@ -50,13 +50,13 @@ def check(found, A):
     assert found.centred == (found.algorithm == "dspca")
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_gives_the_same_answer_on_any_partitions(through, matrices, door):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_gives_the_same_answer_on_any_partitions(through, matrices, engine):
     A = matrices[1]["plain"]
     U, s, Vt = np.linalg.svd(A.astype(np.float64), full_matrices=False)
-    told, folder = through(door)
-    reference = read_factors(through("numpy" if door == "numpy" else "py4j")[1] / "plain-2")
-    for partitions in (2,) if door == "submit" else (1, 2, 7):
+    told, folder = through(engine)
+    reference = read_factors(through("numpy" if engine == "numpy" else "py4j")[1] / "plain-2")
+    for partitions in (2,) if engine == "submit" else (1, 2, 7):
         found = read_factors(folder / f"plain-{partitions}")
         check(found, A)
         np.testing.assert_allclose(found.s, reference.s, rtol=1e-10)
@@ -69,10 +69,10 @@ def test_every_door_gives_the_same_answer_on_any_partitions(through, matrices, d
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("door", [door for door in DOORS if door != "submit"])
-def test_hard_matrices(through, matrices, door, kind):
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "submit"])
+def test_hard_matrices(through, matrices, engine, kind):
     A = matrices[1][kind]
-    _, folder = through(door)
+    _, folder = through(engine)
     found = read_factors(folder / kind)
     check(found, A)
     exact = np.linalg.svd(A.astype(np.float64), compute_uv=False)
@@ -84,14 +84,14 @@ def test_hard_matrices(through, matrices, door, kind):
 
 
 @pytest.mark.parametrize("name", [*ALGORITHMS, *MORE])
-@pytest.mark.parametrize("door", DOORS)
-def test_every_algorithm_is_numpys_svd_through_every_door(through, matrices, door, name):
-    if door == "submit" and name in MORE:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_algorithm_is_numpys_svd_through_every_engine(through, matrices, engine, name):
+    if engine == "submit" and name in MORE:
         return  # each of its requests is an application of its own
     algorithm, kind = name.split("-")
     A = matrices[1][kind].astype(np.float64)
     A -= A.mean(axis=0) if algorithm == "dspca" else 0.0
-    told, folder = through(door)
+    told, folder = through(engine)
     found = read_factors(folder / name)
     check(found, A)
     chosen = told[name].get("chosen", {})
@@ -112,32 +112,32 @@ def test_every_algorithm_is_numpys_svd_through_every_door(through, matrices, doo
     assert entry["orthogonality_v"] < 1e-10
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_manifests_are_the_contracts(through, door):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_manifests_are_the_contracts(through, engine):
     validator = Draft202012Validator(json.loads((CONTRACT / "manifest.schema.json").read_text()))
-    told, _ = through(door)
+    told, _ = through(engine)
     for name, manifest in told.items():
         if name in ("bad", "refused", "left"):
             continue
         validator.validate(manifest)
         assert manifest["request"]["want"] == ["s", "v", "u"]
-        assert ("mahout" in manifest["writer"]) == (door != "numpy")
+        assert ("mahout" in manifest["writer"]) == (engine != "numpy")
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_the_same_fault_has_the_same_code_through_every_door(through, door):
-    told, _ = through(door)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_same_fault_has_the_same_code_through_every_engine(through, engine):
+    told, _ = through(engine)
     assert told["bad"] == {name: BAD[name] for name in told["bad"]}
     assert told["refused"] == {code: code for code in told["refused"]}
-    wanted = ["plain-2"] if door == "submit" else [*KINDS, *MORE, "plain-1", "plain-2", "plain-7"]
+    wanted = ["plain-2"] if engine == "submit" else [*KINDS, *MORE, "plain-1", "plain-2", "plain-7"]
     wanted += ALGORITHMS
     assert told["left"] == sorted(wanted)  # nothing partial, nothing of refused requests
 
 
 def test_a_request_of_many_groups_takes_those_asked_for(tmp_path, python):
     request = Request(str(CONTRACT / "golden" / "python-matrix-float32"), str(tmp_path / "numpy"), groups=(1,))
-    with connect("numpy") as door:
-        door.run(request)
+    with connect("numpy") as engine:
+        engine.run(request)
     code = python("groups.py", CONTRACT / "golden" / "python-matrix-float32", tmp_path / "spark")
     assert code == "CTM_JVM_RUNNING"  # what a second session beside the first is told
     for group in (0, 1):

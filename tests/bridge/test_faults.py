@@ -1,4 +1,4 @@
-"""What can go wrong around a door: Ctrl-C, a jar that is not there, a cluster, a JVM that dies, memory."""
+"""What can go wrong around an engine: Ctrl-C, a jar that is not there, a cluster, a JVM that dies, memory."""
 
 import json
 import os
@@ -32,16 +32,16 @@ def many(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("door", ["py4j", "user", "jpype", "submit"])
-def test_ctrl_c_stops_the_run_and_the_next_answer_is_its_own(python, many, tmp_path, door):
-    told = python("interrupted.py", door, many, tmp_path)
+@pytest.mark.parametrize("engine", ["py4j", "user", "jpype", "submit"])
+def test_ctrl_c_stops_the_run_and_the_next_answer_is_its_own(python, many, tmp_path, engine):
+    told = python("interrupted.py", engine, many, tmp_path)
     assert told["raised"] == "KeyboardInterrupt"
     assert told["seconds"] < 60
     assert told["left"] == []
     assert told["next"] == 0
-    if door != "user":  # there it is PySpark's own
+    if engine != "user":  # there it is PySpark's own
         assert told["handler"]
-    if door == "user":
+    if engine == "user":
         assert told["session"] == 5
 
 
@@ -49,26 +49,26 @@ def test_a_jvm_that_is_killed_is_an_error_and_no_hang(many, tmp_path, monkeypatc
     script = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from ctmahout.storage.locks import claimed
+from ctmahout.storage.locks import hold
 from ctmahout.engines import Request, connect
 from ctmahout.errors import EngineError
-door = connect("py4j", master="local[1]")
+engine = connect("py4j", master="local[1]")
 def kill():
     while not list(Path(sys.argv[2]).parent.glob("f.partial-*/.claim")):
         time.sleep(0.1)
-    os.kill(door._own._gateway.proc.pid, signal.SIGKILL)
+    os.kill(engine._own._gateway.proc.pid, signal.SIGKILL)
 threading.Thread(target=kill, daemon=True).start()
 try:
-    door.run(Request(sys.argv[1], sys.argv[2]))
+    engine.run(Request(sys.argv[1], sys.argv[2]))
 except EngineError as e:
     sys.stdout.write(e.code + chr(10))
-door.close()
+engine.close()
 # And this process can go on; what the dead one left is cleared away, what another one writes is not.
 ours = Path(sys.argv[2] + ".partial-00000000")
 ours.mkdir()
-with claimed(ours), connect("py4j", master="local[1]") as door:
+with hold(ours), connect("py4j", master="local[1]") as engine:
     assert len(list(ours.parent.glob("f.partial-*"))) == 2
-    sys.stdout.write(str(door.run(Request(sys.argv[1], sys.argv[2], groups=(1,)))["groups"][0]["group"]))
+    sys.stdout.write(str(engine.run(Request(sys.argv[1], sys.argv[2], groups=(1,)))["groups"][0]["group"]))
 """
     run = subprocess.run(
         [sys.executable, "-c", script, str(many), str(tmp_path / "f")], capture_output=True, text=True, timeout=200
@@ -85,9 +85,9 @@ def test_too_little_memory_is_said_so(tmp_path, engine):
 import sys
 from ctmahout.engines import Request, connect
 from ctmahout.errors import CtmahoutError
-with connect(sys.argv[1], master="local[1]", driver_memory="512m") as door:
+with connect(sys.argv[1], master="local[1]", driver_memory="512m") as engine:
     try:
-        door.run(Request(sys.argv[2], sys.argv[3]))
+        engine.run(Request(sys.argv[2], sys.argv[3]))
     except CtmahoutError as e:
         sys.stdout.write(e.code)
 """
@@ -98,8 +98,8 @@ with connect(sys.argv[1], master="local[1]", driver_memory="512m") as door:
 
 
 def test_a_master_that_is_not_there(tmp_path, matrices):
-    with connect("submit", master="spork://nowhere:1") as door, pytest.raises(CtmahoutError) as caught:
-        door.run(Request(str(matrices[0] / "plain"), str(tmp_path / "f")))
+    with connect("submit", master="spork://nowhere:1") as engine, pytest.raises(CtmahoutError) as caught:
+        engine.run(Request(str(matrices[0] / "plain"), str(tmp_path / "f")))
     assert caught.value.code == "CTM_ENGINE_FAILED"
     assert "Master must" in caught.value.message  # Spark's own words
 
@@ -111,8 +111,8 @@ def test_a_full_disk_under_spark_is_said_so(tmp_path, tall):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no right to mount a small disk")
     conf = {"spark.local.dir": str(small)}
     try:
-        with connect("submit", master="local[2]", conf=conf) as door, pytest.raises(CtmahoutError) as caught:
-            door.run(Request(str(tall), str(tmp_path / "f"), k=20, partitions=5))
+        with connect("submit", master="local[2]", conf=conf) as engine, pytest.raises(CtmahoutError) as caught:
+            engine.run(Request(str(tall), str(tmp_path / "f"), k=20, partitions=5))
     finally:
         subprocess.run(["umount", small], check=True)
     assert caught.value.code == "CTM_ENGINE_FAILED"
@@ -191,9 +191,9 @@ def test_a_cluster_gives_what_a_laptop_gives(cluster, matrices, tmp_path, engine
     script = """
 import json, sys
 from ctmahout.engines import Request, connect
-engine, master, source, target, conf = sys.argv[1:]
-with connect(engine, master=master, conf=json.loads(conf)) as door:
-    door.run(Request(source, target, k=8, q=2, p=6, partitions=3, want=("s", "v", "u")))
+name, master, source, target, conf = sys.argv[1:]
+with connect(name, master=master, conf=json.loads(conf)) as engine:
+    engine.run(Request(source, target, k=8, q=2, p=6, partitions=3, want=("s", "v", "u")))
 """
 
     args = [engine, cluster, str(matrices[0] / "plain"), str(tmp_path / "f"), json.dumps(CLUSTER)]
@@ -242,8 +242,8 @@ def through_submit(url, source, target, disturb=None, **conf):
         "spark.eventLog.dir": events.as_uri(),
         "spark.eventLog.compress": "false",
     }
-    with connect("submit", master=url, conf=settings | conf) as door:
-        door.run(Request(str(source), str(target), k=20, p=5, q=20, partitions=9, want=("s", "v", "u")))
+    with connect("submit", master=url, conf=settings | conf) as engine:
+        engine.run(Request(str(source), str(target), k=20, p=5, q=20, partitions=9, want=("s", "v", "u")))
     thread.join()
     assert disturbed == [True], "the run was over before it was disturbed"
     return lines(events, "SparkListenerExecutorRemoved"), lines(events, "SparkListenerTaskEnd")

@@ -44,7 +44,7 @@ def store(s3_server, groups, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def door(store, connector):
+def engine(store, connector):
     """Spark of this process, behind the gate."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in store[2].environment.items():
@@ -54,14 +54,14 @@ def door(store, connector):
 
 
 @pytest.fixture
-def ask(door, store):
+def ask(engine, store):
     """Runs a request, and forgets the rule."""
     bucket, rules, _ = store
 
     def run(source="m", output="f", rule=None, **options):
         rules[:] = [rule] if rule else []
         try:
-            return door.run(Request(bucket.uri(source), bucket.uri(output), want=WANT, q=1, **options))
+            return engine.run(Request(bucket.uri(source), bucket.uri(output), want=WANT, q=1, **options))
         finally:
             rules.clear()
 
@@ -86,14 +86,14 @@ def is_right(found, groups):
         np.testing.assert_allclose((factors.u * factors.s) @ factors.v.T, A, atol=1e-10)
 
 
-def test_factors_are_right_and_all_there_is(ask, door, store, groups, tmp_path):
+def test_factors_are_right_and_all_there_is(ask, engine, store, groups, tmp_path):
     bucket = store[0]
     manifest = ask()
     assert json.loads(bucket.get("f/_ctmahout.json")) == manifest
     is_right(singular_values(bucket, "f", tmp_path), groups)
     assert {key.partition("/")[0] for key in bucket.keys("")} == {"m", "f"}
     assert not [name for name in bucket.files("f") if not name.endswith(".parquet") and name != "_ctmahout.json"]
-    told = [json.dumps(manifest), *map(str, door.session.sparkContext.getConf().getAll())]
+    told = [json.dumps(manifest), *map(str, engine.session.sparkContext.getConf().getAll())]
     assert not [text for text in told for secret in SECRETS.values() if secret in text]
     assert code_of(ask) == "CTM_OUTPUT_EXISTS"
     ask(k=3, overwrite=True)
@@ -112,7 +112,7 @@ def test_a_store_that_asks_to_slow_down_is_asked_again(ask, store, groups, tmp_p
     is_right(singular_values(store[0], "slow", tmp_path), groups)
 
 
-def test_what_cannot_be_read_is_told_as_what_it_is(ask, door, store):
+def test_what_cannot_be_read_is_told_as_what_it_is(ask, engine, store):
     bucket = store[0]
     assert code_of(ask, source="nowhere", output="none") == "CTM_INPUT_NOT_FOUND"
     refused = (403, "AccessDenied")
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_told_as_what_it_is(ask, door, store):
         bucket.put(f"flipped/{name}", bytes(content))
     assert code_of(ask, source="flipped", output="none") in ("CTM_EXCHANGE_CORRUPT", "CTM_EXCHANGE_CHECKSUM")
     with pytest.raises(CtmahoutError) as e:
-        door.run(Request("s3://no-such-bucket-anywhere/m", bucket.uri("none")))
+        engine.run(Request("s3://no-such-bucket-anywhere/m", bucket.uri("none")))
     assert e.value.code in ("CTM_INPUT_NOT_FOUND", "CTM_STORAGE_READ")
     assert bucket.files("none") == []
 

@@ -1,4 +1,4 @@
-"""Java's archive of classes: made once, used by every door, and no harm when it is damaged."""
+"""Java's archive of classes: made once, used by every engine, and no harm when it is damaged."""
 
 import json
 import os
@@ -37,17 +37,17 @@ def ctmahout(*args, cache, **environment):
     )
 
 
-def shared(python, door, cache, log):
+def shared(python, engine, cache, log):
     """Return how many of the classes that a decomposition loads come from the archive, and how many do not."""
-    python("logged_classes.py", door, log, environment={"XDG_CACHE_HOME": str(cache)})
+    python("logged_classes.py", engine, log, environment={"XDG_CACHE_HOME": str(cache)})
     lines = log.read_text().splitlines()
     found = sum("shared objects file (top)" in line for line in lines)
     return found, len(lines) - found
 
 
-@pytest.mark.parametrize("door", ["py4j", "jpype", "submit"])
-def test_every_door_takes_its_classes_from_the_archive(python, warmed_up, tmp_path, door):
-    found, others = shared(python, door, warmed_up.parents[1], tmp_path / "classes.log")
+@pytest.mark.parametrize("engine", ["py4j", "jpype", "submit"])
+def test_every_engine_takes_its_classes_from_the_archive(python, warmed_up, tmp_path, engine):
+    found, others = shared(python, engine, warmed_up.parents[1], tmp_path / "classes.log")
     assert found > others
 
 

@@ -49,8 +49,8 @@ def kube(small_kubernetes, podman):
 def local(small_kubernetes, tmp_path_factory):
     """The singular values of the same request on this machine."""
     target = tmp_path_factory.mktemp("local") / "f"
-    with connect("submit", master="local[2]") as door:
-        door.run(Request(str(small_kubernetes.data / "m"), str(target), k=20, p=5, q=20, partitions=9))
+    with connect("submit", master="local[2]") as engine:
+        engine.run(Request(str(small_kubernetes.data / "m"), str(target), k=20, p=5, q=20, partitions=9))
     return read_factors(target).s
 
 
@@ -162,7 +162,7 @@ def test_a_driver_that_is_deleted_from_outside(kube):
     assert "CTM_KUBERNETES_LOST" in out
 
 
-def test_a_bad_matrix_is_the_same_error_as_through_every_door(kube):
+def test_a_bad_matrix_is_the_same_error_as_through_every_engine(kube):
     bad = kube.data / "bad"
     write_matrix(bad, [np.ones((50, 4), np.float32)], units="1", centring="none", layout={})
     next(bad.glob("part-*")).write_bytes(b"PAR1 and no more")
@@ -197,22 +197,22 @@ def test_an_account_without_the_role(kube, account):
 
 
 def test_a_pod_that_no_node_has_room_for(kube, monkeypatch):
-    monkeypatch.setattr("ctmahout.engines.kubernetes.PATIENCE_S", 2.0)
+    monkeypatch.setattr("ctmahout.engines.kubernetes.START_TIMEOUT_S", 2.0)
     conf = {"spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher", "spark.driver.memory": "500g"}
     with (
-        connect("submit", master=kube.master, deploy_mode="cluster", image=kube.image, conf=conf) as door,
+        connect("submit", master=kube.master, deploy_mode="cluster", image=kube.image, conf=conf) as engine,
         pytest.raises(EngineError, match="Insufficient memory") as caught,
     ):
-        door.run(Request(str(kube.data / "m"), str(kube.data / "none")))
+        engine.run(Request(str(kube.data / "m"), str(kube.data / "none")))
     assert caught.value.code == "CTM_KUBERNETES_PENDING"
 
 
 def test_an_api_that_is_not_there(image):
     with (
-        connect("submit", master="k8s://http://127.0.0.1:9", deploy_mode="cluster", image=image) as door,
+        connect("submit", master="k8s://http://127.0.0.1:9", deploy_mode="cluster", image=image) as engine,
         pytest.raises(EngineError) as caught,
     ):
-        door.run(Request("/m", "/f"))
+        engine.run(Request("/m", "/f"))
     assert caught.value.code == "CTM_KUBERNETES_UNREACHABLE"
 
 

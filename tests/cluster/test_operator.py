@@ -37,10 +37,10 @@ def kube(podman, image, tmp_path_factory):
 
 
 @pytest.fixture
-def door(kube, monkeypatch):
-    """A door to the operator; nothing is left when it is closed."""
+def engine(kube, monkeypatch):
+    """An engine to the operator; nothing is left when it is closed."""
     monkeypatch.setenv("KUBECONFIG", "/nonexistent")
-    monkeypatch.setattr("ctmahout.engines.operator.PATIENCE_S", 200.0)
+    monkeypatch.setattr("ctmahout.engines.operator.START_TIMEOUT_S", 200.0)
     with connect("operator", master=kube.master, image=kube.image, conf=kube.conf, driver_memory="700m") as opened:
         yield opened
     deadline = time.monotonic() + 60
@@ -49,61 +49,62 @@ def door(kube, monkeypatch):
     assert kube.cluster.store.names() == []
 
 
-def refused(door, kube, matrix="m"):
+def refused(engine, kube, matrix="m"):
     with pytest.raises(CtmahoutError) as caught:
-        door.run(Request(str(kube.data / matrix), str(kube.data / "none")))
+        engine.run(Request(str(kube.data / matrix), str(kube.data / "none")))
     assert not (kube.data / "none").exists()
     return caught.value
 
 
-def test_the_answer_and_the_drivers_log(door, kube, capsys):
-    told = door.run(Request(str(kube.data / "m"), str(kube.data / "f")))
+def test_the_answer_and_the_drivers_log(engine, kube, caplog):
+    caplog.set_level("INFO", "ctmahout.engines")
+    told = engine.run(Request(str(kube.data / "m"), str(kube.data / "f")))
     assert told["groups"][0]["rank"] == 12
     np.testing.assert_allclose(read_factors(kube.data / "f").s, kube.s, rtol=1e-10)
-    assert "CTMAHOUT_RESULT" in capsys.readouterr().err
+    assert "CTMAHOUT_RESULT" in caplog.text
     # What the account may do was enough, and all of it was needed.
     account = "ctmahout-applications"
     assert {right for right in kube.granted() if right[0] == account} <= kube.cluster.used
 
 
-def test_a_driver_that_fails_says_why(door, kube):
+def test_a_driver_that_fails_says_why(engine, kube):
     bad = kube.data / "bad"
     write_matrix(bad, [np.ones((50, 4), np.float32)], units="1", centring="none", layout={})
     next(bad.glob("part-*")).write_bytes(b"PAR1 and no more")
-    assert refused(door, kube, "bad").code == "CTM_EXCHANGE_CORRUPT"
+    assert refused(engine, kube, "bad").code == "CTM_EXCHANGE_CORRUPT"
 
 
-def test_what_the_operator_says_is_told(door, kube, monkeypatch):
-    monkeypatch.setitem(door._settings, "spark.kubernetes.driver.podTemplateFile", "/nonexistent")
-    error = refused(door, kube)
+def test_what_the_operator_says_is_told(engine, kube, monkeypatch):
+    monkeypatch.setitem(engine._settings, "spark.kubernetes.driver.podTemplateFile", "/nonexistent")
+    error = refused(engine, kube)
     assert error.code == "CTM_ENGINE_FAILED"
     assert "failed to run spark-submit" in error.message
 
 
-def test_an_interrupt_deletes_the_application(door, kube, monkeypatch):
+def test_an_interrupt_deletes_the_application(engine, kube, monkeypatch):
     def interrupt(name, **_):
         assert kube.cluster.store.get("sparkapplications", "default", name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(door._applications, "finish", interrupt)
+    monkeypatch.setattr(engine._applications, "wait_for", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        door.run(Request(str(kube.data / "m"), str(kube.data / "none")))
+        engine.run(Request(str(kube.data / "m"), str(kube.data / "none")))
 
 
-def test_an_image_that_is_not_there(door, kube, monkeypatch):
-    monkeypatch.setattr(door, "_image", "localhost/nobody:none")
-    assert refused(door, kube).code == "CTM_KUBERNETES_IMAGE"
+def test_an_image_that_is_not_there(engine, kube, monkeypatch):
+    monkeypatch.setattr(engine, "_image", "localhost/nobody:none")
+    assert refused(engine, kube).code == "CTM_KUBERNETES_IMAGE"
 
 
-def test_a_cluster_without_the_operator(door, kube, monkeypatch):
+def test_a_cluster_without_the_operator(engine, kube, monkeypatch):
     monkeypatch.delitem(api.KINDS, "sparkapplications")
-    assert refused(door, kube).code == "CTM_KUBERNETES_OPERATOR"
+    assert refused(engine, kube).code == "CTM_KUBERNETES_OPERATOR"
     monkeypatch.undo()
 
 
-def test_an_account_without_the_role(door, kube, monkeypatch):
+def test_an_account_without_the_role(engine, kube, monkeypatch):
     monkeypatch.delitem(kube.cluster.roles, "ctmahout-applications")
-    assert refused(door, kube).code == "CTM_KUBERNETES_FORBIDDEN"
+    assert refused(engine, kube).code == "CTM_KUBERNETES_FORBIDDEN"
 
 
 def test_it_needs_an_image():

@@ -109,7 +109,7 @@ def test_bad_directories_are_refused(name, code):
 
 
 @pytest.mark.parametrize(("name", "code"), BAD.items(), ids=list(BAD))
-def test_the_numpy_door_refuses_them_too_and_writes_nothing(name, code, tmp_path):
+def test_the_numpy_engine_refuses_them_too_and_writes_nothing(name, code, tmp_path):
     request = Request(str(CONTRACT / "bad" / name), str(tmp_path / "factors"))
     assert code_of(connect("numpy").run, request) == code
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +132,7 @@ def test_manifests_of_bad_directories_are_good_but_where_they_should_not_be():
         assert not schema("manifest").is_valid(json.loads(text)), name
 
 
-# ------------------------------------------------------------------------------------------- the numpy door's directory
+# ------------------------------------------------------------------------------------------- the numpy engine
 
 
 @pytest.fixture
@@ -141,12 +141,12 @@ def golden():
 
 
 @pytest.mark.parametrize("want", [("s", "v"), ("s", "v", "u"), ("s",)])
-def test_what_the_numpy_door_writes_is_the_contracts(golden, tmp_path, want):
+def test_what_the_numpy_engine_writes_is_the_contracts(golden, tmp_path, want):
     request = Request(golden.as_uri(), str(tmp_path / "f"), want=want, k=2, groups=(1, 0))
     schema("request").validate(json.loads(request.to_json()))
-    with connect("numpy") as door:
-        assert door.name == "numpy"
-        answer = door.run(request)
+    with connect("numpy") as engine:
+        assert engine.name == "numpy"
+        answer = engine.run(request)
     schema("manifest").validate(answer)
     assert answer == json.loads((tmp_path / "f" / "_ctmahout.json").read_text())
     assert answer["writer"]["engine"] == "numpy"
@@ -220,16 +220,16 @@ def test_factors_of_before_there_was_a_choice_are_of_dssvd():
 
 
 def test_what_a_request_can_be_refused_for(golden, tmp_path):
-    door, out = connect("numpy"), str(tmp_path / "f")
-    assert code_of(door.run, Request(str(golden), out, groups=(0, 7))) == "CTM_EXCHANGE_GROUP_UNKNOWN"
-    assert code_of(door.run, Request(str(golden), out, k=3)) == "CTM_RANK_RANGE"
-    assert code_of(door.run, Request("/nowhere", out)) == "CTM_INPUT_NOT_FOUND"
-    assert code_of(door.run, Request("https://host/m", out)) == "CTM_LOCATION_INVALID"
-    assert code_of(door.run, Request(str(golden), str(golden / "f"))) == "CTM_OUTPUT_IS_INPUT"
-    assert code_of(door.run, Request(str(golden), "/proc/ctmahout/f")) == "CTM_OUTPUT_UNWRITABLE"
-    door.run(Request(str(golden), out))
-    assert code_of(door.run, Request(str(golden), out)) == "CTM_OUTPUT_EXISTS"
-    door.run(Request(str(golden), out, k=1, overwrite=True))
+    engine, out = connect("numpy"), str(tmp_path / "f")
+    assert code_of(engine.run, Request(str(golden), out, groups=(0, 7))) == "CTM_EXCHANGE_GROUP_UNKNOWN"
+    assert code_of(engine.run, Request(str(golden), out, k=3)) == "CTM_RANK_RANGE"
+    assert code_of(engine.run, Request("/nowhere", out)) == "CTM_INPUT_NOT_FOUND"
+    assert code_of(engine.run, Request("https://host/m", out)) == "CTM_LOCATION_INVALID"
+    assert code_of(engine.run, Request(str(golden), str(golden / "f"))) == "CTM_OUTPUT_IS_INPUT"
+    assert code_of(engine.run, Request(str(golden), "/proc/ctmahout/f")) == "CTM_OUTPUT_UNWRITABLE"
+    engine.run(Request(str(golden), out))
+    assert code_of(engine.run, Request(str(golden), out)) == "CTM_OUTPUT_EXISTS"
+    engine.run(Request(str(golden), out, k=1, overwrite=True))
     assert read_factors(out).rank == 1
 
 

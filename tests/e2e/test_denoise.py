@@ -172,10 +172,10 @@ def test_row_53_partitions_change_no_byte(ct_data, tmp_path):
     # In one session, of a process of its own.
     code = f"""
 from ctmahout import connect, denoise
-with connect("py4j") as door:
+with connect("py4j") as engine:
     for n in (1, 2, 8):
         out = {str(tmp_path)!r} + f"/{{n}}"
-        denoise({str(ct_data / "chest_pair_smooth_B40f")!r}, out, session=door.session, partitions=n,
+        denoise({str(ct_data / "chest_pair_smooth_B40f")!r}, out, session=engine.session, partitions=n,
                 method="slices", strength=("rank:3",), timestamp={TIME!r}, report=False)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)

@@ -3,7 +3,7 @@
 import pytest
 from dicom_slices import PATIENT
 
-from ctmahout.dicom import find_series, read_series
+from ctmahout.dicom import read_series, summarise
 from ctmahout.errors import CtmahoutError
 
 
@@ -17,7 +17,7 @@ def refused(path, **options):
 
 def find_doubts(path):
     try:
-        found = find_series(path)
+        found = summarise(path)
     except CtmahoutError as e:
         return [str(e)]
     return [*found.unreadable, *(doubt for s in found for doubt in s.doubts)]

@@ -22,7 +22,7 @@ import pydicom
 from dicom_slices import DERIVATION, PATIENT, WHEN, Slices, enhanced, quietly
 from mutations import mutated
 
-from ctmahout.dicom import find_series, read_series, write_series
+from ctmahout.dicom import read_series, summarise, write_series
 from ctmahout.errors import CtmahoutError
 
 TIMEOUT_S = 60
@@ -77,7 +77,7 @@ def one(number, seed, files, neighbours, folder):
     low = peak()
     volume = error = None
     try:
-        find_series(folder / "in", lenient=lenient)
+        summarise(folder / "in", lenient=lenient)
         volume = read_series(folder / "in", lenient=lenient)
         write_series(volume, folder / "out", derivation=DERIVATION, timestamp=WHEN)
     except CtmahoutError as e:
@@ -117,7 +117,7 @@ def declared(file):
 def verify(volume, z):
     """What was read is what pydicom reads, rescaled as the file says and placed where it says."""
     header = volume.source.slices[z]
-    whole = quietly(lambda: pydicom.dcmread(header.path, force=header.headless))
+    whole = quietly(lambda: pydicom.dcmread(header.path, force=header.without_preamble))
     assert np.isfinite(volume.hu[z]).all(), "values that are not finite"
     said = whole if header.frame is None else _of_frame(whole, header.frame)
     place = [float(v) for v in said.ImagePositionPatient]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctmahout import Config, denoise
-from ctmahout.dicom import find_series, read_series, write_series
+from ctmahout.dicom import read_series, summarise, write_series
 from ctmahout.errors import CtmahoutError
 from ctmahout.files.arrays import read_array, write_array
 from ctmahout.volume import Geometry, Volume
@@ -315,7 +315,7 @@ def test_a_compressed_volume_unpacks_to_no_more_than_is_allowed(tmp_path, monkey
     write_array(volume, path)
     if suffix == ".npz":
         np.savez_compressed(path, **np.load(path))
-    monkeypatch.setattr("ctmahout.files.arrays._VOLUMES", 2**-10)
+    monkeypatch.setattr("ctmahout.files.arrays._VOLUME_LIMIT", 2**-10)
     read_array(path)
     if suffix == ".npz":
         np.savez_compressed(path, **np.load(path), more=np.zeros(1 << 20))
@@ -332,7 +332,7 @@ def test_a_uri_makes_no_local_folder_of_its_name(slices, tmp_path, monkeypatch):
     volume = read_series(slices.write(tmp_path / "in"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "no address")  # so that nobody is asked
     for uri in ("s3:/b/v.npz", "nowhere://b/v.npz"):
-        for call, *arguments in ((write_array, volume, uri), (read_array, uri), (find_series, uri)):
+        for call, *arguments in ((write_array, volume, uri), (read_array, uri), (summarise, uri)):
             assert code_of(call, *arguments) in ("CTM_LOCATION_INVALID", "CTM_CONFIG_VALUE")
     assert code_of(write_series, volume, "nowhere://b/out", derivation=DERIVATION) == "CTM_LOCATION_INVALID"
     assert [p.name for p in tmp_path.iterdir()] == ["in"]

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from ctmahout.denoising.effort import EFFORTS, Effort, Pass
+from ctmahout.denoising.effort import EFFORTS, Effort, PassSpec
 from ctmahout.denoising.patches import Fit, Model
 from ctmahout.dicom import read_series
 from ctmahout.errors import CtmahoutError
@@ -88,8 +88,8 @@ def test_what_is_written_is_what_is_read(model):
     arrays = found.arrays()
     assert arrays.keys() == read_manifest(model).layout["arrays"].keys()
     for one in found.passes:
-        assert len(one.telling) == len(one.shrinking)
-        assert all(len(groups) for groups in one.shortlists.groups)
+        assert len(one.assigner) == len(one.shrinker)
+        assert all(len(groups) for groups in one.candidates.groups)
 
 
 @pytest.mark.parametrize(("model_says", "own", "good"), [(-10.0, -11.0, True), (-11.0, -10.0, False), (-10, -10, True)])
@@ -118,7 +118,7 @@ def stranger(scans, tmp_path_factory):
 def test_a_series_of_another_kind_is_refused_or_learnt_from_itself(stranger, model, tmp_path, monkeypatch):
     assert code_of(denoise, stranger, tmp_path / "out", model=str(model)) == "CTM_MODEL_UNFIT"
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setitem(EFFORTS, "fast", Effort((Pass(20, 25_000, 3, (2, 2)),), 3))
+    monkeypatch.setitem(EFFORTS, "fast", Effort((PassSpec(20, 25_000, 3, (2, 2)),), 3))
     found = denoise(
         stranger, tmp_path / "out", model=str(model), refit=True, engine="numpy", effort="fast", report=False
     )
@@ -149,7 +149,7 @@ def two_slices(tmp_path_factory):
 def test_a_model_on_two_slices_is_refused_or_learnt_from_them(two_slices, model, tmp_path, monkeypatch):
     assert code_of(denoise, two_slices, tmp_path / "out", model=str(model)) == "CTM_MODEL_PATCH"
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setitem(EFFORTS, "fast", Effort((Pass(20, 25_000, 3, (2, 2)),), 3))
+    monkeypatch.setitem(EFFORTS, "fast", Effort((PassSpec(20, 25_000, 3, (2, 2)),), 3))
     options = {"engine": "numpy", "effort": "fast", "report": False}
     found = denoise(two_slices, tmp_path / "out", model=str(model), refit=True, **options)
     assert "model" not in found.run

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ctmahout import Config, ConfigError
 from ctmahout.cli import main
+from ctmahout.options import option_error
 from ctmahout.storage import Uri
 
 
@@ -117,6 +118,13 @@ def test_values_that_mean_nothing_are_still_refused(values):
     with pytest.raises(ConfigError) as e:
         Config.of(values)
     assert e.value.code == "CTM_CONFIG_VALUE"
+
+
+def test_the_message_names_source_option_value_and_what_was_expected():
+    assert option_error("k", 0, "1 or more").message == "options: k is 0, expected 1 or more."
+    assert (
+        option_error("image", None, "an image", source="file").message == "file: image is not given, expected an image."
+    )
 
 
 def test_a_spark_setting_of_the_environment_may_hold_commas():

@@ -10,7 +10,7 @@ from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
 import ctmahout
-from ctmahout.denoising.effort import EFFORTS, Effort, Pass
+from ctmahout.denoising.effort import EFFORTS, Effort, PassSpec
 from ctmahout.denoising.noise import MeasuredPart, NoiseModel, Unmeasurable, constant_regions, estimate_noise
 from ctmahout.dicom import read_series
 from ctmahout.files.arrays import read_array, write_array
@@ -117,7 +117,7 @@ def test_the_map_beside_constants_is_that_without_them(phantom, without, kind):
     KINDS[kind](hu)
     made = estimate_noise(hu, phantom.noisy.geometry.pixel_spacing_mm)
     beside = body(phantom) & ~ndimage.binary_dilation(constant_regions(hu), np.ones((1, 9, 9)))
-    ratio = (made.sd(0, *hu.shape) / without.sd(0, *hu.shape))[beside]
+    ratio = (made.sigma_hu(0, *hu.shape) / without.sigma_hu(0, *hu.shape))[beside]
     assert np.median(ratio) == pytest.approx(1, abs=0.1)
 
 
@@ -127,13 +127,15 @@ def test_the_map_of_a_rotated_volume_does_not_depend_on_its_fill(phantom, order,
         ndimage.rotate(phantom.noisy.hu[:8], 10, (1, 2), reshape=False, order=order, **how).astype(np.float32)
         for how in ({"mode": "nearest"}, {"cval": value})
     )
-    maps = [estimate_noise(hu, phantom.noisy.geometry.pixel_spacing_mm).sd(0, *hu.shape) for hu in (turned, filled)]
+    maps = [
+        estimate_noise(hu, phantom.noisy.geometry.pixel_spacing_mm).sigma_hu(0, *hu.shape) for hu in (turned, filled)
+    ]
     assert np.median((maps[1] / maps[0])[body(phantom)[:8]]) == pytest.approx(1, abs=0.1)
 
 
 def test_slices_that_are_written_twice_are_measured_once(phantom, without):
     made = estimate_noise(phantom.noisy.hu.repeat(2, axis=0), phantom.noisy.geometry.pixel_spacing_mm)
-    np.testing.assert_array_equal(made.log_sd, without.log_sd.repeat(2, axis=0))
+    np.testing.assert_array_equal(made.log_sigma, without.log_sigma.repeat(2, axis=0))
 
 
 RNG = np.random.default_rng(0)
@@ -158,7 +160,7 @@ def test_no_finite_volume_is_too_odd(name):
     found = estimate_noise(ODD[name].astype(np.float32), (1.0, 1.0))
     assert found is None or isinstance(found, NoiseModel | Unmeasurable)
     if isinstance(found, NoiseModel):
-        for array in (found.log_sd, found.share, found.autocovariance, np.array(found.along_z)):
+        for array in (found.log_sigma, found.sector_share, found.autocovariance, np.array(found.z_correlation)):
             assert np.isfinite(array).all()
 
 
@@ -183,7 +185,7 @@ def test_nor_is_any_other(seed, shape, level, sd):
 @pytest.fixture(scope="module")
 def little_effort():
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1, "blas"):
-        patch.setitem(EFFORTS, "fast", Effort((Pass(20, 25_000, 3, (2, 2)),), 3))
+        patch.setitem(EFFORTS, "fast", Effort((PassSpec(20, 25_000, 3, (2, 2)),), 3))
         yield
 
 
@@ -286,9 +288,9 @@ def test_the_measured_part_and_back(phantom):
     volume = part_of(phantom, awkward)
     part = MeasuredPart.of(volume)
     assert part.slices.tolist() == [0, 1, 3, 4, 5, 7, 8, 9]
-    assert part.whole(part.hu, volume.hu).tobytes() == volume.hu.tobytes()
-    assert (part.hu[part.unchanged_here] == -1000).all()
+    assert part.expand(part.hu, volume.hu).tobytes() == volume.hu.tobytes()
+    assert (part.hu[part.unmeasured_in_part] == -1000).all()
     plain = MeasuredPart.of(phantom.noisy)
     assert plain.hu is phantom.noisy.hu
-    assert plain.unchanged is None
-    assert plain.left_out() == ()
+    assert plain.unmeasured is None
+    assert plain.notes() == ()

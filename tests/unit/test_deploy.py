@@ -74,8 +74,8 @@ def test_the_operator_knows_every_field_of_its_applications(manifests, monkeypat
     monkeypatch.setenv("KUBECONFIG", "/nonexistent")
     (ours,) = documents(manifests / "spark-operator" / "dssvd.yaml")
     assert known_to_the_operator(ours)
-    with connect("operator", master="k8s://http://127.0.0.1:9", image="i", driver_memory="4g") as door:
-        made = door._application("ctmahout-1", Request("/m", "/f"))
+    with connect("operator", master="k8s://http://127.0.0.1:9", image="i", driver_memory="4g") as engine:
+        made = engine._application("ctmahout-1", Request("/m", "/f"))
     assert known_to_the_operator(made)
     made["spec"]["driver"]["serviceAcount"] = "ctmahout"
     assert not known_to_the_operator(made)

@@ -15,8 +15,8 @@ import pytest
 from dicom_slices import put
 
 from ctmahout.cli import main
-from ctmahout.dicom import archive, find_series, read_series
-from ctmahout.dicom import classify as look
+from ctmahout.dicom import archive, read_series, summarise
+from ctmahout.dicom.classify import classify
 from ctmahout.errors import CtmahoutError
 
 MIB = 1 << 20
@@ -55,7 +55,7 @@ def test_a_member_larger_than_the_limit_is_refused_by_its_option(tmp_path, capsy
         read_series(bomb)
     assert e.value.code == "CTM_UNPACKED_TOO_LARGE"
     assert "--unpack-gib" in e.value.hint
-    assert "CTM_UNPACKED_TOO_LARGE" in find_series(bomb).unreadable[0]
+    assert "CTM_UNPACKED_TOO_LARGE" in summarise(bomb).unreadable[0]
     with pytest.raises(SystemExit) as exit:
         main(["denoise", str(bomb), str(tmp_path / "out"), "--unpack-gib", "0"])
     assert exit.value.code == 2
@@ -65,11 +65,11 @@ def test_a_member_larger_than_the_limit_is_refused_by_its_option(tmp_path, capsy
 INSPECTED = """
 import sys
 from pathlib import Path
-from ctmahout.dicom import find_series
+from ctmahout.dicom import summarise
 def peak():
     return int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM")).split()[1])
 before = peak()
-found = find_series(sys.argv[1])
+found = summarise(sys.argv[1])
 print((peak() - before) >> 10, dict(found.skipped))
 """
 
@@ -92,8 +92,8 @@ def test_a_deflated_image_larger_than_the_limit_is_refused_before_it_is_unpacked
     bomb = tmp_path / "in" / "slice-01.dcm"
     data = bomb.read_bytes()
     bomb.write_bytes(data[: 144 + int.from_bytes(data[140:144], "little")] + zeros(65))
-    assert look.look(bomb, 64 * MIB).code == "CTM_UNPACKED_TOO_LARGE"
-    assert look.look(bomb, 66 * MIB).error.code == "CTM_INPUT_UNREADABLE"
+    assert classify(bomb, 64 * MIB).code == "CTM_UNPACKED_TOO_LARGE"
+    assert classify(bomb, 66 * MIB).error.code == "CTM_INPUT_UNREADABLE"
 
 
 def test_a_compressed_tar_is_unpacked_up_to_a_limit(tmp_path, monkeypatch):
@@ -105,14 +105,14 @@ def test_a_compressed_tar_is_unpacked_up_to_a_limit(tmp_path, monkeypatch):
     for name, limit, code in (("a.tar.gz", MIB, "CTM_UNPACKED_TOO_LARGE"), ("b.tar.gz", 4 * MIB, None)):
         path = tmp_path / name
         path.write_bytes(gzip.compress(plain.getvalue()))
-        monkeypatch.setattr(archive, "IMAGES", 1)
+        monkeypatch.setattr(archive, "TAR_LIMIT_FACTOR", 1)
         if code:
-            assert code_of(archive.members, path, limit) == code
-            assert code_of(archive.members, path, limit) == code  # nor the second time
+            assert code_of(archive.list_members, path, limit) == code
+            assert code_of(archive.list_members, path, limit) == code  # nor the second time
         else:
-            assert archive.members(path, limit) == [path / "zeros"]
+            assert archive.list_members(path, limit) == [path / "zeros"]
     (tmp_path / "c.tar").write_bytes(plain.getvalue())
-    assert archive.members(tmp_path / "c.tar", 1) == [tmp_path / "c.tar" / "zeros"]  # nothing is unpacked
+    assert archive.list_members(tmp_path / "c.tar", 1) == [tmp_path / "c.tar" / "zeros"]  # nothing is unpacked
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -130,8 +130,8 @@ def test_what_is_asked_of_an_archive_does_not_grow_with_its_members(tmp_path, mo
                 info = tarfile.TarInfo(name)
                 info.size = len(name)
                 made.addfile(info, io.BytesIO(name.encode()))
-    (first, *_) = archive.members(path, 1)
-    opened = archive._opened(path)
+    (first, *_) = archive.list_members(path, 1)
+    opened = archive._open_archive(path)
 
     class Counted(dict):
         steps = 0
@@ -148,9 +148,9 @@ def test_what_is_asked_of_an_archive_does_not_grow_with_its_members(tmp_path, mo
             return [self[key] for key in self]
 
     opened.members = Counted(opened.members)
-    assert archive.stamp(first)[0] == 8
+    assert archive.size_and_mtime(first)[0] == 8
     assert archive.open_file(first).read() == b"0000.txt"
-    assert archive.beginning(first, 4) == b"0000"
+    assert archive.read_start(first, 4) == b"0000"
     assert Counted.steps == 0
 
 
@@ -166,7 +166,7 @@ def test_an_archive_that_may_not_be_read_is_said_to_be_that_and_not_damaged(tmp_
     with pytest.raises(CtmahoutError, match="Permission denied") as e:
         read_series(path)
     assert "damaged" not in e.value.message
-    archive._open.cache_clear()
+    archive._cached_archive.cache_clear()
     assert capfd.readouterr().err == ""  # no "Exception ignored in: _Tar.__del__"
 
 
@@ -205,5 +205,5 @@ def test_a_series_in_an_archive_is_read_whatever_lies_beside_it(slices, tmp_path
             info = tarfile.TarInfo(f"notes/{i}.txt")
             info.size = 3
             made.addfile(info, io.BytesIO(b"abc"))
-    (found,) = find_series(tmp_path / "a.tar.gz")
+    (found,) = summarise(tmp_path / "a.tar.gz")
     assert found.slices == 4

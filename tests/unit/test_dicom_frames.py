@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from dicom_slices import DERIVATION, WHEN, enhanced, put, raw
 
-from ctmahout.dicom import find_series, read_series, write_series
+from ctmahout.dicom import read_series, summarise, write_series
 from ctmahout.errors import CtmahoutError
 
 
@@ -240,7 +240,7 @@ def test_phases_are_series_of_their_own_when_asked_for(slices, tmp_path, keyword
         assert np.array_equal(volume.hu, first.hu + phase)
         uids.add(write_series(volume, tmp_path / f"out-{phase}", derivation=DERIVATION).series_uid)
     assert len(uids) == 3
-    assert [s.part for s in find_series(folder, split=True)] == [f"{keyword} {n} of 3" for n in (1, 2, 3)]
+    assert [s.part for s in summarise(folder, split=True)] == [f"{keyword} {n} of 3" for n in (1, 2, 3)]
 
 
 def test_phases_that_are_not_complete_stay_refused(slices, tmp_path):
@@ -259,7 +259,7 @@ def test_phases_among_frames(slices, tmp_path):
 
 
 def test_repeated_places_of_a_real_bolus_scan(ct_data):
-    found = find_series(ct_data / "geometry_notavolume_001", split=True)
+    found = summarise(ct_data / "geometry_notavolume_001", split=True)
     assert [(s.slices, s.part) for s in found] == [(1, f"AcquisitionNumber {n} of 3") for n in (1, 2, 3)]
 
 
@@ -273,7 +273,7 @@ def test_row_21_orientations_are_series_of_their_own_when_asked_for(slices, tmp_
     assert code_of(folder, lenient=True) == "CTM_SERIES_MIXED"
     assert read_series(folder, split=True, series="rule:most-slices").shape[0] == 5
     assert read_series(folder, split=True, series="[2]").shape[0] == 3
-    assert [s.part for s in find_series(folder, split=True)] == [f"stack {n} of 2" for n in (1, 2)]
+    assert [s.part for s in summarise(folder, split=True)] == [f"stack {n} of 2" for n in (1, 2)]
 
 
 def test_a_series_by_description_and_by_rule(slices, tmp_path):
@@ -298,7 +298,7 @@ def test_a_series_by_its_folder_in_a_study_is_the_same_wherever_it_lies(slices, 
     for place, names in (("one", "ab"), ("other", "ba")):
         for name, n in zip(names, (4, 6), strict=True):
             slices.write(tmp_path / place / name, put(SeriesInstanceUID=f"1.2.{n}", SeriesNumber=n), n=n)
-    one, other = ({s.folder: s for s in find_series(tmp_path / place)} for place in ("one", "other"))
+    one, other = ({s.folder: s for s in summarise(tmp_path / place)} for place in ("one", "other"))
     assert len(one) == 2
     assert one.keys() == other.keys()
     for folder, info in one.items():

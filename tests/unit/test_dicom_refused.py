@@ -6,7 +6,7 @@ import pytest
 from dicom_outcomes import accepted, refused
 from dicom_slices import DERIVATION, put, quietly, text
 
-from ctmahout.dicom import decoders, find_series, read_series, write_series
+from ctmahout.dicom import decoders, read_series, summarise, write_series
 from ctmahout.errors import CtmahoutError
 
 ATTRIBUTES = {
@@ -388,7 +388,7 @@ def test_row_17_a_codestream_with_more_bits_than_the_header_says(ct_data, tmp_pa
 def test_row_37_short_files_are_told_from_their_headers(slices, tmp_path):
     slices.write(tmp_path / "in")
     cut(bytes_off=1)(tmp_path / "in" / "slice-02.dcm")
-    (series,) = find_series(tmp_path / "in")
+    (series,) = summarise(tmp_path / "in")
     assert any("ends after 511 of 512 bytes" in doubt for doubt in series.doubts)
 
 

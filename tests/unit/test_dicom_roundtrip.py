@@ -9,7 +9,7 @@ from dicom_slices import DERIVATION, WHEN, Slices, put, quietly, raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ctmahout.dicom import find_series, read_series, write_series
+from ctmahout.dicom import read_series, summarise, write_series
 from ctmahout.errors import CtmahoutError
 from ctmahout.volume import Volume
 
@@ -168,7 +168,7 @@ def test_row_8_padding_stays_whatever_becomes_of_the_values(ct_data, tmp_path):
 
 
 def test_row_19_20_the_folder_of_a_study_has_one_series_of_slices(ct_data):
-    found = find_series(ct_data / "study_folder_localizer_sc")
+    found = summarise(ct_data / "study_folder_localizer_sc")
     assert [(s.slices, s.rows, s.columns, s.kernel) for s in found] == [(3, 512, 512, "UB")]
     assert found.skipped == {"Secondary Capture Image Storage": 2, "localizer": 1}
     assert found[0].spacing_mm == pytest.approx((5, 0.451171875, 0.451171875))

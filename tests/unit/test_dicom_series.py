@@ -9,8 +9,8 @@ import pytest
 from dicom_outcomes import accepted, refused
 from dicom_slices import DERIVATION, Slices, eight_rows, put, quietly, raw, text
 
-from ctmahout.dicom import find_series, read_series, write_series
-from ctmahout.dicom.files import each
+from ctmahout.dicom import read_series, summarise, write_series
+from ctmahout.dicom.files import parallel_map
 
 
 def test_row_18_bits_stored_varies(slices, tmp_path):
@@ -33,7 +33,7 @@ def test_row_19_20_36_43_what_is_no_slice_is_left_out_and_counted(slices, tmp_pa
     os.mkfifo(folder / "pipe")
     volume = accepted(tmp_path / "in", "Left out, for they are no CT slices: ")
     assert volume.shape == (4, 16, 16)
-    assert find_series(tmp_path / "in").skipped == {
+    assert summarise(tmp_path / "in").skipped == {
         "DICOMDIR": 1,
         "MR Image Storage": 1,
         "X-Ray Radiation Dose SR Storage": 1,
@@ -67,7 +67,7 @@ def test_row_21_23_slices_that_do_not_belong_together(slices, tmp_path, attribut
         error = refused(tmp_path / "in", lenient=lenient)
         assert (error.code, error.fields["attribute"]) == ("CTM_SERIES_MIXED", attribute)
         assert error.fields["file"].name == "slice-01.dcm"
-    assert any("CTM_SERIES_MIXED" in d for d in find_series(tmp_path / "in")[0].doubts)
+    assert any("CTM_SERIES_MIXED" in d for d in summarise(tmp_path / "in")[0].doubts)
 
 
 def test_row_35_one_series_uid_of_two_studies_or_patients(slices, tmp_path):
@@ -279,7 +279,7 @@ def test_choosing_a_series(slices, tmp_path):
         assert refused(path, series=given).code == "CTM_SERIES_AMBIGUOUS"
     for given in ("4", "1.2", "", "[4]", "0", "-1"):
         assert refused(path, series=given).code == "CTM_SERIES_UNKNOWN"
-    assert [(s.number, s.series_uid, s.slices) for s in find_series(path)] == [
+    assert [(s.number, s.series_uid, s.slices) for s in summarise(path)] == [
         (1, "1.2.1", 4),
         (2, "1.2.2", 5),
         (3, "1.2.3", 6),
@@ -304,9 +304,9 @@ def test_the_first_error_ends_the_work():
         return i
 
     with pytest.raises(RuntimeError, match="one"):
-        each(work, range(100_000), workers=2)
+        parallel_map(work, range(100_000), workers=2)
     assert len(begun) < 100_000
-    assert each(lambda i: i * i, range(5), workers=3) == [0, 1, 4, 9, 16]
+    assert parallel_map(lambda i: i * i, range(5), workers=3) == [0, 1, 4, 9, 16]
 
 
 def test_row_52_sizes_that_no_memory_holds(slices, tmp_path):
@@ -348,7 +348,7 @@ def test_row_26_a_scan_of_two_steps_lacks_no_slice_and_can_be_split(slices, tmp_
     assert error.code == "CTM_SLICE_UNEVEN"
     assert "--split" in error.hint
     assert "missing" not in str(error)
-    found = find_series(folder, split=True)
+    found = summarise(folder, split=True)
     assert [(s.slices, s.spacing_mm[0]) for s in found] == [(6, 4), (5, 8)]
     name = "thickness" if thicknesses == (4, 8) else "step"
     assert [s.part for s in found] == [f"{name} 1 of 2", f"{name} 2 of 2"]
@@ -363,4 +363,4 @@ def test_row_26_split_does_not_hide_a_missing_slice(slices, tmp_path):
         error = refused(folder, split=split)
         assert error.code == "CTM_SLICE_MISSING"
         assert "Fetch" in error.hint
-    assert len(find_series(folder, split=True)) == 1
+    assert len(summarise(folder, split=True)) == 1

@@ -35,7 +35,7 @@ def no_work(monkeypatch):
     def work(*_):
         pytest.fail("the work began")
 
-    monkeypatch.setattr(pipeline, "door_for", work)
+    monkeypatch.setattr(pipeline, "open_engine", work)
 
 
 @pytest.mark.parametrize(

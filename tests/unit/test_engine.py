@@ -1,4 +1,4 @@
-"""Doors, jars, Java and errors, as far as they can be tried without a JVM."""
+"""Engines, jars, Java and errors, as far as they can be tried without a JVM."""
 
 import json
 import os
@@ -13,12 +13,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from web import Web, served
 
+from ctmahout.cli.output import driver_log
 from ctmahout.engines import Jar, Request, connect, find_jar, find_java
+from ctmahout.engines.executors import Executors
 from ctmahout.engines.jars import Spark, find_spark, spark_line
-from ctmahout.engines.jvm_calls import call, shaped
+from ctmahout.engines.jvm_calls import interruptible, translate_error
 from ctmahout.engines.launcher import module_options
 from ctmahout.engines.session import default_driver_memory, spark_settings
+from ctmahout.engines.spark_applications import Applications
+from ctmahout.engines.submit import SubmitEngine
+from ctmahout.engines.workers import Threads
 from ctmahout.errors import CtmahoutError, EngineError, OutputError
 from ctmahout.workflows.doctor import check_environment
 
@@ -112,7 +118,7 @@ def test_what_is_no_jar_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["py4j", "jpype", "submit"])
-def test_every_door_refuses_the_wrong_jar_before_a_jvm_starts(tmp_path, engine):
+def test_every_engine_refuses_the_wrong_jar_before_a_jvm_starts(tmp_path, engine):
     line = "3.5" if spark_line(find_spark().version) == "4" else "4"
     jar = make_jar(tmp_path / "wrong.jar", **{"Ctmahout-Spark-Line": line})
     start = time.monotonic()
@@ -248,7 +254,7 @@ def test_module_options_are_sparks_own():
     assert all(option.startswith("-") for option in options)
 
 
-# ---------------------------------------------------------------------------------------------------------------- doors
+# ---------------------------------------------------------------------------------------------------------- engines
 
 
 def test_unknown_engines_and_wrong_arguments():
@@ -276,14 +282,14 @@ def test_a_call_that_is_interrupted_ends_before_the_interrupt_is_told():
 
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
-        call(run, stop.set)
+        interruptible(run, stop.set)
     assert ended.is_set()
 
 
 def test_a_call_gives_results_and_errors_back():
-    assert call(lambda: 42, lambda: None) == 42
+    assert interruptible(lambda: 42, lambda: None) == 42
     with pytest.raises(ZeroDivisionError):
-        call(lambda: 1 // 0, lambda: None)
+        interruptible(lambda: 1 // 0, lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -307,15 +313,15 @@ def test_a_call_gives_results_and_errors_back():
 )
 def test_whatever_comes_out_of_a_jvm_is_an_error_of_ours(text, log, code):
     for error in (text, RuntimeError(text)):
-        found = shaped(error, engine="py4j", log=log)
+        found = translate_error(error, engine="py4j", log=log)
         assert found.code == code
         assert "{" not in found.message
-    assert type(shaped("[CTM_OUTPUT_EXISTS] x", engine="py4j")) is OutputError
+    assert type(translate_error("[CTM_OUTPUT_EXISTS] x", engine="py4j")) is OutputError
 
 
 def test_a_failure_quotes_the_log():
     log = "INFO fine\nException in thread main: no space\n\tat org.x.Y\nINFO shutdown"
-    assert "no space" in shaped("exit code 1", engine="submit", log=log).message
+    assert "no space" in translate_error("exit code 1", engine="submit", log=log).message
 
 
 def test_submit_hands_over_a_file_and_reads_the_answer_or_the_directory(tmp_path, no_bundle):
@@ -347,13 +353,47 @@ def test_cluster_mode_needs_the_kubernetes_client(monkeypatch):
 def test_cluster_mode_hands_over_a_request_and_a_jar_in_the_image(monkeypatch):
     monkeypatch.setattr("ctmahout.engines.kubernetes.Pods", lambda master, conf: None)
     conf = {"spark.kubernetes.executor.annotation.sidecar.istio.io/inject": "true"}
-    door = connect("submit", master="k8s://x", deploy_mode="cluster", image="i", conf=conf)
-    command = door._command("ctmahout-1", "ctmahout-1-driver", Path("/t"), Request("/in", "/out"))
+    engine = connect("submit", master="k8s://x", deploy_mode="cluster", image="i", conf=conf)
+    command = engine._arguments("ctmahout-1", "ctmahout-1-driver", Path("/t"), Request("/in", "/out"))
     assert command[-3] == "local:///opt/ctmahout/ctmahout.jar"
     assert json.loads(command[-1])["output"] == "/out"
     assert "spark.kubernetes.executor.annotation.sidecar.istio.io/inject=true" in command
     assert "spark.kubernetes.driver.annotation.sidecar.istio.io/inject=false" in command
     assert not [part for part in command if part.startswith("spark.jars=")]
+
+
+def test_cluster_mode_inherits_nothing_that_needs_a_jar_on_this_machine(monkeypatch):
+    monkeypatch.setattr("ctmahout.engines.kubernetes.Pods", lambda master, conf: None)
+    engine = connect("submit", master="k8s://x", deploy_mode="cluster", image="i")
+    assert not isinstance(engine, SubmitEngine)
+    assert not hasattr(engine, "command")
+
+
+def test_the_driver_log_of_an_application_is_logged_and_not_printed(monkeypatch, caplog, capfd):
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent")
+    status = {"applicationState": {"state": "COMPLETED"}, "driverInfo": {"podName": "driver"}}
+    web = Web()
+    web.files["/apis/sparkoperator.k8s.io/v1beta2/namespaces/default/sparkapplications/a"] = json.dumps(
+        {"status": status}
+    ).encode()
+    web.files["/api/v1/namespaces/default/pods/driver/log"] = b"reading\nwriting\n"
+    caplog.set_level("INFO", "ctmahout.engines")
+    with served(web):
+        applications = Applications("k8s://" + web.url, {})
+        assert applications.wait_for("a", timeout_s=60.0) == (None, "reading\nwriting\n")
+        assert caplog.messages == ["reading\nwriting"]
+        assert capfd.readouterr().err == ""
+        with driver_log():
+            applications.wait_for("a", timeout_s=60.0)
+        assert capfd.readouterr().err == "reading\nwriting\n"
+
+
+def test_only_a_session_has_executors():
+    with connect("numpy") as engine:
+        assert engine.session is None
+        assert engine.workers(3) == Threads(3)
+        engine.session = object()
+        assert engine.workers(3) == Executors(engine.session)
 
 
 def test_the_options_say_which_requests_are_wrong():

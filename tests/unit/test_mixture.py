@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from ctmahout.denoising.patches import Kinds, fit, sum_moments, write_parts
-from ctmahout.denoising.patches.em import Sample, kmeans, split
-from ctmahout.denoising.patches.mixture import Levels, Mixture, Noise, Prepared, Shortlists
+from ctmahout.denoising.patches.em import Sample, fit, kmeans, split, sum_moments
+from ctmahout.denoising.patches.mixture import CandidateIndex, Mixture, Noise, NoiseCovariances, NoisyMixture, SigmaGrid
 from ctmahout.denoising.patches.moments import (
     Moments,
     Rule,
@@ -20,10 +19,11 @@ from ctmahout.denoising.patches.moments import (
     moments_of,
     whitened_rows,
 )
+from ctmahout.denoising.patches.parts import write_parts
 from ctmahout.engines.workers import Threads
 
 D, KINDS = 20, 2
-LEVELS = Levels(6.0, 25)
+LEVELS = SigmaGrid(6.0, 25)
 
 
 def spread(rng, d=D):
@@ -46,7 +46,7 @@ def drawn(mixture, kinds, n, rng):
         rng.integers(0, len(kinds), n).astype(np.int32),
     )
     patches = np.empty((n, mixture.d), np.float32)
-    for i, (k, level, kind) in enumerate(zip(groups, noise.level, noise.kind, strict=True)):
+    for i, (k, level, kind) in enumerate(zip(groups, noise.sigma_hu, noise.noise_class, strict=True)):
         basis = mixture.bases[k]
         coloured = kinds.colour[kind] @ rng.standard_normal(mixture.d)
         patches[i] = mixture.means[k] + basis @ rng.standard_normal(basis.shape[1]) + level * coloured
@@ -56,7 +56,7 @@ def drawn(mixture, kinds, n, rng):
 @pytest.fixture(scope="module")
 def world():
     rng = np.random.default_rng(3)
-    kinds = Kinds(np.array([spread(rng) for _ in range(KINDS)]))
+    kinds = NoiseCovariances(np.array([spread(rng) for _ in range(KINDS)]))
     mixture = made_mixture(rng)
     return mixture, kinds, *drawn(mixture, kinds, 500, rng)
 
@@ -65,7 +65,7 @@ def log_likelihoods(mixture, kinds, patches, noise):
     """Of each patch in each group, the textbook way: log of weight times density."""
     found = np.empty((len(patches), len(mixture)))
     for i, patch in enumerate(patches.astype(np.float64)):
-        own = noise.level[i].astype(np.float64) ** 2 * kinds.covariances[noise.kind[i]]
+        own = noise.sigma_hu[i].astype(np.float64) ** 2 * kinds.covariances[noise.noise_class[i]]
         for k, basis in enumerate(mixture.bases):
             density = multivariate_normal(mixture.means[k], basis @ basis.T + own)
             found[i, k] = np.log(mixture.weights[k]) + density.logpdf(patch)
@@ -77,7 +77,7 @@ def log_likelihoods(mixture, kinds, patches, noise):
 
 def test_groups_and_likelihood_are_those_of_the_density(world):
     mixture, kinds, patches, noise, _ = world
-    prepared = Prepared(mixture, kinds, LEVELS)
+    prepared = NoisyMixture(mixture, kinds, LEVELS)
     expected = log_likelihoods(mixture, kinds, patches, noise)
     groups = prepared.classify(patches, noise)
     best = expected.max(axis=1)
@@ -90,23 +90,23 @@ def test_groups_and_likelihood_are_those_of_the_density(world):
 def test_groups_are_told_far_from_zero_as_well(world):
     """Differences of large numbers would cost the digits of single precision."""
     mixture, kinds, patches, noise, _ = world
-    groups = Prepared(mixture, kinds, LEVELS).classify(patches, noise)
+    groups = NoisyMixture(mixture, kinds, LEVELS).classify(patches, noise)
     far = Mixture(mixture.means + 8192, mixture.bases, mixture.weights, mixture.noise_left)
-    assert (Prepared(far, kinds, LEVELS).classify(patches + np.float32(8192), noise) == groups).mean() > 0.99
+    assert (NoisyMixture(far, kinds, LEVELS).classify(patches + np.float32(8192), noise) == groups).mean() > 0.99
 
 
 @pytest.mark.parametrize("noise_left", [1.0, 0.4])
 def test_an_estimate_is_wieners(world, noise_left):
     mixture, kinds, patches, noise, groups = world
     mixture = Mixture(mixture.means, mixture.bases, mixture.weights, np.full(len(mixture), noise_left))
-    found, kept = Prepared(mixture, kinds, LEVELS).estimate(patches, noise, groups)
+    found, kept = NoisyMixture(mixture, kinds, LEVELS).estimate(patches, noise, groups)
     for i, patch in enumerate(patches.astype(np.float64)):
         k, basis = groups[i], mixture.bases[groups[i]]
         signal = basis @ basis.T
-        own = noise.level[i].astype(np.float64) ** 2 * kinds.covariances[noise.kind[i]]
+        own = noise.sigma_hu[i].astype(np.float64) ** 2 * kinds.covariances[noise.noise_class[i]]
         wiener = signal @ np.linalg.inv(signal + noise_left * own)
         expected = mixture.means[k] + wiener @ (patch - mixture.means[k])
-        outlier = ((patch - expected) ** 2).mean() / noise.level[i] ** 2
+        outlier = ((patch - expected) ** 2).mean() / noise.sigma_hu[i] ** 2
         if abs(outlier - 3) > 0.01:
             np.testing.assert_allclose(found[i], expected if outlier < 3 else patch, atol=2e-3)
         assert kept[i] == pytest.approx(np.trace(wiener), abs=1e-3)
@@ -114,7 +114,7 @@ def test_an_estimate_is_wieners(world, noise_left):
 
 def test_in_a_group_without_a_basis_the_mean_is_all_that_is_left(world):
     mixture, kinds, patches, noise, groups = world
-    found, kept = Prepared(mixture, kinds, LEVELS).estimate(patches, noise, groups)
+    found, kept = NoisyMixture(mixture, kinds, LEVELS).estimate(patches, noise, groups)
     none = groups == 0
     stays = (found == patches).all(axis=1)
     assert stays[none].mean() < 0.05
@@ -126,27 +126,27 @@ def test_what_no_group_knows_stays_bit_by_bit(world):
     mixture, kinds, patches, noise, groups = world
     metal = patches.copy()
     metal[:, 7] += 3000
-    found, _ = Prepared(mixture, kinds, LEVELS).estimate(metal, noise, groups)
+    found, _ = NoisyMixture(mixture, kinds, LEVELS).estimate(metal, noise, groups)
     few = np.array([basis.shape[1] for basis in mixture.bases])[groups] < 3
     np.testing.assert_array_equal(found[few], metal[few])
 
 
-def shortlists(mixture, groups, seed=0):
+def candidates(mixture, groups, seed=0):
     rng = np.random.default_rng(seed)
     projection = rng.standard_normal((D, 4)).astype(np.float32)
-    first = Shortlists(np.zeros(D, np.float32), projection, np.empty((0, 4), np.float32))
+    first = CandidateIndex(np.zeros(D, np.float32), projection, np.empty((0, 4), np.float32))
     centres = first.features(mixture.means.astype(np.float32))
-    return Shortlists(first.mean, projection, centres, groups)
+    return CandidateIndex(first.mean, projection, centres, groups)
 
 
 def test_full_shortlists_leave_nothing_out_and_short_ones_are_kept_to(world):
     mixture, kinds, patches, noise, _ = world
-    everyone = Prepared(mixture, kinds, LEVELS).classify(patches, noise)
-    full = shortlists(mixture, (np.arange(len(mixture)),) * len(mixture))
-    np.testing.assert_array_equal(Prepared(mixture, kinds, LEVELS, full).classify(patches, noise), everyone)
+    all_groups = NoisyMixture(mixture, kinds, LEVELS).classify(patches, noise)
+    full = candidates(mixture, (np.arange(len(mixture)),) * len(mixture))
+    np.testing.assert_array_equal(NoisyMixture(mixture, kinds, LEVELS, full).classify(patches, noise), all_groups)
     lists = tuple(np.array([i, (i + 1) % 5]) for i in range(5))
-    short = shortlists(mixture, tuple(np.sort(one) for one in lists))
-    found = Prepared(mixture, kinds, LEVELS, short).classify(patches, noise)
+    short = candidates(mixture, tuple(np.sort(one) for one in lists))
+    found = NoisyMixture(mixture, kinds, LEVELS, short).classify(patches, noise)
     cells = short.cells(patches)
     assert all(label in lists[cell] for label, cell in zip(found, cells, strict=True))
     likely = log_likelihoods(mixture, kinds, patches, noise)
@@ -156,7 +156,7 @@ def test_full_shortlists_leave_nothing_out_and_short_ones_are_kept_to(world):
 
 def test_no_patches_have_no_groups(world):
     mixture, kinds, patches, noise, groups = world
-    prepared = Prepared(mixture, kinds, LEVELS)
+    prepared = NoisyMixture(mixture, kinds, LEVELS)
     assert prepared.classify(patches[:0], noise[:0]).shape == (0,)
     assert prepared.estimate(patches[:0], noise[:0], groups[:0])[0].shape == (0, D)
 
@@ -165,9 +165,9 @@ def test_no_patches_have_no_groups(world):
 @given(low=st.floats(0.01, 100), ratio=st.floats(1, 50))
 def test_levels_cover_their_range_in_steps_of_3_percent(low, ratio):
     level = np.geomspace(low, low * ratio, 30).astype(np.float32)
-    levels = Levels.of(level)
+    levels = SigmaGrid.of(level)
     told = np.sqrt(levels.variances)[levels.index(level)]
-    assert np.abs(np.log(told / level)).max() <= 0.5 * np.log(Levels.STEP) + 1e-5
+    assert np.abs(np.log(told / level)).max() <= 0.5 * np.log(SigmaGrid.STEP) + 1e-5
 
 
 # ----------------------------------------------------------------------------------------------------------- moments
@@ -184,8 +184,8 @@ def direct(patches, noise, labels, groups, kinds):
             count[k], means[k] = len(own), own.mean(axis=0)
             scatter[k] = (own - means[k]).T @ (own - means[k])
         for kind in range(kinds):
-            chosen = (labels == k) & (noise.kind == kind)
-            of_noise[k, kind] = (noise.level[chosen].astype(np.float64) ** 2).sum()
+            chosen = (labels == k) & (noise.noise_class == kind)
+            of_noise[k, kind] = (noise.sigma_hu[chosen].astype(np.float64) ** 2).sum()
     return Moments(count, means, scatter, of_noise)
 
 
@@ -235,7 +235,7 @@ def test_weighted_rows_have_the_weighted_scatter(world):
 def test_responsibilities_are_those_of_the_densities(world):
     mixture, kinds, patches, noise, _ = world
     most = 3
-    groups, shares = Prepared(mixture, kinds, LEVELS).responsibilities(patches, noise, most)
+    groups, shares = NoisyMixture(mixture, kinds, LEVELS).responsibilities(patches, noise, most)
     density = np.array(
         [
             [
@@ -246,7 +246,7 @@ def test_responsibilities_are_those_of_the_densities(world):
                 ).logpdf(patch)
                 for k in range(len(mixture))
             ]
-            for patch, level, kind in zip(patches, noise.level, noise.kind, strict=True)
+            for patch, level, kind in zip(patches, noise.sigma_hu, noise.noise_class, strict=True)
         ]
     )
     order = np.argsort(-density, axis=1)[:, :most]
@@ -263,7 +263,7 @@ def test_responsibilities_are_those_of_the_densities(world):
 def test_one_group_has_all_of_a_patch(world):
     mixture, kinds, patches, noise, _ = world
     one = Mixture(mixture.means[:1], mixture.bases[:1], np.ones(1), np.ones(1))
-    groups, shares = Prepared(one, kinds, LEVELS).responsibilities(patches, noise, 3)
+    groups, shares = NoisyMixture(one, kinds, LEVELS).responsibilities(patches, noise, 3)
     assert groups.shape == shares.shape == (len(patches), 1)
     assert (groups == 0).all()
     assert (shares == 1).all()
@@ -303,7 +303,9 @@ def test_there_are_no_more_cells_than_points_that_differ(points):
 RULE = Rule(smallest=30)
 
 
-@pytest.mark.parametrize("rule", [RULE, Rule(rank=3, smallest=30), Rule(leak=2.0, knee=0.05, smallest=30)])
+@pytest.mark.parametrize(
+    "rule", [RULE, Rule(rank=3, smallest=30), Rule(overfit_slope=2.0, overfit_threshold=0.05, smallest=30)]
+)
 def test_moments_and_the_svd_of_whitened_rows_tell_the_same_mixture(world, rule):
     mixture, kinds, patches, noise, groups = world
     moments = moments_of(patches, noise, groups, len(mixture), KINDS)
@@ -318,7 +320,7 @@ def test_moments_and_the_svd_of_whitened_rows_tell_the_same_mixture(world, rule)
     np.testing.assert_array_equal(from_moments.means, from_factors.means)
     np.testing.assert_array_equal(from_moments.weights, from_factors.weights)
     np.testing.assert_allclose(from_moments.noise_left, from_factors.noise_left, atol=1e-4)
-    assert any(left < 1 for left in from_moments.noise_left) == (rule.leak > 0)
+    assert any(left < 1 for left in from_moments.noise_left) == (rule.overfit_slope > 0)
     for a, b in zip(from_moments.bases, from_factors.bases, strict=True):
         assert a.shape == b.shape
         assert a.shape[1] <= rule.rank
@@ -330,7 +332,7 @@ def test_a_group_of_few_patches_is_nobodys(world):
     moments = moments_of(patches, noise, np.where(groups == 2, 1, groups), len(mixture), KINDS)
     found = mixture_from_moments(moments, kinds, RULE)
     assert found.bases[2].shape == (D, 0)
-    assert not (Prepared(found, kinds, LEVELS).classify(patches, noise) == 2).any()
+    assert not (NoisyMixture(found, kinds, LEVELS).classify(patches, noise) == 2).any()
 
 
 @dataclass(frozen=True)
@@ -344,13 +346,13 @@ class Here:
 def test_a_known_mixture_is_found_again():
     """The truth is the best that can be said of patches that nobody has seen; what was learnt comes near."""
     rng = np.random.default_rng(11)
-    kinds = Kinds(np.array([spread(rng) for _ in range(KINDS)]))
+    kinds = NoiseCovariances(np.array([spread(rng) for _ in range(KINDS)]))
     truth = made_mixture(rng, ranks=(0, 1, 2, 3))
     patches, noise, _ = drawn(truth, kinds, 6000, rng)
     test, its_noise, _ = drawn(truth, kinds, 1500, rng)
     parts = [Here(Sample(patches[a : a + 1500], noise[a : a + 1500])) for a in range(0, 6000, 1500)]
     learnt = fit(parts, 4, 6, kinds, Rule(), Threads(1), np.random.default_rng(0))
-    known = Prepared(truth, kinds, LEVELS).log_likelihood(test, its_noise).mean()
+    known = NoisyMixture(truth, kinds, LEVELS).log_likelihood(test, its_noise).mean()
     one = fit(parts, 1, 6, kinds, Rule(rank=0), Threads(1), np.random.default_rng(0))
     told = learnt.log_likelihood(test, its_noise).mean()
     assert known - 1 < told < known + 0.01
@@ -364,7 +366,7 @@ def test_a_known_mixture_is_found_again():
 def test_parts_in_files_teach_the_same_as_parts_in_memory(world, tmp_path):
     mixture, kinds, patches, noise, _ = world
     sample = Sample(patches, noise, patches + 1)
-    prepared = Prepared(mixture, kinds, LEVELS)
+    prepared = NoisyMixture(mixture, kinds, LEVELS)
     (file,) = write_parts(sample, tmp_path / "part")
     for of_pilot in (True, False):
         a, b = (

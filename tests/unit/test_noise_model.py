@@ -22,7 +22,7 @@ def ratio(model, added, clean):
     """
     true = np.sqrt(ndimage.uniform_filter(np.square(added, dtype=np.float64), (9, 17, 17)))
     body = ndimage.binary_erosion(ndimage.gaussian_filter(clean, (0, 2, 2)) > -400, np.ones((1, 9, 9)))
-    return np.quantile((model.sd(0, len(added), *added.shape[1:]) / true)[body], [0.05, 0.5, 0.95])
+    return np.quantile((model.sigma_hu(0, len(added), *added.shape[1:]) / true)[body], [0.05, 0.5, 0.95])
 
 
 def found(volume, **options):
@@ -63,7 +63,7 @@ def test_with_little_noise_the_map_is_too_high_but_not_too_low():
 def test_sd_is_in_proportion_to_the_noise(phantom, model):
     """Half of the noise on the same anatomy."""
     half = estimate_noise((phantom.noisy.hu + phantom.clean.hu) / 2, phantom.noisy.geometry.pixel_spacing_mm)
-    assert np.median(np.exp(half.log_sd - model.log_sd)) == pytest.approx(0.5, abs=0.08)
+    assert np.median(np.exp(half.log_sigma - model.log_sigma)) == pytest.approx(0.5, abs=0.08)
 
 
 def correlation(noise, dy, dx):
@@ -77,7 +77,7 @@ def test_noise_is_streaked_along_the_rays_that_are_noisiest(phantom, model):
     noise = np.asarray(phantom.noisy.hu - phantom.clean.hu, np.float64)
     for y, x in ((80, 80), (60, 80), (100, 40), (100, 120), (50, 40), (50, 120)):
         own = noise[:, y - 10 : y + 10, x - 10 : x + 10]
-        share = model.share[:, :, y // model.cell, x // model.cell].mean(axis=1)
+        share = model.sector_share[:, :, y // model.cell, x // model.cell].mean(axis=1)
         told = np.tensordot(share, model.autocovariance, 1)
         across, down = correlation(own, 0, 1), correlation(own, 1, 0)
         assert abs(across - down) > 0.25  # else there is nothing to tell here
@@ -86,20 +86,20 @@ def test_noise_is_streaked_along_the_rays_that_are_noisiest(phantom, model):
 
 
 def test_shares_sum_up_to_one_and_autocovariances_are_even(model):
-    np.testing.assert_allclose(model.share.sum(axis=0), 1, rtol=1e-5)
-    assert (model.share >= 0).all()
+    np.testing.assert_allclose(model.sector_share.sum(axis=0), 1, rtol=1e-5)
+    assert (model.sector_share >= 0).all()
     np.testing.assert_allclose(model.autocovariance, model.autocovariance[:, ::-1, ::-1], atol=1e-9)
-    for share in np.moveaxis(model.share[:, 12, ::16, ::16].reshape(SECTORS, -1), 1, 0):
-        told = covariance_of(np.tensordot(share, model.autocovariance, 1), model.along_z, (3, 5, 5))
+    for share in np.moveaxis(model.sector_share[:, 12, ::16, ::16].reshape(SECTORS, -1), 1, 0):
+        told = covariance_of(np.tensordot(share, model.autocovariance, 1), model.z_correlation, (3, 5, 5))
         assert np.linalg.eigvalsh(told).min() > -0.05
 
 
 def test_threads_and_runs_give_the_same_bits(phantom, model):
     for threads in (1, 3):
         again = found(phantom.noisy, threads=threads)
-        for name in ("log_sd", "share", "autocovariance"):
+        for name in ("log_sigma", "sector_share", "autocovariance"):
             assert getattr(again, name).tobytes() == getattr(model, name).tobytes()
-        assert (again.along_z, again.info) == (model.along_z, model.info)
+        assert (again.z_correlation, again.info) == (model.z_correlation, model.info)
 
 
 # ------------------------------------------------------------------------------------------------ of noise made up here
@@ -137,7 +137,7 @@ def noise_along_z(weights, seed=0, across=0.0):
 def test_likeness_along_z(weights, expected, overlap):
     added = noise_along_z(weights, across=0.7)
     made = estimate_noise(disc().astype(np.float32) + added, (2.0, 2.0), overlap=overlap)
-    assert made.along_z == pytest.approx(expected, abs=0.04)
+    assert made.z_correlation == pytest.approx(expected, abs=0.04)
     low, median, high = ratio(made, added, np.broadcast_to(disc(), added.shape))
     # Noise without a shape of physics is found 4 to 8 % low: of windows the quiet ones are taken.
     assert median == pytest.approx(1, abs=0.1)
@@ -183,7 +183,7 @@ def test_sizes_and_pixels(phantom, part):
     noisy, clean = phantom.noisy.hu[part], phantom.clean.hu[part]
     pixel = phantom.noisy.geometry.pixel_spacing_mm[0]
     made = estimate_noise(np.ascontiguousarray(noisy), (pixel * (part[1].step or 1), pixel))
-    assert made.sd(0, 1, *noisy.shape[1:]).shape == (1, *noisy.shape[1:])
+    assert made.sigma_hu(0, 1, *noisy.shape[1:]).shape == (1, *noisy.shape[1:])
     low, median, high = ratio(made, noisy - clean, clean)
     assert median == pytest.approx(1, abs=0.1)
     assert 0.75 < low < high < 1.35
@@ -208,7 +208,7 @@ def test_it_is_measured_in_what_there_is(level, name):
     hu = np.random.default_rng(2).normal(level, 10, (8, 64, 64)).astype(np.float32)
     made = estimate_noise(hu, (1.0, 1.0))
     assert made.info["measured_in"] == name
-    assert np.exp(np.median(made.log_sd)) == pytest.approx(10, rel=0.15)
+    assert np.exp(np.median(made.log_sigma)) == pytest.approx(10, rel=0.15)
 
 
 def test_little_soft_tissue_is_enough():
@@ -218,7 +218,7 @@ def test_little_soft_tissue_is_enough():
     hu = clean + np.random.default_rng(2).normal(0, 20, clean.shape).astype(np.float32)
     made = estimate_noise(hu, (2.0, 2.0))
     assert made.info["measured_in"] == "soft tissue"
-    assert np.exp(made.log_sd[:, 16, 16]).mean() == pytest.approx(20, rel=0.2)
+    assert np.exp(made.log_sigma[:, 16, 16]).mean() == pytest.approx(20, rel=0.2)
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 5), (2, 7, 60), (4, 8, 9)])
@@ -282,5 +282,5 @@ def test_flat_areas_of_real_series_agree(ct_data, name):
     assert isinstance(made, NoiseModel)
     flat = FlatRegions.of(volume.hu, tissues_of_noisy(volume.hu)["soft"])
     z, y, x = (flat.corners + np.array([0, flat.side // 2, flat.side // 2])).T
-    told = made.sd(0, *volume.shape)[z, y, x]
+    told = made.sigma_hu(0, *volume.shape)[z, y, x]
     assert np.sqrt(np.median(told**2)) == pytest.approx(flat.sd(volume.hu), rel=0.1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import ctmahout
 from ctmahout import cli
-from ctmahout.dicom import find_series, send
+from ctmahout.dicom import send, summarise
 from ctmahout.errors import CtmahoutError, catalogue
 from ctmahout.workflows.compare import compare_series
 from ctmahout.workflows.convert import convert
@@ -73,7 +73,7 @@ def calls(path, folder):
         "dssvd": lambda: ctmahout.dssvd(path, engine="numpy"),
         "read_series": lambda: ctmahout.read_series(path),
         "read_array": lambda: ctmahout.read_array(path),
-        "find_series": lambda: find_series(path),
+        "summarise": lambda: summarise(path),
         "inspect_path": lambda: inspect_path(path),
         "compare_series": lambda: compare_series(path, path),
         "convert": lambda: convert(path, folder / "out.npz"),

@@ -10,22 +10,14 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from threadpoolctl import threadpool_limits
 
-from ctmahout.denoising.effort import Pass
+from ctmahout.denoising.effort import PassSpec
 from ctmahout.denoising.noise import NoiseModel
-from ctmahout.denoising.patches import (
-    FIRST,
-    SECOND,
-    Filter,
-    Kinds,
-    View,
-    filtered,
-    first_stage,
-    pilot_kinds,
-    run_pass,
-)
-from ctmahout.denoising.patches.grid import covariance_of
-from ctmahout.denoising.patches.mixture import Levels, Mixture, Prepared
+from ctmahout.denoising.patches.grid import PatchGrid, covariance_of
+from ctmahout.denoising.patches.groups import FIRST, SECOND, pilot_noise
+from ctmahout.denoising.patches.mixture import Mixture, NoiseCovariances, NoisyMixture, SigmaGrid
 from ctmahout.denoising.patches.moments import mixture_from_moments
+from ctmahout.denoising.patches.passes import PatchFilter, filter_slices, filter_volume
+from ctmahout.denoising.patches.two_passes import first_pass, measure_noise
 from ctmahout.engines.workers import Threads, single_threaded_blas
 
 # ------------------------------------------------------------------------------------------------------------ places
@@ -59,7 +51,7 @@ def flat_noise(shape, sd=20.0, cell=4):
 
 
 def view_of(hu, sd=20.0):
-    return View.of(hu, flat_noise(hu.shape, sd), 1, np.random.default_rng(0))
+    return PatchGrid.of(hu, flat_noise(hu.shape, sd), 1, np.random.default_rng(0))
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,7 +80,7 @@ def test_patches_are_taken_from_where_they_lie(shape):
     corners = view.draw(10**6, np.random.default_rng(0))
     depth = min(3, shape[0])
     assert len(corners) == (shape[0] - depth + 1) * (shape[1] - 4) * (shape[2] - 4)
-    for corner, patch in zip(corners, view.take(corners), strict=True):
+    for corner, patch in zip(corners, view.patches_at(corners), strict=True):
         z, y, x = corner
         np.testing.assert_array_equal(patch, hu[z : z + depth, y : y + 5, x : x + 5].ravel())
     few = view.draw(7, np.random.default_rng(1))
@@ -98,15 +90,15 @@ def test_patches_are_taken_from_where_they_lie(shape):
 
 def test_noise_is_that_of_the_middle_of_a_patch():
     noise = flat_noise((20, 40, 40))
-    ramp = np.log(5 + np.arange(20, dtype=np.float32))[:, None, None] + 0 * noise.log_sd
-    view = View.of(
+    ramp = np.log(5 + np.arange(20, dtype=np.float32))[:, None, None] + 0 * noise.log_sigma
+    view = PatchGrid.of(
         np.zeros((20, 40, 40), np.float32),
-        NoiseModel(4, ramp, noise.share, noise.autocovariance, (0.0, 0.0)),
+        NoiseModel(4, ramp, noise.sector_share, noise.autocovariance, (0.0, 0.0)),
         1,
         np.random.default_rng(0),
     )
     corners = view.draw(3000, np.random.default_rng(2))
-    np.testing.assert_allclose(view.sample(corners).noise.level, 5 + corners[:, 0] + 1, rtol=1e-5)
+    np.testing.assert_allclose(view.sample(corners).noise.sigma_hu, 5 + corners[:, 0] + 1, rtol=1e-5)
 
 
 def test_the_covariance_of_a_patch_is_that_of_patches_of_such_noise():
@@ -119,7 +111,7 @@ def test_the_covariance_of_a_patch_is_that_of_patches_of_such_noise():
     # 1-2-1: variance 6, with the next slice 4, with the one after 1.
     expected = covariance_of(in_slice / in_slice[16, 16], (4 / 6, 1 / 6), (3, 5, 5))
     view = view_of((noise / noise.std()).astype(np.float32))
-    patches = view.take(view.draw(60_000, rng))
+    patches = view.patches_at(view.draw(60_000, rng))
     np.testing.assert_allclose(np.cov(patches.T), expected, atol=0.05)
     assert np.linalg.eigvalsh(expected).min() > -1e-9
 
@@ -131,25 +123,26 @@ def test_the_covariance_of_a_patch_is_that_of_patches_of_such_noise():
 def stage(phantom):
     """Seven slices of a phantom, and filters of a first and of a second pass for them."""
     hu = np.ascontiguousarray(phantom.noisy.hu[8:15, 40:113, 60:121])
-    how = Pass(groups=12, patches=12_000, rounds=2, stride=(2, 2))
-    learnt = first_stage(hu, phantom.noisy.geometry, how, 3, 0, Threads(1)).stage
+    how = PassSpec(groups=12, patches=12_000, rounds=2, stride=(2, 2))
+    noise = measure_noise(hu, phantom.noisy.geometry, Threads(1))
+    learnt, _ = first_pass(hu, noise, how, 3, 0, Threads(1))
     groups = learnt.groups
-    shrinking = mixture_from_moments(groups.moments, groups.kinds, FIRST.shrinking)
-    prepared = Prepared(shrinking, groups.kinds, groups.telling.levels)
-    view = learnt.view(hu)
-    told_by_pilot = Prepared(
-        groups.telling.mixture, pilot_kinds(groups.covariances), groups.telling.levels, groups.telling.shortlists
+    shrinker = mixture_from_moments(groups.moments, groups.noise_covariances, FIRST.shrinker)
+    prepared = NoisyMixture(shrinker, groups.noise_covariances, groups.assigner.sigmas)
+    view = learnt.grid(hu)
+    told_by_pilot = NoisyMixture(
+        groups.assigner.mixture, pilot_noise(groups.covariances), groups.assigner.sigmas, groups.assigner.candidates
     )
     return (
         view,
-        Filter(groups.telling, prepared, FIRST.mix, FIRST.shrinking.knee),
-        Filter(told_by_pilot, prepared, SECOND.mix, SECOND.shrinking.knee),
+        PatchFilter(groups.assigner, prepared, FIRST.pilot_weight, FIRST.shrinker.overfit_threshold),
+        PatchFilter(told_by_pilot, prepared, SECOND.pilot_weight, SECOND.shrinker.overfit_threshold),
     )
 
 
 @single_threaded_blas
 def whole(view, filter, threads=1, **options):
-    return np.stack([found for _, found in run_pass(view, filter, (2, 2), Threads(threads), **options)])
+    return np.stack([found for _, found in filter_slices(view, filter, (2, 2), Threads(threads), **options)])
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +172,7 @@ def test_slabs_give_the_bytes_of_the_whole(stage, first_result, cuts):
         told = []
         for start, stop in pairwise(cuts):
             with threadpool_limits(1, "blas"):
-                found = list(run_pass(view, use, (2, 2), Threads(2), slices=(start, stop), **options))
+                found = list(filter_slices(view, use, (2, 2), Threads(2), slices=(start, stop), **options))
             assert [z for z, _ in found] == list(range(start, stop))
             told += [image for _, image in found]
         assert np.stack(told).tobytes() == expected.tobytes()
@@ -201,8 +194,10 @@ def test_workers_elsewhere_are_sent_slabs_and_give_the_same_bytes(stage, first_r
     monkeypatch.setattr("ctmahout.denoising.patches.passes._SLAB", slab)
     view, filter, second = stage
     pilot, told = view.with_hu(first_result), []
-    assert filtered(view, filter, (2, 2), Away()).tobytes() == first_result.tobytes()
-    found = filtered(view, second, (2, 2), Away(), pilot=pilot, progress=lambda done, total: told.append((done, total)))
+    assert filter_volume(view, filter, (2, 2), Away()).tobytes() == first_result.tobytes()
+    found = filter_volume(
+        view, second, (2, 2), Away(), pilot=pilot, progress=lambda done, total: told.append((done, total))
+    )
     assert found.tobytes() == whole(view, second, pilot=pilot).tobytes()
     assert told == [(min(done, 7), 7) for done in range(slab, 7 + slab, slab)]
 
@@ -218,8 +213,8 @@ def one_group(mean, rank, d=75, seed=0):
     """A filter that knows one group only."""
     rng = np.random.default_rng(seed)
     mixture = Mixture(np.full((1, d), float(mean)), (30 * rng.standard_normal((d, rank)),), np.ones(1), np.ones(1))
-    prepared = Prepared(mixture, Kinds(np.eye(d)[None]), Levels(20.0, 1))
-    return Filter(prepared, prepared)
+    prepared = NoisyMixture(mixture, NoiseCovariances(np.eye(d)[None]), SigmaGrid(20.0, 1))
+    return PatchFilter(prepared, prepared)
 
 
 @pytest.mark.parametrize("rank", [0, 5])

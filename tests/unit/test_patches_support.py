@@ -7,7 +7,7 @@ from scipy import ndimage
 from ctmahout.denoising.noise import NoiseModel
 from ctmahout.denoising.patches import add_back as support
 from ctmahout.denoising.patches import matched_filter as matched
-from ctmahout.denoising.patches import restore_structure
+from ctmahout.denoising.patches.add_back import restore_structure
 from ctmahout.engines.workers import Threads
 
 SHAPE, SD = (9, 96, 96), 10.0

@@ -1,4 +1,4 @@
-"""Method patches on small volumes of every awkward kind, through the steps and the numpy door."""
+"""Method patches on small volumes of every awkward kind, through the steps and the numpy engine."""
 
 import os
 from dataclasses import replace
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from ctmahout.denoising.effort import EFFORTS, Effort, Pass
+from ctmahout.denoising.effort import EFFORTS, Effort, PassSpec
 from ctmahout.denoising.noise import noise_sd
-from ctmahout.denoising.registry import PatchesMethod
+from ctmahout.denoising.registry import start
 from ctmahout.denoising.strength import Strength
 from ctmahout.engines import Request, connect
 from ctmahout.engines.workers import Threads
 from ctmahout.errors import CtmahoutError
-from ctmahout.exchange import read_manifest
+from ctmahout.exchange import read_all_factors, read_manifest
 from ctmahout.options import Config
 from ctmahout.quality import FlatRegions, tissues
 from ctmahout.volume import Geometry, Volume
@@ -26,7 +26,7 @@ PICTURES = os.environ.get("CTMAHOUT_TEST_PICTURES")
 @pytest.fixture(scope="module", autouse=True)
 def little_effort():
     """Small volumes do not feed more groups than these, and learning would take most of the time."""
-    first, second = Pass(20, 25_000, 3, (2, 2)), Pass(40, 30_000, 2, (2, 2))
+    first, second = PassSpec(20, 25_000, 3, (2, 2)), PassSpec(40, 30_000, 2, (2, 2))
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1, "blas"):
         patch.setitem(EFFORTS, "fast", Effort((first,), 3))
         patch.setitem(EFFORTS, "normal", Effort((first, second), 3))
@@ -48,17 +48,18 @@ def crop(whole, *slices):
 def denoised(source, folder, strengths=("auto",), name=None, **options):
     """Prepare, decompose, refine, decompose and rebuild, as `denoise` does; a result for each strength."""
     config = Config.of({"effort": "fast", "engine": "numpy", "workers": 2} | options)
-    method, before = PatchesMethod(), source.hu.tobytes()
-    matrix, factors = folder / "matrix", folder / "factors"
-    made = method.prepare(source, matrix, config, None)
-    with connect("numpy") as door:
-        door.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
-        if method.refines(made):
-            method.refine(source, matrix, factors, folder / "refined", config, Threads(2), None)
-            matrix, factors = folder / "refined", folder / "refined-factors"
-            door.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
-    wanted = [Strength.parse(text) for text in strengths]
-    found = list(method.rebuild(source, matrix, factors, wanted, Threads(2), None))
+    before, wanted = source.hu.tobytes(), [Strength.parse(text) for text in strengths]
+    run, names = start(source, config, None), ("matrix", "factors")
+    with connect("numpy") as engine:
+        while True:
+            matrix, factors = (folder / part for part in names)
+            run.save(matrix)
+            engine.run(Request(str(matrix), str(factors), algorithm=config.algorithm))
+            svds = read_all_factors(factors)
+            if not run.passes_left:
+                break
+            run, names = run.next(svds, Threads(2), None), ("refined", "refined-factors")
+    found = list(run.results(svds, wanted, Threads(2), None))
     assert source.hu.tobytes() == before
     for each in found:
         out = each.volume
@@ -200,13 +201,11 @@ def test_a_constant_volume_is_identical(tmp_path, value):
     assert read_manifest(tmp_path / "matrix").layout["pass"] == 0
 
 
-def test_nothing_to_refine_where_there_is_no_noise(tmp_path):
+def test_nothing_to_refine_where_there_is_no_noise():
     source, config = volume(np.zeros((4, 20, 20))), Config.of({"effort": "normal"})
-    made = PatchesMethod().prepare(source, tmp_path / "matrix", config, None)
-    assert not PatchesMethod().refines(made)
-    given = (source, tmp_path / "matrix", tmp_path / "factors", tmp_path / "refined", config, Threads(2), None)
-    assert code_of(PatchesMethod().refine, *given) == "CTM_NOTHING_TO_REFINE"
-    assert not (tmp_path / "refined").exists()
+    run = start(source, config, None)
+    assert not run.passes_left
+    assert code_of(run.next, (), Threads(2), None) == "CTM_NOTHING_TO_REFINE"
 
 
 def test_a_clean_phantom_is_not_changed(phantom, tmp_path):
@@ -244,11 +243,9 @@ def test_sizes(phantom, tmp_path, name):
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (8, 4, 4), (8, 4, 64), (8, 64, 4)])
-def test_what_is_smaller_than_a_patch_is_refused(tmp_path, shape):
+def test_what_is_smaller_than_a_patch_is_refused(shape):
     source = volume(np.random.default_rng(0).normal(40, 20, shape))
-    prepare = PatchesMethod().prepare
-    assert code_of(prepare, source, tmp_path / "matrix", Config.of({}), None) == "CTM_INPUT_TOO_SMALL"
-    assert list(tmp_path.iterdir()) == []
+    assert code_of(start, source, Config.of({}), None) == "CTM_INPUT_TOO_SMALL"
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 5), (2, 7, 60), (4, 8, 9)])
@@ -261,11 +258,10 @@ def test_what_is_too_small_to_measure_noise_in_comes_back_with_a_warning(tmp_pat
 
 
 def test_a_few_patches_are_enough_to_go_on_and_fewer_are_refused(tmp_path):
-    rng, prepare = np.random.default_rng(0), PatchesMethod().prepare
+    rng = np.random.default_rng(0)
     denoised(volume(rng.normal(40, 20, (3, 18, 18))), tmp_path, effort="normal")
     source = volume(rng.normal(40, 20, (2, 16, 16)))
-    assert code_of(prepare, source, tmp_path / "few", Config.of({}), None) == "CTM_INPUT_TOO_SMALL"
-    assert not (tmp_path / "few").exists()
+    assert code_of(start, source, Config.of({}), None) == "CTM_INPUT_TOO_SMALL"
 
 
 # ----------------------------------------------------------------------------------------------------- awkward content

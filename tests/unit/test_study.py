@@ -12,7 +12,7 @@ from dicom_slices import put
 
 from ctmahout import Config, denoise
 from ctmahout.cli import main
-from ctmahout.dicom import find_series, read_series
+from ctmahout.dicom import read_series, summarise
 from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
 from ctmahout.workflows.study import STUDY, denoise_study
@@ -210,19 +210,19 @@ def test_phases_are_series_of_a_study(slices, tmp_path):
     assert outcomes(done) == [(4, "done", ""), (4, "done", "")]
     uids = {pydicom.dcmread(f).SeriesInstanceUID for f in (tmp_path / "out").rglob("*.dcm")}
     assert len(uids) == 2
-    assert len(find_series(tmp_path / "out")) == 2
+    assert len(summarise(tmp_path / "out")) == 2
 
 
 def test_headers_of_a_study_are_read_once(slices, tmp_path, monkeypatch):
-    from ctmahout.dicom import scan as find
+    from ctmahout.dicom import scan
 
-    looked, look = [], find.look
+    looked, classify = [], scan.classify
 
     def counting(file, limit):
         looked.append(file)
-        return look(file, limit)
+        return classify(file, limit)
 
-    monkeypatch.setattr(find, "look", counting)
+    monkeypatch.setattr(scan, "classify", counting)
     source = study(slices, tmp_path / "in")
 
     def late(series):  # a file that changes meanwhile is read anew, and refused as it is refused otherwise

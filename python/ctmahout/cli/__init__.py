@@ -13,7 +13,7 @@ import click
 
 from .._version import __version__
 from ..errors import CtmahoutError, Interrupted
-from .output import report_error, terminable
+from .output import driver_log, report_error, terminable
 from .verbs import ctmahout
 
 __all__ = ["main"]
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     # What libraries log of an error is told as an error of ours; py4j logs tracebacks through the root logger.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        with terminable():
+        with terminable(), driver_log():
             code = ctmahout.main(arguments, prog_name="ctmahout", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as e:

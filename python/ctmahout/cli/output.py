@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from ..errors import CtmahoutError
 
-__all__ = ["print_json", "print_table", "printable", "progress_bar", "report_error", "say", "terminable"]
+__all__ = ["driver_log", "print_json", "print_table", "printable", "progress_bar", "report_error", "say", "terminable"]
 
 
 def print_json(value: object) -> None:
@@ -108,6 +109,20 @@ def progress_bar() -> Iterator[Any]:
             bars.update(tasks[phase], completed=done, total=total or None, amount=amount)
 
         yield show
+
+
+@contextmanager
+def driver_log() -> Iterator[None]:
+    """Print what the engines log at level INFO, the log of a driver in a cluster, to stderr."""
+    logger, handler = logging.getLogger("ctmahout.engines"), logging.StreamHandler()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextmanager

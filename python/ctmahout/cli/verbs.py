@@ -52,7 +52,7 @@ def denoise(config: Config, as_json: bool, **paths: Location) -> None:
 @json_option
 def prepare(config: Config, as_json: bool, **paths: Location) -> None:
     """First step: write the matrix of the CT series in IN to the directory MATRIX."""
-    from ..workflows.denoise import prepare as run
+    from ..workflows.steps import prepare as run
 
     with progress_bar() as progress:
         manifest = run(paths["in"], paths["matrix"], config, progress=progress)
@@ -71,7 +71,7 @@ def prepare(config: Config, as_json: bool, **paths: Location) -> None:
 @json_option
 def refine(config: Config, as_json: bool, **paths: Location) -> None:
     """Between dssvd and reconstruct, for method patches: write the matrix of the second pass to REFINED."""
-    from ..workflows.denoise import refine as run
+    from ..workflows.steps import refine as run
 
     with progress_bar() as progress:
         manifest = run(paths["in"], paths["matrix"], paths["factors"], paths["refined"], config, progress=progress)
@@ -148,7 +148,7 @@ def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) ->
 @json_option
 def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
     """Last step: write the denoised series to OUT, from the series IN, its MATRIX and FACTORS."""
-    from ..workflows.denoise import reconstruct as run
+    from ..workflows.steps import reconstruct as run
 
     with progress_bar() as progress:
         result = run(paths["in"], paths["matrix"], paths["factors"], paths["out"], config, progress=progress)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EFFORTS", "PATCH", "Effort", "Pass"]
+__all__ = ["EFFORTS", "PATCH", "Effort", "PassSpec"]
 
 PATCH = (3, 5, 5)
 """Size of a patch in z, y, x, voxels."""
 
 
 @dataclass(frozen=True)
-class Pass:
+class PassSpec:
     """One pass over the volume.
 
     Attributes
@@ -39,19 +39,19 @@ class Pass:
 class Effort:
     """The passes, one or two, and the kinds of place that noise is told apart by."""
 
-    passes: tuple[Pass, ...]
-    kinds: int = 8
+    passes: tuple[PassSpec, ...]
+    noise_classes: int = 8
 
 
-_FIRST = Pass(groups=60, patches=150_000, rounds=6, stride=(2, 2))
+_FIRST = PassSpec(groups=60, patches=150_000, rounds=6, stride=(2, 2))
 
 EFFORTS = {
     "fast": Effort((_FIRST,)),
-    "normal": Effort((_FIRST, Pass(groups=250, patches=250_000, rounds=4, stride=(1, 2)))),
+    "normal": Effort((_FIRST, PassSpec(groups=250, patches=250_000, rounds=4, stride=(1, 2)))),
     "best": Effort(
         (
-            Pass(groups=120, patches=450_000, rounds=6, stride=(1, 2)),
-            Pass(groups=500, patches=900_000, rounds=4, stride=(1, 1)),
+            PassSpec(groups=120, patches=450_000, rounds=6, stride=(1, 2)),
+            PassSpec(groups=500, patches=900_000, rounds=4, stride=(1, 1)),
         )
     ),
 }

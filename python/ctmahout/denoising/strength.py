@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from ..options import option_error
 from ..quality import FlatRegions, sample_slices, sd_of_pieces, tissues_of_noisy
 
 __all__ = ["Blend", "Strength"]
@@ -58,7 +58,7 @@ class Strength:
             return cls("drop", float(match[1]) / 100.0, text)
         elif (match := re.fullmatch(r"remove:(\d*\.?\d+)%", text)) and 0.0 <= float(match[1]) <= 100.0:
             return cls("remove", float(match[1]) / 100.0, text)
-        raise ConfigError("CTM_CONFIG_VALUE", source="options", key="strength", value=repr(text), expected=_FORMS)
+        raise option_error("strength", text, _FORMS)
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
-"""Files inside zip and tar archives, read where they are: nothing is unpacked under a name of its own.
+"""Files inside zip and tar archives, read in place: nothing is unpacked into a named file.
 
-A member has the path of its archive followed by its name, as if the archive were a folder. Such a path cannot be that
-of a real file, so it says of itself what it is.
+The path of a member is the path of its archive followed by the member's name, as if the archive were a folder. No real
+file can have such a path, so it is unambiguous.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import IO, Any, BinaryIO
 
 from ..errors import InputError, too_large
 
-__all__ = ["IMAGES", "beginning", "is_archive", "members", "open_file", "stamp"]
+__all__ = ["TAR_LIMIT_FACTOR", "is_archive", "list_members", "open_file", "read_start", "size_and_mtime"]
 
-IMAGES = 32
-"""A compressed tar archive may unpack to so many times what one image may: it goes to disk."""
+TAR_LIMIT_FACTOR = 32
+"""A compressed tar archive is unpacked to disk, so it may be larger than one image by this factor."""
 
 _CHUNK = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _OPENERS: Mapping[str, Callable[[Path], Any]] = {
     ".tar": lambda path: path.open("rb"),
@@ -44,35 +44,36 @@ _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOF
 
 
 def is_archive(path: Path) -> bool:
-    """Tell by its name whether a file is an archive that is looked into."""
+    """Return whether a file is a readable kind of archive, by its suffix."""
     return path.name.lower().endswith((".zip", *_OPENERS)) and path.is_file()
 
 
-def members(path: Path, limit: int) -> list[Path]:
+def list_members(path: Path, limit: int) -> list[Path]:
     """Return the paths of the files in an archive.
 
     Parameters
     ----------
     path : Path
-    limit : int
-        Bytes that one image may unpack to; a compressed tar archive, which is unpacked to disk, `IMAGES` times as many.
+    limit : int, bytes
+        Largest unpacked size of one image. A compressed tar archive, which is unpacked to disk, may have
+        `TAR_LIMIT_FACTOR` times as many.
 
     Raises
     ------
     InputError
         CTM_INPUT_UNREADABLE, CTM_UNPACKED_TOO_LARGE.
     """
-    return [path / name for name in sorted(_opened(path, IMAGES * limit).members)]
+    return [path / name for name in sorted(_open_archive(path, TAR_LIMIT_FACTOR * limit).members)]
 
 
 def open_file(path: Path, limit: int | None = None) -> BinaryIO:
-    """Open a file, or the member of an archive.
+    """Open a file, or a member of an archive.
 
     Parameters
     ----------
     path : Path
-    limit : int, optional
-        Bytes that a compressed member may have; any number if not given, for a file that passed before.
+    limit : int, bytes, optional
+        Largest size of a compressed member. Without a limit for a file that passed it before.
 
     Raises
     ------
@@ -83,26 +84,24 @@ def open_file(path: Path, limit: int | None = None) -> BinaryIO:
     try:
         return path.open("rb")
     except NotADirectoryError:
-        archive, name = _apart(path)
-        opened = _opened(archive)
-        if limit is not None and opened.packed and opened.size(name) > limit:
+        archive, name = _find_member(path)
+        if limit is not None and archive.compressed and archive.size(name) > limit:
             raise too_large(path, limit) from None
-        return BytesIO(_of_archive(path, lambda: opened.read(name)))
+        return BytesIO(_translate_damage(path, lambda: archive.read(name)))
 
 
-def beginning(path: Path, count: int) -> bytes:
-    """Return the first bytes of a file or of a member, of which no more is unpacked; errors as of `open_file`."""
+def read_start(path: Path, count: int) -> bytes:
+    """Return the first bytes of a file or of a member, unpacking no more than these; errors as of `open_file`."""
     try:
         with path.open("rb") as stream:
             return stream.read(count)
     except NotADirectoryError:
-        archive, name = _apart(path)
-        opened = _opened(archive)
-        return _of_archive(path, lambda: opened.read(name, count))
+        archive, name = _find_member(path)
+        return _translate_damage(path, lambda: archive.read(name, count))
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Return size and time of change (ns) of a file; a member changes when its archive does.
+def size_and_mtime(path: Path) -> tuple[int, int]:
+    """Return size (bytes) and modification time (ns) of a file; a member has the time of its archive.
 
     Raises
     ------
@@ -113,33 +112,34 @@ def stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except NotADirectoryError:
-        archive, name = _apart(path)
-        return _opened(archive).size(name), archive.stat().st_mtime_ns
+        archive, name = _find_member(path)
+        return archive.size(name), archive.path.stat().st_mtime_ns
     return status.st_size, status.st_mtime_ns
 
 
-def _of_archive(path: Path, read: Callable[[], bytes]) -> bytes:
+def _translate_damage(path: Path, read: Callable[[], bytes]) -> bytes:
     try:
         return read()
-    except (*_DAMAGE, RuntimeError) as e:  # RuntimeError: zipfile's word for an encrypted member
+    except (*_DAMAGE, RuntimeError) as e:  # zipfile raises RuntimeError for an encrypted member
         raise _unreadable(path, e) from e
 
 
-def _apart(path: Path) -> tuple[Path, str]:
-    archive = next((parent for parent in path.parents if is_archive(parent)), None)
-    if archive is None:
+def _find_member(path: Path) -> tuple[_Archive, str]:
+    file = next((parent for parent in path.parents if is_archive(parent)), None)
+    if file is None:
         raise FileNotFoundError(path)
-    name = str(PurePosixPath(*path.parts[len(archive.parts) :]))
-    if name not in _opened(archive).members:
+    archive = _open_archive(file)
+    name = str(PurePosixPath(*path.parts[len(file.parts) :]))
+    if name not in archive.members:
         raise FileNotFoundError(path)
     return archive, name
 
 
-def _opened(path: Path, limit: int | None = None) -> _Archive:
-    """Return an archive; if it is unpacked, within a limit in bytes: none for an archive that passed before."""
+def _open_archive(path: Path, limit: int | None = None) -> _Archive:
+    """Return an archive, ready to be read; no limit (bytes) for an archive that passed it before."""
     status = path.stat()
     try:
-        archive = _open(path, status.st_size, status.st_mtime_ns)
+        archive = _cached_archive(path, status.st_size, status.st_mtime_ns)
         archive.prepare(limit)
     except (*_DAMAGE, OSError) as e:
         raise _unreadable(path, e) from e
@@ -149,8 +149,8 @@ def _opened(path: Path, limit: int | None = None) -> _Archive:
 def _unreadable(path: Path, e: Exception) -> InputError:
     if isinstance(e, RuntimeError):
         problem = "it is encrypted"
-    elif isinstance(e, OSError) and e.errno is not None:  # of the disk; those of gzip and bz2 have none
-        where = f" in {tempfile.gettempdir()}, where it is unpacked" if e.errno in _FULL else ""
+    elif isinstance(e, OSError) and e.errno is not None:  # from the disk; errors of gzip and bz2 have no errno
+        where = f" in {tempfile.gettempdir()}, where it is unpacked" if e.errno in _DISK_FULL else ""
         problem = f"{e.strerror}{where}"
     else:
         problem = f"the archive is damaged ({type(e).__name__})"
@@ -158,41 +158,45 @@ def _unreadable(path: Path, e: Exception) -> InputError:
 
 
 @lru_cache(maxsize=16)
-def _open(path: Path, size: int, mtime_ns: int) -> _Archive:
+def _cached_archive(path: Path, size: int, mtime_ns: int) -> _Archive:
     return _Zip(path) if path.name.lower().endswith(".zip") else _Tar(path)
 
 
 class _Archive:
-    """Regular files by their names, spelled as in a path, with what finds them; safe to read from several threads.
+    """The regular files of an archive by normalised name; safe to read from several threads.
 
     Attributes
     ----------
+    path : Path
     members : dict
-    packed : bool
+        What locates each member.
+    compressed : bool
         Members may be much larger than the archive.
     """
 
+    path: Path
     members: dict[str, Any]
-    packed: bool
+    compressed: bool
 
     def prepare(self, limit: int | None) -> None:
-        """Have the members ready to be read; unpack no more than so many bytes."""
+        """Make the members readable, unpacking at most `limit` bytes."""
 
     def size(self, name: str) -> int:
-        """Return the bytes of a member."""
+        """Return the size of a member in bytes."""
         raise NotImplementedError
 
     def read(self, name: str, count: int | None = None) -> bytes:
-        """Return a member, or its first bytes."""
+        """Return a member, or its first `count` bytes."""
         raise NotImplementedError
 
 
 class _Zip(_Archive):
-    packed = True
+    compressed = True
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._zip = zipfile.ZipFile(path)
-        self.members = {_spelled(info.filename): info for info in self._zip.infolist() if not info.is_dir()}
+        self.members = {_normalise(info.filename): info for info in self._zip.infolist() if not info.is_dir()}
 
     def size(self, name: str) -> int:
         return int(self.members[name].file_size)
@@ -207,9 +211,9 @@ class _Zip(_Archive):
 class _Tar(_Archive):
     def __init__(self, path: Path) -> None:
         lower = path.name.lower()
-        self._path = path
+        self.path = path
         self._opener = next(function for suffix, function in _OPENERS.items() if lower.endswith(suffix))
-        self.packed = not lower.endswith(".tar")
+        self.compressed = not lower.endswith(".tar")
         self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -217,25 +221,25 @@ class _Tar(_Archive):
         with self._lock:
             if self._file is None:
                 with ExitStack() as stack:
-                    file = stack.enter_context(self._opener(self._path))
-                    if self.packed:
-                        # As one stream: unpacked once, into a file that has no name and goes with the process.
+                    file = stack.enter_context(self._opener(self.path))
+                    if self.compressed:
+                        # A compressed stream has no random access: unpack it once, to an anonymous file.
                         unpacked = stack.enter_context(tempfile.TemporaryFile())
                         self._unpack(file, unpacked, limit)
                         file.close()
                         file = unpacked
-                    self.members = _members(file)
+                    self.members = _locate_members(file)
                     stack.pop_all()
                 self._file = file
 
-    def _unpack(self, packed: IO[bytes], file: IO[bytes], limit: int | None) -> None:
-        done = 0
-        while chunk := packed.read(_CHUNK):
-            done += len(chunk)
-            if limit is not None and done > limit:
-                raise too_large(self._path, limit)
-            file.write(chunk)
-        file.flush()
+    def _unpack(self, source: IO[bytes], target: IO[bytes], limit: int | None) -> None:
+        size = 0
+        while chunk := source.read(_CHUNK):
+            size += len(chunk)
+            if limit is not None and size > limit:
+                raise too_large(self.path, limit)
+            target.write(chunk)
+        target.flush()
 
     def __del__(self) -> None:
         if self._file is not None:
@@ -246,27 +250,27 @@ class _Tar(_Archive):
 
     def read(self, name: str, count: int | None = None) -> bytes:
         assert self._file is not None
-        at, size = self.members[name]
-        wanted = size if count is None else min(count, size)
+        start, size = self.members[name]
+        length = size if count is None else min(count, size)
         data = bytearray()
-        while len(data) < wanted:  # a system call gives 2 GiB at most
-            piece = os.pread(self._file.fileno(), min(wanted - len(data), 1 << 30), at + len(data))
-            if not piece:
+        while len(data) < length:  # pread returns at most 2 GiB
+            chunk = os.pread(self._file.fileno(), min(length - len(data), 1 << 30), start + len(data))
+            if not chunk:
                 raise EOFError
-            data += piece
+            data += chunk
         return bytes(data)
 
 
-def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
-    """Return where each regular file of a tar begins and how many bytes it has."""
+def _locate_members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
+    """Return offset and size of each regular file of a tar archive."""
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:") as tar:
-        found = {_spelled(m.name): (m.offset_data, m.size) for m in tar if m.isreg() and not m.issparse()}
-        # Cut off between two members it would be a smaller archive, were it not for the block of zeros at the end.
+        members = {_normalise(m.name): (m.offset_data, m.size) for m in tar if m.isreg() and not m.issparse()}
+        # An archive cut off between two members lacks only the block of zeros at its end.
         if len(os.pread(file.fileno(), tarfile.BLOCKSIZE, tar.offset)) < tarfile.BLOCKSIZE:
             raise EOFError
-    return found
+    return members
 
 
-def _spelled(name: str) -> str:
+def _normalise(name: str) -> str:
     return str(PurePosixPath(name.lstrip("/")))

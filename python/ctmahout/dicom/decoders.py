@@ -1,4 +1,4 @@
-"""Which transfer syntaxes can be decoded here, and what to install for the others."""
+"""Transfer syntaxes of CT: which ones the installed packages decode, and which packages decode the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Decoder", "check_decoders", "decodable", "decoders"]
 _JPEG = "1.2.840.10008.1.2.4"
 JPEG_EXTENDED = f"{_JPEG}.51"
 
-# Of all that pydicom's decoders accept, the freely licensed package that was measured best for CT (docs/adr/0005).
+# For each transfer syntax, the permissively licensed package that was measured best for CT (docs/adr/0005).
 _PACKAGES = {
     "1.2.840.10008.1.2": "",
     "1.2.840.10008.1.2.1": "",
@@ -39,7 +39,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class Decoder:
-    """Whether a transfer syntax can be decoded here.
+    """A transfer syntax and the packages that decode it.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Decoder:
         Its name in the standard (PS3.6 A.1).
     available : bool
     packages : str
-        What pip installs for it; empty if nothing is needed.
+        Names for ``pip install``, separated by spaces; empty if none are needed.
     """
 
     syntax: str
@@ -59,7 +59,7 @@ class Decoder:
 
 
 def decoders() -> tuple[Decoder, ...]:
-    """Return the transfer syntaxes met in CT, for ``ctmahout doctor``."""
+    """Return the transfer syntaxes used in CT."""
     return tuple(
         Decoder(syntax, UID(syntax).name, _problem(syntax, bits=8) is None, packages)
         for syntax, packages in _PACKAGES.items()
@@ -67,30 +67,30 @@ def decoders() -> tuple[Decoder, ...]:
 
 
 def decodable() -> dict[str, bool]:
-    """Return every transfer syntax met in CT, by name, and whether it can be decoded here."""
+    """Return whether each transfer syntax used in CT can be decoded, by its name."""
     return {decoder.name: decoder.available for decoder in decoders()}
 
 
 def check_decoders(syntaxes: Mapping[tuple[str, int], Path]) -> None:
-    """Refuse a series that cannot be decoded here, before any of its pixels is read.
+    """Refuse a series that cannot be decoded, before its pixels are read.
 
     Parameters
     ----------
     syntaxes : mapping
-        A file for each transfer syntax UID and BitsStored that occur.
+        For each transfer syntax UID and BitsStored that occurs, one file that has them.
 
     Raises
     ------
     InputError
-        CTM_DECODER_MISSING: a package is not installed. CTM_SYNTAX_UNSUPPORTED: there is none.
+        CTM_DECODER_MISSING: a package is not installed. CTM_SYNTAX_UNSUPPORTED: there is no such package.
     """
     for (syntax, bits), file in syntaxes.items():
         code = _problem(syntax, bits=bits)
         if code is None:
             continue
         name = UID(syntax).name
-        shown = f"{name} ({syntax})" if name != syntax else syntax if UID(syntax).is_valid else "that is no identifier"
-        raise InputError(code, file=file, syntax=shown, packages=_PACKAGES.get(syntax, ""))
+        text = f"{name} ({syntax})" if name != syntax else syntax if UID(syntax).is_valid else "that is no identifier"
+        raise InputError(code, file=file, syntax=text, packages=_PACKAGES.get(syntax, ""))
 
 
 def _problem(syntax: str, *, bits: int) -> str | None:
@@ -101,7 +101,7 @@ def _problem(syntax: str, *, bits: int) -> str | None:
         decoder = get_decoder(uid)
     except NotImplementedError:  # the retired JPEG .53 and .55, private ones, JPEG XL
         return "CTM_SYNTAX_UNSUPPORTED"
-    # More than 8 bits of JPEG Extended are decoded by a GPL package only, which a user may have.
+    # Only a GPL package, which a user may have installed, decodes JPEG Extended of more than 8 bits.
     if syntax == JPEG_EXTENDED and bits > 8 and "pylibjpeg" not in decoder.available_plugins:
         return "CTM_SYNTAX_UNSUPPORTED"
     if not decoder.is_available:

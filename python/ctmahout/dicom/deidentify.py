@@ -1,6 +1,6 @@
 """De-identified output by the Basic Application Level Confidentiality Profile (PS3.15 Annex E).
 
-The profile lists what must go. Here stands what may stay, and everything else goes: what nobody thought of as well.
+The profile lists attributes to remove. This module lists those to keep, so unknown attributes are removed as well.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import Tag
 
 from .pixel_format import text_of
-from .uids import made_uid
+from .uids import deterministic_uid
 
 __all__ = ["deidentify"]
 
-# How the image was made, how its pixels are stored and where it lies: none of it is on the profile's list, or it is
-# ours. Of contributing equipment and dates only what this software wrote stays.
-_KEPT = """
+# Acquisition, storage and geometry of the image: not on the profile's list, or written by ctmahout. Of equipment and
+# dates only those that ctmahout wrote are kept.
+_KEYWORDS = """
 SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID
 InstanceCreationDate InstanceCreationTime SeriesDate SeriesTime ContentDate ContentTime Modality Manufacturer
 ManufacturerModelName SoftwareVersions SeriesNumber AcquisitionNumber InstanceNumber BodyPartExamined PatientPosition
@@ -30,33 +30,33 @@ PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit RescaleSlope Rescal
 WindowWidth VOILUTFunction LossyImageCompression LossyImageCompressionRatio LossyImageCompressionMethod
 BurnedInAnnotation DerivationCodeSequence ContributingEquipmentSequence PixelData
 """
-_TAGS = frozenset(map(Tag, _KEPT.split()))
-# Type 2 in a CT image: must be there, may be empty.
-_EMPTIED = "PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName"
+_TAGS = frozenset(map(Tag, _KEYWORDS.split()))
+# Type 2 in a CT image: required, may be empty.
+_EMPTY_KEYWORDS = "PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber ReferringPhysicianName"
 
 
 def deidentify(ds: Dataset, description: str) -> None:
-    """Take out of a derived image all that may tell whose it is; pixels are not looked at.
+    """Remove all attributes of a derived image that may identify the patient. Pixels are not examined.
 
-    One study stays one, by identifiers made from its own, which nobody can turn back who does not have it.
+    Images of one study stay together: its new identifiers are one-way hashes of the original ones.
 
     Parameters
     ----------
     ds : Dataset
-        As `derive` made it, its last ContributingEquipmentSequence item and DerivationCodeSequence item ours.
+        From `derive`: the last items of ContributingEquipmentSequence and DerivationCodeSequence are those of ctmahout.
     description : str
-        DerivationDescription and SeriesDescription of the source may name anybody: this stands instead.
+        The new DerivationDescription: the source's may contain names.
     """
     study = text_of(ds, "StudyInstanceUID")
     frame_of_reference = text_of(ds, "FrameOfReferenceUID")
     for tag in list(ds.keys()):
         if tag not in _TAGS:
             del ds[tag]
-    ds.StudyInstanceUID = made_uid("de-identified study", study)
-    ds.FrameOfReferenceUID = made_uid("de-identified frame of reference", frame_of_reference)
+    ds.StudyInstanceUID = deterministic_uid("de-identified study", study)
+    ds.FrameOfReferenceUID = deterministic_uid("de-identified frame of reference", frame_of_reference)
     ds.PatientName = "ANONYMOUS"
-    ds.PatientID = f"ANON-{made_uid('de-identified patient', study)[-12:]}"
-    for keyword in _EMPTIED.split():
+    ds.PatientID = f"ANON-{deterministic_uid('de-identified patient', study)[-12:]}"
+    for keyword in _EMPTY_KEYWORDS.split():
         setattr(ds, keyword, None)
     ds.DerivationDescription = description
     ds.ContributingEquipmentSequence = DicomSequence(ds.ContributingEquipmentSequence[-1:])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -16,40 +17,53 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
-from ..errors import ConfigError
+from ..options import option_error
 from .deidentify import deidentify
 from .header import CT_IMAGE, MODEL, SliceHeader
 from .pixel_format import as_stored, text_of
-from .uids import IMPLEMENTATION_CLASS_UID, made_uid
+from .uids import IMPLEMENTATION_CLASS_UID, deterministic_uid
 
-__all__ = ["Derivation", "SeriesFacts", "contributing_equipment", "derive", "facts_of", "file_meta", "set_times"]
+__all__ = [
+    "Derivation",
+    "SharedAttributes",
+    "contributing_equipment",
+    "derive",
+    "file_meta",
+    "set_times",
+    "shared_attributes",
+]
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """What was done to a series.
+    """How a series is derived from its source.
 
     Attributes
     ----------
     description : str
-        For DerivationDescription: algorithm, parameters, version.
+        Algorithm, parameters and version, for DerivationDescription.
     key : str
-        All that the pixels depend on besides the source: parameters and version. It goes into the UIDs.
+        Everything the pixels depend on besides the source, such as parameters and version. Part of the UIDs.
     series_suffix : str
-        Added to SeriesDescription.
+        Appended to SeriesDescription: 1 to 32 printable ASCII characters.
     image_type_value2 : str
-        "SECONDARY" (made after the examination), or "PRIMARY" for archives that drop the former.
+        Value 2 of ImageType: "SECONDARY", or "PRIMARY" for archives that reject secondary images.
     series_number_offset : int
         Added to SeriesNumber.
     software_version : str
     private : str
-        "drop" or "keep": what becomes of private attributes. Some hold numbers of the source's pixels, untrue of ours.
+        "drop" or "keep" private attributes. Some describe the pixels of the source and do not hold for the result.
     deidentified : bool
-        Take out what tells whose image it is: see `deidentify`.
+        Remove attributes that may identify the patient: see `deidentify`.
     shows : str
         Value 4 of ImageType.
     window : tuple of float, HU, optional
-        Centre and width to show it with: the source's, if not given.
+        Centre and width of the display window; by default the source's.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE.
     """
 
     description: str
@@ -64,34 +78,32 @@ class Derivation:
     window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        invalid = partial(option_error, source="derivation")
         suffix = self.series_suffix
         if not 1 <= len(suffix) <= 32 or not suffix.isascii() or not suffix.isprintable() or "\\" in suffix:
-            raise _bad("series_suffix", suffix, "1 to 32 printable ASCII characters, no backslash")
+            raise invalid("series_suffix", suffix, "1 to 32 printable ASCII characters, no backslash")
         if self.image_type_value2 not in ("SECONDARY", "PRIMARY"):
-            raise _bad("image_type", self.image_type_value2, "SECONDARY or PRIMARY")
+            raise invalid("image_type", self.image_type_value2, "SECONDARY or PRIMARY")
         if self.private not in ("drop", "keep"):
-            raise _bad("private", self.private, "drop or keep")
+            raise invalid("private", self.private, "drop or keep")
         if not 1 <= self.series_number_offset < 2**31:
-            raise _bad("series_number_offset", self.series_number_offset, "1 to 2147483647")
-
-
-def _bad(key: str, given: object, expected: str) -> ConfigError:
-    return ConfigError("CTM_CONFIG_VALUE", source="derivation", key=key, value=repr(given), expected=expected)
+            raise invalid("series_number_offset", self.series_number_offset, "1 to 2147483647")
 
 
 @dataclass(frozen=True)
-class SeriesFacts:
-    """What all slices of a derived series share.
+class SharedAttributes:
+    """Attributes shared by all slices of a derived series.
 
     Attributes
     ----------
-    series_uid, frame_of_reference_uid, study_uid : str
-        The two latter for a source that has none.
+    series_uid : str
+    frame_of_reference_uid, study_uid : str
+        For a source without its own.
     when : datetime
-        In the source's time zone if both are known.
+        In the source's time zone if both zones are known.
     references : RawDataElement or None
-        ReferencedSeriesSequence, encoded once: as data sets it would be n items in each of n slices. None if the
-        source has no valid identifiers.
+        ReferencedSeriesSequence, encoded once, since n slices would hold n items each. None if the source has no valid
+        UIDs.
     """
 
     series_uid: str
@@ -101,44 +113,44 @@ class SeriesFacts:
     references: RawDataElement | None
 
 
-def facts_of(slices: Sequence[SliceHeader], derivation: Derivation, when: datetime) -> SeriesFacts:
-    """Return what all slices of a derived series share; the same for the same source and derivation.
+def shared_attributes(slices: Sequence[SliceHeader], derivation: Derivation, when: datetime) -> SharedAttributes:
+    """Return the shared attributes of a derived series; equal sources and derivations have equal UIDs.
 
-    Every slice of the result depends on every slice of the source and on each option: so do all identifiers.
+    Each slice of the result depends on all slices of the source and on every option, and so do the UIDs.
     """
     first = slices[0]
     identity = [first.study_uid, first.series_uid, *(h.sop_uid for h in slices)]
     options = [derivation.image_type_value2, derivation.series_suffix, str(derivation.series_number_offset)]
-    # Named only where they are asked for: else identifiers of earlier versions would be others.
+    # Added only where set, so that UIDs of earlier versions stay the same.
     options += ["private"] * (derivation.private == "keep") + ["de-identified"] * derivation.deidentified
-    # An invalid identifier, as some de-identify, would make the reference invalid, too.
-    known = UID(first.series_uid).is_valid and all(UID(h.file_uid).is_valid for h in slices)
-    return SeriesFacts(
-        series_uid=made_uid("series", *identity, derivation.key, *options),
-        frame_of_reference_uid=made_uid("frame of reference", *identity),
-        study_uid=made_uid("study", *identity),
-        when=_in_zone(when, first.utc_offset),
-        references=_references(slices) if known else None,
+    # An invalid UID, as some de-identification tools write, would make the reference invalid as well.
+    valid = UID(first.series_uid).is_valid and all(UID(h.file_uid).is_valid for h in slices)
+    return SharedAttributes(
+        series_uid=deterministic_uid("series", *identity, derivation.key, *options),
+        frame_of_reference_uid=deterministic_uid("frame of reference", *identity),
+        study_uid=deterministic_uid("study", *identity),
+        when=_in_time_zone(when, first.utc_offset),
+        references=_references(slices) if valid else None,
     )
 
 
 def _references(slices: Sequence[SliceHeader]) -> RawDataElement:
-    """Return the source series and all its slices (PS3.3 C.12.2, Common Instance Reference)."""
+    """Return the references to the source series and all its slices (PS3.3 C.12.2, Common Instance Reference)."""
     series = Dataset()
     instances = {h.file_uid: h for h in slices}.values()  # a multi-frame image once
     series.ReferencedInstanceSequence = DicomSequence([_reference(h) for h in instances])
     series.SeriesInstanceUID = slices[0].series_uid
-    whole = Dataset()
-    whole.ReferencedSeriesSequence = DicomSequence([series])
+    ds = Dataset()
+    ds.ReferencedSeriesSequence = DicomSequence([series])
     stream = DicomBytesIO()
     stream.is_implicit_VR, stream.is_little_endian = False, True
-    write_dataset(stream, whole)
+    write_dataset(stream, ds)
     value = stream.getvalue()[12:]  # after tag, VR and length
     return RawDataElement(Tag("ReferencedSeriesSequence"), "SQ", len(value), value, 0, False, True)
 
 
-def _in_zone(when: datetime, utc_offset: str) -> datetime:
-    """Return a time in the zone that TimezoneOffsetFromUTC gives: it holds for all times of a file (PS3.3 C.12.1.1)."""
+def _in_time_zone(when: datetime, utc_offset: str) -> datetime:
+    """Return a time in the zone of TimezoneOffsetFromUTC, which applies to all times of a file (PS3.3 C.12.1.1)."""
     match = re.fullmatch(r"([+-])(\d\d)(\d\d)", utc_offset)
     if match is None or when.tzinfo is None:
         return when
@@ -149,8 +161,8 @@ def _in_zone(when: datetime, utc_offset: str) -> datetime:
 
 _VRS = frozenset(VR)
 
-# Describe the source's pixels, its file or its storage, and would be untrue of ours.
-_UNTRUE = (
+# Describe the pixels or the file of the source and do not hold for the result.
+_SOURCE_ONLY = (
     "SmallestImagePixelValue",
     "LargestImagePixelValue",
     "SmallestPixelValueInSeries",
@@ -167,8 +179,8 @@ _UNTRUE = (
     "NumberOfFrames",
 )
 
-# What frames of Enhanced CT have and single-frame CT has not.
-_ENHANCED = (
+# Attributes of Enhanced CT frames that single-frame CT does not have.
+_ENHANCED_ONLY = (
     "PixelPresentation",
     "VolumetricProperties",
     "VolumeBasedCalculationTechnique",
@@ -179,7 +191,7 @@ _ENHANCED = (
     "NominalCardiacTriggerDelayTime",
 )
 
-# Type 2 in a CT image: must be there, may be empty.
+# Type 2 in a CT image: required, may be empty.
 _TYPE_2 = (
     "PatientName",
     "PatientID",
@@ -200,20 +212,26 @@ _TYPE_2 = (
 )
 
 
-def derive(ds: FileDataset, header: SliceHeader, derivation: Derivation, facts: SeriesFacts) -> None:
-    """Turn the dataset of a source slice into that of a derived one, its pixels aside."""
-    _clean(ds, private=derivation.private == "keep" and not derivation.deidentified)
-    for keyword in (*_UNTRUE, *(_ENHANCED if header.frame is not None else ())):
+def derive(ds: FileDataset, header: SliceHeader, derivation: Derivation, shared: SharedAttributes) -> None:
+    """Turn the dataset of a source slice, in place, into that of the derived slice, except for its pixels.
+
+    Raises
+    ------
+    ValueError
+        An element has an unknown VR.
+    """
+    _remove_elements(ds, keep_private=derivation.private == "keep" and not derivation.deidentified)
+    for keyword in (*_SOURCE_ONLY, *(_ENHANCED_ONLY if header.frame is not None else ())):
         if keyword in ds:
             delattr(ds, keyword)
     _drop_overlays_in_pixels(ds)
     _correct_padding(ds)
     ds.SOPClassUID = CT_IMAGE
-    ds.SOPInstanceUID = made_uid("instance", facts.series_uid, header.sop_uid)
-    ds.SeriesInstanceUID = facts.series_uid
+    ds.SOPInstanceUID = deterministic_uid("instance", shared.series_uid, header.sop_uid)
+    ds.SeriesInstanceUID = shared.series_uid
     for keyword, value in (
-        ("StudyInstanceUID", facts.study_uid),
-        ("FrameOfReferenceUID", facts.frame_of_reference_uid),
+        ("StudyInstanceUID", shared.study_uid),
+        ("FrameOfReferenceUID", shared.frame_of_reference_uid),
         ("Modality", "CT"),
         ("SamplesPerPixel", 1),
     ):
@@ -224,7 +242,7 @@ def derive(ds: FileDataset, header: SliceHeader, derivation: Derivation, facts: 
             setattr(ds, keyword, None)
     if header.lossy:
         ds.LossyImageCompression = "01"
-    # AXIAL means any cross-section, a reformat as well (PS3.3 C.8.2.1.1.1); value 4 is free.
+    # AXIAL means any cross-section, including reformats (PS3.3 C.8.2.1.1.1); value 4 is free.
     ds.ImageType = ["DERIVED", derivation.image_type_value2, "AXIAL", derivation.shows]
     if derivation.window is not None:
         for keyword in ("VOILUTSequence", "VOILUTFunction", "WindowCenterWidthExplanation"):
@@ -232,35 +250,35 @@ def derive(ds: FileDataset, header: SliceHeader, derivation: Derivation, facts: 
                 delattr(ds, keyword)
         ds.WindowCenter, ds.WindowWidth = derivation.window
     _describe_series(ds, derivation)
-    set_times(ds, facts.when)
-    _say_how(ds, header, derivation, facts)
-    _make_explicit(ds)
+    set_times(ds, shared.when)
+    _describe_derivation(ds, header, derivation, shared)
+    _convert_to_explicit_vr(ds)
     if derivation.deidentified:
         deidentify(ds, _ascii(derivation.description)[:1024])
         ds.SeriesDescription = derivation.series_suffix
-    elif facts.references is not None:
-        ds[facts.references.tag] = facts.references
+    elif shared.references is not None:
+        ds[shared.references.tag] = shared.references
     ds.file_meta = file_meta(ds.SOPInstanceUID)
     ds.preamble = b"\0" * 128
 
 
-def _make_explicit(ds: FileDataset) -> None:
-    """Have the dataset as it will be written, so that encoded elements in it are written as they are."""
+def _convert_to_explicit_vr(ds: FileDataset) -> None:
+    """Convert the dataset to the encoding it is written in, so that encoded elements can be added to it."""
     if ds.original_encoding != (False, True):
-        for _ in ds:  # decodes what is still in the source's encoding
+        for _ in ds:  # decodes the elements still in the source's encoding
             pass
         correct_ambiguous_vr(ds, True)
         ds.set_original_encoding(False, True, ds.original_character_set)
 
 
-def _clean(ds: Dataset, *, private: bool) -> None:
-    """Remove illegal and group length elements at every depth, and private ones unless they are wanted.
+def _remove_elements(ds: Dataset, *, keep_private: bool) -> None:
+    """Remove illegal and group length elements at every depth, and by default private ones.
 
-    The others stay undecoded, byte for byte.
+    All other elements stay undecoded, byte for byte.
     """
     for tag in list(ds.keys()):
-        # Groups that files do not have (PS3.5 7.1, 7.5; PS3.7): they come of damage.
-        if (tag.is_private and not private) or tag.element == 0 or tag.group < 8 or tag.group == 0xFFFE:
+        # Groups below 8 and 0xFFFE do not occur in valid data sets (PS3.5 7.1, 7.5; PS3.7).
+        if (tag.is_private and not keep_private) or tag.element == 0 or tag.group < 8 or tag.group == 0xFFFE:
             del ds[tag]
             continue
         vr = ds.get_item(tag).VR
@@ -268,11 +286,11 @@ def _clean(ds: Dataset, *, private: bool) -> None:
             raise ValueError(f"unknown VR in {tag}")
         if vr in ("SQ", "UN", None) and ds[tag].VR == "SQ":
             for item in ds[tag].value:
-                _clean(item, private=private)
+                _remove_elements(item, keep_private=keep_private)
 
 
 def _drop_overlays_in_pixels(ds: Dataset) -> None:
-    """An overlay without data of its own lies in unused bits of the pixels, which are not kept."""
+    """Remove overlays without OverlayData: they are stored in unused bits of the pixels, which are overwritten."""
     groups = {tag.group for tag in ds.keys() if 0x6000 <= tag.group <= 0x60FF}  # noqa: SIM118
     for group in groups:
         if (group, 0x3000) not in ds:
@@ -281,7 +299,7 @@ def _drop_overlays_in_pixels(ds: Dataset) -> None:
 
 
 def _correct_padding(ds: Dataset) -> None:
-    """Give padding the VR that goes with the pixels: some write signed values as unsigned."""
+    """Set the VR of padding to that of the pixels: some scanners write signed values as unsigned."""
     signed = bool(ds.PixelRepresentation)
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         value = ds.get(keyword)
@@ -291,11 +309,11 @@ def _correct_padding(ds: Dataset) -> None:
 
 
 def _describe_series(ds: Dataset, derivation: Derivation) -> None:
-    room = 64 - len(derivation.series_suffix) - 1  # VR LO
+    length = 64 - len(derivation.series_suffix) - 1  # VR LO
     text = text_of(ds, "SeriesDescription").replace("\\", " ")
-    description = f"{text[:room].rstrip()} {derivation.series_suffix}".strip()
-    if description == text:  # the suffix was there, and cutting made room for it again
-        description = f"{text[: room - 1].rstrip()} {derivation.series_suffix}".strip()
+    description = f"{text[:length].rstrip()} {derivation.series_suffix}".strip()
+    if description == text:  # truncation replaced an earlier suffix by the same one
+        description = f"{text[: length - 1].rstrip()} {derivation.series_suffix}".strip()
     ds.SeriesDescription = description
     try:
         number = int(text_of(ds, "SeriesNumber") or 0)
@@ -306,6 +324,7 @@ def _describe_series(ds: Dataset, derivation: Derivation) -> None:
 
 
 def set_times(ds: Dataset, when: datetime) -> None:
+    """Set the dates and times of series, content and instance creation."""
     for date, time in (
         ("SeriesDate", "SeriesTime"),
         ("ContentDate", "ContentTime"),
@@ -331,19 +350,19 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _say_how(ds: Dataset, header: SliceHeader, derivation: Derivation, facts: SeriesFacts) -> None:
-    """Say what was done, by what, from which images."""
-    before = str(ds.get("DerivationDescription") or "")
-    now = _ascii(derivation.description)  # whatever the source's character set is
-    text = f"{before}; {now}" if before else now
-    ds.DerivationDescription = text if len(text) <= 1024 else now[:1024]  # VR ST
-    # CID 7203 has no code for the removal of noise; this is its nearest.
+def _describe_derivation(ds: Dataset, header: SliceHeader, derivation: Derivation, shared: SharedAttributes) -> None:
+    """Record the derivation, the software and the source images."""
+    earlier = str(ds.get("DerivationDescription") or "")
+    description = _ascii(derivation.description)  # valid in any SpecificCharacterSet
+    text = f"{earlier}; {description}" if earlier else description
+    ds.DerivationDescription = text if len(text) <= 1024 else description[:1024]  # VR ST
+    # The nearest code in CID 7203, which has none for noise reduction.
     codes = list(ds.get("DerivationCodeSequence") or [])
     ds.DerivationCodeSequence = DicomSequence([*codes, _code("113087", "Smoothing")])
     for keyword in ("SourceImageSequence", "ReferencedSeriesSequence"):
         if keyword in ds:
             delattr(ds, keyword)
-    if facts.references is not None:
+    if shared.references is not None:
         source = _reference(header)
         if header.frame is not None:
             source.ReferencedFrameNumber = header.frame + 1
@@ -352,13 +371,13 @@ def _say_how(ds: Dataset, header: SliceHeader, derivation: Derivation, facts: Se
             [_code("121322", "Source image for image processing operation")]
         )
         ds.SourceImageSequence = DicomSequence([source])
-    present = list(ds.get("ContributingEquipmentSequence") or [])
-    equipment = contributing_equipment(derivation.software_version, facts.when, "Image-space noise reduction")
-    ds.ContributingEquipmentSequence = DicomSequence([*present, equipment])
+    earlier_equipment = list(ds.get("ContributingEquipmentSequence") or [])
+    equipment = contributing_equipment(derivation.software_version, shared.when, "Image-space noise reduction")
+    ds.ContributingEquipmentSequence = DicomSequence([*earlier_equipment, equipment])
 
 
 def contributing_equipment(software_version: str, when: datetime, description: str) -> Dataset:
-    """Return the item that names this software (PS3.3 C.12.1)."""
+    """Return the ContributingEquipmentSequence item of this software (PS3.3 C.12.1)."""
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = DicomSequence([_code("109102", "Processing Equipment")])
     equipment.Manufacturer = "ctmahout"
@@ -370,6 +389,7 @@ def contributing_equipment(software_version: str, when: datetime, description: s
 
 
 def file_meta(sop_uid: str) -> FileMetaDataset:
+    """Return the file meta information of a CT image in explicit VR little endian."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CT_IMAGE
     meta.MediaStorageSOPInstanceUID = sop_uid

@@ -1,14 +1,13 @@
 """Multi-frame CT as single frames: Enhanced and Legacy Converted Enhanced CT (PS3.3 A.38, A.70).
 
-What functional groups say of a frame is put where a single-frame image has it, so that everything else here knows
-single-frame images only.
+The attributes in a frame's functional groups move to where a single-frame image has them, so that all other modules
+handle single-frame images only.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate, get_frame
@@ -17,15 +16,16 @@ from pydicom.uid import UID
 
 from .pixel_format import text_of
 
-__all__ = ["MULTIFRAME", "forgetting", "frame_of", "frames_of", "kept_whole", "sop_class_of"]
+__all__ = ["MULTIFRAME", "FrameCache", "frame_count", "frame_of", "sop_class_of"]
 
 MULTIFRAME = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT",
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT",
 }
 
-# Functional group macros (PS3.3 C.7.6.16.2, C.8.15.3), and what single-frame CT calls what they hold.
-_RAISED: dict[str, dict[str, str]] = {
+# Functional group macros (PS3.3 C.7.6.16.2, C.8.15.3): their attributes, and the names of these in single-frame CT
+# where they differ.
+_MACROS: dict[str, dict[str, str]] = {
     "PixelMeasuresSequence": {"PixelSpacing": "", "SliceThickness": "", "SpacingBetweenSlices": ""},
     "PlanePositionSequence": {"ImagePositionPatient": ""},
     "PlaneOrientationSequence": {"ImageOrientationPatient": ""},
@@ -45,10 +45,10 @@ _RAISED: dict[str, dict[str, str]] = {
         "StackID": "",
     },
 }
-# Whatever a converter found no other place for (PS3.3 C.7.6.16.2.25, .26).
-_ALL_RAISED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
-# Say how frames are organised, or what the values of all of them mean together; nothing of it holds for one image.
-_OF_THE_WHOLE = (
+# Macros whose attributes keep their names, whichever they are (PS3.3 C.7.6.16.2.25, .26).
+_CONVERTED = ("UnassignedSharedConvertedAttributesSequence", "UnassignedPerFrameConvertedAttributesSequence")
+# Describe the organisation of frames; meaningless in a single-frame image.
+_MULTIFRAME_ONLY = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "DimensionOrganizationSequence",
@@ -67,28 +67,28 @@ _OF_THE_WHOLE = (
 
 
 def sop_class_of(ds: FileDataset) -> str:
-    """Return SOPClassUID, or what the file's meta information says."""
+    """Return SOPClassUID or, if it is absent, MediaStorageSOPClassUID of the file meta information."""
     return text_of(ds, "SOPClassUID") or text_of(ds.file_meta, "MediaStorageSOPClassUID")
 
 
-def frames_of(ds: FileDataset) -> int:
-    """Return how many frames a multi-frame image says it has; one if it does not."""
+def frame_count(ds: FileDataset) -> int:
+    """Return NumberOfFrames; 1 if it is absent."""
     return int(ds.get("NumberOfFrames") or 1)
 
 
 def frame_of(ds: FileDataset, index: int) -> FileDataset:
-    """Return one frame of a multi-frame image as a single-frame one, its pixels with it if `ds` has them.
+    """Return one frame of a multi-frame image as a single-frame image, with its pixels if `ds` has them.
 
     Raises
     ------
     IndexError
-        There is no such frame, or nothing that says where it lies.
+        The frame has no functional groups.
     """
     groups = ds.get("PerFrameFunctionalGroupsSequence") or []
     if not 0 <= index < len(groups):
-        raise IndexError(f"{len(groups)} of {frames_of(ds)} frames have functional groups")
-    dropped = {Tag(keyword) for keyword in _OF_THE_WHOLE}
-    elements = {tag: ds.get_item(tag) for tag in list(ds.keys()) if tag not in dropped}  # undecoded
+        raise IndexError(f"{len(groups)} of {frame_count(ds)} frames have functional groups")
+    excluded = {Tag(keyword) for keyword in _MULTIFRAME_ONLY}
+    elements = {tag: ds.get_item(tag) for tag in list(ds.keys()) if tag not in excluded}  # undecoded
     frame = FileDataset(
         None,
         elements,
@@ -98,9 +98,9 @@ def frame_of(ds: FileDataset, index: int) -> FileDataset:
     )
     frame.set_original_encoding(*ds.original_encoding, ds.original_character_set)
     frame.InstanceNumber = index + 1
-    # The frame's own word is the last.
+    # A frame's own groups override the shared ones.
     for group in [*(ds.get("SharedFunctionalGroupsSequence") or [])[:1], groups[index]]:
-        _raise(group, frame)
+        _copy_macros(group, frame)
     if "PixelData" in ds:
         frame.PixelData = _pixels(ds, index)
         frame["PixelData"].VR = ds["PixelData"].VR
@@ -108,44 +108,38 @@ def frame_of(ds: FileDataset, index: int) -> FileDataset:
     return frame
 
 
-def _raise(group: Dataset, frame: FileDataset) -> None:
-    for macro, names in _RAISED.items():
+def _copy_macros(group: Dataset, frame: FileDataset) -> None:
+    for macro, names in _MACROS.items():
         for item in (group.get(macro) or [])[:1]:
-            for keyword, new in names.items():
+            for keyword, single_frame_keyword in names.items():
                 if keyword in item:
-                    setattr(frame, new or keyword, item[keyword].value)
-    for macro in _ALL_RAISED:
+                    setattr(frame, single_frame_keyword or keyword, item[keyword].value)
+    for macro in _CONVERTED:
         for item in (group.get(macro) or [])[:1]:
             for tag in list(item.keys()):
                 frame[tag] = item[tag]
 
 
 def _pixels(ds: FileDataset, index: int) -> bytes:
-    frames = frames_of(ds)
+    frames = frame_count(ds)
     if UID(ds.file_meta.TransferSyntaxUID).is_encapsulated:
         return bytes(encapsulate([get_frame(ds.PixelData, index, number_of_frames=frames)], has_bot=False))
     size = ds.Rows * ds.Columns * ds.BitsAllocated // 8
     return bytes(ds.PixelData[index * size : (index + 1) * size])
 
 
-_lock = threading.Lock()
-_whole: dict[object, FileDataset] = {}
+class FrameCache:
+    """The multi-frame file last read, so that a file is not read again for each of its frames. Thread-safe."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._key: object = None
+        self._dataset: FileDataset | None = None
 
-def kept_whole(key: object, read: Callable[[], FileDataset]) -> FileDataset:
-    """Return a multi-frame image that is needed frame by frame: the last one stays in memory."""
-    with _lock:
-        if key not in _whole:
-            _whole.clear()
-            _whole[key] = read()
-        return _whole[key]
-
-
-@contextmanager
-def forgetting() -> Iterator[None]:
-    """Let go of the multi-frame image that was kept, when all of its frames are done with."""
-    try:
-        yield
-    finally:
-        with _lock:
-            _whole.clear()
+    def get(self, key: object, read: Callable[[], FileDataset]) -> FileDataset:
+        """Return the dataset of a key, from memory or by reading it."""
+        with self._lock:
+            if self._dataset is None or self._key != key:
+                self._dataset = None  # freed before the next one is read
+                self._key, self._dataset = key, read()
+            return self._dataset

@@ -1,4 +1,4 @@
-"""Slices in their order in space, and whether they make a volume."""
+"""Order slices in space and check that they form a volume."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..volume import Geometry
-from .header import SliceHeader, digest
+from .header import SliceHeader, file_sha256
 from .issues import Issue
 
-__all__ = ["SAME_PLACE_MM", "alike", "gaps", "geometry_of", "ordered", "stretches"]
+__all__ = ["SAME_POSITION_MM", "geometry_of", "order_slices", "same_grid", "spacing_issues", "split_by_step"]
 
-# Steps between slices may differ by this share of the median step: scanners round positions to 0.1 mm and worse.
+# Fraction of the median step by which steps may differ: scanners round positions to 0.1 mm or worse.
 _STEP_TOLERANCE = 0.01
-# Slices nearer than this lie at one place. The finest CT has steps of some 0.1 mm.
-SAME_PLACE_MM = 1e-3
-# So many larger steps are no accident: a scan of two steps.
-_FEW = 4
+# Slices closer than this share a position. The finest CT has steps of some 0.1 mm.
+SAME_POSITION_MM = 1e-3
+# From this number on, larger steps are a change of step rather than missing slices.
+_MANY_STEPS = 4
 # Direction cosines differ by rounding; a tenth of a degree is another orientation.
-_SAME_DIRECTION = 2e-3
+_DIRECTION_TOLERANCE = 2e-3
 
 
-def ordered(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Issue]]:
-    """Return the slices in ascending order along their normal, and what is doubtful about them as a whole.
+def order_slices(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[Issue]]:
+    """Return the slices in ascending order along their normal, and the issues of the series as a whole.
 
-    Only ImagePositionPatient and ImageOrientationPatient count (PS3.3 C.7.6.2.1.1): neither file names nor
-    InstanceNumber, SliceLocation or SliceThickness, which real series contradict.
+    Only ImagePositionPatient and ImageOrientationPatient are used (PS3.3 C.7.6.2.1.1). File names, InstanceNumber,
+    SliceLocation and SliceThickness are not: in real series they contradict the positions.
 
     Raises
     ------
     InputError
-        CTM_SERIES_MIXED, CTM_SLICE_DUPLICATE: no volume, however lenient.
+        CTM_SERIES_MIXED, CTM_SLICE_DUPLICATE: not a volume, even for lenient reading.
     """
-    _check_alike(headers)
-    order = sorted(headers, key=lambda h: (h.along_mm, str(h.path)))
-    order, copies = _without_copies(order)
-    doubts: list[Issue] = []
+    _check_same_grid(headers)
+    order = sorted(headers, key=lambda h: (h.slice_position_mm, str(h.path)))
+    order, copies = _drop_copies(order)
+    issues: list[Issue] = []
     if copies:
-        doubts.append(f"{copies} files repeat another byte for byte and were left out.")
-    doubts += gaps(order)
-    doubts += _sideways(order)
-    doubts += _identities(order)
-    return order, doubts
+        issues.append(f"{copies} files repeat another byte for byte and were left out.")
+    issues += spacing_issues(order)
+    issues += _stacking_issues(order)
+    issues += _consistency_issues(order)
+    return order, issues
 
 
 Values = tuple[float, ...]
-# What slices of one volume share: how it is called, where it is found, and when two are the same.
+# Attributes that the slices of a volume share: name, value, and equality within rounding.
 _SHARED: tuple[tuple[str, Callable[[SliceHeader], Values], Callable[[Values, Values], bool]], ...] = (
     (
         "ImageOrientationPatient",
         lambda h: h.orientation,
-        lambda a, b: max(abs(p - q) for p, q in zip(a, b, strict=True)) <= _SAME_DIRECTION,
+        lambda a, b: max(abs(p - q) for p, q in zip(a, b, strict=True)) <= _DIRECTION_TOLERANCE,
     ),
     ("Rows and Columns", lambda h: (h.pixels.rows, h.pixels.columns), lambda a, b: a == b),
     (
@@ -65,87 +65,92 @@ _SHARED: tuple[tuple[str, Callable[[SliceHeader], Values], Callable[[Values, Val
 )
 
 
-def alike(a: SliceHeader, b: SliceHeader) -> bool:
-    """Tell whether two slices can lie in one volume: orientation, size and spacing are the same."""
-    return all(same(value(a), value(b)) for _, value, same in _SHARED)
+def same_grid(a: SliceHeader, b: SliceHeader) -> bool:
+    """Return whether two slices have the same orientation, size and spacing, as in one volume."""
+    return all(equal(value(a), value(b)) for _, value, equal in _SHARED)
 
 
-def _check_alike(headers: Sequence[SliceHeader]) -> None:
-    """Refuse the first slice that differs from what most slices have."""
-    for attribute, value, same in _SHARED:
+def _check_same_grid(headers: Sequence[SliceHeader]) -> None:
+    """Refuse the first slice that differs from the majority."""
+    for attribute, value, equal in _SHARED:
         values = [value(h) for h in headers]
-        usual = max(dict.fromkeys(values), key=values.count)
+        majority = max(dict.fromkeys(values), key=values.count)
         for header, given in zip(headers, values, strict=True):
-            if not same(given, usual):
+            if not equal(given, majority):
                 raise InputError(
                     "CTM_SERIES_MIXED",
                     file=header.path,
                     attribute=attribute,
-                    given=_joined(given),
-                    expected=_joined(usual),
+                    given=_format(given),
+                    expected=_format(majority),
                 )
 
 
-def _joined(values: Sequence[float]) -> str:
+def _format(values: Sequence[float]) -> str:
     return "\\".join(f"{v:g}" for v in values)
 
 
-def _without_copies(order: Sequence[SliceHeader]) -> tuple[list[SliceHeader], int]:
-    """Drop files that repeat another byte for byte; refuse two different slices of one identity or one place."""
-    kept: list[SliceHeader] = []
+def _drop_copies(order: Sequence[SliceHeader]) -> tuple[list[SliceHeader], int]:
+    """Return the slices without byte-for-byte copies, and the number of copies.
+
+    Different slices of one UID or one position are refused.
+    """
+    unique: list[SliceHeader] = []
     by_uid: dict[str, SliceHeader] = {}
     for h in order:
         other, attribute = by_uid.get(h.sop_uid), "SOPInstanceUID"
-        if other is None and kept and h.along_mm - kept[-1].along_mm < SAME_PLACE_MM:
-            other, attribute = kept[-1], "ImagePositionPatient"
+        if other is None and unique and h.slice_position_mm - unique[-1].slice_position_mm < SAME_POSITION_MM:
+            other, attribute = unique[-1], "ImagePositionPatient"
         if other is None:
             by_uid[h.sop_uid] = h
-            kept.append(h)
+            unique.append(h)
         elif not _same_bytes(h, other):
             raise InputError("CTM_SLICE_DUPLICATE", file=h.path, attribute=attribute, other=other.path)
-    return kept, len(order) - len(kept)
+    return unique, len(order) - len(unique)
 
 
 def _same_bytes(a: SliceHeader, b: SliceHeader) -> bool:
     if a.size != b.size or a.frame != b.frame:
         return False
-    return digest(a.path) == digest(b.path)
+    return file_sha256(a.path) == file_sha256(b.path)
 
 
-def gaps(order: Sequence[SliceHeader]) -> list[Issue]:
-    """Return the doubt that slices are missing, or unevenly spaced. Where a scan begins and ends no slice tells."""
+def spacing_issues(order: Sequence[SliceHeader]) -> list[Issue]:
+    """Return the issue of missing or unevenly spaced slices, if any. Slices missing at an end cannot be detected."""
     if len(order) < 3:
         return []
-    positions = np.array([h.along_mm for h in order])
+    positions = np.array([h.slice_position_mm for h in order])
     steps = np.diff(positions)
     step = float(np.median(steps))
-    wrong = np.flatnonzero(np.abs(steps - step) > _STEP_TOLERANCE * step + SAME_PLACE_MM)
-    if not wrong.size:
+    uneven = np.flatnonzero(np.abs(steps - step) > _STEP_TOLERANCE * step + SAME_POSITION_MM)
+    if not uneven.size:
         return []
-    shown = [f"{steps[i]:.3f} mm between {positions[i]:.2f} and {positions[i + 1]:.2f}" for i in wrong[:5]]
-    if wrong.size > len(shown):
-        shown.append(f"and {wrong.size - len(shown)} more")
+    texts = [f"{steps[i]:.3f} mm between {positions[i]:.2f} and {positions[i + 1]:.2f}" for i in uneven[:5]]
+    if uneven.size > len(texts):
+        texts.append(f"and {uneven.size - len(texts)} more")
     thicknesses = {h.thickness_mm for h in order}
-    code = "CTM_SLICE_MISSING" if _are_holes(steps[wrong], step) and len(thicknesses) == 1 else "CTM_SLICE_UNEVEN"
-    return [InputError(code, step=f"{step:.3f}", gaps="; ".join(shown))]
+    missing = _are_gaps(steps[uneven], step) and len(thicknesses) == 1
+    code = "CTM_SLICE_MISSING" if missing else "CTM_SLICE_UNEVEN"
+    return [InputError(code, step=f"{step:.3f}", gaps="; ".join(texts))]
 
 
-def _are_holes(wrong: NDArray[np.float64], step: float) -> bool:
-    """Tell whether slices are missing where steps differ: then these are multiples of the usual one, and few."""
-    times = wrong / step
-    return bool((np.abs(times - np.rint(times)) < 0.05 * times).all() and times.min() > 1.5 and len(wrong) < _FEW)
+def _are_gaps(steps: NDArray[np.float64], step: float) -> bool:
+    """Return whether uneven steps are gaps of missing slices: few, and multiples of the median step."""
+    ratios = steps / step
+    multiples = (np.abs(ratios - np.rint(ratios)) < 0.05 * ratios).all()
+    return bool(multiples and ratios.min() > 1.5 and len(steps) < _MANY_STEPS)
 
 
-def stretches(order: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Return the stretches of one step that unevenly spaced slices consist of; one stretch if there are none.
+def split_by_step(order: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """Split unevenly spaced slices into runs of equal step; a single run if some step occurs only once.
 
-    A slice between two stretches belongs to the one before. Steps that occur once make no stretch.
+    A slice between two runs belongs to the first.
     """
-    positions = np.array([h.along_mm for h in order])
+    positions = np.array([h.slice_position_mm for h in order])
     steps = np.diff(positions)
     starts = [0]
     for i in range(1, len(steps)):
-        if abs(steps[i] - steps[starts[-1]]) > _STEP_TOLERANCE * steps[starts[-1]] + SAME_PLACE_MM:
+        if abs(steps[i] - steps[starts[-1]]) > _STEP_TOLERANCE * steps[starts[-1]] + SAME_POSITION_MM:
             starts.append(i)
     ends = [*starts[1:], len(steps)]
     if any(end - start < 2 for start, end in zip(starts, ends, strict=True)):
@@ -154,55 +159,55 @@ def stretches(order: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     return [list(order[a:b]) for a, b in pairwise(cuts)]
 
 
-def _sideways(order: Sequence[SliceHeader]) -> list[Issue]:
-    """Tell when slices are not stacked along their normal: all alike, as with a tilted gantry, or each its own way."""
+def _stacking_issues(order: Sequence[SliceHeader]) -> list[Issue]:
+    """Return warnings of slices that are not stacked along their normal, uniformly (tilted gantry) or irregularly."""
     if len(order) < 2:
         return []
     positions = np.array([h.position_mm for h in order])
-    along = np.array([h.along_mm for h in order])
-    way = positions[-1] - positions[0]
-    doubts: list[Issue] = []
-    cosine = min(1.0, abs(float(way @ order[0].normal)) / float(np.linalg.norm(way)))
+    along = np.array([h.slice_position_mm for h in order])
+    extent = positions[-1] - positions[0]
+    issues: list[Issue] = []
+    cosine = min(1.0, abs(float(extent @ order[0].normal)) / float(np.linalg.norm(extent)))
     if cosine < np.cos(np.radians(0.5)):
         angle = np.degrees(np.arccos(cosine))
-        doubts.append(f"Slices are stacked at {angle:.1f} degrees to their normal (tilted gantry); geometry is kept.")
-    straight = positions[0] + np.outer((along - along[0]) / (along[-1] - along[0]), way)
-    off = float(np.linalg.norm(positions - straight, axis=1).max())
-    if off > min(order[0].pixel_spacing_mm):
-        doubts.append(f"Slices are shifted sideways against each other by up to {off:.1f} mm; geometry is kept.")
-    return doubts
+        issues.append(f"Slices are stacked at {angle:.1f} degrees to their normal (tilted gantry); geometry is kept.")
+    line = positions[0] + np.outer((along - along[0]) / (along[-1] - along[0]), extent)
+    shift = float(np.linalg.norm(positions - line, axis=1).max())
+    if shift > min(order[0].pixel_spacing_mm):
+        issues.append(f"Slices are shifted sideways against each other by up to {shift:.1f} mm; geometry is kept.")
+    return issues
 
 
-def _identities(order: Sequence[SliceHeader]) -> list[Issue]:
-    """Return doubts about what all slices of a series should share."""
-    doubts: list[Issue] = []
+def _consistency_issues(order: Sequence[SliceHeader]) -> list[Issue]:
+    """Return issues of attributes that all slices of a series should share."""
+    issues: list[Issue] = []
     for name, values in (
         ("StudyInstanceUID", [h.study_uid for h in order]),
         ("the patient", [h.patient for h in order]),
     ):
-        usual = max(dict.fromkeys(values), key=values.count)
-        other = next((h for h, value in zip(order, values, strict=True) if value != usual), None)
+        majority = max(dict.fromkeys(values), key=values.count)
+        other = next((h for h, value in zip(order, values, strict=True) if value != majority), None)
         if other is not None:
             given, expected = "another", "the same"
-            doubts.append(
+            issues.append(
                 InputError("CTM_SERIES_MIXED", file=other.path, attribute=name, given=given, expected=expected)
             )
     frames = {h.frame_of_reference_uid for h in order}
     if "" in frames:
-        doubts.append("FrameOfReferenceUID is absent; one is made for what is written.")
+        issues.append("FrameOfReferenceUID is absent; one is made for what is written.")
     if len(frames - {""}) > 1:
-        doubts.append("FrameOfReferenceUID differs between slices; each keeps its own.")
+        issues.append("FrameOfReferenceUID differs between slices; each keeps its own.")
     if len({h.thickness_mm for h in order}) > 1:
-        doubts.append("SliceThickness differs between slices, and noise with it.")
+        issues.append("SliceThickness differs between slices, and noise with it.")
     if len({h.kernel for h in order}) > 1:
-        doubts.append("ConvolutionKernel differs between slices, and noise with it.")
+        issues.append("ConvolutionKernel differs between slices, and noise with it.")
     if len({(h.pixels.bits_stored, h.pixels.signed) for h in order}) > 1:
-        doubts.append("BitsStored or PixelRepresentation differs between slices; each is kept in its own.")
-    return doubts
+        issues.append("BitsStored or PixelRepresentation differs between slices; each is kept in its own.")
+    return issues
 
 
 def geometry_of(order: Sequence[SliceHeader]) -> Geometry:
-    """Return where ordered slices lie."""
+    """Return the geometry of slices in order; the smallest thickness if slices differ in it."""
     orientation: NDArray[np.float64] = np.array(order[0].orientation)
     return Geometry(
         positions_mm=np.array([h.position_mm for h in order], dtype=np.float64),

@@ -1,4 +1,4 @@
-"""What is doubtful about a series: some of it strict reading refuses, some of it is only told."""
+"""Issues of a series: errors, which strict reading raises and lenient reading only warns of, and plain warnings."""
 
 from __future__ import annotations
 
@@ -6,54 +6,53 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import CtmahoutError
 
-__all__ = ["Issue", "messages", "raise_errors", "unnamed"]
+__all__ = ["Issue", "raise_errors", "warning_texts"]
 
 Issue = CtmahoutError | str
-"""An error refuses the series, or is a warning where the caller is lenient; a text is a warning always."""
+"""An error, which becomes a warning if the caller is lenient; or the text of a warning."""
 
 
-def raise_errors(doubts: Iterable[Issue], *, lenient: bool) -> None:
-    """Raise the first error among the doubts, unless lenient."""
+def raise_errors(issues: Iterable[Issue], *, lenient: bool = False) -> None:
+    """Raise the first error among the issues, unless lenient."""
     if lenient:
         return
-    for doubt in doubts:
-        if isinstance(doubt, CtmahoutError):
-            raise doubt
+    for issue in issues:
+        if isinstance(issue, CtmahoutError):
+            raise issue
 
 
-def messages(by_file: Sequence[Sequence[Issue]], *, named: bool = False) -> list[str]:
-    """Return what to tell about files, each doubt once.
+def warning_texts(by_file: Sequence[Sequence[Issue]], *, with_code: bool = False) -> list[str]:
+    """Return a text for each distinct issue, with the number of files that have it.
 
     Parameters
     ----------
-    by_file : sequence of sequence of Doubt
-        The doubts of each file.
-    named : bool
-        Name a file, and put the code before what would be refused. Otherwise files are not named: their names may be
-        those of patients, and warnings get into reports.
+    by_file : sequence of sequence of Issue
+        The issues of each file.
+    with_code : bool
+        Put the error code first, and name one file. By default no file is named: warnings go into reports, and file
+        names may contain names of patients.
 
     Examples
     --------
-    >>> messages([["It is small."], ["It is small.", "It is old."]])
+    >>> warning_texts([["It is small."], ["It is small.", "It is old."]])
     ['It is small.', '1 of 2 files: It is old.']
     """
-    # Errors of one kind differ in the file they name: the first one stands for all.
-    seen: dict[object, tuple[Issue, int]] = {}
-    for doubts in by_file:
-        for doubt in dict.fromkeys(doubts):
-            kind = (doubt.code, doubt.fields.get("attribute")) if isinstance(doubt, CtmahoutError) else doubt
-            first, count = seen.get(kind, (doubt, 0))
-            seen[kind] = (first, count + 1)
-    return [_message(doubt, count, len(by_file), named=named) for doubt, count in seen.values()]
+    # Equal errors of several files differ only in the file they name, so the first represents the others.
+    counts: dict[object, tuple[Issue, int]] = {}
+    for issues in by_file:
+        for issue in dict.fromkeys(issues):
+            key = (issue.code, issue.fields.get("attribute")) if isinstance(issue, CtmahoutError) else issue
+            first, count = counts.get(key, (issue, 0))
+            counts[key] = (first, count + 1)
+    return [_text(issue, count, len(by_file), with_code=with_code) for issue, count in counts.values()]
 
 
-def _message(doubt: Issue, count: int, files: int, *, named: bool) -> str:
-    if isinstance(doubt, CtmahoutError):
-        text = f"[{doubt.code}] {doubt.message}" if named else unnamed(doubt)
+def _text(issue: Issue, count: int, files: int, *, with_code: bool) -> str:
+    if isinstance(issue, CtmahoutError):
+        text = f"[{issue.code}] {issue.message}" if with_code else _message_without_path(issue)
         return text if count == 1 else f"{text} The same holds for {count - 1} more files."
-    return doubt if count == files else f"{count} of {files} files: {doubt}"
+    return issue if count == files else f"{count} of {files} files: {issue}"
 
 
-def unnamed(error: CtmahoutError) -> str:
-    """Return the message of an error about a file without the file's name."""
+def _message_without_path(error: CtmahoutError) -> str:
     return CtmahoutError(error.code, **{**error.fields, "file": "A file"}).message

@@ -1,4 +1,4 @@
-"""What stored values of a CT image mean: their format, rescale and padding."""
+"""Pixel format of a CT image: how stored values are encoded, and how they become HU."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from ..errors import InputError
 from ..volume import HU_LIMIT
 from .issues import Issue
 
-__all__ = ["PixelFormat", "numbers", "pixel_format", "text_of"]
+__all__ = ["PixelFormat", "decimal_values", "pixel_format", "text_of"]
 
-# Float32 holds HU to 1/4096 up to 2048 and to 1/2048 up to 4095: stored values of a finer slope would not come back.
-_FINEST_SLOPE = 1e-3
-# Steps of so many HU show no tissue.
-_COARSEST_SLOPE = 1e3
-# Below any tissue, and below air: what a whole corner holds below it was never measured.
-_LOWEST_HU = -1500.0
+# Float32 resolves 1/4096 HU up to 2048 HU and 1/2048 up to 4095: with a finer slope, writing would not restore the
+# stored values.
+_MIN_SLOPE = 1e-3
+# Coarser steps (HU) cannot show tissue.
+_MAX_SLOPE = 1e3
+# Below air: a corner with a lower value was never measured.
+_MIN_HU = -1500.0
 # Defined terms that are not HU (PS3.3 C.11.1.1.2).
 _OTHER_UNITS = {
     "US": "unspecified",
@@ -35,13 +36,13 @@ _OTHER_UNITS = {
     "HU_MOD": "modified HU",
     "PCT": "percentage",
 }
-# Padding above this many HU would also hide tissue.
-_HIGHEST_PADDING_HU = -900.0
+# Padding above this could be tissue as well.
+_MAX_PADDING_HU = -900.0
 
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the pixels of one slice are stored (PS3.3 C.7.6.3, C.8.2.1).
+    """Format of the stored pixels of one slice (PS3.3 C.7.6.3, C.8.2.1).
 
     Attributes
     ----------
@@ -49,9 +50,9 @@ class PixelFormat:
     signed : bool
         PixelRepresentation is 1: two's complement.
     slope, intercept : float
-        HU = stored value * slope + intercept, of this very slice.
+        HU = stored value * slope + intercept, for this slice.
     padding : tuple of int or None
-        Lowest and highest stored value that mean "no measurement" (PS3.3 C.7.5.1.1.2).
+        Lowest and highest stored value of pixels without measurement (PS3.3 C.7.5.1.1.2).
     """
 
     rows: int
@@ -65,67 +66,76 @@ class PixelFormat:
 
     @property
     def stored_range(self) -> tuple[int, int]:
-        """Smallest and largest value that BitsStored and PixelRepresentation allow."""
+        """Lowest and highest value that BitsStored and PixelRepresentation allow."""
         if self.signed:
             return -(1 << (self.bits_stored - 1)), (1 << (self.bits_stored - 1)) - 1
         return 0, (1 << self.bits_stored) - 1
 
     @property
     def size(self) -> int:
-        """Bytes of one slice that is not compressed."""
+        """Size of one uncompressed slice, bytes."""
         return self.rows * self.columns * self.bits_allocated // 8
 
     def to_hu(self, stored: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """Return HU of stored values, correctly rounded."""
-        whole = self.slope.is_integer() and self.intercept.is_integer()
-        # Float32 is exact for whole numbers up to 2**24, and takes half the time.
-        exact = whole and self.slope * 65536 + abs(self.intercept) < 1 << 24
+        """Return stored values as HU (float32, same shape), correctly rounded."""
+        integral = self.slope.is_integer() and self.intercept.is_integer()
+        # Float32 is exact for integers up to 2**24, and takes half the time.
+        exact = integral and self.slope * 65536 + abs(self.intercept) < 1 << 24
         hu = stored.astype(np.float32 if exact else np.float64)
         hu *= self.slope
         hu += self.intercept
         return hu.astype(np.float32, copy=False)
 
     def to_stored(self, hu: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the nearest whole stored values of HU, whether or not they fit."""
+        """Return the integers nearest to the stored values of HU (float64, same shape), even outside the range."""
         return np.rint((hu.astype(np.float64) - self.intercept) / self.slope)
 
     @property
     def highest_padding(self) -> float:
-        """The highest stored value that a voxel without measurement can have, declared or of a border."""
-        border = (_LOWEST_HU - self.intercept) / self.slope
+        """Highest stored value of a voxel without measurement, by PixelPaddingValue or by its value."""
+        border = (_MIN_HU - self.intercept) / self.slope
         return border if self.padding is None else max(border, self.padding[1])
 
     def declared_padding(self, stored: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Return where PixelPaddingValue says that there is no measurement."""
+        """Return the mask (bool, same shape) of pixels that PixelPaddingValue declares unmeasured."""
         if self.padding is None:
             return np.zeros(stored.shape, np.bool_)
         return (stored >= self.padding[0]) & (stored <= self.padding[1])
 
     def border(self, stored: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Return where stored values are those of a corner that no tissue has: the outside of the scanned circle."""
+        """Return the mask (bool, same shape) of the area outside the scanned circle.
+
+        Its pixels have the value of a corner pixel, below that of air.
+        """
         mask = np.zeros(stored.shape, np.bool_)
         for corner in {int(stored[y, x]) for y in (0, -1) for x in (0, -1)}:
-            if corner * self.slope + self.intercept < _LOWEST_HU:
+            if corner * self.slope + self.intercept < _MIN_HU:
                 mask |= stored == corner
         return mask
 
 
 def text_of(ds: Dataset, keyword: str) -> str:
-    """Return a value as text, its parts joined as in the file; empty if it is absent or empty."""
+    """Return a value as text, multiple values joined by backslashes; empty if it is absent or empty."""
     value = ds.get(keyword)
     if value is None:
         return ""
-    if _is_many(value):
+    if _is_multivalued(value):
         return "\\".join(str(part) for part in value)
     return str(value).strip(" \0")
 
 
-def numbers(
+def decimal_values(
     ds: FileDataset, keyword: str, count: int, path: Path, code: str = "CTM_GEOMETRY_INVALID"
 ) -> tuple[float, ...]:
-    """Return the finite values of a decimal string attribute, or refuse it by name."""
+    """Return the values of a decimal string attribute.
+
+    Raises
+    ------
+    InputError
+        With `code`: there are not `count` finite numbers.
+    """
     value = ds.get(keyword)
-    parts = [] if value is None or value == "" else list(value) if _is_many(value) else [value]
+    parts = [] if value is None or value == "" else list(value) if _is_multivalued(value) else [value]
     try:
         values = tuple(float(part) for part in parts)
     except (TypeError, ValueError):
@@ -133,56 +143,56 @@ def numbers(
     if len(values) != count or not all(map(math.isfinite, values)):
         expected = "a number" if count == 1 else f"{count} numbers"
         text = "\\".join(map(str, parts))[:80]
-        # What is no number at all may be a part of another attribute, put here by damage.
-        number = re.fullmatch(r"[-+0-9.,eEnaif\\ ]*", text)
-        given = "missing" if not parts else text if number else "no number"
+        # Anything but a number is not quoted: damage may have put patient data here.
+        numeric = re.fullmatch(r"[-+0-9.,eEnaif\\ ]*", text)
+        given = "missing" if not parts else text if numeric else "no number"
         raise InputError(code, file=path, attribute=keyword, given=given, expected=expected)
     return values
 
 
-def _is_many(value: object) -> bool:
+def _is_multivalued(value: object) -> bool:
     return not isinstance(value, (str, bytes)) and hasattr(value, "__iter__") and not hasattr(value, "components")
 
 
 def pixel_format(ds: FileDataset, path: Path) -> tuple[PixelFormat, list[Issue]]:
-    """Return how the pixels are stored, and what is doubtful about it.
+    """Return the pixel format of an image, and its issues.
 
     Raises
     ------
     InputError
-        CTM_ATTRIBUTE_INVALID: stored values would mean something else than rescaled grey values.
+        CTM_ATTRIBUTE_INVALID: the stored values are not rescaled grey values.
     """
     photometric = text_of(ds, "PhotometricInterpretation")
     if photometric != "MONOCHROME2" or ds.get("SamplesPerPixel", 1) != 1:
-        # MONOCHROME1 only says how to display (PS3.3 C.7.6.3.1.2), but not every scanner means it so.
-        raise _refuse(path, "PhotometricInterpretation", photometric or "missing", "MONOCHROME2, one sample per pixel")
-    if (shown := text_of(ds, "PixelPresentation")) not in ("", "MONOCHROME"):
-        # Above some value pixels are indices into a palette (PS3.3 C.8.16.2.1.1): no HU.
-        raise _refuse(path, "PixelPresentation", shown, "MONOCHROME")
+        # MONOCHROME1 only concerns display (PS3.3 C.7.6.3.1.2), but some scanners also invert the values.
+        raise _invalid(path, "PhotometricInterpretation", photometric or "missing", "MONOCHROME2, one sample per pixel")
+    if (presentation := text_of(ds, "PixelPresentation")) not in ("", "MONOCHROME"):
+        # Pixels above some value are indices into a palette (PS3.3 C.8.16.2.1.1), not HU.
+        raise _invalid(path, "PixelPresentation", presentation, "MONOCHROME")
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
         if not isinstance(ds.get(keyword), int):
-            raise _refuse(path, keyword, text_of(ds, keyword) or "missing", "a whole number")
+            raise _invalid(path, keyword, text_of(ds, keyword) or "missing", "a whole number")
     allocated, stored = int(ds.BitsAllocated), int(ds.BitsStored)
     if ds.Rows < 1 or ds.Columns < 1:
-        raise _refuse(path, "Rows, Columns", f"{ds.Rows}, {ds.Columns}", "at least 1")
+        raise _invalid(path, "Rows, Columns", f"{ds.Rows}, {ds.Columns}", "at least 1")
     if allocated not in (8, 16) or not 8 <= stored <= allocated:
-        raise _refuse(path, "BitsStored of BitsAllocated", f"{stored} of {allocated}", "12 to 16 of 16")
+        raise _invalid(path, "BitsStored of BitsAllocated", f"{stored} of {allocated}", "12 to 16 of 16")
     if ds.HighBit != stored - 1:
-        raise _refuse(path, "HighBit", ds.HighBit, f"BitsStored - 1 = {stored - 1}")
+        raise _invalid(path, "HighBit", ds.HighBit, f"BitsStored - 1 = {stored - 1}")
     if ds.PixelRepresentation not in (0, 1):
-        raise _refuse(path, "PixelRepresentation", ds.PixelRepresentation, "0 or 1")
+        raise _invalid(path, "PixelRepresentation", ds.PixelRepresentation, "0 or 1")
     if "ModalityLUTSequence" in ds:
-        raise _refuse(path, "ModalityLUTSequence", "present", "RescaleSlope and RescaleIntercept")
-    doubts: list[Issue] = []
+        raise _invalid(path, "ModalityLUTSequence", "present", "RescaleSlope and RescaleIntercept")
+    issues: list[Issue] = []
     if allocated == 8:
-        doubts.append("The source has 8 bits, which CT images must not have; 16 are written.")
-    slope, intercept = _rescale(ds, path, doubts)
+        issues.append("The source has 8 bits, which CT images must not have; 16 are written.")
+    slope, intercept = _rescale(ds, path, issues)
     padding = _padding(ds, path)
-    if padding is not None and padding[1] * slope + intercept > _HIGHEST_PADDING_HU:
-        doubts.append(
+    if padding is not None and padding[1] * slope + intercept > _MAX_PADDING_HU:
+        issues.append(
             f"PixelPaddingValue stands for {padding[1] * slope + intercept:g} HU: tissue of it is left alone."
         )
-    found = PixelFormat(
+    pixels = PixelFormat(
         rows=int(ds.Rows),
         columns=int(ds.Columns),
         bits_allocated=allocated,
@@ -192,43 +202,43 @@ def pixel_format(ds: FileDataset, path: Path) -> tuple[PixelFormat, list[Issue]]
         intercept=intercept,
         padding=padding,
     )
-    return found, doubts
+    return pixels, issues
 
 
-def _refuse(path: Path, attribute: str, given: object, expected: str) -> InputError:
+def _invalid(path: Path, attribute: str, given: object, expected: str) -> InputError:
     return InputError("CTM_ATTRIBUTE_INVALID", file=path, attribute=attribute, given=given, expected=expected)
 
 
-def _rescale(ds: FileDataset, path: Path, doubts: list[Issue]) -> tuple[float, float]:
-    (slope,) = numbers(ds, "RescaleSlope", 1, path, "CTM_ATTRIBUTE_INVALID")
-    (intercept,) = numbers(ds, "RescaleIntercept", 1, path, "CTM_ATTRIBUTE_INVALID")
-    if not _FINEST_SLOPE <= slope <= _COARSEST_SLOPE:
-        expected = f"a number between {_FINEST_SLOPE:g} and {_COARSEST_SLOPE:g}"
-        raise _refuse(path, "RescaleSlope", f"{slope:g}", expected)
+def _rescale(ds: FileDataset, path: Path, issues: list[Issue]) -> tuple[float, float]:
+    (slope,) = decimal_values(ds, "RescaleSlope", 1, path, "CTM_ATTRIBUTE_INVALID")
+    (intercept,) = decimal_values(ds, "RescaleIntercept", 1, path, "CTM_ATTRIBUTE_INVALID")
+    if not _MIN_SLOPE <= slope <= _MAX_SLOPE:
+        expected = f"a number between {_MIN_SLOPE:g} and {_MAX_SLOPE:g}"
+        raise _invalid(path, "RescaleSlope", f"{slope:g}", expected)
     if abs(intercept) > HU_LIMIT:
-        raise _refuse(path, "RescaleIntercept", f"{intercept:g}", f"a number between -{HU_LIMIT:g} and {HU_LIMIT:g}")
-    kind = text_of(ds, "RescaleType")
-    if kind in _OTHER_UNITS:
-        doubts.append(_refuse(path, "RescaleType", f"{kind} ({_OTHER_UNITS[kind]})", "HU"))
-    elif kind not in ("", "HU"):  # "Houndsfield Unit" and its like are found in the field
-        doubts.append(f"RescaleType is {kind[:16]!r}; it is taken for HU.")
+        raise _invalid(path, "RescaleIntercept", f"{intercept:g}", f"a number between -{HU_LIMIT:g} and {HU_LIMIT:g}")
+    unit = text_of(ds, "RescaleType")
+    if unit in _OTHER_UNITS:
+        issues.append(_invalid(path, "RescaleType", f"{unit} ({_OTHER_UNITS[unit]})", "HU"))
+    elif unit not in ("", "HU"):  # real files have "Houndsfield Unit" and the like
+        issues.append(f"RescaleType is {unit[:16]!r}; it is taken for HU.")
     return slope, intercept
 
 
 def _padding(ds: FileDataset, path: Path) -> tuple[int, int] | None:
-    ends = []
+    limits = []
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         value = ds.get(keyword)
         if value is None or value == "":
             continue
         if not isinstance(value, int):
-            raise _refuse(path, keyword, text_of(ds, keyword)[:40], "one whole number")
-        ends.append(as_stored(value, signed=bool(ds.PixelRepresentation)))
-    return (min(ends), max(ends)) if ends and ds.get("PixelPaddingValue") not in (None, "") else None
+            raise _invalid(path, keyword, text_of(ds, keyword)[:40], "one whole number")
+        limits.append(as_stored(value, signed=bool(ds.PixelRepresentation)))
+    return (min(limits), max(limits)) if limits and ds.get("PixelPaddingValue") not in (None, "") else None
 
 
 def as_stored(value: int, *, signed: bool) -> int:
-    """Return what 16 bits mean by PixelRepresentation, whichever VR they were written with.
+    """Return a 16-bit value as PixelRepresentation interprets it, whichever VR it was written with.
 
     Examples
     --------

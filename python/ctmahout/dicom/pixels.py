@@ -1,9 +1,9 @@
-"""Stored pixel values, read twice: once as HU, once more to restore what was not measured."""
+"""Read pixels: all slices as HU, and stored values again when a derived series is written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,61 +13,156 @@ from pydicom.uid import UID
 
 from ..errors import CtmahoutError, InputError
 from ..volume import HU_LIMIT
-from .archive import open_file, stamp
+from .archive import open_file, size_and_mtime
 from .codestream import codestream_problem, jpeg_precision, preferred_plugin
-from .files import each, first_line, open_dataset
-from .frames import forgetting, frame_of, frames_of, kept_whole
+from .files import first_line, open_dataset, parallel_map
+from .frames import FrameCache, frame_count, frame_of
 from .header import SliceHeader, check_size
 from .issues import raise_errors
 from .pixel_format import text_of
 
-__all__ = ["load", "read_hu", "stored_values"]
+__all__ = ["Pixels", "load_dataset", "read_hu", "stored_values"]
 
 
-def load(header: SliceHeader) -> FileDataset:
-    """Read a file again.
+class Pixels(NamedTuple):
+    """The pixels of a series.
+
+    Attributes
+    ----------
+    order : list of SliceHeader
+        The slices read: all of them, unless lenient.
+    hu : ndarray of shape (z, y, x), float32, HU
+        Each slice by its own RescaleSlope and RescaleIntercept (PS3.3 C.11.1.1.2).
+    padding : ndarray of shape (z, y, x), bool, or None
+        True where nothing was measured. None: nowhere.
+    warnings : list of str
+    unreadable : list of CtmahoutError
+        Errors of the slices left out.
+    """
+
+    order: list[SliceHeader]
+    hu: NDArray[np.float32]
+    padding: NDArray[np.bool_] | None
+    warnings: list[str]
+    unreadable: list[CtmahoutError]
+
+
+def read_hu(
+    order: Sequence[SliceHeader],
+    *,
+    lenient: bool,
+    workers: int | None,
+    tick: Callable[[int, int], None] | None,
+) -> Pixels:
+    """Read the pixels of all slices.
+
+    Parameters
+    ----------
+    order : sequence of SliceHeader
+        Slices of the same size.
+    lenient : bool
+        Leave out slices that cannot be decoded, as long as there is one that can.
+    workers : int, optional
+        Threads.
+    tick : callable, optional
+        Called with slices done and their number.
 
     Raises
     ------
     InputError
-        CTM_SOURCE_CHANGED: it is not the file that was listed. CTM_PIXELS_UNREADABLE.
+        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED, CTM_INPUT_TOO_LARGE. CTM_ATTRIBUTE_INVALID: HU cannot be right.
+    """
+    shape = (len(order), order[0].pixels.rows, order[0].pixels.columns)
+    try:
+        hu = np.empty(shape, np.float32)
+        padding = np.zeros(shape, np.bool_)
+    except MemoryError as e:
+        z, y, x = shape
+        raise InputError("CTM_INPUT_TOO_LARGE", slices=z, rows=y, columns=x, mib=5 * z * y * x >> 20) from e
+    cache = FrameCache()
+
+    def read(z: int) -> bool | CtmahoutError:
+        """Fill slice z; return whether it has a border without PixelPaddingValue, or why it cannot be decoded."""
+        header = order[z]
+        try:
+            native = header.pixels_at is not None
+            stored, stray_bits = native_values(header) if native else stored_values(load_dataset(header, cache), header)
+        except InputError as e:
+            if lenient and e.code == "CTM_PIXELS_UNREADABLE":
+                return e
+            raise
+        if stray_bits:  # they may be noise or the upper bits of values
+            raise _stray_bits_error(header)
+        hu[z] = header.pixels.to_hu(stored)
+        declared = header.pixels.declared_padding(stored)
+        border = header.pixels.border(stored)
+        np.logical_or(declared, border, out=padding[z])
+        _check_hu(hu[z], padding[z], header)
+        return bool((border & ~declared).any())
+
+    outcomes = parallel_map(read, range(len(order)), workers=workers, tick=tick)
+    unreadable = [outcome for outcome in outcomes if isinstance(outcome, CtmahoutError)]
+    readable = [z for z, outcome in enumerate(outcomes) if not isinstance(outcome, CtmahoutError)]
+    if not readable:
+        raise_errors(unreadable)
+    if unreadable:
+        for target, z in enumerate(readable):
+            hu[target], padding[target] = hu[z], padding[z]
+        hu, padding = hu[: len(readable)], padding[: len(readable)]
+    warnings: list[str] = []
+    borders = sum(1 for outcome in outcomes if outcome is True)
+    if borders:
+        warnings.append(
+            f"{borders} of {len(readable)} slices have a constant border below any tissue that PixelPaddingValue does "
+            "not tell; it is taken for padding."
+        )
+    return Pixels([order[z] for z in readable], hu, padding if padding.any() else None, warnings, unreadable)
+
+
+def load_dataset(header: SliceHeader, cache: FrameCache) -> FileDataset:
+    """Read the file of a slice again, with its pixels; of a multi-frame file, this frame.
+
+    Raises
+    ------
+    InputError
+        CTM_SOURCE_CHANGED: the file changed since it was scanned. CTM_PIXELS_UNREADABLE.
     """
     try:
-        found = stamp(header.path)
-        if found != (header.size, header.mtime_ns):
+        stamp = size_and_mtime(header.path)
+        if stamp != (header.size, header.mtime_ns):
             raise InputError("CTM_SOURCE_CHANGED", file=header.path)
         if header.frame is None:
-            ds = open_dataset(header.path, pixels=True, headless=header.headless)
+            ds = open_dataset(header.path, pixels=True, without_preamble=header.without_preamble)
         else:
-            ds = frame_of(kept_whole((header.path, found), lambda: _whole(header)), header.frame)
+            ds = frame_of(cache.get((header.path, stamp), lambda: _load_multiframe(header)), header.frame)
     except InputError:
         raise
     except OSError as e:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path) from e
-    except Exception as e:  # behind the header, damage of any kind
+    except Exception as e:  # on damage after the header pydicom raises exceptions of many types
         raise _unreadable(header, f"the file is damaged ({type(e).__name__})") from e
-    if "PixelData" not in ds:  # pydicom drops what it has when compressed pixels do not end
+    if "PixelData" not in ds:  # pydicom drops compressed pixels that are cut off
         raise _unreadable(header, "they are cut off")
-    if "SamplesPerPixel" not in ds:  # MONOCHROME2 says it; decoders ask for it
+    if "SamplesPerPixel" not in ds:  # implied by MONOCHROME2, but decoders require it
         ds.SamplesPerPixel = 1
     if header.frame is None and UID(header.transfer_syntax).is_deflated:
-        check_size(header, 1, len(ds.PixelData))  # that of others was known before they were read
+        check_size(header, 1, len(ds.PixelData))  # the length of other pixels was checked with the header
     if text_of(ds, "SOPInstanceUID") != header.file_uid:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path)
     return ds
 
 
-def _whole(header: SliceHeader) -> FileDataset:
-    ds = open_dataset(header.path, pixels=True, headless=header.headless)
+def _load_multiframe(header: SliceHeader) -> FileDataset:
+    ds = open_dataset(header.path, pixels=True, without_preamble=header.without_preamble)
     if "PixelData" not in ds:
         raise _unreadable(header, "they are cut off")
     if UID(header.transfer_syntax).is_deflated:
-        check_size(header, frames_of(ds), len(ds.PixelData))
+        check_size(header, frame_count(ds), len(ds.PixelData))
     return ds
 
 
-def plain_values(header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
-    """Return what `stored_values` does, of a file whose `pixels_at` is known, without reading its header again.
+def native_values(header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
+    """Return the same as `stored_values` for a file with a known `pixels_at`, without reading its header again.
 
     Raises
     ------
@@ -76,7 +171,7 @@ def plain_values(header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
     """
     pixels = header.pixels
     try:
-        if stamp(header.path) != (header.size, header.mtime_ns):
+        if size_and_mtime(header.path) != (header.size, header.mtime_ns):
             raise InputError("CTM_SOURCE_CHANGED", file=header.path)
         with open_file(header.path) as stream:
             stream.seek(header.pixels_at or 0)
@@ -85,19 +180,19 @@ def plain_values(header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path) from e
     if len(data) < pixels.size:
         raise InputError("CTM_SOURCE_CHANGED", file=header.path)
-    kind = np.dtype(f"<{'i' if pixels.signed else 'u'}{pixels.bits_allocated // 8}")
-    return _of_stored_bits(np.frombuffer(data, kind).reshape(pixels.rows, pixels.columns), header)
+    dtype = np.dtype(f"<{'i' if pixels.signed else 'u'}{pixels.bits_allocated // 8}")
+    return _mask_unused_bits(np.frombuffer(data, dtype).reshape(pixels.rows, pixels.columns), header)
 
 
 def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
-    """Return the stored pixel values, and whether the bits above BitsStored hold something else.
+    """Return the stored pixel values, and whether the bits above BitsStored hold data as well.
 
     Returns
     -------
-    values : ndarray of shape (rows, columns), of some kind of whole numbers
-        Of the bits that are stored; what the others are is not defined (PS3.5 8.1.1).
-    others : bool
-        The others, but for the bits of declared overlays, are neither all zero nor all the sign: BitsStored is wrong.
+    values : ndarray of shape (rows, columns), integer
+        From the stored bits; those above are undefined (PS3.5 8.1.1).
+    stray_bits : bool
+        The bits above, except those of declared overlays, are neither all zero nor all the sign: BitsStored is wrong.
 
     Raises
     ------
@@ -112,47 +207,47 @@ def stored_values(ds: FileDataset, header: SliceHeader) -> tuple[NDArray[np.inte
             plugin = ""
         options = {"decoding_plugin": plugin, "correct_unused_bits": False}
         if (bits := jpeg_precision(ds)) is not None and bits > header.pixels.bits_stored:
-            options["bits_stored"] = bits  # else gdcm clears the bits above
+            options["bits_stored"] = bits  # otherwise gdcm clears the bits above
         ds.pixel_array_options(**options)
-        whole = ds.pixel_array
+        decoded = ds.pixel_array
     except InputError:
         raise
-    except Exception as e:  # decoders raise what they like
+    except Exception as e:  # decoders raise exceptions of many types
         raise _unreadable(header, first_line(e)) from e
     expected = (header.pixels.rows, header.pixels.columns)
-    if whole.shape != expected:
-        raise _unreadable(header, f"they have shape {whole.shape}, the header says {expected}")
-    return _of_stored_bits(whole, header)
+    if decoded.shape != expected:
+        raise _unreadable(header, f"they have shape {decoded.shape}, the header says {expected}")
+    return _mask_unused_bits(decoded, header)
 
 
-def _of_stored_bits(whole: NDArray[np.integer[Any]], header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
+def _mask_unused_bits(decoded: NDArray[np.integer[Any]], header: SliceHeader) -> tuple[NDArray[np.integer[Any]], bool]:
     low, high = header.pixels.stored_range
-    if low <= whole.min() and whole.max() <= high:
-        return whole, False
-    whole = whole.astype(np.int32)
+    if low <= decoded.min() and decoded.max() <= high:
+        return decoded, False
+    decoded = decoded.astype(np.int32)
     mask = (1 << header.pixels.bits_stored) - 1
-    values = whole & mask
-    others = ~mask & 0xFFFF & ~header.overlay_bits
-    unused = whole & others
+    values = decoded & mask
+    unused_mask = ~mask & 0xFFFF & ~header.overlay_bits
+    unused = decoded & unused_mask
     if not header.pixels.signed:
         return values, bool(unused.any())
     sign = (mask + 1) >> 1
     values = (values ^ sign) - sign
-    extended = np.where(values < 0, others, 0)
-    return values, bool(unused.any() and (unused != extended).any())
+    sign_extension = np.where(values < 0, unused_mask, 0)
+    return values, bool(unused.any() and (unused != sign_extension).any())
 
 
 def _check_hu(hu: NDArray[np.float32], padding: NDArray[np.bool_], header: SliceHeader) -> None:
     if float(np.abs(hu).max()) <= HU_LIMIT or padding.all():
         return
-    most = float(np.abs(hu[~padding]).max())
-    if most > HU_LIMIT:
+    largest = float(np.abs(hu[~padding]).max())
+    if largest > HU_LIMIT:
         slope, intercept = header.pixels.slope, header.pixels.intercept
         raise InputError(
             "CTM_ATTRIBUTE_INVALID",
             file=header.path,
             attribute="RescaleSlope, RescaleIntercept",
-            given=f"{slope:g}, {intercept:g}, which gives values as large as {most:.3g} HU",
+            given=f"{slope:g}, {intercept:g}, which gives values as large as {largest:.3g} HU",
             expected=f"no more than {HU_LIMIT:g}",
         )
 
@@ -161,7 +256,7 @@ def _unreadable(header: SliceHeader, problem: str) -> InputError:
     return InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
 
 
-def _other_bits(header: SliceHeader) -> InputError:
+def _stray_bits_error(header: SliceHeader) -> InputError:
     return InputError(
         "CTM_ATTRIBUTE_INVALID",
         file=header.path,
@@ -169,75 +264,3 @@ def _other_bits(header: SliceHeader) -> InputError:
         given=f"{header.pixels.bits_stored}, and the bits above hold something as well",
         expected="bits above that are zero, the sign or a declared overlay",
     )
-
-
-def read_hu(
-    order: Sequence[SliceHeader],
-    *,
-    lenient: bool,
-    workers: int | None,
-    tick: Callable[[int, int], None] | None,
-) -> tuple[list[SliceHeader], NDArray[np.float32], NDArray[np.bool_] | None, list[str], list[CtmahoutError]]:
-    """Read the pixels of all slices.
-
-    Returns
-    -------
-    order : list of SliceHeader
-        The slices read: all of them, unless lenient.
-    hu : ndarray of shape (z, y, x), float32, HU
-        Each slice by its own RescaleSlope and RescaleIntercept (PS3.3 C.11.1.1.2).
-    padding : ndarray of shape (z, y, x), bool, or None
-    doubts : list of str
-    broken : list of CtmahoutError
-        Slices left out.
-
-    Raises
-    ------
-    InputError
-        CTM_PIXELS_UNREADABLE, CTM_SOURCE_CHANGED, CTM_INPUT_TOO_LARGE. CTM_ATTRIBUTE_INVALID: HU cannot be right.
-    """
-    shape = (len(order), order[0].pixels.rows, order[0].pixels.columns)
-    try:
-        hu = np.empty(shape, np.float32)
-        padding = np.zeros(shape, np.bool_)
-    except MemoryError as e:
-        z, y, x = shape
-        raise InputError("CTM_INPUT_TOO_LARGE", slices=z, rows=y, columns=x, mib=5 * z * y * x >> 20) from e
-
-    def read(z: int) -> bool | CtmahoutError:
-        """Fill slice z; tell whether it has a border that PixelPaddingValue does not tell, or why it has no pixels."""
-        header = order[z]
-        try:
-            plain = header.pixels_at is not None
-            stored, others = plain_values(header) if plain else stored_values(load(header), header)
-        except InputError as e:
-            if lenient and e.code == "CTM_PIXELS_UNREADABLE":
-                return e
-            raise
-        if others:  # nothing tells rubbish from the upper bits of values
-            raise _other_bits(header)
-        hu[z] = header.pixels.to_hu(stored)
-        declared = header.pixels.declared_padding(stored)
-        border = header.pixels.border(stored)
-        np.logical_or(declared, border, out=padding[z])
-        _check_hu(hu[z], padding[z], header)
-        return bool((border & ~declared).any())
-
-    with forgetting():
-        found = each(read, range(len(order)), workers=workers, tick=tick)
-    errors = [e for e in found if isinstance(e, CtmahoutError)]
-    doubts: list[str] = []
-    kept = [z for z, e in enumerate(found) if not isinstance(e, CtmahoutError)]
-    if not kept:
-        raise_errors(errors, lenient=False)
-    if errors:
-        for to, z in enumerate(kept):
-            hu[to], padding[to] = hu[z], padding[z]
-        hu, padding = hu[: len(kept)], padding[: len(kept)]
-    borders = sum(1 for e in found if e is True)
-    if borders:
-        doubts.append(
-            f"{borders} of {len(kept)} slices have a constant border below any tissue that PixelPaddingValue does not "
-            "tell; it is taken for padding."
-        )
-    return [order[z] for z in kept], hu, padding if padding.any() else None, doubts, errors

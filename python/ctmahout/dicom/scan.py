@@ -1,4 +1,4 @@
-"""Which CT series a folder holds."""
+"""Scan a folder or an archive: the headers of its CT series, and what its other files are."""
 
 from __future__ import annotations
 
@@ -14,20 +14,28 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import CtmahoutError, InputError
-from .archive import is_archive, members, stamp
-from .classify import Look, Problem, look
-from .files import each
+from .archive import is_archive, list_members, size_and_mtime
+from .classify import Classification, UnusableImage, classify
+from .files import parallel_map
 from .header import SliceHeader
 from .split import split
 
-__all__ = ["Listing", "SeriesFiles", "headers_kept", "labels", "list_folder"]
+__all__ = ["FolderContents", "SeriesFiles", "cached_headers", "scan", "series_text"]
 
 
 @dataclass
 class SeriesFiles:
-    """The files of one SeriesInstanceUID: those that can be slices of a volume, and why the others cannot.
+    """The files of one SeriesInstanceUID.
 
-    `part` says which of them, where a series was split.
+    Attributes
+    ----------
+    uid : str
+    headers : list of SliceHeader
+        Files that can be slices of a volume.
+    problems : list of CtmahoutError
+        Why the other files cannot be used.
+    part : str
+        Label of the part, if the series was split.
     """
 
     uid: str
@@ -37,24 +45,24 @@ class SeriesFiles:
 
     @property
     def folder(self) -> str:
-        """The name of a folder for it: the same wherever its files lie, and nothing in it is a patient's."""
+        """Folder name for the output of this series: independent of its location, without patient data."""
         number = re.sub(r"\D", "", min((h.series_number for h in self.headers), default=""))[:10] or "0"
         content = repr((self.uid, sorted({h.sop_uid for h in self.headers})))
         return f"series-{number}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
 
 @dataclass
-class Listing:
-    """What was found in a folder.
+class FolderContents:
+    """The contents of a folder.
 
     Attributes
     ----------
     series : list of SeriesFiles
-        In the order found.
+        In the order of their first files.
     unreadable : list of CtmahoutError
-        Files too damaged to tell what they belong to.
+        Files too damaged to assign to a series.
     skipped : Counter
-        Files that are no CT slices, by what they are.
+        Number of files that are not CT slices, by kind.
     """
 
     series: list[SeriesFiles] = field(default_factory=list)
@@ -62,21 +70,33 @@ class Listing:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def skipped_text(self) -> str:
-        return ", ".join(f"{count} {what}" for what, count in sorted(self.skipped.items()))
+        return ", ".join(f"{count} {kind}" for kind, count in sorted(self.skipped.items()))
 
 
-def list_folder(
+def scan(
     path: Path,
     *,
     parts: bool = False,
     unpack_gib: int = 1,
     workers: int | None = None,
     tick: Callable[[int, int], None] | None = None,
-) -> Listing:
-    """Read the headers of all files below a folder, in zip and tar archives, too; links to folders are not followed.
+) -> FolderContents:
+    """Read the headers of all files below a folder, including those in zip and tar archives.
 
-    With `parts` a series is split into what can be volumes: see `split`. An image of an archive, or a deflated one, may
-    unpack to `unpack_gib`, see `members`; larger ones are among the unreadable files.
+    Links to folders are not followed, and archives within archives are not opened.
+
+    Parameters
+    ----------
+    path : Path
+    parts : bool
+        Split each series into its volumes: see `split`.
+    unpack_gib : int, GiB
+        Largest unpacked size of an image in an archive or of a deflated image; larger ones are unreadable files. See
+        `list_members`.
+    workers : int, optional
+        Threads.
+    tick : callable, optional
+        Called with files done and their number.
 
     Raises
     ------
@@ -85,104 +105,105 @@ def list_folder(
     """
     if not path.exists():
         raise InputError("CTM_INPUT_NOT_FOUND", path=path)
-    listing = Listing()
+    contents = FolderContents()
     limit = unpack_gib << 30
-    files = _looked_into([path] if path.is_file() else _files_below(path, listing), listing, limit)
-    if not files and not listing.unreadable:
+    files = _expand_archives([path] if path.is_file() else _walk(path, contents), contents, limit)
+    if not files and not contents.unreadable:
         raise InputError("CTM_INPUT_EMPTY", path=path)
     by_uid: dict[str, SeriesFiles] = {}
-    for found in _looked_at(files, limit, workers=workers, tick=tick):
-        if isinstance(found, str):
-            listing.skipped[found] += 1
-        elif isinstance(found, CtmahoutError):
-            listing.unreadable.append(found)
-        elif isinstance(found, Problem):
-            by_uid.setdefault(found.series_uid, SeriesFiles(found.series_uid)).problems.append(found.error)
+    for item in _classify_all(files, limit, workers=workers, tick=tick):
+        if isinstance(item, str):
+            contents.skipped[item] += 1
+        elif isinstance(item, CtmahoutError):
+            contents.unreadable.append(item)
+        elif isinstance(item, UnusableImage):
+            by_uid.setdefault(item.series_uid, SeriesFiles(item.series_uid)).problems.append(item.error)
         else:
-            for header in found:
+            for header in item:
                 by_uid.setdefault(header.series_uid, SeriesFiles(header.series_uid)).headers.append(header)
-    listing.series = list(by_uid.values())
+    contents.series = list(by_uid.values())
     if parts:
-        listing.series = [part for series in listing.series for part in _parts(series)]
-    return listing
+        contents.series = [part for series in contents.series for part in _split_series(series)]
+    return contents
 
 
-_kept: ContextVar[dict[Path, tuple[tuple[int, int], Look]] | None] = ContextVar("kept", default=None)
+_cache: ContextVar[dict[Path, tuple[tuple[int, int], Classification]] | None] = ContextVar("cache", default=None)
 
 
 @contextmanager
-def headers_kept() -> Iterator[None]:
-    """Read the headers of a folder once for all that is read from it in this block; changed files are read anew."""
-    token = _kept.set({})
+def cached_headers() -> Iterator[None]:
+    """Keep the headers read in this block, for further scans of the same folder; changed files are read again."""
+    token = _cache.set({})
     try:
         yield
     finally:
-        _kept.reset(token)
+        _cache.reset(token)
 
 
-def _looked_at(
+def _classify_all(
     files: Sequence[Path], limit: int, *, workers: int | None, tick: Callable[[int, int], None] | None
-) -> list[Look]:
-    kept = _kept.get()
-    if kept is None:
-        return each(partial(look, limit=limit), files, workers=workers, tick=tick)
-    stamps = {file: _stamp_or_none(file) for file in files}
-    unknown = [f for f in files if f not in kept or kept[f][0] != stamps[f]]
-    found = dict(zip(unknown, each(partial(look, limit=limit), unknown, workers=workers, tick=tick), strict=True))
-    for file, what in found.items():
-        if (at := stamps[file]) is not None:
-            kept[file] = (at, what)
-    return [found[file] if file in found else kept[file][1] for file in files]
+) -> list[Classification]:
+    cache = _cache.get()
+    if cache is None:
+        return parallel_map(partial(classify, limit=limit), files, workers=workers, tick=tick)
+    stamps = {file: _size_and_mtime(file) for file in files}
+    new = [file for file in files if file not in cache or cache[file][0] != stamps[file]]
+    results = parallel_map(partial(classify, limit=limit), new, workers=workers, tick=tick)
+    classified = dict(zip(new, results, strict=True))
+    for file, result in classified.items():
+        if (stamp := stamps[file]) is not None:
+            cache[file] = (stamp, result)
+    return [classified[file] if file in classified else cache[file][1] for file in files]
 
 
-def _stamp_or_none(file: Path) -> tuple[int, int] | None:
+def _size_and_mtime(file: Path) -> tuple[int, int] | None:
     try:
-        return stamp(file)
+        return size_and_mtime(file)
     except (OSError, CtmahoutError):
         return None
 
 
-def _parts(series: SeriesFiles) -> list[SeriesFiles]:
-    found = split(series.headers)
-    if len(found) < 2:
+def _split_series(series: SeriesFiles) -> list[SeriesFiles]:
+    parts = split(series.headers)
+    if len(parts) < 2:
         return [series]
-    # A file that cannot be used may be of any part.
-    return [SeriesFiles(series.uid, headers, series.problems, part) for part, headers in found]
+    # An unusable file may belong to any part.
+    return [SeriesFiles(series.uid, headers, series.problems, label) for label, headers in parts]
 
 
-def _files_below(path: Path, listing: Listing) -> list[Path]:
-    def closed(e: OSError) -> None:
-        # os.walk would leave such a folder out without a word.
+def _walk(path: Path, contents: FolderContents) -> list[Path]:
+    def report(e: OSError) -> None:
+        # os.walk would skip such a folder silently.
         problem = f"the folder cannot be opened ({e.strerror})"
-        listing.unreadable.append(InputError("CTM_INPUT_UNREADABLE", file=e.filename, problem=problem))
+        contents.unreadable.append(InputError("CTM_INPUT_UNREADABLE", file=e.filename, problem=problem))
 
     files = []
-    for folder, names, found in os.walk(path, onerror=closed):
-        names.sort()
-        files += [Path(folder) / name for name in sorted(found)]
+    for folder, subfolders, names in os.walk(path, onerror=report):
+        subfolders.sort()
+        files += [Path(folder) / name for name in sorted(names)]
     return files
 
 
-def _looked_into(files: list[Path], listing: Listing, limit: int) -> list[Path]:
-    """Return the files, archives replaced by what is in them; an archive within an archive is not looked into."""
-    found: list[Path] = []
+def _expand_archives(files: list[Path], contents: FolderContents, limit: int) -> list[Path]:
+    """Return the files, with the members of an archive in its place."""
+    expanded: list[Path] = []
     for file in files:
         if not is_archive(file):
-            found.append(file)
+            expanded.append(file)
             continue
         try:
-            found += members(file, limit)
+            expanded += list_members(file, limit)
         except CtmahoutError as e:
-            listing.unreadable.append(e)
-    return found
+            contents.unreadable.append(e)
+    return expanded
 
 
-def labels(series: Sequence[SeriesFiles]) -> str:
-    """Return a list of series for an error text, each with its number in brackets."""
-    return "; ".join(f"[{number}] {_label(one)}" for number, one in enumerate(series, 1))
+def series_text(series: Sequence[SeriesFiles]) -> str:
+    """Return the series as one line for an error message, each with its number in brackets."""
+    return "; ".join(f"[{number}] {_describe(one)}" for number, one in enumerate(series, 1))
 
 
-def _label(series: SeriesFiles) -> str:
+def _describe(series: SeriesFiles) -> str:
     first = series.headers[0] if series.headers else None
     if first is None:
         return f"{len(series.problems)} files that cannot be used"

@@ -1,4 +1,4 @@
-"""Which of the series found is the one that was asked for."""
+"""Select one series of a folder, as the option ``--series`` describes it."""
 
 from __future__ import annotations
 
@@ -8,76 +8,77 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..errors import InputError
-from .scan import Listing, SeriesFiles, labels
+from .scan import FolderContents, SeriesFiles, series_text
 
-__all__ = ["RULES", "chosen"]
+__all__ = ["RULES", "select"]
 
 
-def _slices(series: SeriesFiles) -> float:
+def _slice_count(series: SeriesFiles) -> float:
     return len(series.headers)
 
 
 def _thinness(series: SeriesFiles) -> float:
-    along = sorted({round(h.along_mm, 3) for h in series.headers})
-    steps = sorted(b - a for a, b in pairwise(along))
+    positions = sorted({round(h.slice_position_mm, 3) for h in series.headers})
+    steps = sorted(b - a for a, b in pairwise(positions))
     return -steps[len(steps) // 2] if steps else -float("inf")
 
 
-RULES: dict[str, Callable[[SeriesFiles], float]] = {"most-slices": _slices, "thinnest": _thinness}
-"""What ``rule:`` can be followed by; the series with the highest value is taken."""
+RULES: dict[str, Callable[[SeriesFiles], float]] = {"most-slices": _slice_count, "thinnest": _thinness}
+"""What can follow ``rule:``; the series with the highest value is selected."""
 
 
-def chosen(path: Path, listing: Listing, given: str | int | None) -> SeriesFiles:
-    """Return the series asked for, or the only one.
+def select(path: Path, contents: FolderContents, selector: str | int | None) -> SeriesFiles:
+    """Return the series that `selector` describes; without a selector, the only one.
 
     Raises
     ------
     InputError
-        CTM_INPUT_NO_CT, CTM_SERIES_AMBIGUOUS, CTM_SERIES_UNKNOWN; the first thing unreadable if there is nothing else.
+        CTM_INPUT_NO_CT, CTM_SERIES_AMBIGUOUS, CTM_SERIES_UNKNOWN; the first unreadable file's if there is no series.
     """
-    found = listing.series
-    if not found:
-        if listing.unreadable:
-            raise listing.unreadable[0]
-        raise InputError("CTM_INPUT_NO_CT", path=path, found=listing.skipped_text())
-    if given is None:
-        if len(found) > 1:
-            raise InputError("CTM_SERIES_AMBIGUOUS", path=path, count=len(found), series=labels(found))
-        return found[0]
-    matches = _matches(found, str(given).strip())
+    series = contents.series
+    if not series:
+        if contents.unreadable:
+            raise contents.unreadable[0]
+        raise InputError("CTM_INPUT_NO_CT", path=path, found=contents.skipped_text())
+    if selector is None:
+        if len(series) > 1:
+            raise InputError("CTM_SERIES_AMBIGUOUS", path=path, count=len(series), series=series_text(series))
+        return series[0]
+    matches = _match(series, str(selector).strip())
     if len(matches) > 1:
-        # A SeriesNumber that two series have, or that is another one's number in the list; two that a rule likes best.
-        raise InputError("CTM_SERIES_AMBIGUOUS", path=path, count=len(matches), series=_meant(given, found, matches))
+        # A SeriesNumber may occur twice, or equal another series' number in the list; a rule may end in a tie.
+        text = _ambiguity(selector, series, matches)
+        raise InputError("CTM_SERIES_AMBIGUOUS", path=path, count=len(matches), series=text)
     if not matches:
-        raise InputError("CTM_SERIES_UNKNOWN", given=given, path=path, series=labels(found))
+        raise InputError("CTM_SERIES_UNKNOWN", given=selector, path=path, series=series_text(series))
     return matches[0]
 
 
-def _meant(given: str | int, found: Sequence[SeriesFiles], matches: Sequence[SeriesFiles]) -> str:
-    numbers = ", ".join(f"[{number}]" for number, series in enumerate(found, 1) if series in matches)
-    return f"{given} means any of {numbers} among {labels(found)}"
+def _ambiguity(selector: str | int, series: Sequence[SeriesFiles], matches: Sequence[SeriesFiles]) -> str:
+    numbers = ", ".join(f"[{number}]" for number, one in enumerate(series, 1) if one in matches)
+    return f"{selector} means any of {numbers} among {series_text(series)}"
 
 
-def _matches(found: Sequence[SeriesFiles], given: str) -> list[SeriesFiles]:
-    """Return the series that a UID, folder, SeriesNumber, number of the list, description or rule stands for."""
-    kind, colon, rest = given.partition(":")
+def _match(series: Sequence[SeriesFiles], selector: str) -> list[SeriesFiles]:
+    """Return the series with this UID, folder, SeriesNumber, number in the list, description or rule."""
+    kind, colon, rest = selector.partition(":")
     if colon and kind == "description":
-        return [s for s in found if any(_like(h.description, rest) for h in s.headers[:1])]
+        return [s for s in series if any(_matches_pattern(h.description, rest) for h in s.headers[:1])]
     if colon and kind == "rule":
-        usable = [s for s in found if s.headers]
+        usable = [s for s in series if s.headers]
         if rest not in RULES or not usable:
             return []
         best = max(map(RULES[rest], usable))
         return [s for s in usable if RULES[rest](s) == best]
-    if exact := [s for s in found if s.uid and given in (s.uid, s.folder)]:
+    if exact := [s for s in series if s.uid and selector in (s.uid, s.folder)]:
         return exact
-    bare = given.removeprefix("[").removesuffix("]")
-    in_list = [found[int(bare) - 1]] if bare.isdecimal() and 1 <= int(bare) <= len(found) else []
-    if bare != given:
-        return in_list
-    numbered = [s for s in found if any(h.series_number == given for h in s.headers[:1])]
-    return [s for s in found if s in numbered or s in in_list]
+    number = selector.removeprefix("[").removesuffix("]")
+    by_position = [series[int(number) - 1]] if number.isdecimal() and 1 <= int(number) <= len(series) else []
+    if number != selector:
+        return by_position
+    by_number = [s for s in series if any(h.series_number == selector for h in s.headers[:1])]
+    return [s for s in series if s in by_number or s in by_position]
 
 
-def _like(text: str, pattern: str) -> bool:
+def _matches_pattern(text: str, pattern: str) -> bool:
     return bool(text) and fnmatch.fnmatchcase(text.casefold(), pattern.casefold())

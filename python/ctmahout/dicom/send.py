@@ -1,4 +1,4 @@
-"""Send a series to an archive: DICOM C-STORE (PS3.4 B), with the extra ``send``."""
+"""Send images to an archive by DICOM C-STORE (PS3.4 B); needs the extra ``send``."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 
 from ..errors import ConfigError, InputError, OutputError
+from ..options import option_error
 from ..storage import Uri, local_copy, parse_location
-from .files import Progress, quiet, tick_of
+from .files import Progress, silence_pydicom, tick_of
 
-__all__ = ["Sent", "send"]
+__all__ = ["SentImages", "send"]
 
-# Statuses of a service that took the object: success, or with a warning (PS3.4 table B.2-1).
-_TAKEN = (0x0000, 0xB000, 0xB006, 0xB007)
+# Success, and success with a warning (PS3.4 table B.2-1).
+_ACCEPTED = (0x0000, 0xB000, 0xB006, 0xB007)
 _TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What an archive took.
+class SentImages:
+    """Images that an archive accepted.
 
     Attributes
     ----------
     images : int
     warnings : int
-        How many of them it took with a warning: it changed something in them.
+        Number of these accepted with a warning, such as changed attributes.
     """
 
     images: int
     warnings: int
 
 
-@quiet()
+@silence_pydicom()
 def send(
     folder: str | Path | Uri,
     host: str,
@@ -46,16 +47,16 @@ def send(
     called: str = "ANY-SCP",
     calling: str = "CTMAHOUT",
     progress: Progress | None = None,
-) -> Sent:
-    """Send all DICOM files below a folder over one association, each in the transfer syntax that it has.
+) -> SentImages:
+    """Send all DICOM files below a folder over one association, each in its own transfer syntax.
 
     Parameters
     ----------
     folder : path or URI
-    host, port : str, int
-        Of the archive.
+    host : str
+    port : int
     called, calling : str
-        Application entity titles, of the archive and of ours (VR AE: 1 to 16 characters).
+        Application entity titles of the archive and of this sender (VR AE: 1 to 16 characters).
     progress : callable, optional
         Called with ("send", images done, images).
 
@@ -64,7 +65,7 @@ def send(
     InputError
         CTM_INPUT_NOT_FOUND, CTM_INPUT_NO_CT: no DICOM file.
     OutputError
-        CTM_SEND_FAILED: the archive cannot be reached, or did not take all of them; what it took it keeps.
+        CTM_SEND_FAILED: the archive cannot be reached, or rejected an image; those accepted before stay there.
     ConfigError
         CTM_EXTRA_MISSING: pynetdicom is not installed. CTM_CONFIG_VALUE.
     """
@@ -75,40 +76,40 @@ def send(
     for key, title in (("called", called), ("calling", calling)):
         if not 1 <= len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
             expected = "1 to 16 printable ASCII characters, no backslash"
-            raise ConfigError("CTM_CONFIG_VALUE", source="send", key=key, value=repr(title), expected=expected)
+            raise option_error(key, title, expected, source="send")
     with local_copy(parse_location(folder)) as images:
-        return _send(_files(images), host, port, pynetdicom.AE(ae_title=calling), called, progress)
+        return _send(_dicom_files(images), host, port, pynetdicom.AE(ae_title=calling), called, progress)
 
 
-def _send(files: list[Path], host: str, port: int, entity: Any, called: str, progress: Progress | None) -> Sent:
+def _send(files: list[Path], host: str, port: int, entity: Any, called: str, progress: Progress | None) -> SentImages:
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = _TIMEOUT_S
-    kinds: dict[tuple[str, str], None] = {}
+    contexts: dict[tuple[str, str], None] = {}
     for file in files:
         meta = read_file_meta_info(file)
-        kinds[str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)] = None
-    for sop_class, syntax in kinds:
+        contexts[str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)] = None
+    for sop_class, syntax in contexts:
         entity.add_requested_context(sop_class, syntax)
-    where = f"{host}:{port}"
+    address = f"{host}:{port}"
     association = entity.associate(host, port, ae_title=called)
     if not association.is_established:
-        # pynetdicom does not tell the two apart.
+        # pynetdicom does not distinguish the two.
         problem = "it does not answer, or refuses what it is offered"
-        raise OutputError("CTM_SEND_FAILED", where=where, problem=problem, taken=0, count=len(files))
+        raise OutputError("CTM_SEND_FAILED", where=address, problem=problem, taken=0, count=len(files))
     try:
-        return _store(association, files, where, tick_of(progress, "send"))
+        return _store(association, files, address, tick_of(progress, "send"))
     finally:
         if association.is_established:
             association.release()
 
 
-def _files(folder: Path) -> list[Path]:
-    if not folder.exists():
-        raise InputError("CTM_INPUT_NOT_FOUND", path=folder)
-    below = [Path(at) / name for at, _, names in os.walk(folder) for name in names] if folder.is_dir() else [folder]
-    files = [file for file in sorted(below) if _is_dicom(file)]
-    if not files:
-        raise InputError("CTM_INPUT_NO_CT", path=folder, found=f"{len(below)} no DICOM file")
-    return files
+def _dicom_files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise InputError("CTM_INPUT_NOT_FOUND", path=path)
+    files = [Path(folder) / name for folder, _, names in os.walk(path) for name in names] if path.is_dir() else [path]
+    images = [file for file in sorted(files) if _is_dicom(file)]
+    if not images:
+        raise InputError("CTM_INPUT_NO_CT", path=path, found=f"{len(files)} no DICOM file")
+    return images
 
 
 def _is_dicom(file: Path) -> bool:
@@ -118,19 +119,19 @@ def _is_dicom(file: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-def _store(association: Any, files: list[Path], where: str, tick: Callable[[int, int], None] | None) -> Sent:
+def _store(association: Any, files: list[Path], address: str, tick: Callable[[int, int], None] | None) -> SentImages:
     warnings = 0
-    for done, file in enumerate(files):
+    for index, file in enumerate(files):
         try:
             status = association.send_c_store(dcmread(file))
             code = status.get("Status") if status else None
-        except (ValueError, RuntimeError) as e:  # no context of that kind was accepted, or the association is gone
+        except (ValueError, RuntimeError) as e:  # the context was not accepted, or the association has ended
             code, problem = None, f"it takes no such images ({type(e).__name__})"
         else:
             problem = f"it answers with status 0x{code:04X}" if code is not None else "the connection broke"
-        if code not in _TAKEN:
-            raise OutputError("CTM_SEND_FAILED", where=where, problem=problem, taken=done, count=len(files))
+        if code not in _ACCEPTED:
+            raise OutputError("CTM_SEND_FAILED", where=address, problem=problem, taken=index, count=len(files))
         warnings += code != 0
         if tick:
-            tick(done + 1, len(files))
-    return Sent(len(files), warnings)
+            tick(index + 1, len(files))
+    return SentImages(len(files), warnings)

@@ -1,4 +1,4 @@
-"""What ``ctmahout inspect`` tells of a folder: its CT series, and why reading one may be refused."""
+"""Summarise a folder for ``ctmahout inspect``: its CT series, and the problems that reading one would report."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from pathlib import Path
 from ..errors import CtmahoutError
 from ..storage import Uri, local_copy, parse_location
 from .decoders import check_decoders
-from .files import Progress, quiet, tick_of
-from .geometry import geometry_of, ordered
-from .issues import Issue, messages
-from .scan import SeriesFiles, list_folder
+from .files import Progress, silence_pydicom, tick_of
+from .geometry import geometry_of, order_slices
+from .issues import Issue, warning_texts
+from .scan import SeriesFiles, scan
 
-__all__ = ["SeriesInfo", "SeriesList", "find_series"]
+__all__ = ["SeriesInfo", "SeriesList", "summarise"]
 
-_SHOWN = 5
+_MAX_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """One CT series of a folder, without anything that names a patient or tells a date.
+    """One CT series of a folder, without patient names or dates.
 
     Attributes
     ----------
     number : int
-        Its place in the list, from 1: what ``--series`` takes.
+        Position in the list, from 1; accepted by ``--series``.
     series_uid, series_number : str
-        As found; empty if absent.
+        As in the files; empty if absent.
     part : str
-        Which part of the series, if it was split.
+        Label of the part, if the series was split.
     slices, rows, columns : int
     spacing_mm : tuple of float, mm
         Median step between slices along their normal, distance between rows, distance between columns.
-    thickness_mm : float or None
+    thickness_mm : float or None, mm
         SliceThickness.
     kernel : str
         ConvolutionKernel.
@@ -43,11 +43,11 @@ class SeriesInfo:
     denoised : bool
         Written by ctmahout.
     unusable : int
-        Files of it that cannot be used.
+        Number of its files that cannot be used.
     folder : str
-        Its folder in the output for a study, which ``--series`` takes, too: the same wherever its files lie.
+        Name of its folder in the output of a study; accepted by ``--series``.
     doubts : tuple of str
-        Why reading it is refused, after a code in brackets; and what reading it warns about.
+        Its issues: errors that make reading fail, with their codes in brackets, and warnings.
     """
 
     number: int
@@ -73,9 +73,9 @@ class SeriesList(list[SeriesInfo]):
     Attributes
     ----------
     skipped : dict of str to int
-        How many files are something else, by what they are.
+        Number of files that are not CT slices, by kind.
     unreadable : tuple of str
-        Files too damaged to tell what they belong to.
+        Errors of files too damaged to assign to a series.
     """
 
     def __init__(self, series: Iterable[SeriesInfo], skipped: dict[str, int], unreadable: tuple[str, ...]) -> None:
@@ -84,8 +84,8 @@ class SeriesList(list[SeriesInfo]):
         self.unreadable = unreadable
 
 
-@quiet()
-def find_series(
+@silence_pydicom()
+def summarise(
     path: str | Path | Uri,
     *,
     split: bool = False,
@@ -94,7 +94,7 @@ def find_series(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> SeriesList:
-    """List the CT series of a folder and its sub-folders, from headers alone.
+    """List the CT series of a folder and its sub-folders. Only headers are read.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def find_series(
     split : bool
         As for `read_series`.
     lenient : bool
-        Doubts that lenient reading lets pass are given without a code.
+        Errors that lenient reading tolerates are listed as warnings, without a code.
     unpack_gib : int, GiB
         As for `read_series`.
     workers : int, optional
@@ -116,35 +116,33 @@ def find_series(
         CTM_INPUT_NOT_FOUND, CTM_INPUT_EMPTY.
     """
     with local_copy(parse_location(path)) as folder:
-        listing = list_folder(
-            folder, parts=split, unpack_gib=unpack_gib, workers=workers, tick=tick_of(progress, "find")
-        )
+        contents = scan(folder, parts=split, unpack_gib=unpack_gib, workers=workers, tick=tick_of(progress, "find"))
     return SeriesList(
-        (_info(number, series, lenient=lenient) for number, series in enumerate(listing.series, 1)),
-        dict(sorted(listing.skipped.items())),
-        tuple(_coded(e) for e in listing.unreadable),
+        (_info(number, series, lenient=lenient) for number, series in enumerate(contents.series, 1)),
+        dict(sorted(contents.skipped.items())),
+        tuple(_with_code(e) for e in contents.unreadable),
     )
 
 
 def _info(number: int, series: SeriesFiles, *, lenient: bool) -> SeriesInfo:
-    told = [_coded(e) for e in series.problems[:_SHOWN]]
-    if len(series.problems) > _SHOWN:
-        told.append(f"{len(series.problems) - _SHOWN} more files cannot be used.")
+    texts = [_with_code(e) for e in series.problems[:_MAX_PROBLEMS]]
+    if len(series.problems) > _MAX_PROBLEMS:
+        texts.append(f"{len(series.problems) - _MAX_PROBLEMS} more files cannot be used.")
     step = 0.0
     order = series.headers
     if order:
-        whole: list[Issue] = []
+        series_issues: list[Issue] = []
         try:
-            order, whole = ordered(order)
+            order, series_issues = order_slices(order)
             step = geometry_of(order).spacing_mm
         except CtmahoutError as e:
-            told.append(_coded(e))
+            texts.append(_with_code(e))
         try:
             check_decoders({(h.transfer_syntax, h.pixels.bits_stored): h.path for h in order})
         except CtmahoutError as e:
-            told.append(_coded(e))
-        told += messages([whole], named=not lenient)
-        told += messages([h.doubts for h in order], named=not lenient)
+            texts.append(_with_code(e))
+        texts += warning_texts([series_issues], with_code=not lenient)
+        texts += warning_texts([h.issues for h in order], with_code=not lenient)
     first = order[0] if order else None
     return SeriesInfo(
         number=number,
@@ -161,9 +159,9 @@ def _info(number: int, series: SeriesFiles, *, lenient: bool) -> SeriesInfo:
         denoised=any(h.denoised for h in order),
         unusable=len(series.problems),
         folder=series.folder,
-        doubts=tuple(told),
+        doubts=tuple(texts),
     )
 
 
-def _coded(e: CtmahoutError) -> str:
+def _with_code(e: CtmahoutError) -> str:
     return f"[{e.code}] {e.message}"

@@ -1,4 +1,4 @@
-"""Write a series derived from the one that was read."""
+"""Write a volume as a CT series derived from the series that it was read from."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from ..storage import Location, Uri, parse_location, refuse_overlap, upload_on_s
 from ..storage.atomic import atomic_dir, refuse_existing
 from ..volume import Volume
 from .compression import check_compression, compress
-from .derive import Derivation, derive, facts_of
-from .files import Progress, each, quiet, tick_of
-from .frames import forgetting
+from .derive import Derivation, derive, shared_attributes
+from .files import Progress, parallel_map, silence_pydicom, tick_of
+from .frames import FrameCache
 from .header import SliceHeader, SourceSeries
 from .pixel_format import PixelFormat
-from .pixels import load, stored_values
+from .pixels import load_dataset, stored_values
 from .uids import IMPLEMENTATION_CLASS_UID
 
-__all__ = ["Written", "check_derivable", "is_ours", "save", "write_series"]
+__all__ = ["WrittenSeries", "check_derivable", "is_ctmahout_series", "save", "write_series"]
 
 Mask = NDArray[np.bool_] | None
 
-_SIGNED_MOST = 0x7FFF
+_MAX_SIGNED = 0x7FFF
 
 
 @dataclass(frozen=True)
-class Written:
-    """A series on disk.
+class WrittenSeries:
+    """A series that was written.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Written:
     series_uid : str
     slices : int
     clipped : int
-        Voxels that did not fit the stored range.
+        Number of voxels clipped to the stored range.
     warnings : tuple of str
     """
 
@@ -54,7 +54,7 @@ class Written:
     warnings: tuple[str, ...]
 
 
-@quiet()
+@silence_pydicom()
 def write_series(
     volume: Volume,
     out: str | Path | Uri,
@@ -65,27 +65,27 @@ def write_series(
     timestamp: datetime | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
-) -> Written:
-    """Write a derived CT series: single-frame CT images, explicit VR little endian, or compressed without loss.
+) -> WrittenSeries:
+    """Write a derived CT series: single-frame CT images, explicit VR little endian or losslessly compressed.
 
-    Every source file is read once more; geometry, patient and study are taken over as they are. Stored values are
-    (HU - intercept) / slope by the slice's own rescale, rounded to nearest. If they do not fit BitsStored, it becomes
-    16 for the whole series, and unsigned becomes signed if values below 0 need it and none above 32767 forbids it; what
-    does not fit even then is clipped and counted. Padding is the source's, bit for bit.
+    Every source file is read again; geometry, patient and study attributes are copied. Stored values are
+    (HU - intercept) / slope with each slice's own rescale, rounded to nearest. If they do not fit BitsStored, it
+    becomes 16 for the whole series; unsigned becomes signed if there are values below 0 and none above 32767. Values
+    that still do not fit are clipped and counted. Padding is copied from the source bit for bit.
 
     Parameters
     ----------
     volume : Volume
-        One that `read_series` gave, or `Volume.with_hu` of such.
+        From `read_series`, or `Volume.with_hu` of such a volume.
     out : path or URI
-        A new folder. It appears when all slices are in it.
+        A new folder. It appears when all slices are written.
     derivation : Derivation
     compression : str
         "none", "rle", "jpeg-ls" or "jpeg2000".
     overwrite : bool
-        Replace a folder that holds nothing but images of ctmahout; what lies at a URI is not replaced.
+        Replace a folder that holds only images written by ctmahout. Nothing is replaced at a URI.
     timestamp : datetime, optional
-        The one time of the whole series; now if not given. With it, equal input gives equal bytes.
+        Time of all images, now by default. With it, equal input gives equal bytes.
     progress : callable, optional
         Called with ("write", slices done, slices).
     workers : int, optional
@@ -94,11 +94,15 @@ def write_series(
     Raises
     ------
     InputError
-        CTM_SOURCE_CHANGED. CTM_ATTRIBUTE_INVALID: output de-identified, and a source says that texts are in its pixels.
+        CTM_SOURCE_CHANGED. CTM_ATTRIBUTE_INVALID: de-identified output of a source with text burned into its pixels.
     ConfigError
-        CTM_CONFIG_VALUE: there is no such compression, or not for slices so small.
+        CTM_CONFIG_VALUE: unknown compression, or slices too small for it.
     OutputError
-        CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE, CTM_OUTPUT_IS_INPUT.
+        CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE, CTM_OUTPUT_IS_INPUT, CTM_STORAGE_WRITE.
+    TypeError
+        The volume was not read from DICOM.
+    ValueError
+        Its shape differs from that of its source, or values are not finite.
     """
     source = volume.source
     if not isinstance(source, SourceSeries):
@@ -108,8 +112,8 @@ def write_series(
     location = parse_location(out)
     refuse_overlap(location, source.root)
     if isinstance(location, Path):
-        refuse_existing(location.absolute(), overwrite=overwrite, is_replaceable=is_ours)
-    facts = facts_of(source.slices, derivation, timestamp or datetime.now().astimezone())
+        refuse_existing(location.absolute(), overwrite=overwrite, is_replaceable=is_ctmahout_series)
+    shared = shared_attributes(source.slices, derivation, timestamp or datetime.now().astimezone())
     masks: list[Mask] = [None] * len(source.slices) if volume.padding is None else list(volume.padding)
     storage = _storage(volume, [h.pixels for h in source.slices], masks)
     warnings = []
@@ -119,45 +123,46 @@ def write_series(
         warnings.append("PixelRepresentation became signed: the result has values below the lowest that was stored.")
     if any(h.denoised for h in source.slices):
         warnings.append("The source was already denoised by ctmahout.")
-    if facts.references is None:
+    if shared.references is None:
         warnings.append("The source has no valid identifiers; what is written does not refer to it.")
+
+    cache = FrameCache()
 
     def write(z: int) -> int:
         header = source.slices[z]
-        ds = load(header)
-        clipped = _fill(ds, volume.hu[z], header, masks[z], storage)
+        ds = load_dataset(header, cache)
+        clipped = _set_pixels(ds, volume.hu[z], header, masks[z], storage)
         try:
-            derive(ds, header, derivation, facts)
+            derive(ds, header, derivation, shared)
             compress(ds, compression)
             save(ds, partial / f"slice-{z + 1:04d}.dcm")
         except (AttributeError, BytesLengthException, LookupError, NotImplementedError, TypeError, ValueError) as e:
-            raise _damaged(header, e) from e
+            raise _damaged_header(header, e) from e
         except OSError as e:
-            if e.errno is None:  # pydicom's word for a number that is none
-                raise _damaged(header, e) from e
+            if e.errno is None:  # raised by pydicom for an invalid number
+                raise _damaged_header(header, e) from e
             raise
         return clipped
 
     with (
-        upload_on_success(location, overwrite=overwrite, is_replaceable=is_ours) as target,
-        atomic_dir(target, overwrite=overwrite, is_replaceable=is_ours) as partial,
-        forgetting(),
+        upload_on_success(location, overwrite=overwrite, is_replaceable=is_ctmahout_series) as target,
+        atomic_dir(target, overwrite=overwrite, is_replaceable=is_ctmahout_series) as partial,
     ):
-        counts = each(write, range(len(source.slices)), workers=workers, tick=tick_of(progress, "write"))
+        counts = parallel_map(write, range(len(source.slices)), workers=workers, tick=tick_of(progress, "write"))
     if clipped := sum(counts):
         warnings.append(f"{clipped} voxels did not fit the stored range and were clipped.")
-    return Written(location, facts.series_uid, len(counts), clipped, tuple(warnings))
+    return WrittenSeries(location, shared.series_uid, len(counts), clipped, tuple(warnings))
 
 
 def check_derivable(volume: Volume, *, compression: str, deidentified: bool) -> None:
-    """Refuse a series that cannot be written so: what `write_series` raises, but without any work.
+    """Raise the errors of `write_series` that can be detected before any work.
 
     Raises
     ------
     InputError
-        CTM_ATTRIBUTE_INVALID: output de-identified, and a source says that texts are in its pixels.
+        CTM_ATTRIBUTE_INVALID: de-identified output of a source with text burned into its pixels.
     ConfigError
-        CTM_CONFIG_VALUE: there is no such compression, or not for slices so small.
+        CTM_CONFIG_VALUE: unknown compression, or slices too small for it.
     """
     check_compression(compression, rows=volume.shape[1], columns=volume.shape[2])
     burned_in = next((h for h in volume.source.slices if h.burned_in), None)
@@ -171,11 +176,8 @@ def check_derivable(volume: Volume, *, compression: str, deidentified: bool) -> 
         )
 
 
-def _damaged(header: SliceHeader, e: Exception) -> InputError:
-    """Return the error of what pydicom reads lazily, so that it shows its damage only when it is written.
-
-    Its text may quote a patient's data.
-    """
+def _damaged_header(header: SliceHeader, e: Exception) -> InputError:
+    """Return the error of an attribute decoded only on writing, by type: the text may quote patient data."""
     problem = f"its header is damaged ({type(e).__name__})"
     return InputError("CTM_INPUT_UNREADABLE", file=header.path, problem=problem)
 
@@ -185,41 +187,49 @@ def _check_values(volume: Volume, source: SourceSeries) -> None:
     expected = (len(source.slices), first.rows, first.columns)
     if volume.shape != expected:
         raise ValueError(f"the volume has shape {volume.shape}, its source {expected}")
-    # Slice by slice: a mask of the whole volume would take a quarter of its memory.
+    # Slice by slice, because a mask of the whole volume would need a quarter of its memory.
     if not all(np.isfinite(plane).all() for plane in volume.hu):
         raise ValueError("the volume holds values that are not finite")
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """How the slices of a series are stored: in their own BitsStored or in 16, in their own signedness or signed."""
+    """Storage of the slices of a series.
+
+    Attributes
+    ----------
+    widened : bool
+        BitsStored is 16, not the source's.
+    signed : bool
+        PixelRepresentation is 1, not the source's.
+    """
 
     widened: bool
     signed: bool
 
 
 def _storage(volume: Volume, formats: Sequence[PixelFormat], masks: Sequence[Mask]) -> _Storage:
-    """Return what holds the result: one for all slices, so that a series is of one kind as far as its source is."""
+    """Return the storage that holds the result, the same for all slices of the series."""
     widened = any(pixels.bits_allocated == 8 for pixels in formats)
     below, above = False, False
     for hu, pixels, mask in zip(volume.hu, formats, masks, strict=True):
         measured = hu if mask is None else hu[~mask]
         if not measured.size:
             continue
-        least, most = pixels.to_stored(np.array([measured.min(), measured.max()]))
+        lowest, highest = pixels.to_stored(np.array([measured.min(), measured.max()]))
         low, high = pixels.stored_range
-        widened |= bool(pixels.bits_stored < 16 and (most > high or (pixels.signed and least < low)))
+        widened |= bool(pixels.bits_stored < 16 and (highest > high or (pixels.signed and lowest < low)))
         if not pixels.signed:
-            below |= bool(least < 0)
-            above |= bool(most > _SIGNED_MOST or (mask is not None and pixels.highest_padding > _SIGNED_MOST))
+            below |= bool(lowest < 0)
+            above |= bool(highest > _MAX_SIGNED or (mask is not None and pixels.highest_padding > _MAX_SIGNED))
     signed = below and not above
     return _Storage(widened or signed, signed)
 
 
-def _fill(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: Mask, storage: _Storage) -> int:
-    """Put new pixels into the dataset; return how many were clipped."""
-    restore = mask is not None and bool(mask.any())
-    before = stored_values(ds, header)[0] if restore else None
+def _set_pixels(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: Mask, storage: _Storage) -> int:
+    """Replace the pixels of the dataset; return the number of clipped pixels."""
+    has_padding = mask is not None and bool(mask.any())
+    source = stored_values(ds, header)[0] if has_padding else None
     bits = 16 if storage.widened else header.pixels.bits_stored
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
     signed = storage.signed or header.pixels.signed
@@ -228,9 +238,9 @@ def _fill(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: M
     values = header.pixels.to_stored(hu)
     outside = (values < low) | (values > high)
     stored = np.clip(values, low, high).astype(np.int32)
-    if mask is not None and before is not None:
+    if mask is not None and source is not None:
         outside &= ~mask
-        stored[mask] = before[mask]
+        stored[mask] = source[mask]
     ds.PixelData = stored.astype("<i2" if signed else "<u2").tobytes()
     ds["PixelData"].VR = "OW"
     ds["PixelData"].is_undefined_length = False
@@ -238,16 +248,16 @@ def _fill(ds: FileDataset, hu: NDArray[np.float32], header: SliceHeader, mask: M
 
 
 def save(ds: Dataset, path: Path) -> None:
-    """Write a file; values that the source had and the standard does not allow stay as they are."""
+    """Write a file. Non-conforming values of the source are kept."""
     ds.save_as(path, enforce_file_format=True)
 
 
-def is_ours(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but DICOM files that ctmahout wrote."""
+def is_ctmahout_series(folder: Path) -> bool:
+    """Return whether a folder holds only DICOM files that ctmahout wrote."""
     files = list(folder.iterdir())
     try:
         return bool(files) and all(
             read_file_meta_info(file).get("ImplementationClassUID") == IMPLEMENTATION_CLASS_UID for file in files
         )
-    except Exception:  # whatever it is, it is not ours
+    except Exception:  # pydicom raises exceptions of many types on other files
         return False

@@ -1,13 +1,13 @@
-"""The doors to the decomposition: one request goes in, the manifest of the factors comes out.
+"""The engines, which run the decomposition: a request in, a factors directory and its manifest out.
 
 ========  ==============================================================  =========================================
-door      where Mahout runs                                               for
+engine    where Mahout runs                                               for
 ========  ==============================================================  =========================================
-py4j      the JVM that PySpark starts, or a session the user has          notebooks, laptops, tests
+py4j      the JVM that PySpark starts, or the session of the user         notebooks, laptops, tests
 jpype     a JVM inside this Python process                                fast local runs, small containers
 submit    spark-submit with the bundled jar                               clusters; on Kubernetes also in cluster mode
 operator  an application of the Kubeflow Spark Operator                   Kubernetes with that operator
-numpy     nowhere: `numpy_svd`, the same algorithm in numpy               a machine without Java, the tests' oracle
+numpy     nowhere: `numpy_svd`, the same algorithm in numpy               machines without Java; reference for tests
 ========  ==============================================================  =========================================
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
-from ..options import ENGINES, nearest
+from ..options import ENGINES, nearest, option_error
 from .base import Engine
 from .jars import Jar, find_jar
 from .java import Java, find_java
@@ -39,27 +39,27 @@ def connect(
     deploy_mode: str | None = None,
     image: str | None = None,
 ) -> Engine:
-    """Open a door to the decomposition.
+    """Return an engine that is ready for requests.
 
     Parameters
     ----------
     engine : str
         "py4j", "jpype", "submit", "operator" or "numpy".
     session : SparkSession, optional
-        A session of yours, for "py4j": it is neither reconfigured nor stopped, and its jar is checked.
+        For "py4j": use this session, which is neither reconfigured nor stopped, and must have the ctmahout jar.
     master : str, optional
-        Spark master; ``local[*]`` if not given, for "operator" the cluster of kubeconfig.
+        Spark master; default: ``local[*]``, for "operator" the cluster of the kubeconfig.
     jar : str, optional
         The ctmahout jar, instead of CTMAHOUT_JAR and the bundled one.
     conf : mapping, optional
         Further Spark settings.
     driver_memory : str, optional
-        Heap of the driver, for instance ``4g``; if not given, what Spark's defaults say, or a share of this
-        machine's memory.
+        Heap of the driver, for instance ``4g``; default: half of this machine's memory for local masters, else Spark's
+        own default.
     spark_home : str, optional
         A Spark distribution, instead of SPARK_HOME and the installed pyspark; for "jpype" and "submit".
     deploy_mode : str, optional
-        For "submit": "client", the driver runs here; "cluster", in a pod of a Kubernetes cluster.
+        For "submit": run the driver here ("client") or in a pod of a Kubernetes cluster ("cluster").
     image : str, optional
         For "operator", and "submit" on Kubernetes: the container image.
 
@@ -76,18 +76,10 @@ def connect(
             "CTM_ENGINE_UNKNOWN", given=engine, expected=", ".join(ENGINES), nearest=nearest(engine, ENGINES)
         )
     if session is not None and engine != "py4j":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="session", value="given", expected="none with engine " + engine
-        )
+        raise option_error("engine", engine, "py4j with a session")
     kubernetes = master is not None and master.startswith("k8s://")
     if deploy_mode == "cluster" and not (engine == "submit" and kubernetes):
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="deploy_mode",
-            value="cluster",
-            expected="client, but with engine submit and a master k8s://...",
-        )
+        raise option_error("deploy_mode", "cluster", "client, but with engine submit and a master k8s://...")
     settings: dict[str, Any] = {"master": master, "jar": jar, "conf": conf, "driver_memory": driver_memory}
     if engine == "numpy":
         from .numpy import NumpyEngine
@@ -110,9 +102,9 @@ def connect(
 
         if deploy_mode == "cluster":
             return KubernetesEngine(spark_home=spark_home, image=image, **settings)
-        further = kubernetes_settings(image, conf or {})
+        defaults = kubernetes_settings(image, conf or {})
     else:
-        further = {}
+        defaults = {}
     from .submit import SubmitEngine
 
-    return SubmitEngine(spark_home=spark_home, further=further, **settings)
+    return SubmitEngine(spark_home=spark_home, defaults=defaults, **settings)

@@ -1,44 +1,59 @@
-"""What every door to the decomposition is."""
+"""The interface of all engines: a request in, a factors directory and its manifest out."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, TypeVar
 
+from .executors import Executors
 from .request import Request
+from .workers import Threads, Workers
 
 __all__ = ["Engine"]
 
-Own = TypeVar("Own", bound="Engine")
+Self = TypeVar("Self", bound="Engine")
 
 
 class Engine(ABC):
-    """A way to the decomposition. Use it in a ``with`` statement, or close it.
+    """Runs the decomposition. Use it in a ``with`` statement, or call `close`.
 
     Attributes
     ----------
     name : str
         One of `ctmahout.options.ENGINES`.
+    session : SparkSession or None
+        The Spark session that this process shares with the engine, if there is one.
     """
 
     name: ClassVar[str]
+    session: Any = None
 
     @abstractmethod
     def run(self, request: Request) -> dict[str, Any]:
-        """Decompose, write the factors directory and return its manifest.
+        """Decompose the matrices of a request, write the factors directory and return its manifest.
 
-        On any error, and on Ctrl-C, nothing half-written is left.
+        After an error or Ctrl-C no partial output remains.
 
         Raises
         ------
         CtmahoutError
-            The same code for the same fault through every door.
+            Every engine raises the same code for the same fault.
         """
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to stop: what they start ends with its request
-        """Stop what this door started, and nothing else."""
+    def workers(self, threads: int | None = None) -> Workers:
+        """Return the executors of the session or, without a session, threads of this process.
 
-    def __enter__(self: Own) -> Own:
+        Parameters
+        ----------
+        threads : int, optional
+            Number of threads; as many as cores if not given. The number of executors is Spark's.
+        """
+        return Threads.of(threads) if self.session is None else Executors(self.session)
+
+    def close(self) -> None:  # noqa: B027 - most engines keep nothing running between requests
+        """Stop what this engine started, and nothing else."""
+
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

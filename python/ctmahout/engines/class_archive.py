@@ -1,6 +1,6 @@
 """Java's archive of loaded classes (JEP 350): a JVM that finds one starts Spark in two thirds of the time.
 
-There is one for each Spark, which all doors on this machine share: they give Java the same class path. Java itself
+There is one for each Spark, which all engines on this machine share: they give Java the same class path. Java itself
 checks it against its own version and every jar, and goes without where something else is there now.
 """
 

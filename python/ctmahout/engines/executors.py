@@ -1,4 +1,4 @@
-"""Work on Spark's executors: Python workers that call the same functions as threads here do."""
+"""Workers on Spark's executors: the functions that run on threads elsewhere, with the same results."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any, ClassVar, TypeVar
 
 from .._version import __version__
 from ..errors import CtmahoutError, EngineError
-from .jvm_calls import shaped, text_of
+from .jvm_calls import exception_text, translate_error
 from .session import is_local
 
 __all__ = ["Executors"]
 
-# What Python's pickle says where the module, or a class of this version in it, is not installed.
-_LACKING = r"No module named 'ctmahout[^']*'|Can't get attribute '\w+'(?= on <module 'ctmahout)"
+# Python's pickle, where ctmahout or a class of this version of it is not installed.
+_MISSING = r"No module named 'ctmahout[^']*'|Can't get attribute '\w+'(?= on <module 'ctmahout)"
+_TASKS_PER_CORE = 4
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,42 +27,58 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Executors:
-    """The executors of a Spark session; ctmahout is installed where they run, and paths mean the same there.
+    """The executors of a Spark session. They need ctmahout installed and must see the same paths as the driver.
 
     Attributes
     ----------
     session : SparkSession
+        It is neither reconfigured nor stopped.
     """
 
     session: Any
     elsewhere: ClassVar[bool] = True
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield function(item) for each item, in order: one task for each, the function sent once to each executor.
+        """Yield function(item) for each item, in order.
 
-        A few tasks for each core at a time, so that no more of what they give is held here.
+        There is one task for each item; the function is sent once to each executor. Jobs have a few tasks for each
+        core, which limits the results that the driver holds.
+
+        Raises
+        ------
+        EngineError
+            CTM_EXECUTORS_LACK: ctmahout, in this version, is not installed on an executor. CTM_ENGINE_FAILED.
         """
         context = self.session.sparkContext
-        remaining, step = iter(items), 4 * context.defaultParallelism
-        sent, python = context.broadcast(function), context.pythonExec
+        remaining, size = iter(items), _TASKS_PER_CORE * context.defaultParallelism
+        broadcast = context.broadcast(function)
         try:
-            while given := list(islice(remaining, step)):
+            while batch := list(islice(remaining, size)):
+                rdd = context.parallelize(batch, len(batch)).map(lambda item: broadcast.value(item))
                 if is_local(context.master) and "PYSPARK_PYTHON" not in os.environ:
-                    # Spark would take python3 on the path, which need not be the one that ctmahout is installed in.
-                    context.pythonExec = sys.executable
+                    # By default Spark runs the python3 on PATH, where ctmahout need not be installed.
+                    rdd.ctx = _WithPython(context, sys.executable)
                 try:
-                    found = context.parallelize(given, len(given)).map(lambda item: sent.value(item)).collect()
+                    results = rdd.collect()
                 except Exception as e:
-                    raise _shaped(e) from None
-                context.pythonExec = python
-                yield from found
+                    raise _job_error(e) from None
+                yield from results
         finally:
-            context.pythonExec = python
-            sent.destroy()
+            broadcast.destroy()
 
 
-def _shaped(error: Exception) -> CtmahoutError:
-    """Return what a task threw as an error of ours."""
-    if lacking := re.search(_LACKING, text_of(error)):
-        return EngineError("CTM_EXECUTORS_LACK", version=__version__, detail=lacking[0])
-    return shaped(error, engine="py4j")
+class _WithPython:
+    """A Spark context whose tasks run another Python: the context itself may be the user's and is not changed."""
+
+    def __init__(self, context: Any, python: str) -> None:
+        self._context, self.pythonExec = context, python
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+def _job_error(error: Exception) -> CtmahoutError:
+    """Translate the exception of a job."""
+    if missing := re.search(_MISSING, exception_text(error)):
+        return EngineError("CTM_EXECUTORS_LACK", version=__version__, detail=missing[0])
+    return translate_error(error, engine="py4j")

@@ -1,4 +1,4 @@
-"""The jpype door: Spark and Mahout in a JVM inside this Python process."""
+"""The jpype engine: Spark and Mahout in a JVM inside this Python process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import CtmahoutError, EngineError
 from .base import Engine
 from .jars import Jar, Spark, find_jar, find_spark
 from .java import Java, find_java
-from .jvm_calls import call, shaped
+from .jvm_calls import interruptible, translate_error
 from .launcher import class_path, module_options
 from .request import Request
 from .session import spark_settings
@@ -28,7 +28,7 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 class JpypeEngine(Engine):
     """Decomposes in a JVM that this process holds.
 
-    A JVM cannot be restarted in a process: the second door of a process gets a new Spark session in the JVM of the
+    A JVM cannot be restarted in a process: the second engine of a process gets a new Spark session in the JVM of the
     first one, with its class path and memory.
     """
 
@@ -58,12 +58,12 @@ class JpypeEngine(Engine):
             self._bridge = jpype.JClass(_BRIDGE)
             self._session = self._new_session(jpype, settings)
         except Exception as e:
-            raise shaped(e, engine=self.name) from e
+            raise translate_error(e, engine=self.name) from e
 
     def _new_session(self, jpype: Any, settings: Mapping[str, str]) -> Any:
         sessions = jpype.JClass("org.apache.spark.sql.SparkSession")
         if sessions.getDefaultSession().isDefined():
-            raise EngineError("CTM_JVM_RUNNING", problem="it has a Spark session, of another door that is still open")
+            raise EngineError("CTM_JVM_RUNNING", problem="it has a Spark session, of another engine that is still open")
         builder = sessions.builder()
         for key, value in settings.items():
             builder = builder.config(key, value)
@@ -73,9 +73,9 @@ class JpypeEngine(Engine):
         """See `ctmahout.engines.Engine.run`."""
         text = request.to_json()
         try:
-            answer = call(lambda: str(self._bridge.run(text)), self._bridge.cancel)
+            answer = interruptible(lambda: str(self._bridge.run(text)), self._bridge.cancel)
         except Exception as e:
-            raise shaped(e, engine=self.name) from e
+            raise translate_error(e, engine=self.name) from e
         manifest: dict[str, Any] = json.loads(answer)
         return manifest
 
@@ -105,7 +105,7 @@ def _start(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str
             interrupt=False,
         )
     except Exception as e:
-        raise shaped(e, engine="jpype") from e
+        raise translate_error(e, engine="jpype") from e
 
 
 def _check_running(jpype: Any, jar: Jar) -> None:

@@ -1,4 +1,4 @@
-"""A call into a JVM that Ctrl-C can stop, and what becomes of the errors: shared by the doors that have one."""
+"""Interruptible calls into a JVM, and the translation of its errors into coded ones."""
 
 from __future__ import annotations
 
@@ -10,33 +10,40 @@ from typing import Any, TypeVar
 
 from ..errors import CtmahoutError, EngineError, from_text
 
-__all__ = ["call", "last_words", "shaped", "text_of"]
+__all__ = ["exception_text", "interruptible", "log_tail", "translate_error"]
 
 T = TypeVar("T")
-# How long a cancelled run gets to remove what it wrote, in seconds.
+# Time for a cancelled run to remove its partial output, in seconds.
 _GRACE_S = 60.0
 
 
-def call(run: Callable[[], T], cancel: Callable[[], None], *, thread: Callable[..., Any] = threading.Thread) -> T:
-    """Return ``run()``, done in a thread of its own; on Ctrl-C cancel it, let it end, then raise.
+def interruptible(
+    run: Callable[[], T], cancel: Callable[[], None], *, thread: Callable[..., Any] = threading.Thread
+) -> T:
+    """Return ``run()``, computed in another thread; after Ctrl-C cancel it, wait for its end and raise.
 
-    In the main thread Ctrl-C would break into the middle of an answer, and the rest of it would be taken for the
-    answer to the next call. So this thread only waits.
+    In the main thread Ctrl-C would interrupt the reading of an answer, whose rest would be read as the answer to the
+    next call. So the main thread only waits.
 
     Parameters
     ----------
     run, cancel : callable
         `cancel` makes `run` raise soon; it is called from another thread.
     thread : callable
-        Makes the thread, from ``target`` and ``daemon``.
+        Thread class; called with ``target`` and ``daemon``.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After at most 60 s for the end of the run.
     """
-    result: list[T] = []
+    results: list[T] = []
     errors: list[BaseException] = []
     done = threading.Event()
 
     def work() -> None:
         try:
-            result.append(run())
+            results.append(run())
         except BaseException as e:
             errors.append(e)
         finally:
@@ -47,49 +54,49 @@ def call(run: Callable[[], T], cancel: Callable[[], None], *, thread: Callable[.
     try:
         done.wait()
     except BaseException:
-        with suppress(Exception):  # the JVM may be gone already
+        with suppress(Exception):  # the JVM may have ended
             cancel()
         done.wait(_GRACE_S)
         raise
     worker.join()
     if errors:
         raise errors[0]
-    return result[0]
+    return results[0]
 
 
-def shaped(error: BaseException | str, *, engine: str, log: str = "") -> CtmahoutError:
-    """Return what came out of a JVM as an error of ours: the one function that every door uses.
+def translate_error(error: BaseException | str, *, engine: str, log: str = "") -> CtmahoutError:
+    """Return the coded error for an exception from a JVM.
 
     Parameters
     ----------
     error : exception or str
         An exception of py4j, PySpark or JPype, or the text of another process.
     engine : str
-        Name of the door.
+        Name of the engine.
     log : str
-        What the JVM wrote to stderr, if that is known.
+        stderr of the JVM, if known.
     """
     if isinstance(error, CtmahoutError):
         return error
-    text = error if isinstance(error, str) else text_of(error)
-    found = from_text(text) or from_text(log)
-    # Spark ends a JVM that is out of memory, and on its way out that takes its runs for interrupted.
-    if found is not None and not (found.code == "CTM_INTERRUPTED" and "OutOfMemoryError" in text + log):
-        return found
+    text = error if isinstance(error, str) else exception_text(error)
+    coded = from_text(text) or from_text(log)
+    # A JVM that Spark ends because it is out of memory reports its runs as interrupted.
+    if coded is not None and not (coded.code == "CTM_INTERRUPTED" and "OutOfMemoryError" in text + log):
+        return coded
     if "OutOfMemoryError" in text or "OutOfMemoryError" in log:
         line = next(line for line in f"{text}\n{log}".splitlines() if "OutOfMemoryError" in line)
         return EngineError("CTM_ENGINE_MEMORY", detail=line.strip().rstrip("."))
-    said = [line.strip() for line in text.splitlines() if line.strip()]
-    detail = said[0] if said else type(error).__name__
-    if last := last_words(log):
-        detail += f"; its log ends: {last}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    detail = lines[0] if lines else type(error).__name__
+    if tail := log_tail(log):
+        detail += f"; its log ends: {tail}"
     return EngineError("CTM_ENGINE_FAILED", engine=engine, detail=detail[:1000].rstrip("."))
 
 
-def text_of(error: BaseException) -> str:
-    """Return all that an exception of py4j, PySpark or JPype says, its trace in the JVM included."""
+def exception_text(error: BaseException) -> str:
+    """Return message, JVM stack trace and class of an exception of py4j, PySpark or JPype."""
     parts = []
-    with suppress(Exception):  # py4j asks the JVM for the text of an exception, and the JVM may be gone
+    with suppress(Exception):  # py4j asks the JVM, which may have ended, for the text
         parts.append(str(error))
     trace = getattr(error, "stacktrace", None) or getattr(error, "_stackTrace", None)
     if callable(trace):
@@ -100,8 +107,8 @@ def text_of(error: BaseException) -> str:
     return "\n".join([*parts, type(error).__name__])
 
 
-def last_words(log: str) -> str:
-    """Return the lines of a log that say most: errors and exceptions if there are any, else the last ones."""
+def log_tail(log: str) -> str:
+    """Return the last three lines of a log that name an error or, if none does, its last three lines."""
     lines = [line.strip() for line in log.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
-    telling = [line for line in lines if re.search(r"error|exception|denied|refused|cannot", line, re.IGNORECASE)]
-    return " | ".join((telling or lines)[-3:])
+    errors = [line for line in lines if re.search(r"error|exception|denied|refused|cannot", line, re.IGNORECASE)]
+    return " | ".join((errors or lines)[-3:])

@@ -1,6 +1,7 @@
-"""The submit door on Kubernetes, cluster mode: spark-submit makes the driver pod, and we say how it ends.
+"""Engine ``submit`` in cluster mode on Kubernetes: spark-submit creates a driver pod, whose end is watched here.
 
-spark-submit itself returns 0 when the driver has failed. So it does not wait for it: we do, through the Kubernetes API.
+spark-submit exits with 0 also when the driver has failed, so it does not wait: the pod is watched by the API. See
+docs/adr/0015.
 """
 
 from __future__ import annotations
@@ -13,22 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, CtmahoutError
-from .jars import find_spark
-from .java import find_java
-from .pods import Pods, forbidden, gone_afterwards
+from ..errors import CtmahoutError
+from ..options import option_error
+from .pods import Pods, deleting, forbidden
 from .request import Request
 from .session import spark_settings
-from .submit import MAIN, SubmitEngine, answer
+from .submit import MAIN, SparkSubmit, parse_answer
 
-__all__ = ["PATIENCE_S", "SECURITY", "KubernetesEngine", "jar_of", "kubernetes_settings"]
+__all__ = ["SECURITY", "START_TIMEOUT_S", "KubernetesEngine", "jar_uri", "kubernetes_settings"]
 
-# Where the image has it; Spark's "local" means: in the container.
+# The jar in the image; to Spark "local" means inside the container.
 _JAR = "local:///opt/ctmahout/ctmahout.jar"
 _SERVICE_ACCOUNT = "spark.kubernetes.authenticate.driver.serviceAccountName"
-# A new node for an autoscaled cluster takes minutes.
-PATIENCE_S = 900.0
-# Pod security standard "restricted"; 185 is the user of Spark's images and of ours.
+# An autoscaler takes minutes to add a node.
+START_TIMEOUT_S = 900.0
+# Pod security standard "restricted"; 185 is the user of Spark's images and of ctmahout's.
 SECURITY = {
     "runAsNonRoot": True,
     "runAsUser": 185,
@@ -54,7 +54,7 @@ _TEMPLATE = {
 
 
 def kubernetes_settings(image: str | None, conf: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that both modes need on Kubernetes; those of `conf` are left out.
+    """Return the settings that client and cluster mode need on Kubernetes, without those that `conf` sets.
 
     Raises
     ------
@@ -62,29 +62,29 @@ def kubernetes_settings(image: str | None, conf: Mapping[str, str]) -> dict[str,
         CTM_CONFIG_VALUE: no image.
     """
     if image is None and "spark.kubernetes.container.image" not in conf:
-        raise ConfigError("CTM_CONFIG_VALUE", source="options", key="image", value="not given", expected="an image")
+        raise option_error("image", None, "an image")
     settings = {"spark.kubernetes.container.image": image} if image else {}
     for role in ("driver", "executor"):
-        # Behind a mesh's proxy executors do not find their driver; old Istio reads the annotation, new the label.
+        # Executors do not reach their driver through a service mesh; older Istio reads the annotation, newer the label.
         for kind in ("label", "annotation"):
             settings[f"spark.kubernetes.{role}.{kind}.sidecar.istio.io/inject"] = "false"
     return {key: value for key, value in settings.items() if key not in conf}
 
 
-def jar_of(jar: str | None) -> str:
-    """Return the URI of the jar of a driver: a URI, a path in the image, or that of our image if not given."""
+def jar_uri(jar: str | None) -> str:
+    """Return the URI of the driver's jar, from a URI or a path in the image; by default that of ctmahout's image."""
     return _JAR if jar is None else jar if ":" in jar else f"local://{jar}"
 
 
-class KubernetesEngine(SubmitEngine):
-    """Decomposes in a driver pod of its own for each request, and leaves nothing in the namespace.
+class KubernetesEngine(SparkSubmit):
+    """Runs each request in a driver pod of its own, which is deleted in the end.
 
     Parameters
     ----------
     master : str
         ``k8s://https://HOST:PORT``.
     image : str, optional
-        Of drivers and executors; or spark.kubernetes.container.image in `conf`.
+        Image of drivers and executors, unless `conf` sets spark.kubernetes.container.image.
     jar : str, optional
         A URI, or a path in the image.
     """
@@ -99,10 +99,9 @@ class KubernetesEngine(SubmitEngine):
         driver_memory: str | None = None,
         spark_home: str | None = None,
     ) -> None:
+        super().__init__(spark_home)
         conf = dict(conf or {})
-        self._spark = find_spark(spark_home)
-        self._java = find_java(self._spark.version)
-        self._uri = jar_of(jar)
+        self._jar_uri = jar_uri(jar)
         self._settings = {
             "spark.submit.deployMode": "cluster",
             "spark.kubernetes.submission.waitAppCompletion": "false",
@@ -114,24 +113,26 @@ class KubernetesEngine(SubmitEngine):
 
     def run(self, request: Request) -> dict[str, Any]:
         """See `ctmahout.engines.Engine.run`."""
-        # DNS-1035, and short enough for what Spark appends.
+        # A DNS-1035 label, short enough for the suffixes that Spark appends.
         application = f"ctmahout-{secrets.token_hex(8)}"
         pod = f"{application}-driver"
         self._pods.check(pod)
-        gone = gone_afterwards(partial(self._pods.delete, pod))
-        with tempfile.TemporaryDirectory(prefix="ctmahout-submit-") as folder, gone:
+        with (
+            tempfile.TemporaryDirectory(prefix="ctmahout-submit-") as folder,
+            deleting(partial(self._pods.delete, pod)),
+        ):
             template, log = Path(folder, "pod.json"), Path(folder, "submit.log")
             template.write_text(json.dumps(_TEMPLATE), encoding="utf-8")
-            code, _ = self._process(self._command(application, pod, template, request), log, request)
+            code, _ = self._process(self._arguments(application, pod, template, request), log, request)
             if code != 0:
-                raise self._refusal(code, log.read_text("utf-8", "replace"))
-            failure = self._pods.ending(pod, patience=PATIENCE_S)
-            said = self._pods.log(pod)
+                raise self._submission_error(code, log.read_text("utf-8", "replace"))
+            failure = self._pods.wait(pod, timeout_s=START_TIMEOUT_S)
+            driver_log = self._pods.log(pod)
         if failure is not None:
             raise failure
-        return answer(said, request)
+        return parse_answer(driver_log, request)
 
-    def _command(self, application: str, pod: str, template: Path, request: Request) -> list[str]:
+    def _arguments(self, application: str, pod: str, template: Path, request: Request) -> list[str]:
         settings = {
             "spark.kubernetes.driver.podTemplateFile": str(template),
             "spark.kubernetes.executor.podTemplateFile": str(template),
@@ -139,10 +140,10 @@ class KubernetesEngine(SubmitEngine):
             "spark.kubernetes.driver.pod.name": pod,
             "spark.kubernetes.executor.podNamePrefix": application,
         }
-        return [*self._submit(settings), "--class", MAIN, self._uri, "--request", request.to_json()]
+        return [*self._command(settings), "--class", MAIN, self._jar_uri, "--request", request.to_json()]
 
-    def _refusal(self, code: int, log: str) -> CtmahoutError:
-        """Return why spark-submit made no driver."""
+    def _submission_error(self, code: int, log: str) -> CtmahoutError:
+        """Return the error of a spark-submit that created no driver."""
         if "orbidden" in log or "nauthorized" in log:
             return forbidden(log, self._pods.namespace)
         return self._error(code, log)

@@ -1,4 +1,4 @@
-"""The numpy door: the reference through the same request and the same directories, without Java."""
+"""The numpy engine: the reference through the same request and the same directories, without Java."""
 
 from __future__ import annotations
 

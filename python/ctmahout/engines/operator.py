@@ -1,4 +1,4 @@
-"""The operator door: a SparkApplication for each request, which the Kubeflow Spark Operator runs and we wait for."""
+"""Engine ``operator``: each request is a SparkApplication, which the Kubeflow Spark Operator runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from .base import Engine
 from .jars import find_spark
-from .kubernetes import PATIENCE_S, SECURITY, jar_of, kubernetes_settings
-from .pods import gone_afterwards
+from .kubernetes import SECURITY, START_TIMEOUT_S, jar_uri, kubernetes_settings
+from .pods import deleting
 from .request import Request
 from .session import spark_settings
 from .spark_applications import API_VERSION, Applications
-from .submit import MAIN, answer
+from .submit import MAIN, parse_answer
 
 __all__ = ["OperatorEngine"]
 
@@ -22,18 +22,18 @@ _INJECT = {"sidecar.istio.io/inject": "false"}
 
 
 class OperatorEngine(Engine):
-    """Decomposes in an application of its own for each request, and leaves nothing in the namespace.
+    """Runs each request in an application of its own, which is deleted in the end.
 
     Parameters
     ----------
     master : str, optional
-        ``k8s://https://HOST:PORT``; if not given, the cluster of kubeconfig, or that of this pod.
+        ``k8s://https://HOST:PORT``; by default the cluster of the kubeconfig or of this pod.
     image : str, optional
-        Of driver and executors; or spark.kubernetes.container.image in `conf`.
+        Image of driver and executors, unless `conf` sets spark.kubernetes.container.image.
     jar : str, optional
         A URI, or a path in the image.
     conf : mapping, optional
-        Spark's settings: they become the application's ``sparkConf``.
+        Spark settings: the application's ``sparkConf``.
     """
 
     name = "operator"
@@ -50,27 +50,27 @@ class OperatorEngine(Engine):
     ) -> None:
         conf = dict(conf or {})
         self._spark = find_spark(spark_home)
-        self._jar = jar_of(jar)
+        self._jar = jar_uri(jar)
         settings = {
             **kubernetes_settings(image, conf),
             **spark_settings(self._spark, None, master="k8s://", driver_memory=driver_memory, conf=conf),
         }
         self._applications = Applications(master, settings)
         self._image = settings.pop("spark.kubernetes.container.image")
-        # How we reach the API is no business of Spark's, and may be a credential.
-        hidden = ("spark.master", "spark.kubernetes.authenticate.submission.", "spark.kubernetes.context")
-        self._settings = {key: str(value) for key, value in settings.items() if not key.startswith(hidden)}
+        # Access to the API is this process's, and may be a credential.
+        private = ("spark.master", "spark.kubernetes.authenticate.submission.", "spark.kubernetes.context")
+        self._settings = {key: str(value) for key, value in settings.items() if not key.startswith(private)}
 
     def run(self, request: Request) -> dict[str, Any]:
         """See `ctmahout.engines.Engine.run`."""
-        # DNS-1035, and short enough for what the operator and Spark append.
+        # A DNS-1035 label, short enough for the suffixes that the operator and Spark append.
         name = f"ctmahout-{secrets.token_hex(8)}"
-        with gone_afterwards(partial(self._applications.remove, name)):
+        with deleting(partial(self._applications.remove, name)):
             self._applications.create(self._application(name, request))
-            failure, said = self._applications.finish(name, patience=PATIENCE_S)
+            failure, driver_log = self._applications.wait_for(name, timeout_s=START_TIMEOUT_S)
         if failure is not None:
             raise failure
-        return answer(said, request)
+        return parse_answer(driver_log, request)
 
     def _application(self, name: str, request: Request) -> dict[str, Any]:
         role = {"labels": _INJECT, "annotations": _INJECT, "securityContext": SECURITY}
@@ -87,7 +87,7 @@ class OperatorEngine(Engine):
                 "mainClass": MAIN,
                 "mainApplicationFile": self._jar,
                 "arguments": ["--request", request.to_json()],
-                # Whoever waits tries again: a pipeline's step, or a user.
+                # Retries are the caller's: a pipeline step, or a user.
                 "restartPolicy": {"type": "Never"},
                 "timeToLiveSeconds": 86400,
                 "sparkConf": self._settings,

@@ -1,4 +1,4 @@
-"""The py4j door: Mahout in the JVM that PySpark talks to, in a session of ours or of the user."""
+"""The py4j engine: Mahout in the JVM that PySpark talks to, in a session of ours or of the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import CtmahoutError, CtmahoutWarning, EngineError
 from .base import Engine
 from .jars import check_exchange, find_jar, find_spark, spark_line
 from .java import find_java
-from .jvm_calls import call, shaped
+from .jvm_calls import interruptible, translate_error
 from .request import Request
 from .session import is_local, spark_settings
 
@@ -69,9 +69,9 @@ class Py4jEngine(Engine):
 
         text = request.to_json()
         try:
-            answer = call(lambda: self._bridge.run(text), self._bridge.cancel, thread=InheritableThread)
+            answer = interruptible(lambda: self._bridge.run(text), self._bridge.cancel, thread=InheritableThread)
         except Exception as e:
-            raise self._shaped(e) from e
+            raise self._translated(e) from e
         manifest: dict[str, Any] = json.loads(answer)
         return manifest
 
@@ -105,7 +105,7 @@ class Py4jEngine(Engine):
         except Exception as e:
             if "ClassNotFoundException" in str(e) or "NoClassDefFoundError" in str(e):
                 raise _invisible("on the executors", self.session.version) from e
-            raise self._shaped(e) from e
+            raise self._translated(e) from e
         return bridge
 
     def _check(self, facts: Mapping[str, str]) -> None:
@@ -119,8 +119,8 @@ class Py4jEngine(Engine):
                 expected=f"Spark {self.session.version}",
             )
 
-    def _shaped(self, error: Exception) -> CtmahoutError:
-        return shaped(error, engine=self.name, log=self._own.log() if self._own else "")
+    def _translated(self, error: Exception) -> CtmahoutError:
+        return translate_error(error, engine=self.name, log=self._own.log() if self._own else "")
 
 
 class _OwnSession:
@@ -144,12 +144,12 @@ class _OwnSession:
         self.session: Any = None
         try:
             # In the main thread PySpark would take SIGINT for itself, and then Ctrl-C breaks into an answer of the JVM.
-            call(lambda: self._start(settings), self._cancel)
+            interruptible(lambda: self._start(settings), self._cancel)
         except BaseException as e:
             log = self.log()
             self.close()
             if isinstance(e, Exception):
-                raise shaped(e, engine="py4j", log=log) from e
+                raise translate_error(e, engine="py4j", log=log) from e
             raise
 
     def _start(self, settings: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What a door is asked: the request of contract/v1."""
+"""What an engine is asked: the request of contract/v1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Spark settings that ctmahout needs, the same through every door that starts a Spark of its own."""
+"""The Spark settings that ctmahout needs, the same through every engine that starts a Spark of its own."""
 
 from __future__ import annotations
 

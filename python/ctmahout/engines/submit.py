@@ -1,4 +1,4 @@
-"""The submit door: spark-submit with the ctmahout jar, in processes of their own."""
+"""Engine ``submit``: each request is an application of its own, started by spark-submit with the ctmahout jar."""
 
 from __future__ import annotations
 
@@ -14,82 +14,47 @@ from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from ..exchange import is_manifest, read_manifest
-from ..storage import beside, local_copy, parse_location, remove
+from ..storage import local_copy, parse_location, remove, siblings
 from .base import Engine
 from .jars import find_jar, find_spark
 from .java import find_java
-from .jvm_calls import shaped
+from .jvm_calls import translate_error
 from .request import Request
 from .session import is_local, spark_settings
 
-__all__ = ["MAIN", "SubmitEngine", "answer"]
+__all__ = ["MAIN", "SparkSubmit", "SubmitEngine", "parse_answer"]
 
-_PREFIX = "CTMAHOUT_RESULT "
 MAIN = "org.ctmahout.bridge.Main"
-# How long a driver gets to remove what it wrote, in seconds, before it is killed.
+_ANSWER_PREFIX = "CTMAHOUT_RESULT "
+# Time for a driver to remove its partial output before it is killed, in seconds.
 _GRACE_S = 20.0
 
 
-class SubmitEngine(Engine):
-    """Decomposes by spark-submit, one application for each request, the driver on this machine.
+class SparkSubmit(Engine):
+    """Runs spark-submit; the base of the engines that use it.
 
-    `further` holds settings that `conf` overrules.
+    Parameters
+    ----------
+    spark_home : str, optional
+        A Spark distribution, instead of SPARK_HOME and the installed pyspark.
     """
 
     name = "submit"
 
-    def __init__(
-        self,
-        *,
-        master: str | None = None,
-        jar: str | None = None,
-        conf: Mapping[str, str] | None = None,
-        driver_memory: str | None = None,
-        spark_home: str | None = None,
-        further: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, spark_home: str | None) -> None:
         self._spark = find_spark(spark_home)
         self._java = find_java(self._spark.version)
-        self._jar = find_jar(jar, spark=self._spark)
-        # spark-submit hands its primary jar to driver and executors itself; on this machine, in a class path that all
-        # doors have, it can be in Java's archive too.
-        here = self._jar if is_local(master) else None
-        settings = spark_settings(self._spark, here, master=master, driver_memory=driver_memory, conf=conf)
-        self._settings = {**(further or {}), **settings}
 
-    def command(self, request: str) -> list[str]:
-        """Return the command line for a file with a request."""
-        return [*self._submit(self._settings), "--class", MAIN, str(self._jar.path), "--request-file", request]
-
-    def _submit(self, settings: Mapping[str, str]) -> list[str]:
-        parts = [part for item in settings.items() for part in ("--conf", "=".join(item))]
-        return [str(self._spark.home / "bin" / "spark-submit"), *parts]
-
-    def run(self, request: Request) -> dict[str, Any]:
-        """See `ctmahout.engines.Engine.run`."""
-        with tempfile.TemporaryDirectory(prefix="ctmahout-submit-") as folder:
-            file, log = Path(folder, "request.json"), Path(folder, "driver.log")
-            file.write_text(request.to_json(), encoding="utf-8")
-            # A file's URI: on a cluster a bare path may mean a place in the cluster's file system.
-            code, out = self._process(self.command(file.as_uri()), log, request)
-            said = log.read_text("utf-8", "replace")
-        if code != 0:
-            raise self._error(code, said)
-        return answer(out, request)
-
-    def _error(self, code: int, log: str) -> CtmahoutError:
-        # The driver's last word begins a line; what tasks threw stands in the middle of Spark's own lines.
-        for line in reversed(log.splitlines()):
-            if line.startswith("[CTM_"):
-                return shaped(line, engine=self.name, log=log)
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return shaped(f"spark-submit ended with {how}", engine=self.name, log=log)
+    def _command(self, settings: Mapping[str, str]) -> list[str]:
+        """Return spark-submit and its settings."""
+        settings_arguments = [part for item in settings.items() for part in ("--conf", "=".join(item))]
+        return [str(self._spark.home / "bin" / "spark-submit"), *settings_arguments]
 
     def _process(self, command: list[str], log: Path, request: Request) -> tuple[int, str]:
-        """Return exit code and stdout of the driver; whatever stops the wait stops its whole process group."""
+        """Return exit code and stdout of the driver; an exception meanwhile ends its whole process group."""
         environment = {**os.environ, "SPARK_HOME": str(self._spark.home), "JAVA_HOME": str(self._java.home)}
         target = parse_location(request.output)
-        before = beside(target, "partial")
+        before = siblings(target, "partial")
         with log.open("wb") as stderr:
             try:
                 process = subprocess.Popen(
@@ -107,15 +72,67 @@ class SubmitEngine(Engine):
                 out, _ = process.communicate()
             except BaseException:
                 _end(process)
-                for left in beside(target, "partial") - before:
-                    remove(left)
+                for partial in siblings(target, "partial") - before:
+                    remove(partial)
                 raise
         return process.returncode, out.decode("utf-8", "replace")
 
+    def _error(self, code: int, log: str) -> CtmahoutError:
+        """Return the error of a driver from its exit code and stderr."""
+        # The driver's own error begins a line; errors of tasks stand within lines of Spark's log.
+        for line in reversed(log.splitlines()):
+            if line.startswith("[CTM_"):
+                return translate_error(line, engine=self.name, log=log)
+        end = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return translate_error(f"spark-submit ended with {end}", engine=self.name, log=log)
 
-def answer(out: str, request: Request) -> dict[str, Any]:
-    """Return the manifest that a driver printed or, where its output does not arrive, the one that it wrote."""
-    answers = [line.removeprefix(_PREFIX) for line in out.splitlines() if line.startswith(_PREFIX)]
+
+class SubmitEngine(SparkSubmit):
+    """Runs the driver on this machine.
+
+    Parameters
+    ----------
+    defaults : mapping, optional
+        Spark settings that the others, and `conf`, override.
+    master, jar, conf, driver_memory, spark_home
+        As of `ctmahout.engines.connect`.
+    """
+
+    def __init__(
+        self,
+        *,
+        master: str | None = None,
+        jar: str | None = None,
+        conf: Mapping[str, str] | None = None,
+        driver_memory: str | None = None,
+        spark_home: str | None = None,
+        defaults: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(spark_home)
+        self._jar = find_jar(jar, spark=self._spark)
+        # spark-submit distributes its primary jar itself. A local driver also gets it on the class path that all
+        # engines have, so that Java's archive of classes covers it.
+        driver_jar = self._jar if is_local(master) else None
+        settings = spark_settings(self._spark, driver_jar, master=master, driver_memory=driver_memory, conf=conf)
+        self._settings = {**(defaults or {}), **settings}
+
+    def run(self, request: Request) -> dict[str, Any]:
+        """See `ctmahout.engines.Engine.run`."""
+        with tempfile.TemporaryDirectory(prefix="ctmahout-submit-") as folder:
+            file, log = Path(folder, "request.json"), Path(folder, "driver.log")
+            file.write_text(request.to_json(), encoding="utf-8")
+            # As a URI: on a cluster a bare path may refer to the cluster's file system.
+            arguments = ["--class", MAIN, str(self._jar.path), "--request-file", file.as_uri()]
+            code, out = self._process([*self._command(self._settings), *arguments], log, request)
+            stderr = log.read_text("utf-8", "replace")
+        if code != 0:
+            raise self._error(code, stderr)
+        return parse_answer(out, request)
+
+
+def parse_answer(out: str, request: Request) -> dict[str, Any]:
+    """Return the manifest that a driver printed or, if its output was lost, the one that it wrote."""
+    answers = [line.removeprefix(_ANSWER_PREFIX) for line in out.splitlines() if line.startswith(_ANSWER_PREFIX)]
     if answers:
         manifest: dict[str, Any] = json.loads(answers[-1])
         return manifest
@@ -124,7 +141,7 @@ def answer(out: str, request: Request) -> dict[str, Any]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process group: politely, so that the driver cleans up, then for good."""
+    """End a process group: by SIGTERM, so that the driver cleans up, then by SIGKILL."""
     for signum in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signum)

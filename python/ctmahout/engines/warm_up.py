@@ -23,7 +23,7 @@ __all__ = ["warm_up"]
 def warm_up(spark_home: str | None = None) -> Path:
     """Decompose two small matrices, and return where Java then put what it had loaded for that.
 
-    An archive that is there already is replaced. It serves the Spark it was made with, through every door, until that
+    An archive that is there already is replaced. It serves the Spark it was made with, through every engine, until that
     Spark, Java or ctmahout's jar is another.
 
     Parameters

@@ -114,7 +114,7 @@ def write_factors(
     input_sha256 : str
         ``sha256`` of the matrix's manifest.
     engine : str
-        Name of the door.
+        Name of the engine.
     timings_s : mapping
         Seconds by phase; looked at when all groups are written.
     chosen : mapping, optional

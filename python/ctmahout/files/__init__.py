@@ -1,4 +1,4 @@
-"""Volumes from files: NIfTI and NumPy in both directions, and `read_volume` for these and DICOM alike."""
+"""Volumes from files: NIfTI and npz, read and written, and `read_volume` for these and DICOM alike."""
 
 from __future__ import annotations
 

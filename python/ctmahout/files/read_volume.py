@@ -1,4 +1,4 @@
-"""Whatever a path holds, as a volume: a DICOM series, or a file of NIfTI or NumPy."""
+"""Read a volume from any input: a DICOM series, a NIfTI or an npz file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ __all__ = ["read_volume"]
 
 
 def read_volume(source: str | Path, config: Config, progress: Callable[[str, int, int], None] | None = None) -> Volume:
-    """Read the volume that the options choose.
+    """Read a DICOM series, selected by the options, or the volume of a NIfTI or npz file.
+
+    Parameters
+    ----------
+    source : path or URI
+    config : Config
+        Its options `series`, `split`, `lenient`, `unpack_gib` and `workers` are used.
+    progress : callable, optional
+        As for `ctmahout.dicom.read_series`; not called for files.
 
     Raises
     ------
-    InputError
-        See `ctmahout.dicom.read_series` and `ctmahout.files.arrays.read_array`.
+    InputError, ConfigError
+        See `ctmahout.dicom.read_series` and `ctmahout.files.read_array`.
     """
     if is_array(source):
         return read_array(source, unpack_gib=config.unpack_gib)

@@ -10,10 +10,10 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
 from ..dicom.derive import contributing_equipment, file_meta, set_times
-from ..dicom.files import Progress, each, tick_of
+from ..dicom.files import Progress, parallel_map, tick_of
 from ..dicom.header import CT_IMAGE
-from ..dicom.uids import made_uid
-from ..dicom.write import Written, is_ours, save
+from ..dicom.uids import deterministic_uid
+from ..dicom.write import WrittenSeries, is_ctmahout_series, save
 from ..storage.atomic import atomic_dir
 from ..volume import Volume
 
@@ -36,7 +36,7 @@ def write_synthetic(
     timestamp: datetime | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
-) -> Written:
+) -> WrittenSeries:
     """Write a simulated CT series under the name of a patient that is plainly none.
 
     Stored values are signed 16 bit, slope 1, intercept -1024: HU rounded to nearest; what does not fit is clipped and
@@ -67,7 +67,7 @@ def write_synthetic(
     if not np.isfinite(volume.hu).all():
         raise ValueError("the volume holds values that are not finite")
     when = timestamp or datetime.now().astimezone()
-    series_uid = made_uid("synthetic series", study_key, str(series_number), key)
+    series_uid = deterministic_uid("synthetic series", study_key, str(series_number), key)
 
     def write(z: int) -> int:
         ds = Dataset()
@@ -86,18 +86,18 @@ def write_synthetic(
         save(ds, partial / f"slice-{z + 1:04d}.dcm")
         return clipped
 
-    with atomic_dir(Path(out), overwrite=overwrite, is_replaceable=is_ours) as partial:
-        counts = each(write, range(len(volume.hu)), workers=workers, tick=tick_of(progress, "write"))
+    with atomic_dir(Path(out), overwrite=overwrite, is_replaceable=is_ctmahout_series) as partial:
+        counts = parallel_map(write, range(len(volume.hu)), workers=workers, tick=tick_of(progress, "write"))
     clipped = sum(counts)
     warnings = (f"{clipped} voxels did not fit the stored range and were clipped.",) if clipped else ()
-    return Written(Path(out), series_uid, len(counts), clipped, warnings)
+    return WrittenSeries(Path(out), series_uid, len(counts), clipped, warnings)
 
 
 def _identify(ds: Dataset, study_key: str, series_uid: str, z: int) -> None:
     ds.SOPClassUID = CT_IMAGE
-    ds.SOPInstanceUID = made_uid("synthetic instance", series_uid, str(z))
-    ds.StudyInstanceUID = made_uid("synthetic study", study_key)
-    ds.FrameOfReferenceUID = made_uid("synthetic frame of reference", study_key)
+    ds.SOPInstanceUID = deterministic_uid("synthetic instance", series_uid, str(z))
+    ds.StudyInstanceUID = deterministic_uid("synthetic study", study_key)
+    ds.FrameOfReferenceUID = deterministic_uid("synthetic frame of reference", study_key)
     ds.SeriesInstanceUID = series_uid
     ds.SpecificCharacterSet = "ISO_IR 100"
     # ORIGINAL would claim measured data, PRIMARY an examination (PS3.3 C.7.6.1.1.2); both validators accept this.

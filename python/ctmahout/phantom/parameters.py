@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from ..options import option_error
 
 __all__ = ["KERNELS", "PROFILES", "SCANNERS", "ScanParameters", "one_of"]
 
@@ -23,7 +23,7 @@ def one_of(key: str, value: str, known: Sequence[str]) -> None:
 
 def _expect(met: bool, key: str, value: object, expected: str) -> None:
     if not met:
-        raise ConfigError("CTM_CONFIG_VALUE", source="phantom", key=key, value=repr(value), expected=expected)
+        raise option_error(key, value, expected, source="phantom")
 
 
 @dataclass(frozen=True)

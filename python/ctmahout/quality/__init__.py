@@ -3,13 +3,13 @@
 from .details import Apply, DetailKept, details_kept
 from .edges import Edges
 from .flat import FlatRegions, NoisePower, sd_of_pieces
-from .masks import NOISY, TISSUES, TISSUES_AND_FAT, interior, sample_slices, tissues, tissues_of_noisy
+from .masks import NOISY_SMOOTHING_PX, TISSUES, TISSUES_AND_FAT, interior, sample_slices, tissues, tissues_of_noisy
 from .noise_share import ShareTaken
 from .scores import Scores, compare
 from .structure import OCTAVES, structure_in_residual
 
 __all__ = [
-    "NOISY",
+    "NOISY_SMOOTHING_PX",
     "OCTAVES",
     "TISSUES",
     "TISSUES_AND_FAT",

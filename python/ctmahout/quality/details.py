@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .masks import NOISY
+from .masks import NOISY_SMOOTHING_PX
 
 __all__ = ["KINDS", "Apply", "Detail", "DetailKept", "details_kept", "template"]
 
@@ -154,7 +154,7 @@ def _flattest(
     best: tuple[int, NDArray[np.bool_], list[tuple[int, int]]] | None = None
     for z in levels[:: -(-len(levels) // _SLICES) or 1]:
         near = [k for k in (z - 1, *range(z, z + deep), z + deep) if 0 <= k < len(hu)]
-        smooth = ndimage.gaussian_filter(hu[near].mean(axis=0, dtype=np.float32), NOISY)
+        smooth = ndimage.gaussian_filter(hu[near].mean(axis=0, dtype=np.float32), NOISY_SMOOTHING_PX)
         side = 2 * _FLAT + 1
         span = ndimage.maximum_filter(smooth, side) - ndimage.minimum_filter(smooth, side)
         flat = soft[z] & (span < _SPAN_HU + _SPAN_NOISE * noise_sd_hu)

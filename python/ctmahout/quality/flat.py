@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .masks import NOISY, sample_slices
+from .masks import NOISY_SMOOTHING_PX, sample_slices
 
 __all__ = ["FlatRegions", "NoisePower", "sd_of_pieces"]
 
@@ -183,5 +183,5 @@ def _inside(mask: NDArray[np.bool_], z: int, side: int) -> NDArray[np.intp]:
 def _neighbours(hu: NDArray[np.float32], z: int) -> NDArray[np.float32]:
     """Return the mean of the slices next to one, smoothed, as if it stood at its place; a single slice is its own."""
     near = [k for k in (z - 1, z + 1) if 0 <= k < len(hu)] or [z]
-    image = ndimage.gaussian_filter(np.mean(hu[near], axis=0, dtype=np.float32), NOISY)
+    image = ndimage.gaussian_filter(np.mean(hu[near], axis=0, dtype=np.float32), NOISY_SMOOTHING_PX)
     return np.broadcast_to(image, hu.shape)

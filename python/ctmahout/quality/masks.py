@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 __all__ = [
-    "NOISY",
+    "NOISY_SMOOTHING_PX",
     "TISSUES",
     "TISSUES_AND_FAT",
     "interior",
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 # Smoothing in pixels with which tissues are found in a noisy volume.
-NOISY = 2.0
+NOISY_SMOOTHING_PX = 2.0
 
 # HU from and to.
 TISSUES = {"lung": (-960.0, -600.0), "soft": (-20.0, 200.0), "bone": (250.0, np.inf)}
@@ -119,7 +119,7 @@ def tissues_of_noisy(
     if padding is not None:
         measured &= ~padding[levels]
     masks = {}
-    for name, found in tissues(near, smoothing=NOISY, ranges=ranges).items():
+    for name, found in tissues(near, smoothing=NOISY_SMOOTHING_PX, ranges=ranges).items():
         masks[name] = np.zeros(hu.shape, np.bool_)
         masks[name][levels] = found & measured
     return masks

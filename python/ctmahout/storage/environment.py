@@ -1,4 +1,4 @@
-"""What the environment says of object stores: the variables that AWS's own tools read."""
+"""Settings of object stores from the environment variables that AWS's tools read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["endpoint", "region", "unsigned", "web_identity"]
 
 
 def endpoint() -> str | None:
-    """Return the URL of an S3-compatible store, None for AWS's own; what might be a secret in it is left out.
+    """Return the URL of an S3-compatible store, without user and password; None for AWS.
 
     Raises
     ------
     ConfigError
-        CTM_CONFIG_VALUE: it is no URL of http or https.
+        CTM_CONFIG_VALUE: not an http or https URL.
     """
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        if given := os.environ.get(variable):
-            parts = urlsplit(given)
+        if url := os.environ.get(variable):
+            parts = urlsplit(url)
             host = parts.netloc.rpartition("@")[2]
             if parts.scheme not in ("http", "https") or not host:
                 raise ConfigError(
@@ -35,15 +35,15 @@ def endpoint() -> str | None:
 
 
 def region() -> str:
-    """Return the region that requests to a store of an `endpoint` are signed for."""
+    """Return the region for which requests to an `endpoint` are signed."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
 
 def unsigned() -> bool:
-    """Tell whether requests go out without credentials, as public buckets want them; GDAL reads this, too."""
+    """Return whether requests are sent without credentials, as for public buckets."""
     return os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "true", "yes")
 
 
 def web_identity() -> bool:
-    """Tell whether credentials come for a token of the pod's service account."""
+    """Return whether credentials come from the token of the pod's service account."""
     return "AWS_WEB_IDENTITY_TOKEN_FILE" in os.environ

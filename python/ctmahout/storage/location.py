@@ -1,4 +1,4 @@
-"""The names of places: paths and URIs."""
+"""Locations of data: paths and URIs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from .atomic import refuse_overlap as refuse_overlap_of_paths
 
 __all__ = ["Location", "Uri", "hadoop_name", "parse_location", "refuse_overlap"]
 
-# A URI, or one that has been through `Path`, which makes one slash of two.
+# A URI, also one converted by `Path`, which turns "//" into "/".
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)|(s3a?|gs|file):/(.*)", re.DOTALL)
-
-
-# Of a name in every file system of Linux and macOS.
-_LONGEST = 255
+# Limit of file names (bytes) on Linux and macOS.
+_MAX_NAME_LENGTH = 255
 
 
 @dataclass(frozen=True)
 class Uri:
-    """A place in an object store: one object, or all objects below a prefix.
+    """A location in an object store: one object, or all objects below a prefix.
 
     Attributes
     ----------
@@ -32,7 +30,7 @@ class Uri:
         "s3", "gs" ...
     bucket : str
     key : str
-        As the store has it, without encoding; empty: the whole bucket.
+        Not percent-encoded; empty for the whole bucket.
     """
 
     scheme: str
@@ -57,83 +55,88 @@ class Uri:
 
 
 Location: TypeAlias = Path | Uri
-"""Where data lies."""
+"""A path or the URI of an object store."""
 
 
-def parse_location(given: str | Path | Uri) -> Location:
-    """Return the place that a path or a URI names.
+def parse_location(location: str | Path | Uri) -> Location:
+    """Parse a path or a URI.
 
     Parameters
     ----------
-    given : str, Path or Uri
-        A path, ``file:///...``, ``s3://BUCKET/KEY`` (``s3a://`` means the same), ``gs://BUCKET/KEY``, or another
-        scheme that pyarrow knows. A key is taken as it is: "%20" is no space.
+    location : str, Path or Uri
+        A path, ``file:///...``, ``s3://BUCKET/KEY`` or the equivalent ``s3a://``, ``gs://BUCKET/KEY``, or another
+        scheme of pyarrow. Keys are not percent-decoded: "%20" is not a space.
+
+    Returns
+    -------
+    Path or Uri
+        A Path for ``file:`` as well.
 
     Raises
     ------
     ConfigError
         CTM_LOCATION_INVALID.
     TypeError
-        It is something else.
+        Neither a path nor a URI.
     """
-    if isinstance(given, Uri):
-        return given
-    if not isinstance(given, (str, os.PathLike)):
+    if isinstance(location, Uri):
+        return location
+    if not isinstance(location, (str, os.PathLike)):
         raise TypeError(
-            f"a place of data is a path or a URI, not {type(given).__name__}; write_array puts a volume there"
+            f"a place of data is a path or a URI, not {type(location).__name__}; write_array puts a volume there"
         )
-    match = _URI.fullmatch(str(given))
+    match = _URI.fullmatch(str(location))
     if match is None:
-        return _path(os.fsdecode(given))
+        return _parse_path(os.fsdecode(location))
     scheme = (match[1] or match[3]).lower()
     authority, _, key = (match[2] if match[1] else match[4]).partition("/")
     if scheme == "file":
-        return _file(str(given), authority if match[1] else "")
+        return _parse_file_uri(str(location), authority if match[1] else "")
     scheme = "s3" if scheme == "s3a" else scheme
-    # What may be a secret is never repeated.
-    shown = f"{scheme}://{authority.rpartition('@')[2].partition('?')[0]}/{key.partition('?')[0]}"
+    # Messages never repeat a possible secret.
+    redacted = f"{scheme}://{authority.rpartition('@')[2].partition('?')[0]}/{key.partition('?')[0]}"
     if ":" in authority.rpartition("@")[0] or (scheme in ("s3", "gs") and "@" in authority):
-        raise _invalid(shown, "it holds credentials, which belong in the environment")
+        raise _invalid(redacted, "it holds credentials, which belong in the environment")
     if "?" in authority + key:
-        raise _invalid(shown, "it has a query; endpoint and region belong in the environment")
+        raise _invalid(redacted, "it has a query; endpoint and region belong in the environment")
     if not authority:
-        raise _invalid(shown, "it names no bucket")
+        raise _invalid(redacted, "it names no bucket")
     key = key.strip("/")
     if key and not all(part not in ("", ".", "..") for part in key.split("/")):
-        raise _invalid(shown, "a part of its key is empty, . or ..")
+        raise _invalid(redacted, "a part of its key is empty, . or ..")
     return Uri(scheme, authority, key)
 
 
-def _file(given: str, host: str) -> Path:
+def _parse_file_uri(uri: str, host: str) -> Path:
     if host not in ("", "localhost"):
-        raise _invalid(given, f"{host} is another machine")
-    path = unquote(urlsplit(given).path)
+        raise _invalid(uri, f"{host} is another machine")
+    path = unquote(urlsplit(uri).path)
     if not path.startswith("/"):
-        raise _invalid(given, "a file's URI holds an absolute path")
-    return _path(path)
+        raise _invalid(uri, "a file's URI holds an absolute path")
+    return _parse_path(path)
 
 
-def _path(given: str) -> Path:
-    if not given:
+def _parse_path(path: str) -> Path:
+    if not path:
         raise _invalid("An empty text", "it names nothing")
-    if "\0" in given:
-        raise _invalid(given.replace("\0", "\\0"), "a path holds no NUL")
-    if any(len(os.fsencode(part)) > _LONGEST for part in Path(given).parts):
-        raise _invalid(f"{given[:40]}...", f"a part of it is longer than {_LONGEST} bytes")
-    return Path(given)
+    if "\0" in path:
+        raise _invalid(path.replace("\0", "\\0"), "a path holds no NUL")
+    if any(len(os.fsencode(part)) > _MAX_NAME_LENGTH for part in Path(path).parts):
+        raise _invalid(f"{path[:40]}...", f"a part of it is longer than {_MAX_NAME_LENGTH} bytes")
+    return Path(path)
 
 
-def _invalid(shown: str, problem: str) -> ConfigError:
-    return ConfigError("CTM_LOCATION_INVALID", location=shown, problem=problem)
+def _invalid(location: str, problem: str) -> ConfigError:
+    return ConfigError("CTM_LOCATION_INVALID", location=location, problem=problem)
 
 
 def hadoop_name(location: str) -> str:
-    """Return a location as Hadoop spells it: its connector for S3 is called ``s3a``."""
+    """Return a location as Hadoop spells it, with ``s3a`` as the scheme of S3."""
     return re.sub(r"\As3://", "s3a://", location)
 
 
 def refuse_overlap(output: Location, source: Location) -> None:
-    """Raise CTM_OUTPUT_IS_INPUT if one of the two places lies in the other."""
+    """Raise CTM_OUTPUT_IS_INPUT if the two locations are the same, or one contains the other."""
     if isinstance(output, Path) and isinstance(source, Path):
         refuse_overlap_of_paths(output, source)
     elif isinstance(output, Uri) and isinstance(source, Uri):

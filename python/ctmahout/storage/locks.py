@@ -1,7 +1,7 @@
-"""Who writes what is not finished yet, so that what a killed process left can be told from what another one works on.
+"""Locks that distinguish stale output of a killed process from output in progress.
 
-A writer holds a POSIX lock on a file in its folder for as long as it lives; the JVM's side does the same (Claim.scala).
-Such a lock ends with its process, however that ends, and is seen from other containers and, over NFS, other machines.
+A writer holds a POSIX lock on a file in its folder until it exits; so does the JVM (Claim.scala). The lock ends with
+the process, however that ends, and is visible from other containers and, over NFS, from other machines.
 """
 
 from __future__ import annotations
@@ -13,47 +13,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["clear_abandoned", "hold", "is_written"]
+__all__ = ["hold", "is_in_progress", "remove_stale"]
 
-_CLAIM = ".claim"
-# Of this process: its own locks never stand in its way, and to close such a file a second time would end them.
+_LOCK_FILE = ".claim"
+# Folders locked by this process. POSIX locks do not exclude their own process, and closing a second descriptor of the
+# lock file would release them.
 _held: set[Path] = set()
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold a new folder; when the block ends well, nothing in it tells of that.
+    """Hold the lock of a new folder during the block; its file is removed if the block succeeds.
 
-    A file system without locks has no claims, and then nothing is ever taken for abandoned.
+    On a file system without locks there is no lock file, and such folders are never considered stale.
     """
-    claim, file = folder / _CLAIM, -1
+    lock_file, file = folder / _LOCK_FILE, -1
     _held.add(folder)
     try:
         with suppress(OSError):
-            # Under its name only when it is locked: there is no moment in which it looks abandoned.
-            new = folder / f"{_CLAIM}-new"
+            # Renamed once it is locked, so that the folder never looks stale.
+            new = folder / f"{_LOCK_FILE}-new"
             file = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                new.rename(claim)
+                new.rename(lock_file)
             except OSError:
                 new.unlink()
         yield
-        claim.unlink(missing_ok=True)
+        lock_file.unlink(missing_ok=True)
     finally:
         _held.discard(folder)
         if file >= 0:
             os.close(file)
 
 
-def is_written(parent: Path, name: str) -> bool:
-    """Tell whether a process that lives, or this one, writes an output called `name`, a pattern of glob."""
-    return any(folder in _held or _is_locked(folder / _CLAIM) for folder in parent.glob(f"{name}.partial-????????"))
+def is_in_progress(parent: Path, name: str) -> bool:
+    """Return whether this or another running process writes an output called `name` (glob pattern) in `parent`."""
+    return any(folder in _held or _is_locked(folder / _LOCK_FILE) for folder in parent.glob(f"{name}.partial-????????"))
 
 
-def _is_locked(claim: Path) -> bool:
+def _is_locked(lock_file: Path) -> bool:
     with suppress(OSError):
-        file = os.open(claim, os.O_RDWR | os.O_NOFOLLOW)
+        file = os.open(lock_file, os.O_RDWR | os.O_NOFOLLOW)
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -63,16 +64,16 @@ def _is_locked(claim: Path) -> bool:
     return False
 
 
-def clear_abandoned(parent: Path, name: str) -> None:
-    """Remove what killed processes left in `parent` of outputs called `name`, a pattern of glob.
+def remove_stale(parent: Path, name: str) -> None:
+    """Remove incomplete outputs called `name` (glob pattern) that killed processes left in `parent`.
 
-    What is not claimed, or claimed by a process that lives, is left alone.
+    Folders without a lock file, or locked by a running process, are kept.
     """
     for folder in parent.glob(f"{name}.partial-????????"):
         if folder in _held:
             continue
         with suppress(OSError):
-            file = os.open(folder / _CLAIM, os.O_RDWR | os.O_NOFOLLOW)
+            file = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)

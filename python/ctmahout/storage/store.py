@@ -1,4 +1,4 @@
-"""An object store: the only module beside ``exchange`` that knows pyarrow, whose file systems do the work."""
+"""Objects below a URI: list, copy, delete. An adapter of pyarrow's file systems."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from ..errors import ConfigError, CtmahoutError
 from .environment import endpoint, region, unsigned
 from .location import Uri
 
-__all__ = ["Store", "each", "told"]
+__all__ = ["Store", "for_each", "translate_errors"]
 
 T = TypeVar("T")
-# A store that asks to slow down is asked again, after waits that double: two minutes in all, about.
+# Requests are retried with waits that double, for about two minutes in all.
 _ATTEMPTS = 10
 _CONNECT_S, _REQUEST_S = 10, 60
-# Most of what is copied are slices of half a megabyte, where a request waits longer than it works.
-_AT_ONCE = 16
+# Most objects are slices of half a megabyte, whose transfer is dominated by latency.
+_THREADS = 16
 
 
 @dataclass(frozen=True)
 class Store:
-    """What lies at a URI and below.
+    """The objects at and below a URI.
+
+    Names of objects are relative to the URI; the empty name is the object at the URI itself.
 
     Attributes
     ----------
@@ -40,13 +42,13 @@ class Store:
     system: Any
 
     @classmethod
-    def of(cls, uri: Uri) -> Store:
-        """Return the store of a URI, with the credentials and the endpoint that the environment has.
+    def open(cls, uri: Uri) -> Store:
+        """Return the store of a URI, with credentials and endpoint from the environment.
 
         Raises
         ------
         ConfigError
-            CTM_LOCATION_INVALID: pyarrow knows no such scheme.
+            CTM_LOCATION_INVALID: pyarrow does not support the scheme.
         """
         try:
             system = (
@@ -56,62 +58,63 @@ class Store:
             raise ConfigError("CTM_LOCATION_INVALID", location=uri, problem=_first_line(e)) from None
         return cls(uri, system)
 
-    def file(self) -> bool:
-        """Tell whether the URI is that of one object."""
+    def is_object(self) -> bool:
+        """Return whether there is an object at the URI itself."""
         return bool(self.system.get_file_info(self.uri.path).type == fs.FileType.File)
 
-    def bucket(self) -> bool:
-        """Tell whether the bucket is there, as far as one may know."""
-        with suppress(OSError):  # whoever may use one prefix need not be allowed to ask
+    def bucket_exists(self) -> bool:
+        """Return whether the bucket exists; True if the credentials do not allow to find out."""
+        with suppress(OSError):  # access may be limited to one prefix
             return bool(self.system.get_file_info(self.uri.bucket).type != fs.FileType.NotFound)
         return True
 
     def names(self) -> list[str]:
-        """Return the names of all objects below the URI, relative to it."""
+        """Return the names of all objects below the URI."""
         selector = fs.FileSelector(self.uri.path, recursive=True, allow_not_found=True)
-        found = self.system.get_file_info(selector)
-        return [i.path[len(self.uri.path) + 1 :] for i in found if i.type == fs.FileType.File]
+        entries = self.system.get_file_info(selector)
+        return [e.path[len(self.uri.path) + 1 :] for e in entries if e.type == fs.FileType.File]
 
-    def folders(self) -> list[str]:
-        """Return the names of the prefixes right below the URI."""
-        found = self.system.get_file_info(fs.FileSelector(self.uri.path, allow_not_found=True))
-        return [i.base_name for i in found if i.type == fs.FileType.Directory]
+    def prefixes(self) -> list[str]:
+        """Return the names of the prefixes directly below the URI."""
+        entries = self.system.get_file_info(fs.FileSelector(self.uri.path, allow_not_found=True))
+        return [e.base_name for e in entries if e.type == fs.FileType.Directory]
 
     def download(self, name: str, target: Path) -> None:
         """Copy an object to a new file."""
         _copy(self._path(name), self.system, str(target), fs.LocalFileSystem())
 
     def upload(self, source: Path, name: str = "") -> None:
-        """Copy a file to an object; the object appears whole."""
+        """Copy a file to an object, which appears when it is complete."""
         _copy(str(source), fs.LocalFileSystem(), self._path(name), self.system)
 
     def put(self, name: str, content: bytes) -> None:
+        """Write an object."""
         with self.system.open_output_stream(self._path(name)) as stream:
             stream.write(content)
 
     def get(self, name: str) -> bytes:
+        """Return the content of an object."""
         with self.system.open_input_stream(self._path(name)) as stream:
             return bytes(stream.read())
 
     def delete(self, name: str) -> None:
+        """Delete an object, if there is one."""
         with suppress(FileNotFoundError):
             self.system.delete_file(self._path(name))
 
-    def clear(self) -> None:
-        """Remove everything below the URI."""
+    def delete_all(self) -> None:
+        """Delete all objects below the URI."""
         with suppress(FileNotFoundError):
             self.system.delete_dir(self.uri.path)
 
-    def missing(self) -> list[str]:
-        """Return those of the URI and the prefixes above it that are not there, the deepest first."""
-        places = [
-            str(p) for p in (PurePosixPath(self.uri.path), *PurePosixPath(self.uri.path).parents) if "/" in str(p)
-        ]
-        found = self.system.get_file_info(places)
-        return [i.path for i in found if i.type == fs.FileType.NotFound]
+    def missing_prefixes(self) -> list[str]:
+        """Return the prefixes, from that of the URI upwards, that do not exist; deepest first."""
+        path = PurePosixPath(self.uri.path)
+        entries = self.system.get_file_info([str(p) for p in (path, *path.parents) if "/" in str(p)])
+        return [e.path for e in entries if e.type == fs.FileType.NotFound]
 
-    def forget(self, prefixes: Iterable[str]) -> None:
-        """Remove the empty objects by which pyarrow keeps a prefix alive after its last file is gone."""
+    def delete_if_empty(self, prefixes: Iterable[str]) -> None:
+        """Delete the empty objects that pyarrow leaves for a prefix after its last object is deleted."""
         for prefix in prefixes:
             if not self.system.get_file_info(fs.FileSelector(prefix, allow_not_found=True)):
                 with suppress(FileNotFoundError):
@@ -121,26 +124,28 @@ class Store:
         return f"{self.uri.path}/{name}" if name else self.uri.path
 
 
-def _copy(source: str, of: Any, target: str, to: Any) -> None:
-    fs.copy_files(source, target, source_filesystem=of, destination_filesystem=to, use_threads=False)
-    sizes = [system.get_file_info(path).size for path, system in ((source, of), (target, to))]
-    if sizes[0] != sizes[1]:
-        raise OSError(f"{PurePosixPath(source).name} has {sizes[0]} bytes, its copy {sizes[1]}")
+def _copy(source: str, source_system: Any, target: str, target_system: Any) -> None:
+    fs.copy_files(
+        source, target, source_filesystem=source_system, destination_filesystem=target_system, use_threads=False
+    )
+    size, copy_size = source_system.get_file_info(source).size, target_system.get_file_info(target).size
+    if size != copy_size:
+        raise OSError(f"{PurePosixPath(source).name} has {size} bytes, its copy {copy_size}")
 
 
-def each(work: Callable[[T], object], items: Iterable[T]) -> None:
-    """Do something with each item, many at once; the first failure, or Ctrl-C, stops what has not begun."""
-    pool = ThreadPoolExecutor(_AT_ONCE)
+def for_each(function: Callable[[T], object], items: Iterable[T]) -> None:
+    """Call a function with each item, in threads; the first failure, or Ctrl-C, cancels items not yet started."""
+    pool = ThreadPoolExecutor(_THREADS)
     try:
-        for future in [pool.submit(work, item) for item in items]:
+        for future in [pool.submit(function, item) for item in items]:
             future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def told(code: str, uri: Uri) -> Iterator[None]:
-    """Turn what a store answers into an error of ours."""
+def translate_errors(code: str, uri: Uri) -> Iterator[None]:
+    """Raise errors of a store as a CtmahoutError with this code."""
     try:
         yield
     except (OSError, ArrowInvalid) as e:

@@ -1,11 +1,11 @@
-"""Objects come here for a step, and go back when it is done."""
+"""Temporary local copies of objects, and the upload of an output once it is complete."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,36 +16,38 @@ from .location import Location, Uri
 if TYPE_CHECKING:
     from .store import Store
 
-__all__ = ["beside", "local_copy", "remove", "upload_on_success"]
+__all__ = ["local_copy", "remove", "siblings", "upload_on_success"]
 
-# By these an output is known as whole: they are copied last (contract/v1/README.md, "Writing, and who may read").
-_LAST = frozenset({"_ctmahout.json", "fetch.json", "run.json", "study.json"})
-# There while objects are on their way; left by a process that was killed, whose output another may take the place of.
-_MARK = "_ctmahout.partial"
+# A manifest marks an output as complete, so it is uploaded last (contract/v1/README.md, "Writing, and who may read").
+_MANIFESTS = frozenset({"_ctmahout.json", "fetch.json", "run.json", "study.json"})
+# Exists during an upload. One left by a killed process marks an output that may be replaced.
+_UPLOAD_MARKER = "_ctmahout.partial"
 
 
 @contextmanager
-def local_copy(location: Location, wanted: Callable[[str], bool] = bool) -> Iterator[Path]:
-    """Give what lies at a URI as a file or folder here, for as long as the block lasts; a path is given as it is.
+def local_copy(location: Location, include: Callable[[str], bool] | None = None) -> Iterator[Path]:
+    """Yield a temporary local copy of the object or objects at a URI, for the duration of the block.
+
+    A local path is yielded unchanged.
 
     Parameters
     ----------
     location : Path or Uri
-    wanted : callable
-        Tells by its name, relative to the URI, whether an object is copied; all are if not given.
+    include : callable, optional
+        Returns whether to copy an object, from its name relative to the URI. By default all objects are copied.
 
     Raises
     ------
     InputError
-        CTM_INPUT_NOT_FOUND, CTM_INPUT_UNFINISHED: its upload has not ended. CTM_STORAGE_READ.
+        CTM_INPUT_NOT_FOUND. CTM_INPUT_UNFINISHED: the upload is incomplete. CTM_STORAGE_READ.
     ConfigError
         CTM_LOCATION_INVALID.
     """
     if isinstance(location, Path):
         yield location
         return
-    with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder, _named(folder, location) as local:
-        _download(location, local, wanted)
+    with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder, _local_path(folder, location) as local:
+        _download(location, local, include)
         yield local
 
 
@@ -53,23 +55,24 @@ def local_copy(location: Location, wanted: Callable[[str], bool] = bool) -> Iter
 def upload_on_success(
     location: Location, *, overwrite: bool, is_replaceable: Callable[[Path], bool] = Path.is_file
 ) -> Iterator[Path]:
-    """Give a path here for an output, and copy what was written there to the URI when the block ends well.
+    """Yield a local path for an output, and upload it to the URI when the block succeeds.
 
-    A path is given as it is: whoever writes to it stages it. On any error, and on Ctrl-C, nothing is left in the store.
+    A local path is yielded unchanged; writing it atomically is left to the caller. On any error, and on Ctrl-C, nothing
+    is left in the store.
 
     Parameters
     ----------
     location : Path or Uri
     overwrite : bool
-        Replace what is at the URI, once the new output is complete here.
+        Replace an existing output when the new one is complete.
     is_replaceable : callable
-        Tells of a folder with the files at the top of what is there, of which only manifests have content, whether
-        ctmahout wrote it; anything else is never replaced.
+        Returns whether ctmahout wrote an existing output; others are never replaced. Called with a file, or with a
+        folder of the top-level names, of which only manifests have content. By default a single object may be replaced.
 
     Raises
     ------
     OutputError
-        CTM_OUTPUT_EXISTS, before the block and after it. CTM_STORAGE_WRITE.
+        CTM_OUTPUT_EXISTS: raised before the block, or after it if the output appeared meanwhile. CTM_STORAGE_WRITE.
     ConfigError
         CTM_LOCATION_INVALID.
     """
@@ -78,38 +81,38 @@ def upload_on_success(
         return
     _refuse_existing(location, overwrite=overwrite, is_replaceable=is_replaceable)
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
-        with _named(folder, location) as local:
+        with _local_path(folder, location) as local:
             yield local
         _refuse_existing(location, overwrite=overwrite, is_replaceable=is_replaceable)
         _upload(local, location)
 
 
-def beside(location: Location, what: str) -> set[Location]:
-    """Return the places beside this one whose names begin with its own and ``.what-``, as far as they can be told."""
+def siblings(location: Location, kind: str) -> set[Location]:
+    """Return the locations beside this one called NAME.kind-*; an empty set if the store cannot be listed."""
     if isinstance(location, Path):
-        return set(location.parent.glob(f"{location.name}.{what}-*"))
+        return set(location.parent.glob(f"{location.name}.{kind}-*"))
     from .store import Store
 
     with suppress(CtmahoutError, OSError):
         parent = Uri(location.scheme, location.bucket, location.key.rpartition("/")[0])
-        return {parent / name for name in Store.of(parent).folders() if name.startswith(f"{location.name}.{what}-")}
+        return {parent / name for name in Store.open(parent).prefixes() if name.startswith(f"{location.name}.{kind}-")}
     return set()
 
 
 def remove(location: Location) -> None:
-    """Remove a folder, or a prefix and all below it; a failure to is no reason to report one."""
+    """Remove a folder, or all objects below a prefix. Failures are ignored."""
     if isinstance(location, Path):
         shutil.rmtree(location, ignore_errors=True)
         return
     from .store import Store
 
     with suppress(CtmahoutError, OSError):
-        Store.of(location).clear()
+        Store.open(location).delete_all()
 
 
 @contextmanager
-def _named(folder: str, uri: Uri) -> Iterator[Path]:
-    """Give the path in a temporary folder that stands for a URI, and have errors speak of the URI."""
+def _local_path(folder: str, uri: Uri) -> Iterator[Path]:
+    """Yield the path for a URI in a temporary folder; errors raised in the block name the URI instead."""
     local = Path(folder) / uri.name
     try:
         yield local
@@ -118,54 +121,59 @@ def _named(folder: str, uri: Uri) -> Iterator[Path]:
         raise
 
 
-def _download(uri: Uri, local: Path, wanted: Callable[[str], bool]) -> None:
-    from .store import Store, each, told
+def _download(uri: Uri, local: Path, include: Callable[[str], bool] | None) -> None:
+    from .store import Store, for_each, translate_errors
 
-    with told("CTM_STORAGE_READ", uri):
-        store = Store.of(uri)
-        if uri.key and store.file():
+    with translate_errors("CTM_STORAGE_READ", uri):
+        store = Store.open(uri)
+        if uri.key and store.is_object():
             store.download("", local)
             return
         names = store.names()
         if not names:
             raise InputError("CTM_INPUT_NOT_FOUND", path=uri)
-        if _MARK in names and not _LAST & set(names):
+        if _is_incomplete(names):
             raise InputError("CTM_INPUT_UNFINISHED", path=uri)
         local.mkdir()
-        chosen = [name for name in names if wanted(name) and name != _MARK]
-        for name in chosen:
-            # A key may be anything; a path must not lead out of the folder.
+        selected = [name for name in names if name != _UPLOAD_MARKER and (include is None or include(name))]
+        for name in selected:
+            # Any key is valid, so refuse those that would lead outside the folder.
             if not all(part not in ("", ".", "..") for part in name.split("/")):
                 raise OSError(f"the key {name!r} is no path")
             (local / name).parent.mkdir(parents=True, exist_ok=True)
-        each(lambda name: store.download(name, local / name), chosen)
+        for_each(lambda name: store.download(name, local / name), selected)
+
+
+def _is_incomplete(names: Collection[str]) -> bool:
+    return _UPLOAD_MARKER in names and not _MANIFESTS & set(names)
 
 
 def _refuse_existing(uri: Uri, *, overwrite: bool, is_replaceable: Callable[[Path], bool]) -> None:
-    from .store import Store, told
+    from .store import Store, translate_errors
 
-    with told("CTM_STORAGE_WRITE", uri):
-        store = Store.of(uri)
-        names = [uri.name] if uri.key and store.file() else store.names()
-        if not names and not store.bucket():
+    with translate_errors("CTM_STORAGE_WRITE", uri):
+        store = Store.open(uri)
+        names = [uri.name] if uri.key and store.is_object() else store.names()
+        if not names and not store.bucket_exists():
             raise OSError("there is no such bucket")
-        unfinished = _MARK in names and not _LAST & set(names)
-        if names and not unfinished and not (overwrite and _looks_replaceable(store, names, is_replaceable)):
+        if not names or _is_incomplete(names):
+            return
+        if not (overwrite and _is_replaceable_output(store, names, is_replaceable)):
             raise OutputError("CTM_OUTPUT_EXISTS", path=uri)
 
 
-def _looks_replaceable(store: Store, names: list[str], is_replaceable: Callable[[Path], bool]) -> bool:
+def _is_replaceable_output(store: Store, names: list[str], is_replaceable: Callable[[Path], bool]) -> bool:
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
         local = Path(folder) / store.uri.name
-        if names == [store.uri.name] and store.file():
+        if names == [store.uri.name] and store.is_object():
             local.touch()
             return is_replaceable(local)
         local.mkdir()
         for name in names:
-            top, below, _ = name.partition("/")
-            if below:
+            top, slash, _ = name.partition("/")
+            if slash:
                 (local / top).mkdir(exist_ok=True)
-            elif top in _LAST:
+            elif top in _MANIFESTS:
                 store.download(top, local / top)
             else:
                 (local / top).touch()
@@ -173,39 +181,38 @@ def _looks_replaceable(store: Store, names: list[str], is_replaceable: Callable[
 
 
 def _upload(local: Path, uri: Uri) -> None:
-    from .store import Store, told
+    from .store import Store, translate_errors
 
-    with told("CTM_STORAGE_WRITE", uri):
-        store = Store.of(uri)
+    with translate_errors("CTM_STORAGE_WRITE", uri):
+        store = Store.open(uri)
         if local.is_file():
             store.upload(local)
             return
-        missing = store.missing()
-        mine = uuid.uuid4().hex.encode()
-        began = False
+        missing = store.missing_prefixes()
+        upload_id = uuid.uuid4().hex.encode()
+        started = False
         try:
-            store.put(_MARK, mine)
-            old = set(store.names()) - {_MARK}
-            began = True
-            _replace(store, local, old, mine)
+            store.put(_UPLOAD_MARKER, upload_id)
+            old = set(store.names()) - {_UPLOAD_MARKER}
+            started = True
+            _replace(store, local, old, upload_id)
         except BaseException as e:
-            # Not what another process is about to put there.
             with suppress(OSError):
-                if not isinstance(e, OutputError):
-                    store.clear() if began else store.delete(_MARK)
-                    store.forget(missing)
+                if not isinstance(e, OutputError):  # raised if another process is uploading to the same URI
+                    store.delete_all() if started else store.delete(_UPLOAD_MARKER)
+                    store.delete_if_empty(missing)
             raise
-        store.delete(_MARK)
+        store.delete(_UPLOAD_MARKER)
 
 
-def _replace(store: Store, local: Path, old: set[str], mine: bytes) -> None:
-    """Copy everything, manifests last; what was there before ceases to be whole before it ceases to be."""
-    from .store import each
+def _replace(store: Store, local: Path, old: set[str], upload_id: bytes) -> None:
+    """Upload all files, manifests last. Old manifests are deleted first: from then on the old output is incomplete."""
+    from .store import for_each
 
     files = {path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()}
-    each(store.delete, _LAST & old)
-    each(lambda name: store.upload(local / name, name), sorted(files - _LAST))
-    each(store.delete, old - files - _LAST)
-    if store.get(_MARK) != mine:
+    for_each(store.delete, _MANIFESTS & old)
+    for_each(lambda name: store.upload(local / name, name), sorted(files - _MANIFESTS))
+    for_each(store.delete, old - files - _MANIFESTS)
+    if store.get(_UPLOAD_MARKER) != upload_id:
         raise OutputError("CTM_OUTPUT_EXISTS", path=store.uri)
-    each(lambda name: store.upload(local / name, name), files & _LAST)
+    for_each(lambda name: store.upload(local / name, name), files & _MANIFESTS)

@@ -1,46 +1,39 @@
-"""The main job and its steps: prepare, dssvd, reconstruct; with refine and a second dssvd in between, if need be.
+"""The main job: `denoise` a series, or with `denoise_volume` a volume in memory.
 
-Step dssvd itself is in `decomposition`.
-
-`denoise` is the steps in one process, through the same directories: so both give the same bytes.
+A run of a method (`ctmahout.denoising.method.Run`) gives matrices, an engine factorises them, until there are results.
 """
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
+
+from numpy.typing import NDArray
 
 from ..denoising.effort import PATCH
-from ..denoising.patches import Model
-from ..denoising.registry import ModelRun, get_method, method_that_wrote
+from ..denoising.method import Result, Run
+from ..denoising.patches import Model, ModelRun
+from ..denoising.registry import start, strengths_of
 from ..denoising.strength import Strength
 from ..engines import Engine
-from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers
-from ..errors import ConfigError, ExchangeError, InputError
-from ..exchange import Manifest, is_exchange, is_manifest, is_no_row, read_factors, read_manifest
-from ..files.read_volume import read_volume
-from ..options import Config
+from ..errors import InputError
+from ..exchange import Factors, Manifest, is_exchange, read_all_factors, read_manifest
+from ..files import read_volume
+from ..options import Config, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import atomic_dir, refuse_busy
 from ..volume import Volume
 from .dssvd import factorise_with, open_engine, options_of
-from .outcome import Denoised, DenoisedSeries, Progress, Timer, is_run
-from .outputs import Provenance, check_source, check_writing, deliver
+from .outcome import Denoised, Progress, Timer, is_run
+from .outputs import Finished, Provenance, check_source, check_writing, write_outputs
 
-__all__ = [
-    "Denoised",
-    "DenoisedSeries",
-    "Progress",
-    "denoise",
-    "prepare",
-    "reconstruct",
-    "refine",
-]
+__all__ = ["denoise", "denoise_volume", "open_workers", "parse_strengths", "upload_matrix"]
 
 
 def denoise(
@@ -75,16 +68,7 @@ def denoise(
     """
     config = options_of(config, options, "denoise")
     source, output = parse_location(source), parse_location(output)
-    method = get_method(config.method)
-    if config.model and config.method != "patches":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="method",
-            value=repr(config.method),
-            expected="patches, which a model is for",
-        )
-    strengths = _strengths(config, method.strengths)
+    strengths = _check_method(config)
     check_writing(config)
     refuse_overlap(output, source)
     if isinstance(output, Path):
@@ -94,285 +78,256 @@ def denoise(
         upload_on_success(output, overwrite=config.overwrite, is_replaceable=is_run) as target,
         atomic_dir(target, overwrite=config.overwrite, is_replaceable=is_run) as folder,
         local_copy(source) as series,
+        _work_folder(config, beside=folder) as work,
     ):
-        work = parse_location(config.work) if config.work else folder / "work"
-        matrix, factors = work / "matrix", work / "factors"
         with timer.phase("read"):
             volume = read_volume(series, config, progress)
             check_source(volume, folder, config)
-        if config.model and (result := _with_model(volume, folder, config, strengths, timer, session)):
-            return result.moved(output)
-        with ExitStack() as stack:
-            with timer.phase("start"):
-                engine = stack.enter_context(
-                    open_engine(config, session)
-                )  # before the work: what it lacks is told at once
-            workers = stack.enter_context(_workers(config, session, engine))
-            with timer.phase("prepare"), _stored_matrix(matrix, config) as made_here:
-                made = method.prepare(volume, made_here, config, progress)
-            with timer.phase("dssvd"):
-                factorise_with(engine, matrix, factors, config)
-            if method.refines(made):
-                first, matrix, factors = (matrix, factors), work / "refined", work / "refined-factors"
-                with timer.phase("refine"), _read(*first) as found, _stored_matrix(matrix, config) as made_here:
-                    method.refine(volume, *found, made_here, config, workers, progress)
-                with timer.phase("dssvd"):
-                    factorise_with(engine, matrix, factors, config)
-            if not workers.elsewhere:
-                stack.close()  # Spark gives back its memory
-            with _read(matrix, factors) as found:
-                result = _reconstruct(volume, *found, folder, config, strengths, workers, timer)
-        if not config.work:
-            shutil.rmtree(folder / "work", ignore_errors=True)
-    return result.moved(output)
+        with _denoised(volume, config, strengths, work, session, timer) as finished:
+            written = write_outputs(volume, finished, folder, config, timer)
+    return written.moved(output)
 
 
-def prepare(
-    source: str | Path | Uri,
-    matrix: str | Path | Uri,
-    config: Config | None = None,
+@overload
+def denoise_volume(
+    volume: Volume | NDArray[Any],
+    strength: str = ...,
     *,
-    progress: Progress | None = None,
+    spacing_mm: tuple[float, float, float] | None = ...,
+    session: object = ...,
+    progress: Progress | None = ...,
     **options: Any,
-) -> dict[str, Any]:
-    """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
-    config = options_of(config, options, "prepare")
-    source, matrix = parse_location(source), parse_location(matrix)
-    refuse_overlap(matrix, source)
-    with _stored_matrix(matrix, config) as made_here, local_copy(source) as series:
-        volume = read_volume(series, config, progress)
-        return get_method(config.method).prepare(volume, made_here, config, progress).to_dict()
+) -> Result: ...
 
 
-def refine(
-    source: str | Path | Uri,
-    matrix: str | Path | Uri,
-    factors: str | Path | Uri,
-    refined: str | Path | Uri,
-    config: Config | None = None,
+@overload
+def denoise_volume(
+    volume: Volume | NDArray[Any],
+    strength: Sequence[str],
     *,
+    spacing_mm: tuple[float, float, float] | None = ...,
+    session: object = ...,
+    progress: Progress | None = ...,
+    **options: Any,
+) -> list[Result]: ...
+
+
+def denoise_volume(
+    volume: Volume | NDArray[Any],
+    strength: str | Sequence[str] = "auto",
+    *,
+    spacing_mm: tuple[float, float, float] | None = None,
     session: object = None,
     progress: Progress | None = None,
     **options: Any,
-) -> dict[str, Any]:
-    """Write the matrix of the second pass, from the series, the matrix of the first and its factors.
+) -> Result | list[Result]:
+    """Denoise a volume in memory.
 
-    Then `factorise` and `reconstruct` go on with that one. Method, effort and seed are the matrix's own. Returns the
-    manifest; parameters as for `reconstruct`.
+    Parameters
+    ----------
+    volume : Volume, or ndarray of shape (z, y, x), HU
+        It is not changed. An array is converted to float32.
+    strength : str or sequence of str
+        As of `denoise`.
+    spacing_mm : tuple of float, mm
+        Of an array: distances between slices, rows and columns. Slices are taken to be as thick as they are apart.
+    session : SparkSession, optional
+        A session of yours to work in; it is neither reconfigured nor stopped.
+    progress : callable, optional
+        See `Progress`.
+    **options
+        Fields of `Config`, of those that `denoise` takes: method, effort, engine, model, seed, workers ...
 
-    Raises
-    ------
-    InputError
-        CTM_NOTHING_TO_REFINE: the matrix is that of the last pass. CTM_SERIES_MISMATCH.
-    ExchangeError
-        CTM_FACTORS_MISMATCH: the factors are those of another matrix.
-    """
-    config = options_of(config, options, "refine")
-    source, matrix, factors, refined = (parse_location(given) for given in (source, matrix, factors, refined))
-    for given in (source, matrix, factors):
-        refuse_overlap(refined, given)
-    with _stored_matrix(refined, config) as made_here, local_copy(source) as series, _read(matrix, factors) as found:
-        volume = read_volume(series, config, progress)
-        made = _matrix_of(volume, found[0])
-        _check_factors(made, read_manifest(found[1], "factors"), *found)
-        method = method_that_wrote(made)
-        with _workers(config, session) as workers:
-            return method.refine(volume, *found, made_here, config, workers, progress).to_dict()
-
-
-def reconstruct(
-    source: str | Path | Uri,
-    matrix: str | Path | Uri,
-    factors: str | Path | Uri,
-    output: str | Path | Uri,
-    config: Config | None = None,
-    *,
-    session: object = None,
-    progress: Progress | None = None,
-    **options: Any,
-) -> Denoised:
-    """Write the denoised series from the series, its matrix directory and the factors: the last step.
-
-    Parameters are those of `denoise`; method, effort, algorithm, k, p, q and the seed are the matrix's and the
-    factors' own.
+    Returns
+    -------
+    Result or list of Result
+        For one strength, or for each of a sequence. ``result.volume.hu`` are the values, float32, HU.
 
     Raises
     ------
+    ConfigError
+        CTM_CONFIG_VALUE, CTM_CONFIG_UNKNOWN_KEY.
     InputError
-        CTM_SERIES_MISMATCH: the series is not the one the matrix was prepared from.
-    ExchangeError
-        CTM_FACTORS_MISMATCH: the factors are those of another matrix.
+        CTM_INPUT_TOO_SMALL, CTM_MODEL_UNFIT, CTM_MODEL_PATCH.
+    EngineError
+    TypeError
+        The array has not three dimensions, or no spacing is given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> scan = rng.normal(40, 20, (4, 64, 64))
+    >>> result = denoise_volume(scan, spacing_mm=(1.0, 0.7, 0.7), engine="numpy", effort="fast")
+    >>> bool(result.volume.hu.std() < scan.std() / 2)
+    True
     """
-    config = options_of(config, options, "reconstruct")
-    source, matrix, factors, output = (parse_location(given) for given in (source, matrix, factors, output))
-    with local_copy(matrix, is_manifest) as folder:
-        made = read_manifest(folder, "matrix")
-        _check_layout(made, matrix)
-        strengths = _strengths(config, method_that_wrote(made).strengths)
-    check_writing(config)
-    for given in (source, matrix, factors):
-        refuse_overlap(output, given)
+    texts = (strength,) if isinstance(strength, str) else tuple(strength)
+    config = replace(options_of(None, options, "denoise_volume"), strength=texts)
+    strengths = _check_method(config)
+    volume = _as_volume(volume, spacing_mm)
     timer = Timer(progress)
-    with (
-        upload_on_success(output, overwrite=config.overwrite, is_replaceable=is_run) as target,
-        atomic_dir(target, overwrite=config.overwrite, is_replaceable=is_run) as folder,
-        local_copy(source) as series,
-        _read(matrix, factors) as found,
-    ):
-        with timer.phase("read"):
-            volume = read_volume(series, config, progress)
-            check_source(volume, folder, config)
-        with _workers(config, session) as workers:
-            result = _reconstruct(volume, *found, folder, config, strengths, workers, timer)
-    return result.moved(output)
+    with _work_folder(config) as work, _denoised(volume, config, strengths, work, session, timer) as finished:
+        results = list(finished.results)
+    return results[0] if isinstance(strength, str) else results
 
 
-# ------------------------------------------------------------------------------------------------- the steps' bodies
+def _as_volume(volume: Volume | NDArray[Any], spacing_mm: tuple[float, float, float] | None) -> Volume:
+    if isinstance(volume, Volume):
+        if spacing_mm is not None:
+            raise TypeError("a Volume has its spacing: spacing_mm is for arrays")
+        return volume
+    if spacing_mm is None:
+        raise TypeError("an array needs spacing_mm=(slices, rows, columns), mm")
+    return Volume.of_array(volume, spacing_mm)
 
 
-def _stored_matrix(matrix: Location, config: Config) -> AbstractContextManager[Path]:
-    return upload_on_success(matrix, overwrite=config.overwrite, is_replaceable=is_exchange)
+# --------------------------------------------------------------------------------------------------- the passes
+
+
+def run_passes(
+    volume: Volume, engine: Engine, work: Location, config: Config, workers: Workers, timer: Timer
+) -> tuple[Run, list[Factors]]:
+    """Run a method up to its last decomposition: returns the last run and the factors of its matrices.
+
+    Parameters
+    ----------
+    volume : Volume
+    engine : Engine
+    work : Path or Uri
+        Where matrices and factors are written, and stay.
+    config : Config
+    workers : Workers
+        Go over the volume between two decompositions.
+    timer : Timer
+    """
+    matrix, factors = work / "matrix", work / "factors"
+    with timer.phase("prepare"):
+        run = start(volume, config, timer.progress)
+        _save(run, matrix, config)
+    while True:
+        with timer.phase("dssvd"):
+            factorise_with(engine, matrix, factors, config)
+            with local_copy(factors) as folder:
+                svds = read_all_factors(folder)
+        if not run.passes_left:
+            return run, svds
+        matrix, factors = work / "refined", work / "refined-factors"
+        with timer.phase("refine"):
+            run = run.next(svds, workers, timer.progress)
+            _save(run, matrix, config)
+
+
+def _save(run: Run, matrix: Location, config: Config) -> None:
+    with upload_matrix(matrix, config) as target:
+        run.save(target, overwrite=config.overwrite)
+
+
+# ------------------------------------------------------------------------------------------------- method or model
 
 
 @contextmanager
-def _read(matrix: Location, factors: Location) -> Iterator[tuple[Path, Path]]:
-    """Give a matrix, without its rows if it is in a store, and its factors."""
-    with local_copy(matrix, is_no_row) as matrix_here, local_copy(factors) as factors_here:
-        yield matrix_here, factors_here
-
-
-@contextmanager
-def _workers(config: Config, session: object, engine: Engine | None = None) -> Iterator[Workers]:
-    """Yield the workers: local threads, or Spark executors with --spread."""
-    if not config.spread:
-        yield Threads.of(config.workers)
-        return
-    if config.engine != "py4j":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="engine", value=config.engine, expected="py4j with --spread"
+def _denoised(
+    volume: Volume, config: Config, strengths: Sequence[Strength], work: Location, session: object, timer: Timer
+) -> Iterator[Finished]:
+    """Yield the results of a model, if one is asked for and fits, or of a method."""
+    with ExitStack() as stack:
+        if config.model and (fitted := _start_model(volume, config, timer)):
+            manifest, run = fitted
+            workers = stack.enter_context(open_workers(config, session))
+            results = run.results(strengths, workers, timer.progress)
+            provenance = Provenance.of_model(manifest, run)
+            yield Finished(results, provenance, lambda facts: run.report_data(), run.noise)
+            return
+        with timer.phase("start"):
+            engine = stack.enter_context(open_engine(config, session))  # before any work: it may be refused
+        workers = stack.enter_context(open_workers(config, session, engine))
+        last, factors = run_passes(volume, engine, work, config, workers, timer)
+        if not workers.elsewhere:
+            stack.close()  # Spark frees its memory
+        yield Finished(
+            last.results(factors, strengths, workers, timer.progress),
+            Provenance.of_factors(last, factors[0]),
+            lambda facts: last.report_data(factors, facts),
+            last.noise,
         )
-    with nullcontext(engine) if engine else open_engine(config, session) as opened:
-        yield Executors(getattr(opened, "session", None))
 
 
-def _matrix_of(volume: Volume, matrix: Path) -> Manifest:
-    """Return the manifest of a matrix that was prepared from this volume."""
-    made = read_manifest(matrix, "matrix")
-    _check_layout(made, matrix)
-    if made.layout.get("series_sha256") != volume.fingerprint():
-        raise InputError("CTM_SERIES_MISMATCH", path="What was given")
-    return made
-
-
-# What a method finds in the layout of its matrix: of `patches` some of it only if there was noise.
-_LAYOUTS = {
-    "slices": ("noise_sd_hu",),
-    "patches": ("pass", "passes", "effort", "seed"),
-    "patches with noise": ("noise", "levels", "groups", "arrays"),
-}
-
-
-def _check_layout(made: Manifest, path: Location) -> None:
-    """Refuse a matrix of somebody's own that lacks what its method reads: see docs/own-step.md."""
-    layout = made.layout
-    kind = "patches" if layout.get("method") == "patches" else "slices"
-    wanted = [*_LAYOUTS[kind], *(_LAYOUTS["patches with noise"] if kind == "patches" and layout.get("pass") else ())]
-    lacking = [name for name in wanted if name not in layout]
-    if lacking:
-        problem = f"layout has no {', '.join(lacking)}, which a matrix of method {kind} has"
-        raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=problem)
-
-
-def _check_factors(made: Manifest, found: Manifest, matrix: Path, factors: Path) -> None:
-    """Refuse the factors of another matrix: they would make a picture, and nobody would see that it is a wrong one."""
-    if found.input_sha256 != made.sha256:
-        raise ExchangeError("CTM_FACTORS_MISMATCH", path=factors, matrix=matrix)
-    there = {group.group for group in found.groups}
-    for group in made.groups:
-        if group.group not in there:
-            groups = ", ".join(map(str, sorted(there)))
-            raise ExchangeError("CTM_EXCHANGE_GROUP_UNKNOWN", path=factors, group=group.group, groups=groups)
-
-
-def _reconstruct(
-    volume: Volume,
-    matrix: Path,
-    factors: Path,
-    output: Path,
-    config: Config,
-    strengths: Sequence[Strength],
-    workers: Workers,
-    timer: Timer,
-) -> Denoised:
-    made, found = _matrix_of(volume, matrix), read_factors(factors)
-    _check_factors(made, found.manifest, matrix, factors)
-    method = method_that_wrote(made)
-    return deliver(
-        volume,
-        method.rebuild(volume, matrix, factors, strengths, workers, timer.progress),
-        Provenance.of_factors(made, found),
-        partial(method.shown, matrix, factors),
-        output,
-        config,
-        timer,
-    )
-
-
-def _with_model(
-    volume: Volume, output: Path, config: Config, strengths: Sequence[Strength], timer: Timer, session: object
-) -> Denoised | None:
-    """Denoise with a model, or return None if it does not know the series and another is to be learnt."""
+def _start_model(volume: Volume, config: Config, timer: Timer) -> tuple[Manifest, ModelRun] | None:
+    """Start the model of the options on a volume; None if it does not fit and another is to be learnt (``refit``)."""
     with timer.phase("read"), local_copy(parse_location(str(config.model))) as folder:
         manifest = read_manifest(folder, "model")
         model = Model.read(folder, manifest)
     # Patches of a series of one or two slices are as thin: they have other voxels than those of the model.
     slices = volume.shape[0]
-    depth, own = model.passes[0].telling.d // (PATCH[1] * PATCH[2]), min(PATCH[0], slices)
-    if depth != own and slices > 1:
+    depth, expected = model.passes[0].assigner.d // (PATCH[1] * PATCH[2]), min(PATCH[0], slices)
+    if depth != expected and slices > 1:
         if config.refit:
             return None
-        raise InputError("CTM_MODEL_PATCH", path=config.model, given=depth, expected=own)
+        raise InputError("CTM_MODEL_PATCH", path=config.model, given=depth, expected=expected)
     with timer.phase("prepare"):
-        fitted = ModelRun.of(model, volume, config)
-    if fitted.fit is not None and not fitted.fit.is_good:
+        run = ModelRun.start(model, volume, config)
+    if run.fit is not None and not run.fit.is_good:
         if config.refit:
             return None
         raise InputError(
-            "CTM_MODEL_UNFIT", path=config.model, given=f"{fitted.fit.model:.1f}", expected=f"{fitted.fit.own:.1f}"
+            "CTM_MODEL_UNFIT", path=config.model, given=f"{run.fit.model:.1f}", expected=f"{run.fit.own:.1f}"
         )
-    with _workers(config, session) as workers:
-        return deliver(
-            volume,
-            fitted.rebuild(strengths, workers, timer.progress),
-            Provenance.of_model(manifest, model, volume, fitted.fit),
-            fitted.shown,
-            output,
-            config,
-            timer,
-        )
+    return manifest, run
 
 
-# ------------------------------------------------------------------------------------------------------ small pieces
+# ---------------------------------------------------------------------------------------------- options and places
 
 
-def _strengths(config: Config, known: Sequence[str]) -> list[Strength]:
-    """Parse all strengths before any work; two of one label would share a folder."""
+def _check_method(config: Config) -> list[Strength]:
+    """Return the strengths of the options, which method and model must know."""
+    if config.model and config.method != "patches":
+        raise option_error("method", config.method, "patches, which a model is for")
+    return parse_strengths(config, strengths_of(config.method))
+
+
+def parse_strengths(config: Config, known: Sequence[str]) -> list[Strength]:
+    """Parse the strengths of the options, before any work.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE: one is of no known form, is none of the method's kinds (`known`), or two share a label.
+    """
     strengths = [Strength.parse(text) for text in config.strength]
     for strength in strengths:
         if strength.kind not in known:
-            raise ConfigError(
-                "CTM_CONFIG_VALUE",
-                source="options",
-                key="strength",
-                value=repr(strength.text),
-                expected="one of this method's strengths, " + ", ".join(known),
-            )
+            raise option_error("strength", strength.text, "one of this method's strengths, " + ", ".join(known))
     if len({strength.label for strength in strengths}) != len(strengths):
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="strength",
-            value=", ".join(config.strength),
-            expected="strengths that differ",
-        )
+        raise option_error("strength", ", ".join(config.strength), "strengths that differ")
     return strengths
+
+
+def upload_matrix(matrix: Location, config: Config) -> AbstractContextManager[Path]:
+    """Yield the local path of a matrix directory to write."""
+    return upload_on_success(matrix, overwrite=config.overwrite, is_replaceable=is_exchange)
+
+
+@contextmanager
+def open_workers(config: Config, session: object, engine: Engine | None = None) -> Iterator[Workers]:
+    """Yield the workers: local threads, or with ``spread`` Spark executors, of `engine` if one is open."""
+    if not config.spread:
+        yield Threads.of(config.workers)
+        return
+    if config.engine != "py4j":
+        raise option_error("engine", config.engine, "py4j with --spread")
+    with nullcontext(engine) if engine else open_engine(config, session) as opened:
+        yield opened.workers()
+
+
+@contextmanager
+def _work_folder(config: Config, beside: Path | None = None) -> Iterator[Location]:
+    """Yield where matrices and factors are written: the folder of the options, or one that is removed afterwards."""
+    if config.work:
+        yield parse_location(config.work)
+    elif beside is not None:
+        yield beside / "work"
+        shutil.rmtree(beside / "work", ignore_errors=True)
+    else:
+        with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
+            yield Path(folder)

@@ -1,4 +1,4 @@
-"""Step two of the main job, and the same for arrays: matrices go through a door to Mahout, factors come back."""
+"""Step two of the main job, and the same for arrays: matrices go through an engine to Mahout, factors come back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..engines import Engine, Request, connect
 from ..errors import ConfigError, CtmahoutError
 from ..exchange import Factors, is_manifest, read_factors, read_manifest, write_matrix
-from ..options import TAKES, Config, nearest
+from ..options import TAKES, Config, nearest, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap
 
 __all__ = ["dssvd", "factorise", "factorise_with", "open_engine", "options_of"]
@@ -30,6 +30,18 @@ def factorise(
 ) -> dict[str, Any]:
     """Decompose a matrix directory with Mahout's dssvd on Spark: step two. Returns the factors' manifest.
 
+    Parameters
+    ----------
+    matrix : path or URI
+        A matrix directory.
+    factors : path or URI
+        A new directory.
+    config : Config, optional
+    session : SparkSession, optional
+        A session of yours to work in; it is neither reconfigured nor stopped.
+    **options
+        Fields of `Config`, instead of `config`: engine, algorithm, k, p, q, seed ...
+
     Raises
     ------
     ExchangeError, EngineError, OutputError
@@ -37,7 +49,7 @@ def factorise(
     config = options_of(config, options, "factorise")
     matrix, factors = parse_location(matrix), parse_location(factors)
     refuse_overlap(factors, matrix)
-    # Refused here as well as by the door: before a JVM starts.
+    # Refused here as well as by the engine: before a JVM starts.
     with local_copy(matrix, is_manifest) as folder:
         read_manifest(folder, "matrix")
     with open_engine(config, session) as engine:
@@ -104,6 +116,16 @@ def dssvd(
     -----
     Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1, as Apache Mahout 14.1
     implements them. With k = n the result is exact.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a = np.random.default_rng(0).normal(size=(200, 6))
+    >>> factors = dssvd(a, k=6, engine="numpy", u=True)
+    >>> factors.s.shape, factors.v.shape, factors.u.shape
+    ((6,), (6, 6), (200, 6))
+    >>> bool(np.allclose(factors.u * factors.s @ factors.v.T, a))
+    True
     """
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
         if isinstance(matrix, (str, Path, Uri)):
@@ -111,13 +133,8 @@ def dssvd(
         else:
             a = _real(matrix)
             if engine == "operator" or options.get("deploy_mode") == "cluster":
-                raise ConfigError(
-                    "CTM_CONFIG_VALUE",
-                    source="options",
-                    key="matrix",
-                    value="an array",
-                    expected="a matrix directory that the cluster sees; `write_matrix` writes one",
-                )
+                expected = "a matrix directory that the cluster sees; `write_matrix` writes one"
+                raise option_error("matrix", type(matrix).__name__, expected)
             source = Path(folder) / "matrix"
             with _named(source):
                 write_matrix(source, [a], dtype=a.dtype.name, units="1", centring="none", layout={})
@@ -161,7 +178,7 @@ def _named(source: Location) -> Iterator[None]:
 
 
 def open_engine(config: Config, session: object) -> Engine:
-    """Open the door that the options ask for."""
+    """Open the engine that the options ask for."""
     return connect(
         config.engine,
         session=session,
@@ -175,7 +192,7 @@ def open_engine(config: Config, session: object) -> Engine:
 
 
 def factorise_with(engine: Engine, matrix: Location, factors: Location, config: Config) -> dict[str, Any]:
-    """Decompose a matrix directory by a door that is open, as the options say; return the factors' manifest."""
+    """Decompose a matrix directory by an engine that is open, as the options say; return the factors' manifest."""
     return engine.run(
         Request(
             input=_name(matrix),

@@ -24,7 +24,7 @@ from ..storage.download import (
     IdcSeries,
     Series,
     Tick,
-    connected,
+    open_connection,
 )
 
 __all__ = ["FETCH", "IDC_INDEX", "IDC_STORE", "TCIA", "Fetched", "fetch"]
@@ -123,7 +123,7 @@ def fetch(
     with (
         upload_on_success(output, overwrite=overwrite, is_replaceable=_is_fetched) as target,
         atomic_dir(target, overwrite=overwrite, is_replaceable=_is_fetched) as partial,
-        connected() as connection,
+        open_connection() as connection,
     ):
         tick = None if progress is None else lambda done, total: progress("fetch", done, total)
         sha256, size = source.fetch(connection, partial, limit=limit, tick=tick)

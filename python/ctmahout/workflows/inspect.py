@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..denoising.effort import EFFORTS, PATCH
-from ..dicom import SeriesInfo, find_series
+from ..dicom import SeriesInfo, summarise
 from ..engines.choice import MOST_COLUMNS, choose
 from ..errors import InputError, catalogue
 from ..exchange import Manifest, is_exchange, is_no_row, read_manifest
@@ -131,7 +131,7 @@ def _inspected(path: Path, config: Config) -> Found:
         return Found(manifest=manifest, notes=_of_exchange(manifest, config))
     if is_array(path):
         return _found([_of_array(path, config)], [], config)
-    series = find_series(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
+    series = summarise(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
     others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
     if not series and not series.unreadable:
         raise InputError("CTM_INPUT_NO_CT", path=path, found=others)

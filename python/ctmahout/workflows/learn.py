@@ -18,34 +18,25 @@ from numpy.typing import NDArray
 from ..denoising.effort import PATCH
 from ..denoising.noise import MeasuredPart, NoiseModel
 from ..denoising.patches import (
-    BETA,
-    FIRST,
-    SECOND,
     FilePart,
-    Filter,
     Groups,
-    Kinds,
     Model,
     ModelPass,
     Part,
-    View,
-    filtered,
-    fit,
+    PatchFilter,
+    PatchGrid,
+    filter_volume,
     kmeans,
-    max_groups,
+    measure_noise,
     nearest,
-    noise_of,
-    pilot_kinds,
-    sum_moments,
     write_parts,
 )
 from ..dicom import kernel_of, read_series
 from ..engines import Engine
-from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers, single_threaded_blas
-from ..errors import ConfigError, InputError
+from ..errors import InputError
 from ..exchange import Manifest, is_exchange, read_all_factors, write_matrix, write_model
-from ..options import Config
+from ..options import Config, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import refuse_existing
 from .dssvd import factorise_with, open_engine, options_of
@@ -57,7 +48,7 @@ _GROUPS = 1000  # in the second pass, if the series can feed them
 _FIRST_SHARE = 0.24  # of them in the first
 _ROUNDS = (6, 4)
 _STRIDE = (2, 2)  # of the first pass
-_KINDS = 8  # of noise: series whose noise is alike share one
+_NOISE_CLASSES = 8  # of noise: series whose noise is alike share one
 
 Progress = Callable[[str, int, int], None]
 
@@ -75,8 +66,8 @@ class _Series:
     parts : tuple of FilePart
     facts : dict
         For the model, naming nobody.
-    kind : int
-        Which of the cohort's kinds its noise is of.
+    noise_class : int
+        Which of the cohort's noise_covariances its noise is of.
     """
 
     source: Location
@@ -84,7 +75,7 @@ class _Series:
     covariance: NDArray[np.float64]
     parts: tuple[FilePart, ...]
     facts: dict[str, Any]
-    kind: int = 0
+    noise_class: int = 0
 
 
 @single_threaded_blas
@@ -140,9 +131,7 @@ def learn(
         sources = [sources]
     places, model = [parse_location(source) for source in sources], parse_location(model)
     if not places:
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="learn", key="sources", value="none", expected="one series or more"
-        )
+        raise option_error("sources", places, "one series or more", source="learn")
     for place in places:
         refuse_overlap(model, place)
     with upload_on_success(model, overwrite=config.overwrite, is_replaceable=is_exchange) as target:
@@ -151,8 +140,8 @@ def learn(
             tempfile.TemporaryDirectory(prefix="ctmahout-", dir=_work(config)) as folder,
             open_engine(config, session) as engine,
         ):
-            spark = getattr(engine, "session", None) if session is not None or config.master else None
-            workers: Workers = Threads.of(config.workers) if spark is None else Executors(spark)
+            spread = session is not None or bool(config.master)
+            workers = engine.workers(config.workers) if spread else Threads.of(config.workers)
             run = _Learning(Path(folder), config, engine, workers, progress)
             passes, series = run.passes([p.absolute() if isinstance(p, Path) else p for p in places])
         learnt = Model(passes, [one.facts for one in series])
@@ -163,19 +152,11 @@ def _work(config: Config) -> Path | None:
     """Return the folder to work in, which executors see too; None for the system's."""
     if config.work is None:
         if config.master is not None and not config.master.startswith("local"):
-            raise ConfigError(
-                "CTM_CONFIG_VALUE",
-                source="options",
-                key="work",
-                value="not given",
-                expected=f"a folder that the executors of {config.master} see as well",
-            )
+            raise option_error("work", None, f"a folder that the executors of {config.master} see as well")
         return None
     work = parse_location(config.work)
     if not isinstance(work, Path) or not work.is_dir():
-        raise ConfigError(
-            "CTM_CONFIG_VALUE", source="options", key="work", value=repr(config.work), expected="a folder that is there"
-        )
+        raise option_error("work", config.work, "a folder that is there")
     return work
 
 
@@ -197,36 +178,30 @@ class _Learning:
         sampler = _FirstSample(self.work, each[0], config.seed, reading)
         series = list(self.workers.map(sampler, enumerate(sources)))
         _check_depths(series)
-        series = _with_kinds(series, config.seed)
+        series = _with_noise_classes(series, config.seed)
         covariances = _means(series)
         rng = np.random.default_rng([config.seed, 5])
         self._tell("learn")
         parts = [part for one in series for part in one.parts]
-        one, filter = self._pass(1, parts, groups[0], Kinds(covariances * BETA), covariances, rng)
+        one, filter = self._pass(1, parts, groups[0], covariances, rng)
         self._tell("refine")
         again = _SecondSample(self.work, filter, covariances, each[1], config.seed, reading)
         parts = [part for found in self.workers.map(again, enumerate(series)) for part in found]
         self._tell("learn")
-        two, _ = self._pass(2, parts, groups[1], pilot_kinds(covariances), covariances, rng)
+        two, _ = self._pass(2, parts, groups[1], covariances, rng)
         return (one, two), series
 
     def _pass(
         self,
         number: int,
         parts: Sequence[Part],
-        groups: int,
-        kinds: Kinds,
+        count: int,
         covariances: NDArray[np.float64],
         rng: np.random.Generator,
-    ) -> tuple[ModelPass, Filter]:
+    ) -> tuple[ModelPass, PatchFilter]:
         """Find groups, have Mahout factor them, and return what is for the model and what goes on here."""
-        rules = (FIRST, SECOND)[number - 1]
-        groups = max_groups(groups, parts, self.workers)
-        telling = fit(parts, groups, _ROUNDS[number - 1], kinds, rules.telling, self.workers, rng)
-        count = len(telling.mixture)
-        moments = sum_moments(parts, telling, count, len(covariances), self.workers, of_pilot=False)
-        found = Groups(number, covariances, telling, moments)
-        if not len(found.factored):
+        groups = Groups.learn(number, covariances, parts, count, _ROUNDS[number - 1], self.workers, rng)
+        if not len(groups.factored):
             raise InputError(
                 "CTM_INPUT_TOO_SMALL",
                 path="What is to be learnt from",
@@ -234,12 +209,12 @@ class _Learning:
                 expected="more or larger series",
             )
         matrix, factors = self.work / f"matrix-{number}", self.work / f"factors-{number}"
-        write_matrix(matrix, found.matrices(parts), units="noise SD", centring="columns", layout={"method": "cohort"})
+        write_matrix(matrix, groups.matrices(parts), units="noise SD", centring="columns", layout={"method": "cohort"})
         self._tell("dssvd")
         factorise_with(self.engine, matrix, factors, self.config)
-        filter = found.filter(read_all_factors(factors))
-        assert telling.shortlists is not None
-        return ModelPass(telling.mixture, filter.shrinking.mixture, telling.shortlists), filter
+        filter = groups.filter(read_all_factors(factors))
+        assert groups.assigner.candidates is not None
+        return ModelPass(groups.assigner.mixture, filter.shrinker.mixture, groups.assigner.candidates), filter
 
     def _tell(self, phase: str) -> None:
         if self.progress:
@@ -264,12 +239,12 @@ class _FirstSample:
         with local_copy(source) as folder:
             volume = read_series(folder, **self.reading)
         hu = MeasuredPart.of(volume).hu
-        noise = noise_of(hu, volume.geometry, Threads(1))
+        noise = measure_noise(hu, volume.geometry, Threads(1))
         if not isinstance(noise, NoiseModel):
-            given = "there is none" if noise is None else noise.why
+            given = "there is none" if noise is None else noise.reason
             raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given=given)
         rng = np.random.default_rng([self.seed, 6, number])
-        view = View.of(hu, noise, 1, rng)
+        grid = PatchGrid.of(hu, noise, 1, rng)
         facts = {
             "series_sha256": volume.fingerprint(),
             "shape": list(volume.shape),
@@ -277,8 +252,8 @@ class _FirstSample:
             "kernel": kernel_of(volume),
             "noise": noise.info,
         }
-        parts = write_parts(view.sample(view.draw(self.patches, rng)), self.work / f"first-{number}")
-        return _Series(source, noise, view.covariances[0], parts, facts)
+        parts = write_parts(grid.sample(grid.draw(self.patches, rng)), self.work / f"first-{number}")
+        return _Series(source, noise, grid.covariances[0], parts, facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,7 +261,7 @@ class _SecondSample:
     """Run the first pass over a series and draw patches of it and of its result."""
 
     work: Path
-    filter: Filter
+    filter: PatchFilter
     covariances: NDArray[np.float64]
     patches: int
     seed: int
@@ -298,10 +273,10 @@ class _SecondSample:
         with local_copy(one.source) as folder:
             volume = read_series(folder, **self.reading)
         hu = MeasuredPart.of(volume).hu
-        view = View.of_kind(hu, one.noise, one.kind, self.covariances)
-        pilot = filtered(view, self.filter, _STRIDE, Threads(1))
+        grid = PatchGrid.of_one_class(hu, one.noise, one.noise_class, self.covariances)
+        pilot = filter_volume(grid, self.filter, _STRIDE, Threads(1))
         rng = np.random.default_rng([self.seed, 7, number])
-        sample = view.sample(view.draw(self.patches, rng), view.with_hu(pilot))
+        sample = grid.sample(grid.draw(self.patches, rng), grid.with_hu(pilot))
         return write_parts(sample, self.work / f"second-{number}")
 
 
@@ -319,19 +294,21 @@ def _check_depths(series: Sequence[_Series]) -> None:
             )
 
 
-def _with_kinds(series: list[_Series], seed: int) -> list[_Series]:
-    """Tell kinds of noise: series whose correlation is alike share one."""
+def _with_noise_classes(series: list[_Series], seed: int) -> list[_Series]:
+    """Tell noise_classes of noise: series whose correlation is alike share one."""
     flat = np.array([one.covariance.ravel() for one in series], np.float32)
-    count = min(_KINDS, len(series))
-    kind = nearest(flat, kmeans(flat, count, np.random.default_rng([seed, 8])))
-    _, kind = np.unique(kind, return_inverse=True)
+    count = min(_NOISE_CLASSES, len(series))
+    noise_class = nearest(flat, kmeans(flat, count, np.random.default_rng([seed, 8])))
+    _, noise_class = np.unique(noise_class, return_inverse=True)
     return [
-        replace(one, kind=int(k), parts=tuple(replace(part, kind=int(k)) for part in one.parts))
-        for one, k in zip(series, kind, strict=True)
+        replace(one, noise_class=int(k), parts=tuple(replace(part, noise_class=int(k)) for part in one.parts))
+        for one, k in zip(series, noise_class, strict=True)
     ]
 
 
 def _means(series: Sequence[_Series]) -> NDArray[np.float64]:
-    """Return the mean covariance of each kind, of shape (kinds, d, d)."""
-    kinds = 1 + max(one.kind for one in series)
-    return np.array([np.mean([one.covariance for one in series if one.kind == k], axis=0) for k in range(kinds)])
+    """Return the mean covariance of each noise_class, of shape (noise_classes, d, d)."""
+    noise_classes = 1 + max(one.noise_class for one in series)
+    return np.array(
+        [np.mean([one.covariance for one in series if one.noise_class == k], axis=0) for k in range(noise_classes)]
+    )

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..denoising.registry import Progress
-from ..errors import ConfigError
-from ..options import Config
+from ..denoising.method import Progress
+from ..options import Config, option_error
 from ..storage import Location
 from ..volume import Volume
 
@@ -139,13 +138,7 @@ def timestamp(config: Config) -> datetime:
     try:
         when = datetime.fromisoformat(config.timestamp)
     except ValueError:
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="timestamp",
-            value=repr(config.timestamp),
-            expected="a time such as 2026-01-31T12:00:00",
-        ) from None
+        raise option_error("timestamp", config.timestamp, "a time such as 2026-01-31T12:00:00") from None
     return when if when.tzinfo else when.astimezone()
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..denoising.noise import MeasuredPart, NoiseModel
-from ..denoising.patches import Fit, Model, noise_of
-from ..denoising.registry import Result
-from ..dicom import Derivation, Written, check_derivable, write_series
+from ..denoising.method import Result, Run
+from ..denoising.noise import MeasuredPart, NoiseModel, Unmeasurable
+from ..denoising.patches import ModelRun, measure_noise
+from ..dicom import Derivation, WrittenSeries, check_derivable, write_series
 from ..engines.workers import Threads
 from ..errors import OutputError
 from ..exchange import Factors, Manifest
@@ -27,7 +27,7 @@ from ..report import doubts, report_numbers, share_taken, with_spread, write_rep
 from ..volume import Volume
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
 
-__all__ = ["Provenance", "check_source", "check_writing", "deliver"]
+__all__ = ["Finished", "Provenance", "check_source", "check_writing", "write_outputs"]
 
 
 @dataclass(frozen=True)
@@ -57,45 +57,67 @@ class Provenance:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of_factors(cls, matrix: Manifest, found: Factors) -> Provenance:
-        """Return that of a matrix and its factors."""
-        request, writer, layout = found.manifest.request, found.manifest.writer, matrix.layout
-        names = ("seed",) if found.algorithm == "exact" else ("p", "q", "seed")
-        parameters = " ".join([f"k={request['k'] or found.columns}", *(f"{name}={request[name]}" for name in names)])
+    def of_factors(cls, run: Run, factors: Factors) -> Provenance:
+        """Return the provenance of a run and its factors, of any of its matrices."""
+        request, writer = factors.manifest.request, factors.manifest.writer
+        names = ("seed",) if factors.algorithm == "exact" else ("p", "q", "seed")
+        parameters = " ".join([f"k={request['k'] or factors.columns}", *(f"{name}={request[name]}" for name in names)])
         mahout = "mahout" in writer
         maths = (
-            f"Apache Mahout {writer['mahout']} {found.algorithm} on Apache Spark"
+            f"Apache Mahout {writer['mahout']} {factors.algorithm} on Apache Spark"
             if mahout
-            else f"numpy reference of {found.algorithm}"
+            else f"numpy reference of {factors.algorithm}"
         )
-        method = " ".join(str(layout[key]) for key in ("method", "effort") if key in layout)
-        # Of the engines only the family counts: every door to Mahout gives the same answer.
-        key = (method, str(layout.get("seed", "")), found.algorithm, parameters, "mahout" if mahout else "numpy")
-        manifest = found.manifest.to_dict()
-        said = ("groups", "centring", "request", "writer", "timings_s", "warnings")
+        seed = "" if run.seed is None else str(run.seed)
+        # Of the engines only the family counts: all that run Mahout give the same answer.
+        key = (run.label, seed, factors.algorithm, parameters, "mahout" if mahout else "numpy")
+        manifest = factors.manifest.to_dict()
+        entries = ("groups", "centring", "request", "writer", "timings_s", "warnings")
         return cls(
-            method,
+            run.label,
             f"{maths}, {parameters}",
             key,
-            {"factors": {k: manifest[k] for k in said if k in manifest} | {"algorithm": found.algorithm}},
-            layout["series_sha256"],
+            {"factors": {k: manifest[k] for k in entries if k in manifest} | {"algorithm": factors.algorithm}},
+            run.series_sha256,
             # That a group of patches has few directions helps nobody; the manifest has it.
-            () if layout.get("method") == "patches" else found.warnings,
+            factors.warnings if run.method == "slices" else (),
         )
 
     @classmethod
-    def of_model(cls, manifest: Manifest, model: Model, volume: Volume, fit: Fit | None) -> Provenance:
-        """Return that of a model directory."""
-        about = {"sha256": manifest.sha256, "learnt_on": model.learnt_on, "writer": manifest.writer}
-        if fit is not None:
-            about["log_likelihood"] = {"model": round(fit.model, 3), "own": round(fit.own, 3)}
+    def of_model(cls, manifest: Manifest, run: ModelRun) -> Provenance:
+        """Return the provenance of a model on a series; `manifest` is the model directory's."""
+        learnt_on = run.model.learnt_on
+        about = {"sha256": manifest.sha256, "learnt_on": learnt_on, "writer": manifest.writer}
+        if run.fit is not None:
+            about["log_likelihood"] = {"model": round(run.fit.model, 3), "own": round(run.fit.own, 3)}
         return cls(
             "patches model",
-            f"bases of a model learnt from {len(model.learnt_on)} series",
+            f"bases of a model learnt from {len(learnt_on)} series",
             ("patches model", manifest.sha256),
             {"model": about},
-            volume.fingerprint(),
+            run.volume.fingerprint(),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A run after its last decomposition.
+
+    Attributes
+    ----------
+    results : iterator of Result
+        One for each strength; made one by one.
+    provenance : Provenance
+    report_data : callable
+        Gets the facts of each strength and returns what the report shows of the decomposition.
+    noise : NoiseModel, Unmeasurable or None
+        As the method measured it; None where it did not.
+    """
+
+    results: Iterator[Result]
+    provenance: Provenance
+    report_data: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]]
+    noise: NoiseModel | Unmeasurable | None
 
 
 def check_writing(config: Config) -> None:
@@ -134,26 +156,14 @@ def check_source(volume: Volume, output: Path, config: Config) -> None:
             raise OutputError("CTM_OUTPUT_UNWRITABLE", path=output.parent, problem=problem)
 
 
-def deliver(
-    volume: Volume,
-    rebuilding: Iterator[Result],
-    origin: Provenance,
-    shown: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]],
-    output: Path,
-    config: Config,
-    timer: Timer,
-) -> Denoised:
+def write_outputs(volume: Volume, finished: Finished, output: Path, config: Config, timer: Timer) -> Denoised:
     """Write a series for each result, the report and the run manifest.
 
     Parameters
     ----------
     volume : Volume
         The source.
-    rebuilding : iterator of Rebuilt
-        One for each strength; taken one by one.
-    origin : Origin
-    shown : callable
-        Gets the facts of each strength and returns what the report shows of the decomposition.
+    finished : Finished
     output : Path
         A folder that is being filled.
     config : Config
@@ -164,45 +174,45 @@ def deliver(
     taken: dict[str, ShareTaken] = {}
     apply: dict[str, Apply] = {}
     series: list[DenoisedSeries] = []
-    warnings = [*volume.warnings, *origin.warnings]
-    write = _Writer(origin, config, when, timer.progress)
+    warnings = [*volume.warnings, *finished.provenance.warnings]
+    write = _Writer(finished.provenance, config, when, timer.progress)
     while True:
         with timer.phase("reconstruct"):
-            rebuilt = next(rebuilding, None)
-        if rebuilt is None:
+            result = next(finished.results, None)
+        if result is None:
             break
-        text, folder = rebuilt.strength.text, output / rebuilt.strength.label
+        text, folder = result.strength.text, output / result.strength.label
         with timer.phase("measure"):
-            kept = rebuilt.kept
-            if removed := rebuilt.facts.get("noise_removed"):
-                taken[text] = share_taken(volume, rebuilt.volume)
+            kept = result.kept
+            if removed := result.facts.get("noise_removed"):
+                taken[text] = share_taken(volume, result.volume)
                 kept = with_spread(kept, removed, taken[text].low, taken[text].high)
         with timer.phase("write"):
-            written = write(_DENOISED, rebuilt.volume, folder, text, f"strength {text}: {kept}")
+            written = write(_DENOISED, result.volume, folder, text, f"strength {text}: {kept}")
             if config.maps:
-                residual = volume.with_hu(volume.hu - rebuilt.volume.hu)
+                residual = volume.with_hu(volume.hu - result.volume.hu)
                 write(_RESIDUAL, residual, output / f"{folder.name}-residual", text, f"strength {text}")
-        after[text] = rebuilt.volume
-        if rebuilt.apply is not None:
-            apply[text] = rebuilt.apply
-        series.append(DenoisedSeries(text, folder, kept, rebuilt.facts, written.clipped))
-        warnings += [f"{text}: {w}" for w in (*rebuilt.warnings, *written.warnings)]
+        after[text] = result.volume
+        if result.apply is not None:
+            apply[text] = result.apply
+        series.append(DenoisedSeries(text, folder, kept, result.facts, written.clipped))
+        warnings += [f"{text}: {w}" for w in (*result.warnings, *written.warnings)]
     if config.maps:
         with timer.phase("write"):
-            write(_NOISE, _noise_map(volume, config), output / "noise", "", "measured in the series itself")
+            write(_NOISE, _noise_map(volume, finished, config), output / "noise", "", "measured in the series itself")
     with timer.phase("measure"):
         numbers = report_numbers(volume, after, apply=apply, taken=taken)
     warnings += doubts(numbers)
     run = run_manifest(
         config,
         volume,
-        origin.manifest,
+        finished.provenance.manifest,
         series,
         numbers=numbers,
         warnings=warnings,
         phases_s=timer.seconds(),
         when=when,
-        sha256=origin.sha256,
+        sha256=finished.provenance.sha256,
     )
     report = None
     if config.report:
@@ -213,7 +223,7 @@ def deliver(
                 after=after,
                 run=run,
                 numbers=numbers,
-                **shown({s.strength: s.facts for s in series}),
+                **finished.report_data({s.strength: s.facts for s in series}),
                 warnings=warnings,
             )
     (output / RUN).write_text(json.dumps(run, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -256,7 +266,9 @@ class _Writer:
     when: datetime
     progress: Progress | None
 
-    def __call__(self, shown: _Shown, volume: Volume, output: Path, strength: str, said: str) -> Written | WrittenArray:
+    def __call__(
+        self, shown: _Shown, volume: Volume, output: Path, strength: str, said: str
+    ) -> WrittenSeries | WrittenArray:
         """Write a volume; pixels depend on the strength, `said` tells people of it."""
         if isinstance(volume.source, ArraySource):
             return write_array(volume, output / volume.source.path.name)
@@ -288,10 +300,12 @@ def _derivation(shown: _Shown, config: Config, description: str, key: str) -> De
     )
 
 
-def _noise_map(volume: Volume, config: Config) -> Volume:
-    """Return the SD of the noise of every voxel, as method patches measures it; 0 where there is none."""
-    part, nothing = MeasuredPart.of(volume), np.zeros_like(volume.hu)
-    noise = noise_of(part.hu, volume.geometry, Threads.of(config.workers))
+def _noise_map(volume: Volume, finished: Finished, config: Config) -> Volume:
+    """Return the SD of the noise of every voxel, HU; 0 where there is none."""
+    part, zero = MeasuredPart.of(volume), np.zeros_like(volume.hu)
+    noise = finished.noise
+    if finished.provenance.method == "slices":  # has no noise model
+        noise = measure_noise(part.hu, volume.geometry, Threads.of(config.workers))
     return volume.with_hu(
-        part.whole(noise.sd(0, *part.hu.shape), nothing) if isinstance(noise, NoiseModel) else nothing
+        part.expand(noise.sigma_hu(0, *part.hu.shape), zero) if isinstance(noise, NoiseModel) else zero
     )

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..dicom import SeriesInfo, find_series, headers_kept
-from ..errors import ConfigError, CtmahoutError, InputError, OutputError
+from ..dicom import SeriesInfo, cached_headers, summarise
+from ..errors import CtmahoutError, InputError, OutputError
 from ..exchange import is_manifest, read_manifest
-from ..options import Config
+from ..options import Config, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
-from ..storage.locks import clear_abandoned
+from ..storage.locks import remove_stale
 from .denoise import denoise
 from .dssvd import open_engine, options_of
 from .outcome import RUN, Progress, is_run
@@ -153,16 +153,10 @@ def denoise_study(
     config = options_of(config, options, "denoise_study")
     if config.series is not None or config.work is not None:
         key = "series" if config.series is not None else "work"
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key=key,
-            value=repr(getattr(config, key)),
-            expected="none with all series",
-        )
+        raise option_error(key, getattr(config, key), "none with all series")
     source, output = parse_location(source), parse_location(output)
     refuse_overlap(output, source)
-    with headers_kept(), local_copy(source) as folder, _known(output) as known:
+    with cached_headers(), local_copy(source) as folder, _known(output) as known:
         return _every(folder, source, output, known, config, session, progress, told)
 
 
@@ -176,7 +170,7 @@ def _every(
     progress: Progress | None,
     told: Callable[[StudySeries], None] | None,
 ) -> Study:
-    found = find_series(
+    found = summarise(
         folder,
         split=config.split,
         lenient=config.lenient,
@@ -283,7 +277,7 @@ def _one_session(config: Config, session: object, *, needed: bool) -> Iterator[o
         yield session
         return
     with open_engine(config, None) as engine:
-        yield getattr(engine, "session", None)
+        yield engine.session
 
 
 @contextmanager
@@ -312,7 +306,7 @@ def _begin(output: Location, known: Path) -> None:
         if known.is_symlink() or (known.exists() and (not known.is_dir() or any(known.iterdir()))):
             if not _is_study(known):
                 raise OutputError("CTM_OUTPUT_EXISTS", path=output)
-            clear_abandoned(known.absolute(), "series-*")
+            remove_stale(known.absolute(), "series-*")
             return
         known.mkdir(parents=True, exist_ok=True)
     except OSError as e:

@@ -1,7 +1,9 @@
-"""How much noise a volume holds, and of what kind, measured in the volume itself.
+"""Noise estimation: a CT volume in HU goes in, the SD in HU and the autocovariance of its noise come out.
 
-`quiet` has simple figures for a tissue, `model` the noise of every voxel: its SD, its correlation in the slice by
-direction and along z.
+Nothing but the volume itself is needed: no repeated scan, no raw data, no table of protocols.
+
+`estimate_noise` returns a `NoiseModel`: the SD of every voxel, and the correlation of the noise within a slice, by
+direction of the rays, and along z. `by_tissue` holds simpler estimates, one number for each tissue.
 """
 
 from __future__ import annotations

@@ -1,36 +1,40 @@
-"""Slices that hold a measurement of their own: neither empty nor written twice."""
+"""Slices with a measurement: from a volume, the indices of those that are neither empty nor copies.
+
+A slice that is written twice would make noise look like anatomy, which is alike in neighbouring slices.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EMPTY", "distinct_slices"]
+__all__ = ["EMPTY_FRACTION", "distinct_slices"]
 
-EMPTY = 0.999  # share of a slice that is constant when there is nothing in it
+EMPTY_FRACTION = 0.999  # of a slice that is constant: with so much it counts as empty
 
 
 def distinct_slices(hu: NDArray[np.float32], constant: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Find the slices that hold a measurement of their own: neither empty nor the twin of the one before.
+    """Return the slices that are neither empty nor equal to the slice before.
 
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
     constant : ndarray of shape (z, y, x), bool
-        What holds none.
+        Voxels without a measurement, see `constant_regions`.
 
     Returns
     -------
     distinct : ndarray of shape (n,), int
-        Their numbers, ascending.
+        Indices of the slices, ascending.
     nearest : ndarray of shape (z,), int
-        For each slice the place in `distinct` of its twin or, if it is empty, of the nearest; zeros if n is 0.
+        For each slice, the index into `distinct` of the slice it equals or, if it is empty, of the nearest one; zeros
+        if n is 0.
     """
-    filled = constant.mean(axis=(1, 2)) < EMPTY
+    filled = constant.mean(axis=(1, 2)) < EMPTY_FRACTION
     distinct: list[int] = []
     nearest = np.zeros(len(hu), np.intp)
     for z in np.nonzero(filled)[0]:
-        # Few pixels tell nearly always.
+        # A few pixels nearly always suffice to see that two slices differ.
         before = hu[distinct[-1]] if distinct else None
         if before is None or not (np.array_equal(before[::8, ::8], hu[z, ::8, ::8]) and np.array_equal(before, hu[z])):
             distinct.append(int(z))

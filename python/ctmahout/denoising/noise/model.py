@@ -1,4 +1,9 @@
-"""The noise of every voxel of a volume, blind: `estimate_noise`."""
+"""Blind noise model: a CT volume in HU goes in, the SD and the correlation of every voxel's noise come out.
+
+`estimate_noise` takes the SD as the product of three factors: the shape that filtered back-projection gives it
+(`projection`), a smooth field for what that shape lacks, such as the bow-tie filter (`level`, `field`), and one level
+for the volume, measured in flat windows together with the correlation (`flat`, `correlation`). See docs/adr/0022.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +20,22 @@ from .correlation import autocovariance_by_direction, measure_correlation
 from .distinct import distinct_slices
 from .field import fit_field
 from .flat import flat_windows
-from .grid import at_places, block_mean, upsample
-from .level import Levels, measure_levels
+from .grid import block_mean, interpolate, upsample
+from .level import LocalSigma, measure_local_sigma
 from .projection import variance_by_direction
 from .tissue import Tissue
 
 __all__ = ["NoiseModel", "Unmeasurable", "estimate_noise"]
 
-_CELLS = 64  # cells of the coarse grid along the longer side of a slice
-_NOTHING_HU = 0.02
-_LEAST_HU, _MOST_HU = -32768.0, 65535.0  # no CT value lies beyond
-_GRAIN_PIXELS = 16  # side of the windows that show it
-_MORE_ALIKE = 0.15  # correlation with the next slice beyond what the overlap makes of it
-_INTERPOLATED = 3  # pixels: as far interpolation carries a constant into what lies beside it
+_CELLS = 64  # of the coarse grid, along the longer side of a slice
+_MIN_SIGMA_HU = 0.02  # below it there is no noise
+_MIN_HU, _MAX_HU = -32768.0, 65535.0  # no CT value lies beyond
+_WIDE_PX = 16  # side of windows that hold the full autocovariance
+_EXCESS_CORRELATION = 0.15  # with the next slice, beyond that of overlap
+_INTERPOLATION_PX = 3  # to which interpolation carries a constant into its neighbourhood
 _AIR_HU, _METAL_HU = -1000.0, 3000.0
-_NEAR_CELLS, _HALF = 1.5, 0.1  # cells that a measurement reaches, and the share of measured ones that counts half
+_SUPPORT_CELLS = 1.5  # SD of the neighbourhood in which tissue supports the field, ...
+_HALF_SUPPORT = 0.1  # ... and the fraction of tissue at which the fine and the coarse field weigh the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,73 +45,71 @@ class NoiseModel:
     Attributes
     ----------
     cell : int
-        Side in pixels of a cell of the coarse grid.
-    log_sd : ndarray of shape (z, gy, gx), float32
+        Side of a cell of the coarse grid, pixels.
+    log_sigma : ndarray of shape (z, gy, gx), float32
         Logarithm of the SD in HU.
-    share : ndarray of shape (sectors, z, gy, gx), float32
-        Share of the variance by the direction of the rays; sums up to 1.
+    sector_share : ndarray of shape (sectors, z, gy, gx), float32
+        Share of the variance by the direction of the rays, with the sum 1.
     autocovariance : ndarray of shape (sectors, 33, 33), float64
-        In the slice, of the noise from one direction divided by its SD, over lags of -16 to 16 pixels in y and x.
-    along_z : tuple of float
+        Within the slice, of the noise from one direction over its SD, over lags of -16 to 16 pixels in y and x.
+    z_correlation : tuple of float
         Correlation with the next slice and the one after.
     info : dict
-        How it was measured: JSON values.
+        How the noise was measured: JSON values.
     """
 
     cell: int
-    log_sd: NDArray[np.float32]
-    share: NDArray[np.float32]
+    log_sigma: NDArray[np.float32]
+    sector_share: NDArray[np.float32]
     autocovariance: NDArray[np.float64]
-    along_z: tuple[float, float]
+    z_correlation: tuple[float, float]
     info: dict[str, Any] = field(default_factory=dict)
 
-    def sd(self, start: int, stop: int, rows: int, columns: int) -> NDArray[np.float32]:
-        """Return the SD of slices `start` to `stop`, of shape (stop - start, rows, columns), HU."""
-        sd: NDArray[np.float32] = np.exp(upsample(self.log_sd[start:stop], self.cell, rows, columns))
-        return sd
+    def sigma_hu(self, start: int, stop: int, rows: int, columns: int) -> NDArray[np.float32]:
+        """Return the SD of slices `start` to `stop`, of shape (stop - start, rows, columns), float32, HU."""
+        sigma: NDArray[np.float32] = np.exp(upsample(self.log_sigma[start:stop], self.cell, rows, columns))
+        return sigma
 
     def slab(self, start: int, stop: int) -> NoiseModel:
-        """Return the noise of slices `start` to `stop`."""
-        return replace(self, log_sd=self.log_sd[start:stop], share=self.share[:, start:stop])
+        """Return the model of slices `start` to `stop`."""
+        return replace(self, log_sigma=self.log_sigma[start:stop], sector_share=self.sector_share[:, start:stop])
 
 
 @dataclass(frozen=True)
 class Unmeasurable:
-    """There is an image, but nowhere enough of it to measure noise in.
+    """The volume holds an image, but not enough of it to measure noise.
 
     Attributes
     ----------
-    why : str
-        A sentence's rest: "fewer than two slices hold ...".
+    reason : str
+        End of a sentence: "fewer than two slices hold ...".
     """
 
-    why: str
+    reason: str
 
 
 def estimate_noise(
     hu: NDArray[np.float32], pixel_mm: tuple[float, float], *, overlap: float = 0.0, threads: int = 1
 ) -> NoiseModel | Unmeasurable | None:
-    """Measure the noise of a CT volume in the volume itself.
+    """Estimate the noise of a CT volume from the volume itself.
 
-    Its SD comes from projecting the image again, times a smooth field by which what differs between neighbouring
-    slices departs from that, wherever it can be measured. Flat windows tell its level and its correlation. Regions of
-    one value, empty slices and slices that are written twice are not measured in.
+    Constant regions, empty slices and repeated slices are excluded from all measurements.
 
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
-        Finite. Two slices at least; nothing outside the image but air, or any other constant.
+        Finite, two slices or more; outside the image nothing but air or another constant.
     pixel_mm : tuple of float, mm
-        Distance between rows and between columns.
+        Row and column spacing.
     overlap : float
-        Share of a slice that its neighbour covers, too: noise is alike in slices that overlap.
+        Fraction of a slice that its neighbour covers: overlapping slices share noise.
     threads : int
-        The answer does not depend on it.
+        The result does not depend on it.
 
     Returns
     -------
     NoiseModel, Unmeasurable or None
-        None: no noise was found.
+        None if there is no noise.
     """
     constant = constant_regions(hu)
     if constant.all():
@@ -114,101 +118,111 @@ def estimate_noise(
     if len(distinct) < 2:
         return Unmeasurable("fewer than two slices hold more than one value and differ from each other")
     if len(distinct) < len(hu):
-        found = _measure(hu[distinct], constant[distinct], pixel_mm, overlap, threads)
-        if not isinstance(found, NoiseModel):
-            return found
-        return replace(found, log_sd=found.log_sd[nearest], share=found.share[:, nearest])
-    return _measure(hu, constant, pixel_mm, overlap, threads)
+        model = _estimate(hu[distinct], constant[distinct], pixel_mm, overlap, threads)
+        if not isinstance(model, NoiseModel):
+            return model
+        return replace(model, log_sigma=model.log_sigma[nearest], sector_share=model.sector_share[:, nearest])
+    return _estimate(hu, constant, pixel_mm, overlap, threads)
 
 
-def _measure(
+def _estimate(
     hu: NDArray[np.float32],
     constant: NDArray[np.bool_],
     pixel_mm: tuple[float, float],
     overlap: float,
     threads: int,
 ) -> NoiseModel | Unmeasurable | None:
-    if hu.max() > _MOST_HU or hu.min() < _LEAST_HU:
-        hu = np.clip(hu, np.float32(_LEAST_HU), np.float32(_MOST_HU))
+    """Estimate the noise of distinct slices."""
+    if hu.max() > _MAX_HU or hu.min() < _MIN_HU:
+        hu = np.clip(hu, np.float32(_MIN_HU), np.float32(_MAX_HU))
     longer = max(hu.shape[1:])
     cell = max(2, 2 * round(longer / _CELLS / 2))
-    variance = variance_by_direction(_body(hu, constant, cell), (pixel_mm[0] * cell, pixel_mm[1] * cell), threads)
+    variance = variance_by_direction(_cell_means(hu, constant, cell), (pixel_mm[0] * cell, pixel_mm[1] * cell), threads)
     log_shape = 0.5 * np.log(variance.sum(axis=0, dtype=np.float64))
-    share = ndimage.gaussian_filter(variance, (0, 0.5, 0.5, 0.5))
-    share /= share.sum(axis=0)
-    unusable = constant_regions(hu, _INTERPOLATED) if constant.any() else constant
-    tissue = Tissue.of(hu, max(1, cell // 2), unusable)
-    levels = measure_levels(hu, tissue, unusable, cell)
-    if not levels.log_sd.size:
+    sector_share = ndimage.gaussian_filter(variance, (0, 0.5, 0.5, 0.5))
+    sector_share /= sector_share.sum(axis=0)
+    excluded = constant_regions(hu, _INTERPOLATION_PX) if constant.any() else constant
+    tissue = Tissue.of(hu, max(1, cell // 2), excluded)
+    local = measure_local_sigma(hu, tissue, excluded, cell)
+    if not local.log_sigma.size:
         return Unmeasurable("nowhere is there enough image beside regions of one value")
-    if np.median(levels.log_sd) < math.log(_NOTHING_HU):
+    if np.median(local.log_sigma) < math.log(_MIN_SIGMA_HU):
         return None
-    log_sd = log_shape + _departure(tissue, levels, log_shape, cell, hu.shape)
-    windows = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, overlap)
+    log_sigma = log_shape + _departure(tissue, local, log_shape, cell, hu.shape)
+    windows = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, overlap)
     if windows is None:
         return Unmeasurable("no more than a few places of 8 x 8 pixels are tissue")
-    measured = measure_correlation(hu, windows, overlap)
-    if measured.along_z[0] > overlap + _MORE_ALIKE:
-        # Slices are alike as those that overlap are: windows are to be chosen by slices farther away.
-        further = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, measured.along_z[0])
-        if further is not None:
-            windows, measured = further, measure_correlation(hu, further, overlap)
-    if not measured.is_noise:
+    noise = measure_correlation(hu, windows, overlap)
+    if noise.z_correlation[0] > overlap + _EXCESS_CORRELATION:
+        # Slices are correlated as if they overlapped: choose windows by slices farther away.
+        independent = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, noise.z_correlation[0])
+        if independent is not None:
+            windows, noise = independent, measure_correlation(hu, independent, overlap)
+    if not noise.is_noise:
         return None
-    autocovariance = measured.autocovariance
-    if windows.side < _GRAIN_PIXELS:
-        # Small windows cut the grain; what anatomy there is in wide ones hardly changes between slices.
-        wide = flat_windows(hu, tissue, unusable, log_sd, cell, pixel_mm, overlap, widest=True)
+    autocovariance = noise.autocovariance
+    if windows.side < _WIDE_PX:
+        # Small windows truncate the autocovariance. Wide ones hold some anatomy, but it hardly differs between slices.
+        wide = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, overlap, widest=True)
         if wide is not None and wide.side > windows.side:
             autocovariance = measure_correlation(hu, wide, overlap).autocovariance
-    log_sd += 0.5 * math.log(measured.variance)
-    at = _cells(windows.middles, cell, log_sd.shape)
-    mean_share = share[:, at[0], at[1], at[2]].mean(axis=1, dtype=np.float64)
-    by_direction = autocovariance_by_direction(autocovariance, mean_share)
-    at = _cells(levels.places, cell, log_sd.shape)
+    log_sigma += 0.5 * math.log(noise.variance)
+    z, y, x = _cell_indices(windows.centres, cell, log_sigma.shape)
+    mean_sector_share = sector_share[:, z, y, x].mean(axis=1, dtype=np.float64)
+    by_direction = autocovariance_by_direction(autocovariance, mean_sector_share)
+    z, y, x = _cell_indices(local.points, cell, log_sigma.shape)
     info = {
         "measured_in": tissue.name,
-        "boxes": int(levels.log_sd.size),
-        "windows": measured.windows,
+        "boxes": int(local.log_sigma.size),
+        "windows": noise.windows,
         "window_pixels": windows.side,
-        "texture": round(measured.texture, 4),
+        "texture": round(noise.texture, 4),
         "constant": round(float(constant.mean()), 4),
-        "median_sd_hu": round(float(np.exp(np.median(log_sd[at[0], at[1], at[2]]))), 3),
+        "median_sd_hu": round(float(np.exp(np.median(log_sigma[z, y, x]))), 3),
     }
-    return NoiseModel(cell, log_sd.astype(np.float32), share.astype(np.float32), by_direction, measured.along_z, info)
+    return NoiseModel(
+        cell=cell,
+        log_sigma=log_sigma.astype(np.float32),
+        sector_share=sector_share.astype(np.float32),
+        autocovariance=by_direction,
+        z_correlation=noise.z_correlation,
+        info=info,
+    )
 
 
 def _departure(
-    tissue: Tissue, levels: Levels, log_shape: NDArray[np.float64], cell: int, shape: tuple[int, ...]
+    tissue: Tissue, local: LocalSigma, log_shape: NDArray[np.float64], cell: int, shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Return by how much the logarithm of the SD departs from the projection model, on its grid.
+    """Return the departure of the logarithm of the SD from the projection's shape, on its grid (z, gy, gx).
 
-    Where nothing is measured near by, as in most of a lung, only by as much as in the wider neighbourhood: what narrow
-    kernels find in a chest wall is the chest wall's.
+    Far from measurements, as in most of a lung, it is that of the coarse field: what narrow kernels measure in a chest
+    wall holds for the chest wall.
     """
-    departure = levels.log_sd - at_places(log_shape, levels.places, cell)
-    fields = fit_field(shape, levels.places, departure, levels.weight)
-    near, wide = (field.on_grid(log_shape.shape, cell) for field in fields)
-    measured = block_mean(tissue.mask.astype(np.float32), cell // tissue.side)
-    evidence = ndimage.gaussian_filter(measured, (0, _NEAR_CELLS, _NEAR_CELLS)).astype(np.float64)
-    found: NDArray[np.float64] = wide + evidence / (evidence + _HALF) * (near - wide)
-    return found
+    departure = local.log_sigma - interpolate(log_shape, local.points, cell)
+    fields = fit_field(shape, local.points, departure, local.weight)
+    fine, coarse = (field.on_grid(log_shape.shape, cell) for field in fields)
+    tissue_fraction = block_mean(tissue.mask.astype(np.float32), cell // tissue.side)
+    support = ndimage.gaussian_filter(tissue_fraction, (0, _SUPPORT_CELLS, _SUPPORT_CELLS)).astype(np.float64)
+    blend: NDArray[np.float64] = coarse + support / (support + _HALF_SUPPORT) * (fine - coarse)
+    return blend
 
 
-def _body(hu: NDArray[np.float32], constant: NDArray[np.bool_], cell: int) -> NDArray[np.float32]:
-    """Return means over cells, of shape (z, gy, gx), with air for constants that reach the border of a slice."""
+def _cell_means(hu: NDArray[np.float32], constant: NDArray[np.bool_], cell: int) -> NDArray[np.float32]:
+    """Return means over cells, of shape (z, gy, gx), HU, with air for constants that reach the border of a slice."""
     means = block_mean(np.clip(hu, np.float32(-1024), np.float32(_METAL_HU)), cell)
     if not constant.any():
         return means
     filled = block_mean(constant.view(np.uint8), cell) > 0.5
     for image, mask in zip(means, filled, strict=True):
         labels, _ = ndimage.label(mask)
-        edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-        image[np.isin(labels, edge[edge > 0])] = _AIR_HU
+        border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        image[np.isin(labels, border[border > 0])] = _AIR_HU
     return means
 
 
-def _cells(places: NDArray[np.float64], cell: int, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
-    """Return the cells in which places lie."""
-    at = places / np.array([1, cell, cell])
-    return [np.minimum(np.rint(v) if axis == 0 else v, shape[axis] - 1).astype(np.intp) for axis, v in enumerate(at.T)]
+def _cell_indices(points: NDArray[np.float64], cell: int, shape: tuple[int, ...]) -> list[NDArray[np.intp]]:
+    """Return the indices (z, y, x) of the cells that points of shape (n, 3), in voxels, lie in."""
+    cells = points / np.array([1, cell, cell])
+    return [
+        np.minimum(np.rint(v) if axis == 0 else v, shape[axis] - 1).astype(np.intp) for axis, v in enumerate(cells.T)
+    ]

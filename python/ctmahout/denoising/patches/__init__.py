@@ -2,54 +2,40 @@
 
 A patch is 3 x 5 x 5 voxels, a row of 75 values. Patches are grouped by what they look like; in each group those of the
 noise fill all 75 directions alike, those of the anatomy only a few; so every patch is shrunk onto its group's leading
-directions, which are the right singular vectors of the matrix of the group's patches. The guesses that overlap in a
-voxel are averaged. A second pass groups patches by the first result.
+directions, which are the right singular vectors of the matrix of the group's patches. Overlapping estimates are
+averaged. A second pass groups patches by the first result.
 
-`method` has the steps, `stage` what goes through the exchange in between.
+``grid`` sees a volume as patches, ``em`` finds groups, ``mixture`` assigns and shrinks patches, ``passes`` filters a
+volume; ``run`` is the method on one series, ``model`` and ``model_run`` what many series taught.
 """
 
 from __future__ import annotations
 
-from .add_back import restore_structure
-from .em import Part, fit, kmeans, max_groups, sum_moments
-from .grid import View
-from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
-from .mixture import Kinds, nearest
+from .em import Part, kmeans
+from .grid import PatchGrid
+from .groups import Groups
+from .mixture import nearest
 from .model import Fit, Model, ModelPass
+from .model_run import ModelRun
 from .parts import FilePart, write_parts
-from .pass_state import Stage
-from .passes import Filter, filtered, run_pass
-from .tissue_means import restore_means
-from .two_passes import Learnt, apply, first_stage, noise_of, second_stage
+from .passes import PatchFilter, filter_volume
+from .run import PatchesRun
+from .two_passes import measure_noise
 
 __all__ = [
-    "BETA",
-    "FIRST",
-    "SECOND",
     "FilePart",
-    "Filter",
     "Fit",
     "Groups",
-    "Kinds",
-    "Learnt",
     "Model",
     "ModelPass",
+    "ModelRun",
     "Part",
-    "Stage",
-    "View",
-    "apply",
-    "filtered",
-    "first_stage",
-    "fit",
+    "PatchFilter",
+    "PatchGrid",
+    "PatchesRun",
+    "filter_volume",
     "kmeans",
-    "max_groups",
+    "measure_noise",
     "nearest",
-    "noise_of",
-    "pilot_kinds",
-    "restore_means",
-    "restore_structure",
-    "run_pass",
-    "second_stage",
-    "sum_moments",
     "write_parts",
 ]

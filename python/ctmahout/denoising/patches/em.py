@@ -1,7 +1,6 @@
-"""Finding groups of patches: a tree of cells for a start, then rounds of "most likely group" and "basis of a group".
+"""Finds groups of patches by expectation and maximisation, from a tree of cells as a start.
 
-What a round does to a part of the sample is a function of that part alone, so parts may lie on other machines; only
-second moments come back.
+Each round maps a function over the parts of a sample and sums second moments, so parts may lie on other machines.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.workers import Workers
-from .mixture import Kinds, Levels, Noise, Prepared, Shortlists, nearest
+from .mixture import CandidateIndex, Noise, NoiseCovariances, NoisyMixture, SigmaGrid, nearest
 from .moments import Moments, Rule, mixture_from_moments, moments_of
 
-__all__ = ["GROUPS_OF_A_PATCH", "Members", "Part", "Sample", "fit", "max_groups", "sum_moments"]
+__all__ = ["MAX_GROUPS_PER_PATCH", "Members", "Part", "Sample", "fit", "max_groups", "sum_moments"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-GROUPS_OF_A_PATCH = 3
+MAX_GROUPS_PER_PATCH = 3
 _FEATURES = 12
 _PATCHES_OF_A_GROUP = 500  # at least, in the mean
-_CLUSTERED = 100_000  # patches that the first groups are made from
+_CLUSTERED = 100_000  # patches that the cells are made from
 _LEAST_OF_A_CELL = 20
 _COMPARED = 250  # patches for each group that are compared with all groups, for the shortlists
 _CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
@@ -37,15 +36,15 @@ _CELL_SHARE = 0.998  # of a cell's patches, whose groups make its shortlist
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Patches to learn from.
+    """Patches to learn from, and their noise.
 
     Attributes
     ----------
     patches : ndarray of shape (n, d), float32, HU
-        Their bases are learnt.
+        Bases are learnt from these.
     noise : Noise
     pilot : ndarray of shape (n, d), float32, HU, or None
-        The same patches of a first result. If there, groups are told by these.
+        The same patches of a first result; if given, patches are assigned by these.
     """
 
     patches: Float32
@@ -56,8 +55,8 @@ class Sample:
         return Sample(self.patches[chosen], self.noise[chosen], None if self.pilot is None else self.pilot[chosen])
 
     @property
-    def telling(self) -> Float32:
-        """The patches that groups are told by."""
+    def reference(self) -> Float32:
+        """The patches that are assigned to groups."""
         return self.patches if self.pilot is None else self.pilot
 
 
@@ -72,19 +71,19 @@ def fit(
     parts: Sequence[Part],
     groups: int,
     rounds: int,
-    kinds: Kinds,
+    noise_covariances: NoiseCovariances,
     rule: Rule,
     workers: Workers,
     rng: np.random.Generator,
-) -> Prepared:
-    """Find groups by expectation and maximisation, a patch counting for the few groups that it is likely to be of.
+) -> NoisyMixture:
+    """Find groups by expectation and maximisation; a patch counts for its few likeliest groups, by their probability.
 
     Parameters
     ----------
     parts : sequence of Part
     groups, rounds : int
-    kinds : Kinds
-        Of the noise in the patches that groups are told by.
+    noise_covariances : Kinds
+        Of the noise in the patches that are assigned.
     rule : Rule
     workers : Workers
     rng : Generator
@@ -92,24 +91,26 @@ def fit(
     Returns
     -------
     Prepared
-        What tells the group of a patch.
+        Assigns patches to the groups.
     """
-    lowest, highest, whole = _overview(parts, kinds, workers)
-    levels = Levels.of(np.array([lowest, highest], np.float32))
-    shortlists = _cluster(parts, whole, groups, kinds, workers)
-    groups = len(shortlists.centres)
-    moments = sum_moments(parts, _ByCentre(shortlists), groups, len(kinds), workers)
-    mixture = mixture_from_moments(moments, kinds, rule)
-    everyone = Prepared(mixture, kinds, levels)
-    shortlists = _with_lists(shortlists, everyone, whole.count[0], parts, workers, int(rng.integers(1 << 31)))
+    lowest, highest, total = _overview(parts, noise_covariances, workers)
+    sigmas = SigmaGrid.of(np.array([lowest, highest], np.float32))
+    candidates = _cluster(parts, total, groups, noise_covariances, workers)
+    groups = len(candidates.centres)
+    moments = sum_moments(parts, _ByCentre(candidates), groups, len(noise_covariances), workers)
+    mixture = mixture_from_moments(moments, noise_covariances, rule)
+    all_groups = NoisyMixture(mixture, noise_covariances, sigmas)
+    candidates = _with_candidates(candidates, all_groups, total.count[0], parts, workers, int(rng.integers(1 << 31)))
     for _ in range(rounds):
-        prepared = Prepared(mixture, kinds, levels, shortlists)
-        mixture = mixture_from_moments(sum_moments(parts, prepared, groups, len(kinds), workers), kinds, rule)
-    return Prepared(mixture, kinds, levels, shortlists)
+        prepared = NoisyMixture(mixture, noise_covariances, sigmas, candidates)
+        mixture = mixture_from_moments(
+            sum_moments(parts, prepared, groups, len(noise_covariances), workers), noise_covariances, rule
+        )
+    return NoisyMixture(mixture, noise_covariances, sigmas, candidates)
 
 
 def max_groups(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
-    """Return how many groups, of those wanted, a sample can feed: a basis needs hundreds of patches."""
+    """Return `groups`, or as many as a sample supports: a basis needs hundreds of patches."""
     count = sum(map(_size, parts) if workers is None else workers.map(_size, parts))
     return max(1, min(groups, count // _PATCHES_OF_A_GROUP))
 
@@ -119,14 +120,14 @@ def _size(part: Part) -> int:
 
 
 class Assigner(Protocol):
-    """Says which groups a patch is likely to be of; see `Prepared.responsibilities`."""
+    """Returns the likeliest groups of patches; see `NoisyMixture.responsibilities`."""
 
     def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """The members of all groups in one sample: a patch is a member of each group that it is likely to be of.
+    """Pairs of a patch and one of its likely groups, in one sample.
 
     Attributes
     ----------
@@ -143,100 +144,114 @@ class Members:
 
     @classmethod
     def of(cls, sample: Sample, assigner: Assigner) -> Members:
-        groups, shares = assigner.responsibilities(sample.telling, sample.noise, GROUPS_OF_A_PATCH)
+        groups, shares = assigner.responsibilities(sample.reference, sample.noise, MAX_GROUPS_PER_PATCH)
         patch, rank = np.nonzero(shares)
         return cls(patch, groups[patch, rank], shares[patch, rank])
 
 
 def sum_moments(
-    parts: Sequence[Part], assigner: Assigner, groups: int, kinds: int, workers: Workers, *, of_pilot: bool = True
+    parts: Sequence[Part],
+    assigner: Assigner,
+    groups: int,
+    noise_classes: int,
+    workers: Workers,
+    *,
+    of_pilot: bool = True,
 ) -> Moments:
     """Assign all patches and return the moments of the groups: of the pilot's patches or, if not, the noisy ones."""
-    return reduce(add, workers.map(_PartMoments(assigner, groups, kinds, of_pilot), parts))
+    return reduce(add, workers.map(_PartMoments(assigner, groups, noise_classes, of_pilot), parts))
 
 
-# ------------------------------------------------------------------------------------------ what is done to each part
+# ------------------------------------------------------------------------------------------ functions of one part
 
 
 @dataclass(frozen=True, eq=False)
 class _PartMoments:
     assigner: Assigner
     groups: int
-    kinds: int
+    noise_classes: int
     of_pilot: bool
 
     def __call__(self, part: Part) -> Moments:
         sample = part.load()
         members = Members.of(sample, self.assigner)
-        patches = (sample.telling if self.of_pilot else sample.patches)[members.patch]
+        patches = (sample.reference if self.of_pilot else sample.patches)[members.patch]
         noise = sample.noise[members.patch]
-        return moments_of(patches, noise, members.group, self.groups, self.kinds, members.weight)
+        return moments_of(patches, noise, members.group, self.groups, self.noise_classes, members.weight)
 
 
 @dataclass(frozen=True, eq=False)
 class _ByCentre:
-    """The first groups: the nearest centre."""
+    """Assigns patches to the nearest centre."""
 
-    shortlists: Shortlists
+    candidates: CandidateIndex
 
     def responsibilities(self, patches: Float32, noise: Noise, most: int) -> tuple[Labels, Float32]:
-        return self.shortlists.cells(patches)[:, None], np.ones((len(patches), 1), np.float32)
+        return self.candidates.cells(patches)[:, None], np.ones((len(patches), 1), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class _Overview:
-    kinds: int
+    noise_classes: int
 
     def __call__(self, part: Part) -> tuple[float, float, Moments]:
         sample = part.load()
-        one = np.zeros(len(sample.telling), np.int64)
-        level = sample.noise.level
-        return float(level.min()), float(level.max()), moments_of(sample.telling, sample.noise, one, 1, self.kinds)
+        one = np.zeros(len(sample.reference), np.int64)
+        sigma = sample.noise.sigma_hu
+        return (
+            float(sigma.min()),
+            float(sigma.max()),
+            moments_of(sample.reference, sample.noise, one, 1, self.noise_classes),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    shortlists: Shortlists
+    candidates: CandidateIndex
 
     def __call__(self, part: Part) -> Float32:
-        return self.shortlists.features(part.load().telling)
+        return self.candidates.features(part.load().reference)
 
 
 @dataclass(frozen=True, eq=False)
 class _Share:
     """A random share of a part's cells and labels, for the shortlists."""
 
-    prepared: Prepared
-    shortlists: Shortlists
+    prepared: NoisyMixture
+    candidates: CandidateIndex
     share: float
     seed: int
 
     def __call__(self, numbered: tuple[int, Part]) -> tuple[Labels, Labels]:
         number, part = numbered
         sample = part.load()
-        chosen = np.flatnonzero(np.random.default_rng([self.seed, number]).random(len(sample.telling)) < self.share)
-        patches = sample.telling[chosen]
-        return self.shortlists.cells(patches), self.prepared.classify(patches, sample.noise[chosen])
+        chosen = np.flatnonzero(np.random.default_rng([self.seed, number]).random(len(sample.reference)) < self.share)
+        patches = sample.reference[chosen]
+        return self.candidates.cells(patches), self.prepared.classify(patches, sample.noise[chosen])
 
 
 # ---------------------------------------------------------------------------------------------------------- the start
 
 
-def _overview(parts: Sequence[Part], kinds: Kinds, workers: Workers) -> tuple[float, float, Moments]:
-    found = list(workers.map(_Overview(len(kinds)), parts))
-    return min(f[0] for f in found), max(f[1] for f in found), reduce(add, (f[2] for f in found))
+def _overview(
+    parts: Sequence[Part], noise_covariances: NoiseCovariances, workers: Workers
+) -> tuple[float, float, Moments]:
+    overviews = list(workers.map(_Overview(len(noise_covariances)), parts))
+    return min(f[0] for f in overviews), max(f[1] for f in overviews), reduce(add, (f[2] for f in overviews))
 
 
-def _cluster(parts: Sequence[Part], whole: Moments, groups: int, kinds: Kinds, workers: Workers) -> Shortlists:
-    """Return features and the centres of their cells: the first groups."""
-    whiten, _ = kinds.roots(whole.mean_noise[0])
-    leading = np.linalg.eigh(whiten @ whole.scatter[0] @ whiten / whole.count[0])[1][:, -_FEATURES:]
+def _cluster(
+    parts: Sequence[Part], total: Moments, groups: int, noise_covariances: NoiseCovariances, workers: Workers
+) -> CandidateIndex:
+    """Return an index without groups: the features, and the centres of their cells."""
+    whiten, _ = noise_covariances.roots(total.mean_noise[0])
+    leading = np.linalg.eigh(whiten @ total.scatter[0] @ whiten / total.count[0])[1][:, -_FEATURES:]
     projection = (whiten @ leading).astype(np.float32)
     empty = np.empty((0, _FEATURES), np.float32)
-    shortlists = Shortlists(whole.means[0].astype(np.float32), projection, empty)
-    features = np.concatenate(list(workers.map(_Features(shortlists), parts)))
+    candidates = CandidateIndex(total.means[0].astype(np.float32), projection, empty)
+    features = np.concatenate(list(workers.map(_Features(candidates), parts)))
     features = features[:: max(1, len(features) // _CLUSTERED)]
-    return Shortlists(shortlists.mean, projection, split(features, groups))
+    return CandidateIndex(candidates.mean, projection, split(features, groups))
 
 
 def split(points: Float32, count: int) -> Float32:
@@ -257,9 +272,9 @@ def split(points: Float32, count: int) -> Float32:
     """
 
     def cell(of: Labels) -> tuple[float, int, Float64, Float64, Labels]:
-        own = points[of].astype(np.float64)
-        mean = own.mean(axis=0)
-        scatter, directions = np.linalg.eigh((own - mean).T @ (own - mean))
+        values = points[of].astype(np.float64)
+        mean = values.mean(axis=0)
+        scatter, directions = np.linalg.eigh((values - mean).T @ (values - mean))
         return -float(scatter[-1]), int(of[0]), mean, directions[:, -1], of
 
     waiting = [cell(np.arange(len(points)))]
@@ -277,28 +292,28 @@ def split(points: Float32, count: int) -> Float32:
     return centres
 
 
-def _with_lists(
-    first: Shortlists, prepared: Prepared, count: float, parts: Sequence[Part], workers: Workers, seed: int
-) -> Shortlists:
-    """Return, for each cell, the groups that its patches turned out to be of."""
+def _with_candidates(
+    first: CandidateIndex, prepared: NoisyMixture, count: float, parts: Sequence[Part], workers: Workers, seed: int
+) -> CandidateIndex:
+    """Return the index with the groups of each cell: those that its patches are of."""
     groups = len(prepared.mixture)
     work = _Share(prepared, first, min(1.0, _COMPARED * groups / count), seed)
-    found = list(workers.map(work, enumerate(parts)))
-    cell, label = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+    labelled = list(workers.map(work, enumerate(parts)))
+    cell, label = (np.concatenate([f[i] for f in labelled]) for i in (0, 1))
     lists = []
     for c in range(groups):
         seen = np.bincount(label[cell == c], minlength=groups)
         order = np.argsort(-seen, kind="stable")
         enough = int(np.searchsorted(np.cumsum(seen[order]), _CELL_SHARE * seen.sum())) + 1
         lists.append(np.sort(order[:enough]) if seen.any() else np.arange(groups))
-    return Shortlists(first.mean, first.projection, first.centres, tuple(lists))
+    return CandidateIndex(first.mean, first.projection, first.centres, tuple(lists))
 
 
-def kmeans(points: Float32, count: int, rng: np.random.Generator, turns: int = 15) -> Float32:
-    """Return `count` centres of points of shape (n, f), by Lloyd's rounds; a centre left with few points moves."""
+def kmeans(points: Float32, count: int, rng: np.random.Generator, iterations: int = 15) -> Float32:
+    """Return `count` centres of points of shape (n, f), by Lloyd's algorithm; a centre of few points is redrawn."""
     n = len(points)
     centres: Float32 = points[rng.choice(n, count, replace=n < count)].copy()
-    for _ in range(turns):
+    for _ in range(iterations):
         labels = nearest(points, centres)
         size = np.bincount(labels, minlength=count)
         for f in range(points.shape[1]):

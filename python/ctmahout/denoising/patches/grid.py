@@ -1,4 +1,4 @@
-"""A volume as patches: where they lie, what noise they have, and random ones to learn from."""
+"""A volume as a grid of patches: their places, values and noise, and random ones to learn from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .em import Sample, kmeans
 from .kernels import gather
 from .mixture import Noise, nearest
 
-__all__ = ["View", "covariance_of", "patch_size"]
+__all__ = ["PatchGrid", "covariance_of", "patch_size"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -30,8 +30,8 @@ def covariance_of(autocovariance: Float64, along_z: tuple[float, float], patch: 
     z, y, x = (axis.ravel() for axis in np.mgrid[: patch[0], : patch[1], : patch[2]])
     centre = autocovariance.shape[-1] // 2
     along = np.array([1.0, *along_z, *np.zeros(patch[0])])[np.abs(z[:, None] - z)]
-    found = autocovariance[y[:, None] - y + centre, x[:, None] - x + centre] * along
-    symmetric: Float64 = (found + found.T) / 2
+    covariance = autocovariance[y[:, None] - y + centre, x[:, None] - x + centre] * along
+    symmetric: Float64 = (covariance + covariance.T) / 2
     return symmetric
 
 
@@ -41,7 +41,7 @@ def patch_size(hu: Float32) -> tuple[int, int, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class PatchGrid:
     """A volume and its noise, as patches.
 
     Attributes
@@ -50,9 +50,9 @@ class View:
     noise : NoiseModel
     patch : tuple of int
         Size in z, y, x.
-    kind : ndarray of shape (z, gy, gx), int32
-        Kind of place on the noise's grid: which of `kinds` its noise is of.
-    covariances : ndarray of shape (kinds, d, d), float64
+    noise_class : ndarray of shape (z, gy, gx), int32
+        Kind of place on the noise's grid: which of `noise_classes` its noise is of.
+    covariances : ndarray of shape (noise_classes, d, d), float64
         Of a patch of noise, for an SD of 1.
     first : int
         Number of the first slice, in a slab of a larger volume.
@@ -61,34 +61,36 @@ class View:
     hu: Float32
     noise: NoiseModel
     patch: tuple[int, int, int]
-    kind: NDArray[np.int32]
+    noise_class: NDArray[np.int32]
     covariances: Float64
     first: int = 0
 
     @classmethod
-    def of(cls, hu: Float32, noise: NoiseModel, kinds: int, rng: np.random.Generator) -> View:
-        """Tell kinds of place by the direction of their noise."""
+    def of(cls, hu: Float32, noise: NoiseModel, noise_classes: int, rng: np.random.Generator) -> PatchGrid:
+        """Tell noise_classes of place by the direction of their noise."""
         patch = patch_size(hu)
-        sectors = len(noise.share)
-        directions = np.sqrt(noise.share.reshape(sectors, -1).T)
+        sectors = len(noise.sector_share)
+        directions = np.sqrt(noise.sector_share.reshape(sectors, -1).T)
         chosen = rng.choice(len(directions), min(len(directions), 60_000), replace=False)
-        centres = kmeans(directions[chosen], kinds, rng)
-        kind = nearest(directions, centres)
+        centres = kmeans(directions[chosen], noise_classes, rng)
+        noise_class = nearest(directions, centres)
         shares = [
-            noise.share.reshape(sectors, -1)[:, kind == k].mean(axis=1, dtype=np.float64)
-            if (kind == k).any()
+            noise.sector_share.reshape(sectors, -1)[:, noise_class == k].mean(axis=1, dtype=np.float64)
+            if (noise_class == k).any()
             else np.full(sectors, 1 / sectors)
-            for k in range(kinds)
+            for k in range(noise_classes)
         ]
         covariances = [
-            covariance_of(np.tensordot(share, noise.autocovariance, 1), noise.along_z, patch) for share in shares
+            covariance_of(np.tensordot(share, noise.autocovariance, 1), noise.z_correlation, patch) for share in shares
         ]
-        return cls(hu, noise, patch, kind.reshape(noise.share.shape[1:]).astype(np.int32), np.array(covariances))
+        return cls(
+            hu, noise, patch, noise_class.reshape(noise.sector_share.shape[1:]).astype(np.int32), np.array(covariances)
+        )
 
     @classmethod
-    def of_kind(cls, hu: Float32, noise: NoiseModel, kind: int, covariances: Float64) -> View:
-        """Return a volume whose noise is of one of several kinds everywhere."""
-        return cls(hu, noise, patch_size(hu), np.full(noise.log_sd.shape, kind, np.int32), covariances)
+    def of_one_class(cls, hu: Float32, noise: NoiseModel, noise_class: int, covariances: Float64) -> PatchGrid:
+        """Return a volume whose noise is of one of several noise_classes everywhere."""
+        return cls(hu, noise, patch_size(hu), np.full(noise.log_sigma.shape, noise_class, np.int32), covariances)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -103,25 +105,25 @@ class View:
 
     def sd(self, start: int, stop: int) -> Float32:
         """Return the noise's SD in slices, of shape (stop - start, y, x), HU."""
-        return self.noise.sd(start, stop, *self.shape[1:])
+        return self.noise.sigma_hu(start, stop, *self.shape[1:])
 
-    def with_hu(self, hu: Float32) -> View:
+    def with_hu(self, hu: Float32) -> PatchGrid:
         """Return the same places in another volume of the same shape."""
         return replace(self, hu=hu)
 
-    def slab(self, start: int, stop: int) -> View:
+    def slab(self, start: int, stop: int) -> PatchGrid:
         """Return slices `start` to `stop` as a volume of their own, in which patches lie where they lie in this one."""
         return replace(
             self,
             hu=self.hu[start:stop],
             noise=self.noise.slab(start, stop),
-            kind=self.kind[start:stop],
+            noise_class=self.noise_class[start:stop],
             first=self.first + start,
         )
 
     # ------------------------------------------------------------------------------------------------------ patches
 
-    def take(self, corners: Corners) -> Float32:
+    def patches_at(self, corners: Corners) -> Float32:
         """Return the patches at these corners (z, y, x), of shape (n, d), HU."""
         out = np.empty((len(corners), int(np.prod(self.patch))), np.float32)
         gather(self.hu, corners, self.patch, out)
@@ -134,8 +136,8 @@ class View:
         """
         z, y, x = (corners[:, axis] + self.patch[axis] // 2 for axis in range(3))
         cell = self.noise.cell
-        at_y, at_x = (np.minimum(v // cell, self.kind.shape[axis] - 1) for v, axis in ((y, 1), (x, 2)))
-        return Noise(sd[z - first, y, x], self.kind[z, at_y, at_x])
+        at_y, at_x = (np.minimum(v // cell, self.noise_class.shape[axis] - 1) for v, axis in ((y, 1), (x, 2)))
+        return Noise(sd[z - first, y, x], self.noise_class[z, at_y, at_x])
 
     def layer(self, z: int, stride: tuple[int, int]) -> Corners:
         """Return the corners of the patches that begin with slice z, on a grid staggered from layer to layer."""
@@ -143,8 +145,8 @@ class View:
         number = self.first + z
         y = _axis(rows, stride[0], (number + number // 2) % stride[0])
         x = _axis(columns, stride[1], number % stride[1])
-        grid = np.meshgrid([z], y, x, indexing="ij")
-        return np.stack([axis.ravel() for axis in grid], axis=1).astype(np.int32)
+        axes = np.meshgrid([z], y, x, indexing="ij")
+        return np.stack([axis.ravel() for axis in axes], axis=1).astype(np.int32)
 
     def draw(self, count: int, rng: np.random.Generator) -> Corners:
         """Return the corners of up to `count` different patches, in the order of their slices.
@@ -164,19 +166,19 @@ class View:
         chosen = np.sort(np.concatenate([chosen[~in_air][: count - of_air], chosen[in_air][:of_air]]))
         return np.stack(np.unravel_index(chosen, sizes), axis=1).astype(np.int32)
 
-    def sample(self, corners: Corners, pilot: View | None = None) -> Sample:
+    def sample(self, corners: Corners, pilot: PatchGrid | None = None) -> Sample:
         """Return patches to learn from, at corners as `draw` gives them."""
         first, last = int(corners[0, 0]), int(corners[-1, 0])
         noises = []
         for start in range(first, last + 1, 16):  # the SD of all slices at once would take the volume's size
-            own = corners[np.searchsorted(corners[:, 0], start) : np.searchsorted(corners[:, 0], start + 16)]
-            if len(own):
+            block = corners[np.searchsorted(corners[:, 0], start) : np.searchsorted(corners[:, 0], start + 16)]
+            if len(block):
                 sd = self.sd(start, min(start + 16 + self.patch[0], self.shape[0]))
-                noises.append(self.noise_at(own, sd, start))
-        noise = Noise(np.concatenate([n.level for n in noises]), np.concatenate([n.kind for n in noises]))
-        return Sample(self.take(corners), noise, pilot.take(corners) if pilot else None)
+                noises.append(self.noise_at(block, sd, start))
+        noise = Noise(np.concatenate([n.sigma_hu for n in noises]), np.concatenate([n.noise_class for n in noises]))
+        return Sample(self.patches_at(corners), noise, pilot.patches_at(corners) if pilot else None)
 
 
 def _axis(last: int, stride: int, offset: int) -> NDArray[np.int64]:
-    """Return places from 0 to last, both among them."""
+    """Return places from 0 to last, both included."""
     return np.unique(np.concatenate([[0, last], np.arange(offset, last + 1, stride)]))

@@ -1,4 +1,4 @@
-"""Groups of patches that are found but for their bases: what Mahout gets, and what its answer makes of them."""
+"""Groups of patches before their bases are known: their matrices for Mahout, and the filter that its factors give."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.workers import single_threaded_blas
+from ...engines.workers import Workers, single_threaded_blas
 from ...exchange import Factors
-from .em import Members, Part, Sample
-from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
+from .em import Members, Part, Sample, fit, max_groups, sum_moments
+from .mixture import CandidateIndex, Mixture, NoiseCovariances, NoisyMixture, SigmaGrid
 from .moments import Moments, Rule, mixture_from_factors, whitened_rows
-from .passes import Filter
+from .passes import PatchFilter
 
 __all__ = [
     "BETA",
     "FIRST",
     "SECOND",
     "Groups",
+    "pack_candidates",
     "pack_mixture",
-    "pack_shortlists",
-    "pilot_kinds",
+    "pilot_noise",
+    "unpack_candidates",
     "unpack_mixture",
-    "unpack_shortlists",
 ]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 
-BETA = 1.1  # noise is taken to be so much stronger: too little shows more than too much
-_PILOT_NOISE, _PILOT_WHITE = 0.2, 0.02  # share of the noise's covariance that a first result has left
+BETA = 1.1  # factor on the noise's covariance: noise left over shows more than noise overestimated
+_PILOT_NOISE, _PILOT_WHITE = 0.2, 0.02  # of the noise's covariance, left in a first result; and white noise
 
 
 @dataclass(frozen=True)
 class _Rules:
-    """What differs between the passes."""
+    """How groups are assigned and shrunk in a pass."""
 
-    telling: Rule
-    shrinking: Rule
-    mix: float
+    assigner: Rule
+    shrinker: Rule
+    pilot_weight: float
 
 
-# In the second pass what lies shortly above the edge is mostly noise that chose its group: ADR 0024.
+# In the second pass, components just above the edge are mostly noise that decided on the group: ADR 0024.
 FIRST = _Rules(Rule(), Rule(), 0.0)
-SECOND = _Rules(Rule(rank=24), Rule(margin=0.6, leak=1.0, knee=0.15), 1.0)
+SECOND = _Rules(Rule(rank=24), Rule(margin=0.6, overfit_slope=1.0, overfit_threshold=0.15), 1.0)
 
 
-def pilot_kinds(covariances: Float64) -> Kinds:
-    """Return the noise that a first result has left; kinds of place no longer matter in it."""
+def pilot_noise(covariances: Float64) -> NoiseCovariances:
+    """Return the noise that a first result has left; noise_covariances of place no longer matter in it."""
     left = covariances.mean(axis=0) * BETA + _PILOT_WHITE * np.eye(covariances.shape[1])
-    return Kinds(_PILOT_NOISE * left[None])
+    return NoiseCovariances(_PILOT_NOISE * left[None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,23 +65,57 @@ class Groups:
     ----------
     number : int
         1 or 2: the pass.
-    covariances : ndarray of shape (kinds, d, d), float64
+    covariances : ndarray of shape (noise_covariances, d, d), float64
         Of a patch of noise, for an SD of 1.
-    telling : Prepared
-        Tells the group of a patch.
+    assigner : Prepared
+        Assigns patches to the groups.
     moments : Moments
         Of the noisy patches of each group.
     """
 
     number: int
     covariances: Float64
-    telling: Prepared
+    assigner: NoisyMixture
     moments: Moments
 
+    @classmethod
+    def learn(
+        cls,
+        number: int,
+        covariances: Float64,
+        parts: Sequence[Part],
+        count: int,
+        rounds: int,
+        workers: Workers,
+        rng: np.random.Generator,
+    ) -> Groups:
+        """Find up to `count` groups in a sample; the second pass assigns patches by the sample's pilot.
+
+        Parameters
+        ----------
+        number : int
+            1 or 2: the pass.
+        covariances : ndarray of shape (classes, d, d), float64
+            Of a patch of noise, for an SD of 1.
+        parts : sequence of Part
+        count : int
+            Fewer are found in a small sample.
+        rounds : int
+            Of expectation and maximisation.
+        workers : Workers
+            The groups do not depend on how many there are.
+        rng : Generator
+        """
+        noise = NoiseCovariances(covariances * BETA) if number == 1 else pilot_noise(covariances)
+        rule = (FIRST if number == 1 else SECOND).assigner
+        assigner = fit(parts, max_groups(count, parts, workers), rounds, noise, rule, workers, rng)
+        moments = sum_moments(parts, assigner, len(assigner.mixture), len(covariances), workers, of_pilot=False)
+        return cls(number, covariances, assigner, moments)
+
     @cached_property
-    def kinds(self) -> Kinds:
+    def noise_covariances(self) -> NoiseCovariances:
         """The noise of a patch."""
-        return Kinds(self.covariances * BETA)
+        return NoiseCovariances(self.covariances * BETA)
 
     @property
     def rules(self) -> _Rules:
@@ -90,12 +124,12 @@ class Groups:
     @property
     def factored(self) -> NDArray[np.int64]:
         """The groups that are large enough for a basis, in the order in which they are matrices."""
-        return np.flatnonzero(self.moments.count >= self.rules.shrinking.smallest)
+        return np.flatnonzero(self.moments.count >= self.rules.shrinker.smallest)
 
     def matrices(self, parts: Sequence[Part]) -> Iterator[Iterator[tuple[NDArray[np.int64], Float32]]]:
         """Yield the matrix of each group for Mahout: its patches, centred, whitened and weighted, of shape (m, d)."""
         samples = [part.load() for part in parts]
-        members = [Members.of(sample, self.telling) for sample in samples]
+        members = [Members.of(sample, self.assigner) for sample in samples]
         for group in self.factored:
             yield self._rows(int(group), samples, members)
 
@@ -104,49 +138,55 @@ class Groups:
     ) -> Iterator[tuple[NDArray[np.int64], Float32]]:
         start = 0
         for sample, of in zip(samples, members, strict=True):
-            own = of.group == group
-            rows = whitened_rows(sample.patches[of.patch[own]], of.weight[own], self.moments, group, self.kinds)
+            members_of_group = of.group == group
+            rows = whitened_rows(
+                sample.patches[of.patch[members_of_group]],
+                of.weight[members_of_group],
+                self.moments,
+                group,
+                self.noise_covariances,
+            )
             yield np.arange(start, start + len(rows)), rows
             start += len(rows)
 
     def mixture(self, factors: Sequence[Factors]) -> Mixture:
         """Return the mixture with the bases that Mahout found: factors in the order of `factored`."""
-        found = {
+        bases = {
             int(group): (f.s**2 / self.moments.count[group], f.v)
             for group, f in zip(self.factored, factors, strict=True)
         }
-        nothing = np.zeros(0), np.zeros((self.kinds.d, 0))
-        each = [found.get(group, nothing) for group in range(len(self.telling.mixture))]
-        return mixture_from_factors(self.moments, each, self.kinds, self.rules.shrinking)
+        no_basis = np.zeros(0), np.zeros((self.noise_covariances.d, 0))
+        each = [bases.get(group, no_basis) for group in range(len(self.assigner.mixture))]
+        return mixture_from_factors(self.moments, each, self.noise_covariances, self.rules.shrinker)
 
     @single_threaded_blas
-    def filter(self, factors: Sequence[Factors]) -> Filter:
-        """Return what the pass does with the bases that Mahout found."""
-        shrinking = Prepared(self.mixture(factors), self.kinds, self.telling.levels)
-        return Filter(self.telling, shrinking, self.rules.mix, self.rules.shrinking.knee)
+    def filter(self, factors: Sequence[Factors]) -> PatchFilter:
+        """Return the filter of a pass, with the bases that Mahout found."""
+        shrinker = NoisyMixture(self.mixture(factors), self.noise_covariances, self.assigner.sigmas)
+        return PatchFilter(self.assigner, shrinker, self.rules.pilot_weight, self.rules.shrinker.overfit_threshold)
 
     # -------------------------------------------------------------------------------------------------- as arrays
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the groups as arrays for the exchange; the levels are not among them."""
-        assert self.telling.shortlists is not None
+        """Return the groups as arrays for the exchange; the sigmas are not among them."""
+        assert self.assigner.candidates is not None
         return {
             "covariances": self.covariances,
             "group_count": self.moments.count,
             "group_mean": self.moments.means,
             "group_noise": self.moments.noise,
-            "telling_kinds": self.telling.kinds.covariances,
-            **pack_mixture("telling", self.telling.mixture),
-            **pack_shortlists("telling", self.telling.shortlists),
+            "telling_kinds": self.assigner.noise_covariances.unfloored,
+            **pack_mixture("telling", self.assigner.mixture),
+            **pack_candidates("telling", self.assigner.candidates),
         }
 
     @classmethod
-    def of_arrays(cls, number: int, arrays: Arrays, levels: Levels) -> Groups:
+    def of_arrays(cls, number: int, arrays: Arrays, sigmas: SigmaGrid) -> Groups:
         d = arrays["group_mean"].shape[1]
         moments = Moments(arrays["group_count"], arrays["group_mean"], np.zeros((0, d, d)), arrays["group_noise"])
-        mixture, shortlists = unpack_mixture("telling", arrays), unpack_shortlists("telling", arrays)
-        telling = Prepared(mixture, Kinds(arrays["telling_kinds"]), levels, shortlists)
-        return cls(number, arrays["covariances"], telling, moments)
+        mixture, candidates = unpack_mixture("telling", arrays), unpack_candidates("telling", arrays)
+        assigner = NoisyMixture(mixture, NoiseCovariances(arrays["telling_kinds"]), sigmas, candidates)
+        return cls(number, arrays["covariances"], assigner, moments)
 
 
 def pack_mixture(name: str, mixture: Mixture) -> dict[str, NDArray[Any]]:
@@ -166,22 +206,22 @@ def unpack_mixture(name: str, arrays: Arrays) -> Mixture:
     return Mixture(arrays[f"{name}_mean"], bases, arrays[f"{name}_weight"], arrays[f"{name}_noise_left"])
 
 
-def pack_shortlists(name: str, shortlists: Shortlists) -> dict[str, NDArray[Any]]:
+def pack_candidates(name: str, candidates: CandidateIndex) -> dict[str, NDArray[Any]]:
     """Return shortlists as arrays whose names begin with `name`; in each cell's row a group in question is a 1."""
-    count = 1 + max(int(groups.max()) for groups in shortlists.groups)
-    listed = np.zeros((len(shortlists.groups), count), np.float32)
-    for cell, groups in enumerate(shortlists.groups):
+    count = 1 + max(int(groups.max()) for groups in candidates.groups)
+    listed = np.zeros((len(candidates.groups), count), np.float32)
+    for cell, groups in enumerate(candidates.groups):
         listed[cell, groups] = 1
     return {
-        f"{name}_cell_origin": shortlists.mean,
-        f"{name}_cell_projection": shortlists.projection,
-        f"{name}_cell_centre": shortlists.centres,
+        f"{name}_cell_origin": candidates.mean,
+        f"{name}_cell_projection": candidates.projection,
+        f"{name}_cell_centre": candidates.centres,
         f"{name}_cell_groups": listed,
     }
 
 
-def unpack_shortlists(name: str, arrays: Arrays) -> Shortlists:
-    return Shortlists(
+def unpack_candidates(name: str, arrays: Arrays) -> CandidateIndex:
+    return CandidateIndex(
         arrays[f"{name}_cell_origin"],
         arrays[f"{name}_cell_projection"],
         arrays[f"{name}_cell_centre"],

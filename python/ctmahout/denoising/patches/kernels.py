@@ -47,7 +47,7 @@ def best_groups(projected, offset, first, gain, constant, variance, level, names
     """groups[n] = the names[k] of largest likelihood, descending; scores[n] = 2 variance[n] log likelihood of each.
 
     projected [n, first[-1] + K]: the coordinates of patch n in the basis of each group, one group after the other, then
-    for each group its inner product with the mean. gain [levels, first[-1]], constant [levels, K]: see `Prepared`.
+    for each group its inner product with the mean. gain [levels, first[-1]], constant [levels, K]: see `NoisyMixture`.
     variance[n] and level[n]: of the noise of patch n, and the row of the tables for it. groups, scores [n, most]: where
     there are fewer groups than `most`, the rest scores -3e38.
     """

@@ -1,4 +1,4 @@
-"""Matched filters in a wavelet band: how much of what the series shows somewhere is in the residual, over the noise.
+"""Matched filters in a wavelet band: how much of the series' local structure is in the residual, in SDs of the noise.
 
 `likeness` takes the series' own coefficients around a place for the template. `line_evidence` has lines of several
 directions for templates, since a line's evidence lies along it: a window's sum grows with its length, the noise in it
@@ -46,9 +46,9 @@ def likeness(series: Float32, residual: Float32) -> Float32:
     ndarray of shape (z, y, x), float32
         A coefficient's size, of the residual's where it is a share of the series', and of its sign.
     """
-    found = np.empty_like(series)
-    _project(series, residual, found)
-    return found
+    likeness_map = np.empty_like(series)
+    _project(series, residual, likeness_map)
+    return likeness_map
 
 
 def line_variance(power: Float64, share: Float32) -> Float32:

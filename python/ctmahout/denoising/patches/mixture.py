@@ -1,8 +1,9 @@
-"""Patches as a mixture of low-rank Gaussians in noise of known covariance: the group of a patch, and its best guess.
+"""Patches as a mixture of low-rank Gaussians in noise of known covariance: assigns patches to groups and shrinks them.
 
-A patch y of group k is N(mu_k, B_k B_k' + b l^2 S): B_k of shape (d, r_k), S the correlation of the noise at its kind
-of place, l the noise's SD at that place. In the eigenvectors of S^(-1/2) B_k B_k' S^(-1/2), which do not depend on l,
-all that is asked of a patch is r_k coordinates: its likelihood and its Wiener estimate cost a product of matrices.
+A patch y of group k is N(mu_k, B_k B_k' + b l^2 S): B_k of shape (d, r_k), S the correlation of the noise of its class,
+l the noise's SD at its place, b the share of that noise that is left in the group's patches. In the eigenvectors of
+S^(-1/2) B_k B_k' S^(-1/2), which do not depend on l, likelihood and Wiener estimate need only r_k coordinates of a
+patch: each costs one product of matrices.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from .kernels import best_groups
 
-__all__ = ["Kinds", "Levels", "Mixture", "Noise", "Prepared", "Shortlists"]
+__all__ = ["CandidateIndex", "Mixture", "Noise", "NoiseCovariances", "NoisyMixture", "SigmaGrid"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -35,33 +36,34 @@ class Noise:
 
     Attributes
     ----------
-    level : ndarray of shape (n,), float32, HU
+    sigma_hu : ndarray of shape (n,), float32, HU
         SD at each patch.
-    kind : ndarray of shape (n,), int32
+    noise_class : ndarray of shape (n,), int32
         Which correlation it has.
     """
 
-    level: Float32
-    kind: NDArray[np.int32]
+    sigma_hu: Float32
+    noise_class: NDArray[np.int32]
 
     def __getitem__(self, chosen: NDArray[np.integer] | slice) -> Noise:
-        return Noise(self.level[chosen], self.kind[chosen])
+        return Noise(self.sigma_hu[chosen], self.noise_class[chosen])
 
-    def among(self, kinds: int) -> NDArray[np.int64]:
-        """Return the kind of each patch as int64; where only one is told apart, that one."""
-        return self.kind.astype(np.int64) if kinds > 1 else np.zeros(len(self.kind), np.int64)
+    def among(self, noise_classes: int) -> NDArray[np.int64]:
+        """Return the noise_class of each patch as int64; where only one is told apart, that one."""
+        return self.noise_class.astype(np.int64) if noise_classes > 1 else np.zeros(len(self.noise_class), np.int64)
 
 
-class Kinds:
-    """The correlations S that noise has, one for each kind of place, and what is derived from them.
+class NoiseCovariances:
+    """The correlations S that noise has, one for each noise_class of place, and what is derived from them.
 
     Parameters
     ----------
-    covariances : ndarray of shape (kinds, d, d), float64
+    covariances : ndarray of shape (noise_covariances, d, d), float64
         For an SD of 1. Eigenvalues below a hundredth of their mean are raised to that.
     """
 
     def __init__(self, covariances: Float64) -> None:
+        self.unfloored = covariances  # what is saved: raising eigenvalues again would change the last bits
         eigen = [np.linalg.eigh(c) for c in covariances]
         floored = [(np.maximum(w, _FLOOR * w.mean()), v) for w, v in eigen]
         self.covariances = np.array([(v * w) @ v.T for w, v in floored])
@@ -77,7 +79,7 @@ class Kinds:
         return int(self.covariances.shape[1])
 
     def mixed(self, shares: Float64) -> Float64:
-        """Return the covariance N of noise of which so much, in HU^2, is of each kind; shares of shape (kinds,)."""
+        """Return the covariance N of noise with these variances of each class, HU^2; shares of shape (classes,)."""
         mixed: Float64 = np.tensordot(shares, self.covariances, 1)
         return mixed
 
@@ -88,8 +90,8 @@ class Kinds:
 
 
 @dataclass(frozen=True, eq=False)
-class Levels:
-    """Noise levels in steps of 3 %, for tables of what depends on them.
+class SigmaGrid:
+    """Noise sigmas in steps of 3 %, for tables of what depends on them.
 
     Attributes
     ----------
@@ -103,9 +105,9 @@ class Levels:
     STEP = 1.03
 
     @classmethod
-    def of(cls, level: Float32) -> Levels:
-        """Cover the levels of these patches."""
-        low, high = float(level.min()), float(level.max())
+    def of(cls, sigma_hu: Float32) -> SigmaGrid:
+        """Cover the sigmas of these patches."""
+        low, high = float(sigma_hu.min()), float(sigma_hu.max())
         return cls(low, 1 + math.ceil(math.log(high / low) / math.log(cls.STEP)))
 
     @property
@@ -113,9 +115,9 @@ class Levels:
         """Their variances, of shape (count,), HU^2."""
         return np.asarray(self.lowest * self.STEP ** np.arange(self.count)) ** 2
 
-    def index(self, level: Float32) -> NDArray[np.int32]:
+    def index(self, sigma_hu: Float32) -> NDArray[np.int32]:
         """Return the nearest step of each level."""
-        steps = np.rint(np.log(level / self.lowest) / math.log(self.STEP))
+        steps = np.rint(np.log(sigma_hu / self.lowest) / math.log(self.STEP))
         index: NDArray[np.int32] = np.clip(steps, 0, self.count - 1).astype(np.int32)
         return index
 
@@ -151,8 +153,8 @@ class Mixture:
 
 
 @dataclass(frozen=True, eq=False)
-class Shortlists:
-    """Which groups come into question for a patch, by the cell of a few of its features.
+class CandidateIndex:
+    """The candidate groups of a patch, by the cell of a few of its features.
 
     Attributes
     ----------
@@ -172,8 +174,8 @@ class Shortlists:
 
     def features(self, patches: Float32) -> Float32:
         """Return the features, of shape (n, f)."""
-        found = (patches - self.mean) @ self.projection
-        signed: Float32 = np.sign(found) * np.sqrt(np.abs(found))
+        projected = (patches - self.mean) @ self.projection
+        signed: Float32 = np.sign(projected) * np.sqrt(np.abs(projected))
         return signed
 
     def cells(self, patches: Float32) -> NDArray[np.int64]:
@@ -190,71 +192,84 @@ def nearest(points: Float32, centres: Float32) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
-class Prepared:
-    """A mixture made ready for noise of some kinds and levels.
+class NoisyMixture:
+    """A mixture in noise: tables for each class of noise and each SD.
 
     Parameters
     ----------
     mixture : Mixture
-    kinds : Kinds
-    levels : Levels
-    shortlists : Shortlists, optional
-        All groups come into question for every patch, if not given.
+    noise_covariances : Kinds
+    sigmas : Levels
+    candidates : Shortlists, optional
+        Every group is a candidate for every patch, if not given.
     """
 
-    def __init__(self, mixture: Mixture, kinds: Kinds, levels: Levels, shortlists: Shortlists | None = None) -> None:
-        self.mixture, self.kinds, self.levels, self.shortlists = mixture, kinds, levels, shortlists
+    def __init__(
+        self,
+        mixture: Mixture,
+        noise_covariances: NoiseCovariances,
+        sigmas: SigmaGrid,
+        candidates: CandidateIndex | None = None,
+    ) -> None:
+        self.mixture, self.noise_covariances, self.sigmas, self.candidates = (
+            mixture,
+            noise_covariances,
+            sigmas,
+            candidates,
+        )
         self._tables: dict[tuple[int, int], tuple[NDArray[Any], ...]] = {}
         self._factors: dict[tuple[int, int], tuple[Float32, Float32]] = {}
         # Made here, not when first needed: then threads would make them side by side.
-        self._directions = [[_directions(whiten @ basis) for basis in mixture.bases] for whiten in kinds.whiten]
+        self._directions = [
+            [_directions(whiten @ basis) for basis in mixture.bases] for whiten in noise_covariances.whiten
+        ]
         self.analysis = [
-            [(whiten @ q).astype(np.float32) for _, q in of_kind]
-            for whiten, of_kind in zip(kinds.whiten, self._directions, strict=True)
+            [(whiten @ q).astype(np.float32) for _, q in of_class]
+            for whiten, of_class in zip(noise_covariances.whiten, self._directions, strict=True)
         ]
 
     @cached_property
     def synthesis(self) -> list[list[Float32]]:
-        """(r, d) for each kind and group: a patch is mu plus coordinates times it. Made by shrinking only."""
+        """(r, d) for each noise_class and group: a patch is mu plus coordinates times it. Made by shrinking only."""
         return [
-            [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in of_kind]
-            for colour, of_kind in zip(self.kinds.colour, self._directions, strict=True)
+            [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in of_class]
+            for colour, of_class in zip(self.noise_covariances.colour, self._directions, strict=True)
         ]
 
-    def shrinkage(self, kind: int, group: int) -> Float32:
-        """Return the Wiener factor lam / (lam + b l^2) of each coordinate, for each level: (levels, r)."""
-        lam, _ = self._directions[kind][group]
-        noise = self.mixture.noise_left[group] * self.levels.variances[:, None]
+    def shrinkage(self, noise_class: int, group: int) -> Float32:
+        """Return the Wiener factor lam / (lam + b l^2) of each coordinate, for each level: (sigmas, r)."""
+        lam, _ = self._directions[noise_class][group]
+        noise = self.mixture.noise_left[group] * self.sigmas.variances[:, None]
         factor: Float32 = (lam / np.maximum(lam + noise, 1e-30)).astype(np.float32)
         return factor
 
     def kept(self, group: int) -> float:
-        """Return the share of a group's d degrees of freedom that is kept, at the middle level and kind."""
-        factors = self.shrinkage(len(self.kinds) // 2, group)
-        return float(factors[self.levels.count // 2].sum()) / self.kinds.d
+        """Return the share of a group's d degrees of freedom that is kept, at the middle level and noise_class."""
+        factors = self.shrinkage(len(self.noise_covariances) // 2, group)
+        return float(factors[self.sigmas.count // 2].sum()) / self.noise_covariances.d
 
     # ---------------------------------------------------------------------------------------------------- grouping
 
-    def _table(self, kind: int, cell: int) -> tuple[NDArray[Any], ...]:
-        if (kind, cell) not in self._tables:
-            lists = self.shortlists.groups if self.shortlists else ()
+    def _table(self, noise_class: int, cell: int) -> tuple[NDArray[Any], ...]:
+        if (noise_class, cell) not in self._tables:
+            lists = self.candidates.groups if self.candidates else ()
             names = lists[cell] if lists else np.arange(len(self.mixture))
-            self._tables[kind, cell] = self._make_table(kind, names)
-        return self._tables[kind, cell]
+            self._tables[noise_class, cell] = self._make_table(noise_class, names)
+        return self._tables[noise_class, cell]
 
-    def _make_table(self, kind: int, names: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    def _make_table(self, noise_class: int, names: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Put the columns of these groups side by side, as `best_groups` takes them."""
         means, weights = self.mixture.means[names], self.mixture.weights[names]
-        analysis = [self.analysis[kind][k] for k in names]
-        lam = [self._directions[kind][k][0] for k in names]
+        analysis = [self.analysis[noise_class][k] for k in names]
+        lam = [self._directions[noise_class][k][0] for k in names]
         first = np.cumsum([0, *(a.shape[1] for a in analysis)])
-        inverse = self.kinds.whiten[kind] @ self.kinds.whiten[kind]
+        inverse = self.noise_covariances.whiten[noise_class] @ self.noise_covariances.whiten[noise_class]
         # Patches and means are taken less a centre: differences of large numbers would cost single precision's digits.
         centre = means.mean(axis=0)
         means = means - centre
         linear = means @ inverse
         offset = np.concatenate([mean.astype(np.float32) @ a for mean, a in zip(means, analysis, strict=True)])
-        variances = self.levels.variances[:, None]
+        variances = self.sigmas.variances[:, None]
         together = np.concatenate(lam)
         gain = together / np.maximum(together + variances, 1e-30)
         # -l^2 (log det - 2 log weight) - mu' S^-1 mu, with the last part divided by l^2 here and multiplied there.
@@ -293,7 +308,7 @@ class Prepared:
             Sum up to 1; those below `_LEAST_SHARE` are 0.
         """
         groups, scores = self._best_groups(patches, noise, min(most, len(self.mixture)))
-        shares = np.exp((scores - scores[:, :1]) / (2 * noise.level[:, None] ** 2))
+        shares = np.exp((scores - scores[:, :1]) / (2 * noise.sigma_hu[:, None] ** 2))
         shares /= shares.sum(axis=1, keepdims=True)
         shares[shares < _LEAST_SHARE] = 0
         shares /= shares.sum(axis=1, keepdims=True)
@@ -301,18 +316,18 @@ class Prepared:
 
     def _best_groups(self, patches: Float32, noise: Noise, most: int) -> tuple[NDArray[np.int64], Float32]:
         """Return the likeliest groups, descending, and 2 l^2 log likelihood of each; both of shape (n, most)."""
-        cells = self.shortlists.cells(patches) if self.shortlists and self.shortlists.groups else None
-        key = noise.among(len(self.kinds)) << 32
+        cells = self.candidates.cells(patches) if self.candidates and self.candidates.groups else None
+        key = noise.among(len(self.noise_covariances)) << 32
         if cells is not None:
             key += cells
         order, runs = _runs(key)
         # Sorted once: each run then is a slice, and a small one costs little.
-        ordered, level = patches.take(order, axis=0), self.levels.index(noise.level).take(order)
-        variance = self.levels.variances.astype(np.float32)[level]
+        ordered, level = patches.take(order, axis=0), self.sigmas.index(noise.sigma_hu).take(order)
+        variance = self.sigmas.variances.astype(np.float32)[level]
         labels, found = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
         for a, b in runs:
-            kind, cell = divmod(int(key[order[a]]), 1 << 32)
-            centre, columns, offset, first, gain, constant, names = self._table(kind, cell)
+            noise_class, cell = divmod(int(key[order[a]]), 1 << 32)
+            centre, columns, offset, first, gain, constant, names = self._table(noise_class, cell)
             step = max(64, _CACHE // columns.shape[1])
             for start in range(a, b, step):
                 part = slice(start, min(start + step, b))
@@ -335,22 +350,22 @@ class Prepared:
     def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
         """Return the log-likelihood of each patch in its most likely group, of shape (n,), in nats."""
         groups = self.classify(patches, noise)
-        d, found = patches.shape[1], np.empty(len(patches))
-        log_det = [float(np.linalg.slogdet(c)[1]) for c in self.kinds.covariances]
-        key = noise.among(len(self.kinds)) * len(self.mixture) + groups
+        d, likelihood = patches.shape[1], np.empty(len(patches))
+        log_det = [float(np.linalg.slogdet(c)[1]) for c in self.noise_covariances.covariances]
+        key = noise.among(len(self.noise_covariances)) * len(self.mixture) + groups
         order, runs = _runs(key)
         for a, b in runs:
             chosen = order[a:b]
-            kind, group = divmod(int(key[chosen[0]]), len(self.mixture))
-            lam, q = self._directions[kind][group]
-            centred = (patches[chosen] - self.mixture.means[group]) @ self.kinds.whiten[kind]
-            variance = noise.level[chosen].astype(np.float64)[:, None] ** 2
+            noise_class, group = divmod(int(key[chosen[0]]), len(self.mixture))
+            lam, q = self._directions[noise_class][group]
+            centred = (patches[chosen] - self.mixture.means[group]) @ self.noise_covariances.whiten[noise_class]
+            variance = noise.sigma_hu[chosen].astype(np.float64)[:, None] ** 2
             along = (centred @ q) ** 2
             distance = (centred**2).sum(axis=1) / variance[:, 0]
             distance -= (along * lam / (variance * (lam + variance))).sum(axis=1)
-            logs = d * np.log(2 * np.pi * variance[:, 0]) + log_det[kind] + np.log1p(lam / variance).sum(axis=1)
-            found[chosen] = math.log(self.mixture.weights[group]) - 0.5 * (distance + logs)
-        return found
+            logs = d * np.log(2 * np.pi * variance[:, 0]) + log_det[noise_class] + np.log1p(lam / variance).sum(axis=1)
+            likelihood[chosen] = math.log(self.mixture.weights[group]) - 0.5 * (distance + logs)
+        return likelihood
 
     # --------------------------------------------------------------------------------------------------- shrinking
 
@@ -370,35 +385,35 @@ class Prepared:
         kept : ndarray of shape (n,), float32
             Sum of the Wiener factors: how many of the d degrees of freedom were kept.
         """
-        key = noise.among(len(self.kinds)) * len(self.mixture) + groups
+        key = noise.among(len(self.noise_covariances)) * len(self.mixture) + groups
         order, runs = _runs(key)
-        ordered, level = patches.take(order, axis=0), self.levels.index(noise.level).take(order)
-        limit = np.float32(_OUTLIER * patches.shape[1]) * noise.level.take(order) ** 2
+        ordered, level = patches.take(order, axis=0), self.sigmas.index(noise.sigma_hu).take(order)
+        limit = np.float32(_OUTLIER * patches.shape[1]) * noise.sigma_hu.take(order) ** 2
         shares = np.empty(len(patches), np.float32)
         for a, b in runs:
-            kind, group = divmod(int(key[order[a]]), len(self.mixture))
-            mean, own = self.mixture.means[group].astype(np.float32), ordered[a:b]
-            factors, sums = self._shrinkages(kind, group)
-            coordinates = (own - mean) @ self.analysis[kind][group]
+            noise_class, group = divmod(int(key[order[a]]), len(self.mixture))
+            mean, group_patches = self.mixture.means[group].astype(np.float32), ordered[a:b]
+            factors, sums = self._shrinkages(noise_class, group)
+            coordinates = (group_patches - mean) @ self.analysis[noise_class][group]
             coordinates *= factors.take(level[a:b], axis=0)
-            guess = coordinates @ self.synthesis[kind][group]
-            guess += mean
-            residual = own - guess
+            group_estimates = coordinates @ self.synthesis[noise_class][group]
+            group_estimates += mean
+            residual = group_patches - group_estimates
             misses = np.einsum("ij,ij->i", residual, residual) >= limit[a:b]
             if misses.any():
-                guess[misses] = own[misses]
-            own[:] = guess
+                group_estimates[misses] = group_patches[misses]
+            group_patches[:] = group_estimates
             shares[a:b] = sums.take(level[a:b])
         estimates, kept = np.empty_like(patches), np.empty_like(shares)
         estimates[order], kept[order] = ordered, shares
         return estimates, kept
 
-    def _shrinkages(self, kind: int, group: int) -> tuple[Float32, Float32]:
-        """Return `shrinkage` and its sums over the coordinates, of shape (levels,); made once."""
-        if (kind, group) not in self._factors:
-            factors = self.shrinkage(kind, group)
-            self._factors[kind, group] = factors, factors.sum(axis=1)
-        return self._factors[kind, group]
+    def _shrinkages(self, noise_class: int, group: int) -> tuple[Float32, Float32]:
+        """Return `shrinkage` and its sums over the coordinates, of shape (sigmas,); made once."""
+        if (noise_class, group) not in self._factors:
+            factors = self.shrinkage(noise_class, group)
+            self._factors[noise_class, group] = factors, factors.sum(axis=1)
+        return self._factors[noise_class, group]
 
 
 def _directions(basis: Float64) -> tuple[Float64, Float64]:

@@ -1,8 +1,7 @@
-"""A model: groups and bases learnt on many series, for any other of their kind.
+"""A model: groups and bases learnt on many series, for other series of the same protocol.
 
-In HU and free of noise, so the noise of the series it is used on comes in only then. Whether a series is of its kind is
-told by likelihood: a model is worth using if it says at least as much about the series' patches as a small mixture that
-is learnt on the series itself.
+It is in HU and without noise; the noise of a series enters when the model is used on it. A model fits a series if
+its likelihood is at least that of a small mixture learnt on the series itself.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from ...engines.workers import Threads, Workers, single_threaded_blas
 from ...errors import ExchangeError
 from ...exchange import Manifest, read_arrays
 from .em import Sample, fit
-from .grid import View
+from .grid import PatchGrid
 from .groups import (
     BETA,
     FIRST,
     SECOND,
+    pack_candidates,
     pack_mixture,
-    pack_shortlists,
-    pilot_kinds,
+    pilot_noise,
+    unpack_candidates,
     unpack_mixture,
-    unpack_shortlists,
 )
-from .mixture import Kinds, Levels, Mixture, Prepared, Shortlists
+from .mixture import CandidateIndex, Mixture, NoiseCovariances, NoisyMixture, SigmaGrid
 from .parts import parts_of
-from .passes import Filter, filtered
+from .passes import PatchFilter, filter_volume
 
 __all__ = ["Fit", "Model", "ModelPass"]
 
@@ -50,14 +49,14 @@ class ModelPass:
 
     Attributes
     ----------
-    telling, shrinking : Mixture
+    assigner, shrinker : Mixture
         Of the same groups: one tells the group of a patch, one shrinks it.
-    shortlists : Shortlists
+    candidates : Shortlists
     """
 
-    telling: Mixture
-    shrinking: Mixture
-    shortlists: Shortlists
+    assigner: Mixture
+    shrinker: Mixture
+    candidates: CandidateIndex
 
 
 @dataclass(frozen=True)
@@ -94,69 +93,83 @@ class Model:
     passes: tuple[ModelPass, ...]
     learnt_on: list[dict[str, Any]]
 
-    def filter(self, number: int, view: View, level: Float32) -> Filter:
+    def filter(self, number: int, grid: PatchGrid, sigma_hu: Float32) -> PatchFilter:
         """Return what a pass does with a series.
 
         Parameters
         ----------
         number : int
             1 or 2.
-        view : View
+        grid : View
             The series.
         level : ndarray, float32, HU
-            Noise levels to be ready for.
+            Noise sigmas to be ready for.
         """
         rules, learnt = (FIRST, SECOND)[number - 1], self.passes[number - 1]
-        kinds, levels = Kinds(view.covariances * BETA), Levels.of(level)
-        telling = Prepared(
-            learnt.telling, kinds if number == 1 else pilot_kinds(view.covariances), levels, learnt.shortlists
+        noise_covariances, sigmas = NoiseCovariances(grid.covariances * BETA), SigmaGrid.of(sigma_hu)
+        assigner = NoisyMixture(
+            learnt.assigner,
+            noise_covariances if number == 1 else pilot_noise(grid.covariances),
+            sigmas,
+            learnt.candidates,
         )
-        return Filter(telling, Prepared(learnt.shrinking, kinds, levels), rules.mix, rules.shrinking.knee)
+        return PatchFilter(
+            assigner,
+            NoisyMixture(learnt.shrinker, noise_covariances, sigmas),
+            rules.pilot_weight,
+            rules.shrinker.overfit_threshold,
+        )
 
     @single_threaded_blas
     def apply(
         self,
-        view: View,
+        grid: PatchGrid,
         strides: Sequence[tuple[int, int]],
         workers: Workers,
         progress: Callable[[int, int], None] | None = None,
     ) -> Float32:
         """Run as many passes over a series as there are strides; returns the result, of the shape of the series, HU."""
-        level = np.exp(np.array([view.noise.log_sd.min(), view.noise.log_sd.max()]))
-        pilot, result = None, view.hu
-        total = len(strides) * view.shape[0]
+        sigma_hu = np.exp(np.array([grid.noise.log_sigma.min(), grid.noise.log_sigma.max()]))
+        pilot, result = None, grid.hu
+        total = len(strides) * grid.shape[0]
         for number, stride in enumerate(strides, 1):
-            before = (number - 1) * view.shape[0]
-            told = None if progress is None else partial(_after, progress, before, total)
-            result = filtered(view, self.filter(number, view, level), stride, workers, pilot=pilot, progress=told)
-            pilot = view.with_hu(result)
+            before = (number - 1) * grid.shape[0]
+            report = None if progress is None else partial(_after, progress, before, total)
+            result = filter_volume(
+                grid, self.filter(number, grid, sigma_hu), stride, workers, pilot=pilot, progress=report
+            )
+            pilot = grid.with_hu(result)
         return result
 
     @single_threaded_blas
-    def fit(self, view: View, threads: Threads, seed: int) -> Fit:
+    def fit(self, grid: PatchGrid, threads: Threads, seed: int) -> Fit:
         """Compare the model with what the series teaches."""
         rng = np.random.default_rng([seed, 4])
-        sample = view.sample(view.draw(_LEARNT + _HELD_OUT, rng))
+        sample = grid.sample(grid.draw(_LEARNT + _HELD_OUT, rng))
         chosen = rng.permutation(len(sample.patches))
-        held = max(1, len(chosen) * _HELD_OUT // (_LEARNT + _HELD_OUT))
+        test_count = max(1, len(chosen) * _HELD_OUT // (_LEARNT + _HELD_OUT))
         test, train = (
-            Sample(sample.patches[at], sample.noise[at]) for at in (np.sort(chosen[:held]), np.sort(chosen[held:]))
+            Sample(sample.patches[at], sample.noise[at])
+            for at in (np.sort(chosen[:test_count]), np.sort(chosen[test_count:]))
         )
-        kinds, groups = Kinds(view.covariances * BETA), max(1, min(_OWN_GROUPS, len(chosen) // 500))
-        own = fit(parts_of(train), groups, _OWN_ROUNDS, kinds, FIRST.telling, threads, rng)
-        levels = Levels.of(sample.noise.level)
-        model = Prepared(self.passes[0].telling, kinds, levels, self.passes[0].shortlists)
+        noise_covariances, groups = (
+            NoiseCovariances(grid.covariances * BETA),
+            max(1, min(_OWN_GROUPS, len(chosen) // 500)),
+        )
+        own = fit(parts_of(train), groups, _OWN_ROUNDS, noise_covariances, FIRST.assigner, threads, rng)
+        sigmas = SigmaGrid.of(sample.noise.sigma_hu)
+        model = NoisyMixture(self.passes[0].assigner, noise_covariances, sigmas, self.passes[0].candidates)
         return Fit(*(float(p.log_likelihood(test.patches, test.noise).mean()) for p in (model, own)))
 
     # ----------------------------------------------------------------------------------------------- the exchange
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        found: dict[str, NDArray[Any]] = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for number, learnt in enumerate(self.passes, 1):
-            found |= pack_mixture(f"pass{number}_telling", learnt.telling)
-            found |= pack_mixture(f"pass{number}_shrinking", learnt.shrinking)
-            found |= pack_shortlists(f"pass{number}", learnt.shortlists)
-        return found
+            arrays |= pack_mixture(f"pass{number}_telling", learnt.assigner)
+            arrays |= pack_mixture(f"pass{number}_shrinking", learnt.shrinker)
+            arrays |= pack_candidates(f"pass{number}", learnt.candidates)
+        return arrays
 
     def layout(self) -> dict[str, Any]:
         return {"method": "patches", "passes": len(self.passes), "learnt_on": self.learnt_on}
@@ -173,7 +186,7 @@ class Model:
                 ModelPass(
                     unpack_mixture(f"pass{n}_telling", a),
                     unpack_mixture(f"pass{n}_shrinking", a),
-                    unpack_shortlists(f"pass{n}", a),
+                    unpack_candidates(f"pass{n}", a),
                 )
                 for n in range(1, about["passes"] + 1)
             ]
@@ -183,5 +196,5 @@ class Model:
 
 
 def _after(progress: Callable[[int, int], None], before: int, total: int, done: int, of: int) -> None:
-    """Tell the progress of one of several passes as that of all."""
+    """Report the progress of one pass as part of all."""
     progress(before + done, total)

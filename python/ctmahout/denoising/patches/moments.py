@@ -1,4 +1,4 @@
-"""Groups from second moments: what is known of the patches of each group, and the mixture that tells.
+"""Second moments of groups of patches, and the mixture that follows from them.
 
 The basis of a group is that of its patches, centred and whitened by the mean noise in them: the right singular vectors
 of a matrix with a row for each patch. While groups are still sought it comes from second moments, which add up over
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from .mixture import Kinds, Mixture, Noise
+from .mixture import Mixture, Noise, NoiseCovariances
 
 __all__ = ["Moments", "Rule", "mixture_from_factors", "mixture_from_moments", "moments_of", "whitened_rows"]
 
@@ -38,17 +38,17 @@ class Rule:
     margin : float
         Eigenvalues are signal above the Marchenko-Pastur edge plus this.
     smallest : int
-        A group of fewer patches is nobody's.
-    leak, knee : float
-        With g the share of the d components that is kept, 1 - leak max(0, g - knee) of the noise's variance is left:
-        what told the group had a part of the same noise.
+        Smaller groups are discarded.
+    overfit_slope, overfit_threshold : float
+        1 - overfit_slope max(0, g - overfit_threshold) of the noise's variance is left, where g is the share of the d
+        components that is kept: patches were assigned by values that hold the same noise.
     """
 
     rank: int = 60
     margin: float = 0.1
     smallest: int = 150
-    leak: float = 0.0
-    knee: float = 0.15
+    overfit_slope: float = 0.0
+    overfit_threshold: float = 0.15
 
     def signal(self, variances: Float64, patches: float) -> int:
         """Return how many of these variances, descending and in units of the noise's, are signal in so many patches."""
@@ -58,12 +58,12 @@ class Rule:
     def noise_left(self, signal: Float64, d: int) -> float:
         """Return b, for signal variances in units of the noise's."""
         kept = float((signal / (signal + 1)).sum()) / d
-        return max(0.3, 1 - self.leak * max(0.0, kept - self.knee))
+        return max(0.3, 1 - self.overfit_slope * max(0.0, kept - self.overfit_threshold))
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What is known of the patches of each group. Those of two samples can be put together.
+    """Moments of the patches of each group; those of two samples add up.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Moments:
     means : ndarray of shape (K, d), float64, HU
     scatter : ndarray of shape (K, d, d), float64, HU^2
         Sum of (y - mean)(y - mean)'.
-    noise : ndarray of shape (K, kinds), float64, HU^2
+    noise : ndarray of shape (K, noise_classes), float64, HU^2
         Sum of l^2 by kind.
     """
 
@@ -92,13 +92,13 @@ class Moments:
 
     @property
     def mean_noise(self) -> Float64:
-        """Mean of l^2 by kind, of shape (K, kinds)."""
+        """Mean of l^2 by kind, of shape (K, noise_classes)."""
         mean: Float64 = self.noise / np.maximum(self.count, 1)[:, None]
         return mean
 
 
 def moments_of(
-    patches: Float32, noise: Noise, labels: Labels, groups: int, kinds: int, weights: Float32 | None = None
+    patches: Float32, noise: Noise, labels: Labels, groups: int, noise_classes: int, weights: Float32 | None = None
 ) -> Moments:
     """Return the moments of each group in one sample.
 
@@ -107,7 +107,7 @@ def moments_of(
     patches : ndarray of shape (n, d), float32, HU
     noise : Noise
     labels : ndarray of shape (n,), int64
-    groups, kinds : int
+    groups, noise_classes : int
     weights : ndarray of shape (n,), float32, optional
         Of each patch; 1 if not given.
     """
@@ -119,33 +119,37 @@ def moments_of(
     cuts = np.searchsorted(labels[order], np.arange(groups + 1))
     for k in np.flatnonzero(count):
         at = order[cuts[k] : cuts[k + 1]]
-        own, weight = patches[at], weights[at, None]
-        means[k] = (weight * own).sum(axis=0, dtype=np.float64) / count[k]
-        own = own - means[k].astype(np.float32)
-        rest = (weight * own).sum(axis=0, dtype=np.float64) / count[k]  # of rounding the mean
-        own *= np.sqrt(weight)
-        scatter[k] = (own.T @ own).astype(np.float64) - count[k] * np.outer(rest, rest)
-        means[k] = means[k].astype(np.float32).astype(np.float64) + rest
-    square = weights * noise.level.astype(np.float64) ** 2
-    by_kind = np.bincount(labels * kinds + noise.among(kinds), weights=square, minlength=groups * kinds)
-    return Moments(count, means, scatter, by_kind.reshape(groups, kinds).astype(np.float64))
+        values, weight = patches[at], weights[at, None]
+        means[k] = (weight * values).sum(axis=0, dtype=np.float64) / count[k]
+        values = values - means[k].astype(np.float32)
+        rounding = (weight * values).sum(axis=0, dtype=np.float64) / count[k]  # of rounding the mean
+        values *= np.sqrt(weight)
+        scatter[k] = (values.T @ values).astype(np.float64) - count[k] * np.outer(rounding, rounding)
+        means[k] = means[k].astype(np.float32).astype(np.float64) + rounding
+    square = weights * noise.sigma_hu.astype(np.float64) ** 2
+    by_kind = np.bincount(
+        labels * noise_classes + noise.among(noise_classes), weights=square, minlength=groups * noise_classes
+    )
+    return Moments(count, means, scatter, by_kind.reshape(groups, noise_classes).astype(np.float64))
 
 
-def mixture_from_moments(moments: Moments, kinds: Kinds, rule: Rule) -> Mixture:
+def mixture_from_moments(moments: Moments, noise_covariances: NoiseCovariances, rule: Rule) -> Mixture:
     """Return the mixture that these moments tell, by the eigenvectors of each group's whitened scatter."""
     factors = []
     for k, count in enumerate(moments.count):
         if count < rule.smallest:
-            factors.append((np.zeros(0), np.zeros((kinds.d, 0))))
+            factors.append((np.zeros(0), np.zeros((noise_covariances.d, 0))))
             continue
         # Solving for both at once is the same as whitening: vectors are N^(-1/2) V.
-        variances, vectors = linalg.eigh(moments.scatter[k] / count, noise := kinds.mixed(moments.mean_noise[k]))
+        variances, vectors = linalg.eigh(
+            moments.scatter[k] / count, noise := noise_covariances.mixed(moments.mean_noise[k])
+        )
         factors.append((variances[::-1], (noise @ vectors)[:, ::-1]))
-    return _mixture(moments, factors, kinds.d, rule)
+    return _mixture(moments, factors, noise_covariances.d, rule)
 
 
 def mixture_from_factors(
-    moments: Moments, factors: Iterable[tuple[Float64, Float64]], kinds: Kinds, rule: Rule
+    moments: Moments, factors: Iterable[tuple[Float64, Float64]], noise_covariances: NoiseCovariances, rule: Rule
 ) -> Mixture:
     """Return the mixture whose groups have these factors.
 
@@ -156,14 +160,14 @@ def mixture_from_factors(
     factors : iterable of (variances, vectors)
         For each group the variances s^2 / count of its whitened patches, descending, and their directions V, of shape
         (d, r); none for a group that is too small.
-    kinds : Kinds
+    noise_covariances : Kinds
     rule : Rule
     """
     coloured = (
-        (variances, kinds.roots(moments.mean_noise[k])[1] @ v) if v.shape[1] else (variances, v)
+        (variances, noise_covariances.roots(moments.mean_noise[k])[1] @ v) if v.shape[1] else (variances, v)
         for k, (variances, v) in enumerate(factors)
     )
-    return _mixture(moments, coloured, kinds.d, rule)
+    return _mixture(moments, coloured, noise_covariances.d, rule)
 
 
 def _mixture(moments: Moments, factors: Iterable[tuple[Float64, Float64]], d: int, rule: Rule) -> Mixture:
@@ -187,12 +191,14 @@ def _mixture(moments: Moments, factors: Iterable[tuple[Float64, Float64]], d: in
     return Mixture(moments.means, tuple(bases), np.array(weights), np.array(left))
 
 
-def whitened_rows(patches: Float32, weights: Float32, moments: Moments, group: int, kinds: Kinds) -> Float32:
+def whitened_rows(
+    patches: Float32, weights: Float32, moments: Moments, group: int, noise_covariances: NoiseCovariances
+) -> Float32:
     """Return the members of one group as Mahout gets them: centred, whitened by the group's mean noise, and weighted.
 
     A row is sqrt(w) N^(-1/2) (y - mean), so that A'A is the sum of w times the scatter of each.
     """
-    whiten, _ = kinds.roots(moments.mean_noise[group])
+    whiten, _ = noise_covariances.roots(moments.mean_noise[group])
     rows: Float32 = (patches - moments.means[group].astype(np.float32)) @ whiten.astype(np.float32)
     rows *= np.sqrt(weights)[:, None]
     return rows

@@ -17,7 +17,7 @@ _PART = 50_000  # patches that are learnt from at a time; part of the answer, fo
 
 
 @dataclass(frozen=True, eq=False)
-class _Here:
+class _MemoryPart:
     """A part in this process's memory."""
 
     sample: Sample
@@ -33,34 +33,38 @@ class FilePart:
     Attributes
     ----------
     path : Path
-    kind : int, optional
-        The kind that its noise is of, instead of those in the file.
+    noise_class : int, optional
+        The noise_class that its noise is of, instead of those in the file.
     """
 
     path: Path
-    kind: int | None = None
+    noise_class: int | None = None
 
     def load(self) -> Sample:
         with np.load(self.path) as a:
-            kind = a["kind"] if self.kind is None else np.full_like(a["kind"], self.kind)
-            noise = Noise(a["level"], kind)
+            noise_class = a["kind"] if self.noise_class is None else np.full_like(a["kind"], self.noise_class)
+            noise = Noise(a["level"], noise_class)
             return Sample(a["patches"], noise, a.get("pilot"))
 
 
 def parts_of(sample: Sample) -> tuple[Part, ...]:
     """Return a sample as parts in memory."""
-    return tuple(_Here(sample[start : start + _PART]) for start in range(0, len(sample.patches), _PART))
+    return tuple(_MemoryPart(sample[start : start + _PART]) for start in range(0, len(sample.patches), _PART))
 
 
 def write_parts(sample: Sample, stem: Path) -> tuple[FilePart, ...]:
     """Write a sample to files ``<stem>-0.npz`` and so on."""
     parts = []
     for number, part in enumerate(parts_of(sample)):
-        own = part.load()
+        sample_part = part.load()
         path = stem.with_name(f"{stem.name}-{number}.npz")
-        arrays: dict[str, Any] = {"patches": own.patches, "level": own.noise.level, "kind": own.noise.kind}
-        if own.pilot is not None:
-            arrays["pilot"] = own.pilot
+        arrays: dict[str, Any] = {
+            "patches": sample_part.patches,
+            "level": sample_part.noise.sigma_hu,
+            "kind": sample_part.noise.noise_class,
+        }
+        if sample_part.pilot is not None:
+            arrays["pilot"] = sample_part.pilot
         np.savez(path, **arrays)
         parts.append(FilePart(path))
     return tuple(parts)

@@ -3,289 +3,252 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.workers import Threads, Workers, single_threaded_blas
-from ...errors import CtmahoutError, InputError
-from ...exchange import Factors, Manifest, read_all_factors, read_manifest, write_matrix
+from ...errors import InputError
+from ...exchange import Factors, Manifest, write_matrix
 from ...options import Config
-from ...quality import Apply
 from ...volume import Volume
-from ..effort import EFFORTS
+from ..effort import EFFORTS, PassSpec
 from ..method import GroupSpectrum, Progress, Result
 from ..noise import MeasuredPart, NoiseModel, Unmeasurable
-from ..strength import Blend, Strength
-from . import (
-    Filter,
-    Fit,
-    Learnt,
-    Model,
-    Stage,
-    View,
-    apply,
-    filtered,
-    first_stage,
-    noise_of,
-    restore_means,
-    restore_structure,
-    second_stage,
-)
+from ..strength import Strength
+from .em import Part
+from .pass_state import PassState
+from .passes import PatchFilter, filter_volume
+from .results import blended_results, unchanged_results
+from .two_passes import first_pass, measure_noise, second_pass
 
-__all__ = ["ModelRun", "PatchesMethod"]
+__all__ = ["PatchesRun", "UnchangedRun"]
 
 Float32 = NDArray[np.float32]
 
-_AS_IT_IS = "The series comes back as it is."
-_NOTHING = "No noise was found: the series comes back as it is."
+
+@dataclass(frozen=True)
+class _Settings:
+    """What the layout of a matrix keeps of a run's options and of its volume."""
+
+    effort: str
+    seed: int
+    series_sha256: str
+
+    @property
+    def passes(self) -> tuple[PassSpec, ...]:
+        return EFFORTS[self.effort].passes
 
 
-class PatchesMethod:
-    """See `ctmahout.denoising.patches`."""
+class _Run:
+    """What runs with and without noise share."""
 
-    strengths = ("auto", "remove")
+    method: ClassVar[str] = "patches"
+    strengths: ClassVar[tuple[str, ...]] = ("auto", "remove")
 
-    def prepare(self, volume: Volume, matrix: Path, config: Config, progress: Progress | None) -> Manifest:
-        effort = EFFORTS[config.effort]
-        threads = Threads.of(config.workers)
-        learnt = first_stage(
-            MeasuredPart.of(volume).hu,
-            volume.geometry,
-            effort.passes[0],
-            effort.kinds,
-            config.seed,
-            threads,
-        )
-        options = {"effort": config.effort, "seed": config.seed, "series_sha256": volume.fingerprint()}
-        return _write(matrix, learnt, options, overwrite=config.overwrite)
+    def __init__(self, volume: Volume, settings: _Settings) -> None:
+        self.volume, self._settings = volume, settings
 
-    def refines(self, matrix: Manifest) -> bool:
-        return bool(0 < matrix.layout["pass"] < matrix.layout["passes"])
+    @property
+    def label(self) -> str:
+        return f"patches {self._settings.effort}"
 
-    def refine(
-        self,
-        volume: Volume,
-        matrix: Path,
-        factors: Path,
-        refined: Path,
-        config: Config,
-        workers: Workers,
-        progress: Progress | None,
-    ) -> Manifest:
-        made = read_manifest(matrix, "matrix")
-        options = {key: made.layout[key] for key in ("effort", "seed", "series_sha256")}
-        if not self.refines(made):
-            raise InputError("CTM_NOTHING_TO_REFINE", path=matrix)
-        hu = MeasuredPart.of(volume).hu
-        stage = Stage.read(matrix, made)
-        how = EFFORTS[options["effort"]].passes
-        filter = stage.groups.filter(read_all_factors(factors))
-        tell = None if progress is None else partial(progress, "refine")
-        pilot = apply(hu, stage, filter, how[0].stride, workers, tell)
-        learnt = second_stage(hu, stage, pilot, how[1], options["seed"], Threads.of(config.workers))
-        return _write(refined, learnt, options, overwrite=config.overwrite)
+    @property
+    def seed(self) -> int:
+        return self._settings.seed
 
-    def rebuild(
-        self,
-        volume: Volume,
-        matrix: Path,
-        factors: Path,
-        strengths: Sequence[Strength],
-        workers: Workers,
-        progress: Progress | None,
-    ) -> Iterator[Result]:
-        made = read_manifest(matrix, "matrix")
-        number = made.layout["pass"]
-        if number == 0:
-            why = made.layout.get("unmeasurable")
-            yield from _unchanged(volume, strengths, None if why is None else Unmeasurable(why))
-            return
-        part = MeasuredPart.of(volume)
-        how = EFFORTS[made.layout["effort"]].passes[number - 1]
-        stage = Stage.read(matrix, made)
-        filter = stage.groups.filter(read_all_factors(factors))
-        tell = None if progress is None else partial(progress, "reconstruct")
-        found = apply(part.hu, stage, filter, how.stride, workers, tell)
-        again = partial(_passes_again, part.hu, stage, filter, how.stride, _threads(workers))
-        yield from _strengths(volume, part, found, strengths, stage.noise, _threads(workers), again)
-
-    def shown(self, matrix: Path, factors: Path, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        made = read_manifest(matrix, "matrix")
-        if made.layout["pass"] == 0:
-            return {"groups": []}
-        groups, found = Stage.read(matrix, made, pilot=False).groups, read_all_factors(factors)
-        shrinking = groups.filter(found).shrinking
-        return {
-            "groups": [
-                GroupSpectrum(
-                    f.rows,
-                    _padded(f, groups.moments.count[group], groups.kinds.d),
-                    shrinking.mixture.bases[group].shape[1],
-                    shrinking.kept(int(group)),
-                )
-                for group, f in zip(groups.factored, found, strict=True)
-            ]
-        }
+    @property
+    def series_sha256(self) -> str:
+        return self._settings.series_sha256
 
 
-@dataclass(frozen=True, eq=False)
-class ModelRun:
-    """A model on a series: no matrix, no factors, no Spark.
+class UnchangedRun(_Run):
+    """A run on a series without noise, or whose noise cannot be measured: it is returned as it is.
 
-    Attributes
+    Its matrix is a single zero, so that the steps are those of every run.
+
+    Parameters
     ----------
-    model : Model
     volume : Volume
-    config : Config
-    noise : NoiseModel, Unmeasurable or None
+    settings : _Settings
+    noise : Unmeasurable, or None
         None: there is no noise.
-    fit : Fit, or None
-        How well the model knows the series; None if there is no noise, or none that can be measured.
     """
 
-    model: Model
-    volume: Volume
-    config: Config
-    noise: NoiseModel | Unmeasurable | None
-    fit: Fit | None
+    passes_left: ClassVar[int] = 0
 
-    @classmethod
-    def of(cls, model: Model, volume: Volume, config: Config) -> ModelRun:
-        """Measure the series, and how well the model knows it; errors as of `first_stage`."""
-        hu, threads = MeasuredPart.of(volume).hu, Threads.of(config.workers)
-        noise = noise_of(hu, volume.geometry, threads)
-        if not isinstance(noise, NoiseModel):
-            return cls(model, volume, config, noise, None)
-        view = _model_view(hu, noise, config)
-        return cls(model, volume, config, noise, model.fit(view, threads, config.seed))
+    def __init__(self, volume: Volume, settings: _Settings, noise: Unmeasurable | None) -> None:
+        super().__init__(volume, settings)
+        self.noise = noise
 
-    def rebuild(self, strengths: Sequence[Strength], workers: Workers, progress: Progress | None) -> Iterator[Result]:
-        """Yield the denoised volume for each strength."""
-        if not isinstance(self.noise, NoiseModel):
-            yield from _unchanged(self.volume, strengths, self.noise)
-            return
-        part = MeasuredPart.of(self.volume)
-        view = _model_view(part.hu, self.noise, self.config)
-        tell = None if progress is None else partial(progress, "reconstruct")
-        effort = EFFORTS[self.config.effort]
-        strides = [how.stride for how in effort.passes][: len(self.model.passes)]
-        found = self.model.apply(view, strides, workers, tell)
+    def save(self, path: Path, *, overwrite: bool = False) -> Manifest:
+        layout = {"method": "patches", "pass": 0, "passes": 0, **asdict(self._settings)}
+        if self.noise is not None:
+            layout["unmeasurable"] = self.noise.reason
+        zero = [np.zeros((1, 1), np.float32)]
+        return write_matrix(path, zero, units="1", centring="columns", layout=layout, overwrite=overwrite)
 
-        def again(slab: Float32, first: int) -> Float32:
-            return self.model.apply(view.slab(first, first + len(slab)).with_hu(slab), strides, _threads(workers))
+    def next(self, factors: Sequence[Factors], workers: Workers, progress: Progress | None) -> UnchangedRun:
+        raise InputError("CTM_NOTHING_TO_REFINE", path="The matrix")
 
-        yield from _strengths(self.volume, part, found, strengths, self.noise, _threads(workers), again)
+    def results(
+        self, factors: Sequence[Factors], strengths: Sequence[Strength], workers: Workers, progress: Progress | None
+    ) -> Iterator[Result]:
+        return unchanged_results(self.volume, strengths, self.noise)
 
-    def shown(self, choices: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Return what the report shows: a model has no spectrum of this series."""
+    def report_data(self, factors: Sequence[Factors], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         return {"groups": []}
 
 
-def _model_view(hu: Float32, noise: NoiseModel, config: Config) -> View:
-    return View.of(hu, noise, EFFORTS[config.effort].kinds, np.random.default_rng([config.seed, 2]))
+class PatchesRun(_Run):
+    """One of the passes over a series; see `ctmahout.denoising.method.Run`.
 
-
-def _unchanged(volume: Volume, strengths: Sequence[Strength], unmeasurable: Unmeasurable | None) -> Iterator[Result]:
-    warning = _NOTHING
-    if unmeasurable is not None:
-        doubt = CtmahoutError("CTM_NOISE_UNMEASURABLE", path="the series", given=unmeasurable.why)
-        warning = f"[{doubt.code}] {doubt.message} {_AS_IT_IS}"
-    for strength in strengths:
-        yield Result(strength, volume, "no noise removed", {"noise_removed": 0.0, "share": 1.0}, (warning,))
-
-
-def _strengths(
-    volume: Volume,
-    part: MeasuredPart,
-    found: Float32,
-    strengths: Sequence[Strength],
-    noise: NoiseModel,
-    threads: Threads,
-    passes: Apply,
-) -> Iterator[Result]:
-    """Yield a blend of source and result for each strength.
-
-    What was not measured stays, and no value lies outside the source's. `passes` runs them over some slices again.
+    Parameters
+    ----------
+    volume : Volume
+    settings : _Settings
+    state : PassState
+    sample : tuple of Part
+        The patches that the groups were learnt from, for `save`; empty if loaded.
+    threads : Threads
+        Look for the groups of the next pass.
     """
-    hu = part.hu
-    restore_structure(hu, found, noise, threads)
-    restore_means(hu, found)
-    np.clip(found, hu.min(), hu.max(), out=found)
-    blend = Blend.of(hu, found, part.unchanged_here)
-    for strength in strengths:
-        share, removed, warnings = blend.choose(strength)
-        out = part.whole(found if share == 1 else hu + np.float32(share) * (found - hu), volume.hu)
-        warnings += part.left_out()
-        facts = {"noise_removed": round(removed, 4), "share": round(share, 4)}
-        kept = f"{100 * removed:.0f} % of the noise removed"
-        # Slices have other numbers in the measured part where some are left out.
-        again = partial(_again, passes, part, noise, threads, share) if len(hu) == volume.shape[0] else None
-        yield Result(strength, volume.with_hu(out), kept, facts, warnings, again)
+
+    def __init__(
+        self, volume: Volume, settings: _Settings, state: PassState, sample: tuple[Part, ...], threads: Threads
+    ) -> None:
+        super().__init__(volume, settings)
+        self._state, self._sample, self._threads = state, sample, threads
+        self._part = MeasuredPart.of(volume)
+        self._filter: PatchFilter | None = None
+
+    @classmethod
+    def start(cls, volume: Volume, config: Config, progress: Progress | None) -> PatchesRun | UnchangedRun:
+        """Measure the noise and find the groups of the first pass.
+
+        Raises
+        ------
+        InputError
+            CTM_INPUT_TOO_SMALL.
+        """
+        settings = _Settings(config.effort, config.seed, volume.fingerprint())
+        hu, threads = MeasuredPart.of(volume).hu, Threads.of(config.workers)
+        noise = measure_noise(hu, volume.geometry, threads)
+        if not isinstance(noise, NoiseModel):
+            return UnchangedRun(volume, settings, noise)
+        classes = EFFORTS[config.effort].noise_classes
+        state, sample = first_pass(hu, noise, settings.passes[0], classes, config.seed, threads)
+        return cls(volume, settings, state.reloaded(), sample, threads)
+
+    @classmethod
+    def layout_keys(cls, layout: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return what the layout of a matrix must have: less where no noise was found."""
+        keys = ("pass", "passes", "effort", "seed")
+        return (*keys, "noise", "levels", "groups", "arrays") if layout.get("pass") else keys
+
+    @classmethod
+    def load(cls, volume: Volume, path: Path, manifest: Manifest, config: Config) -> PatchesRun | UnchangedRun:
+        """Read a run from its matrix directory; errors as of `read_arrays`."""
+        layout = manifest.layout
+        settings = _Settings(layout["effort"], layout["seed"], layout["series_sha256"])
+        if layout["pass"] == 0:
+            noise = Unmeasurable(layout["unmeasurable"]) if "unmeasurable" in layout else None
+            return UnchangedRun(volume, settings, noise)
+        return cls(volume, settings, PassState.load(path, manifest), (), Threads.of(config.workers))
+
+    @property
+    def noise(self) -> NoiseModel:
+        return self._state.noise
+
+    @property
+    def passes_left(self) -> int:
+        return len(self._settings.passes) - self._state.groups.number
+
+    @single_threaded_blas
+    def save(self, path: Path, *, overwrite: bool = False) -> Manifest:
+        manifest = write_matrix(
+            path,
+            self._state.groups.matrices(self._sample),
+            units="noise SD",
+            centring="columns",
+            layout=self._state.layout() | {"passes": len(self._settings.passes)} | asdict(self._settings),
+            arrays=self._state.arrays(),
+            overwrite=overwrite,
+        )
+        self._sample = ()  # some hundred megabytes that are needed no more
+        return manifest
+
+    def next(self, factors: Sequence[Factors], workers: Workers, progress: Progress | None) -> PatchesRun:
+        if not self.passes_left:
+            raise InputError("CTM_NOTHING_TO_REFINE", path="The matrix")
+        hu, spec = self._part.hu, self._settings.passes[self._state.groups.number]
+        pilot = self._estimate(factors, workers, progress and partial(progress, "refine"))
+        state, sample = second_pass(hu, self._state, pilot, spec, self.seed, self._threads)
+        return PatchesRun(self.volume, self._settings, state.reloaded(), sample, self._threads)
+
+    def results(
+        self, factors: Sequence[Factors], strengths: Sequence[Strength], workers: Workers, progress: Progress | None
+    ) -> Iterator[Result]:
+        estimate = self._estimate(factors, workers, progress and partial(progress, "reconstruct"))
+        threads = workers if isinstance(workers, Threads) else Threads()  # the rest is not worth sending
+        slab = partial(self._estimate_slab, factors, threads)
+        return blended_results(self.volume, self._part, estimate, strengths, self.noise, threads, slab)
+
+    def report_data(self, factors: Sequence[Factors], facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        groups, shrinker = self._state.groups, self._filter_with(factors).shrinker
+        return {
+            "groups": [
+                GroupSpectrum(
+                    svd.rows,
+                    _padded(svd, groups.moments.count[group], groups.noise_covariances.d),
+                    shrinker.mixture.bases[group].shape[1],
+                    shrinker.kept(int(group)),
+                )
+                for group, svd in zip(groups.factored, factors, strict=True)
+            ]
+        }
+
+    # ------------------------------------------------------------------------------------------------ the pass itself
+
+    def _filter_with(self, factors: Sequence[Factors]) -> PatchFilter:
+        """Return the filter of these factors, made once: it is asked for up to three times."""
+        if self._filter is None:
+            self._filter = self._state.groups.filter(factors)
+        return self._filter
+
+    @property
+    def _stride(self) -> tuple[int, int]:
+        return self._settings.passes[self._state.groups.number - 1].stride
+
+    @single_threaded_blas
+    def _estimate(self, factors: Sequence[Factors], workers: Workers, progress: Any) -> Float32:
+        """Run the pass over the volume; returns ndarray of the shape of the measured part, HU."""
+        grid = self._state.grid(self._part.hu)
+        pilot = None if self._state.pilot is None else grid.with_hu(self._state.pilot)
+        return filter_volume(grid, self._filter_with(factors), self._stride, workers, pilot=pilot, progress=progress)
+
+    @single_threaded_blas
+    def _estimate_slab(self, factors: Sequence[Factors], workers: Workers, slab: Float32, first: int) -> Float32:
+        """Run the pass over some slices, which may have changed.
+
+        The first pass's bases are not at hand in the second: its result for these slices is taken to be that of the
+        second, with the groups of the slices as they were.
+        """
+        filter, stop = self._filter_with(factors), first + len(slab)
+        grid = self._state.grid(self._part.hu).slab(first, stop).with_hu(slab)
+        if self._state.pilot is None:
+            return filter_volume(grid, filter, self._stride, workers)
+        pilot = grid.with_hu(self._state.pilot[first:stop])
+        pilot = grid.with_hu(filter_volume(grid, filter, self._stride, workers, pilot=pilot))
+        return filter_volume(grid, filter, self._stride, workers, pilot=pilot)
 
 
-@single_threaded_blas
-def _passes_again(
-    hu: Float32, stage: Stage, filter: Filter, stride: tuple[int, int], workers: Workers, slab: Float32, first: int
-) -> Float32:
-    """Filter some slices of a series, which may have changed.
-
-    The first pass's bases are not at hand in the second: its result for these slices is taken to be that of the
-    second, with the groups of the slices as they were.
-    """
-    view = stage.view(hu).slab(first, first + len(slab)).with_hu(slab)
-    if stage.pilot is None:
-        return filtered(view, filter, stride, workers)
-    pilot = view.with_hu(stage.pilot[first : first + len(slab)])
-    pilot = view.with_hu(filtered(view, filter, stride, workers, pilot=pilot))
-    return filtered(view, filter, stride, workers, pilot=pilot)
-
-
-def _again(
-    passes: Apply, part: MeasuredPart, noise: NoiseModel, threads: Threads, share: float, slab: Float32, first: int
-) -> Float32:
-    """Denoise some slices of a series, which may have changed, as `Apply` does."""
-    here = slice(first, first + len(slab))
-    if part.unchanged is not None:
-        slab = np.where(part.unchanged[here], part.hu[here], slab)
-    found = passes(slab, first)
-    restore_structure(slab, found, noise.slab(first, first + len(slab)), threads)
-    blended: Float32 = slab + np.float32(share) * (found - slab)
-    return blended
-
-
-def _threads(workers: Workers) -> Threads:
-    """Return threads for what is not worth sending."""
-    return workers if isinstance(workers, Threads) else Threads()
-
-
-@single_threaded_blas
-def _write(
-    path: Path, learnt: Learnt | Unmeasurable | None, options: Mapping[str, Any], *, overwrite: bool
-) -> Manifest:
-    if not isinstance(learnt, Learnt):
-        # Mahout gets a matrix all the same, so that the steps that follow are the same ones.
-        about = {"method": "patches", "pass": 0, "passes": 0, **options}
-        if learnt is not None:
-            about["unmeasurable"] = learnt.why
-        nothing = [np.zeros((1, 1), np.float32)]
-        return write_matrix(path, nothing, units="1", centring="columns", layout=about, overwrite=overwrite)
-    return write_matrix(
-        path,
-        learnt.stage.groups.matrices(learnt.parts),
-        units="noise SD",
-        centring="columns",
-        layout=learnt.stage.layout() | {"passes": len(EFFORTS[options["effort"]].passes)} | dict(options),
-        arrays=learnt.stage.arrays(),
-        overwrite=overwrite,
-    )
-
-
-def _padded(found: Factors, count: float, d: int) -> NDArray[np.float64]:
+def _padded(svd: Factors, count: float, d: int) -> NDArray[np.float64]:
+    """Return the d variances of a group, those without a factor being 0."""
     variances = np.zeros(d)
-    variances[: found.rank] = found.s**2 / count
+    variances[: svd.rank] = svd.s**2 / count
     return variances

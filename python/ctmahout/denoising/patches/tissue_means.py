@@ -2,7 +2,7 @@
 
 Patches lie on their group's mean a little too closely, so on very noisy series a tissue's mean may move by some HU.
 The residual, averaged over a centimetre of one tissue, holds hardly any noise, for that of filtered back-projection has
-next to no low frequencies; so that average is given back.
+next to no low frequencies; so that average is added back.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def restore_means(before: Float32, after: Float32) -> None:
     Parameters
     ----------
     before, after : ndarray of shape (z, y, x), float32, HU
-        A volume, and what became of it; tissues are told by the latter.
+        A volume and its estimate; tissues are those of the latter.
     """
     for _ in range(_ROUNDS):
         _give_back(before, after)

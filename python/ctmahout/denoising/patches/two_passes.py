@@ -1,9 +1,6 @@
-"""The method, step by step: the first pass's groups, its result, the second pass's groups, the result."""
+"""What the two passes learn from a series: its noise, the groups of its patches, and groups by the first result."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,81 +8,28 @@ from numpy.typing import NDArray
 from ...engines.workers import Threads, Workers, single_threaded_blas
 from ...errors import InputError
 from ...volume import Geometry
-from ..effort import PATCH, Pass
+from ..effort import PATCH, PassSpec
 from ..noise import NoiseModel, Unmeasurable, estimate_noise
-from .em import Part, fit, max_groups, sum_moments
-from .grid import View
-from .groups import BETA, FIRST, SECOND, Groups, pilot_kinds
-from .mixture import Kinds
+from .em import Part
+from .grid import PatchGrid
+from .groups import FIRST, Groups
 from .parts import parts_of
-from .pass_state import Stage
-from .passes import Filter, filtered
+from .pass_state import PassState
 
-__all__ = ["Learnt", "apply", "first_stage", "noise_of", "second_stage"]
+__all__ = ["first_pass", "measure_noise", "second_pass"]
 
 Float32 = NDArray[np.float32]
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Learnt:
-    """A stage and the patches it was learnt from."""
-
-    stage: Stage
-    parts: tuple[Part, ...]
 
 
 @single_threaded_blas
-def first_stage(
-    hu: Float32, geometry: Geometry, how: Pass, kinds: int, seed: int, threads: Threads
-) -> Learnt | Unmeasurable | None:
-    """Measure the noise of a volume and find the groups of its patches.
-
-    Parameters
-    ----------
-    hu : ndarray of shape (z, y, x), float32, HU
-        The measured part of a volume.
-    geometry : Geometry
-    how : Pass
-    kinds : int
-        Of place, by the direction of the noise.
-    seed : int
-    threads : Threads
-        The answer does not depend on how many there are.
-
-    Returns
-    -------
-    Learnt, Unmeasurable or None
-        None: there is no noise.
+def measure_noise(hu: Float32, geometry: Geometry, threads: Threads) -> NoiseModel | Unmeasurable | None:
+    """Measure the noise of the measured part of a volume, of shape (z, y, x), HU; None: there is none.
 
     Raises
     ------
     InputError
-        CTM_INPUT_TOO_SMALL: one slice, slices smaller than a patch, or too few patches.
+        CTM_INPUT_TOO_SMALL: one slice, or slices smaller than a patch.
     """
-    noise = noise_of(hu, geometry, threads)
-    if not isinstance(noise, NoiseModel):
-        return noise
-    rng = np.random.default_rng([seed, 2])
-    view = View.of(hu, noise, kinds, rng)
-    corners = view.draw(how.patches, rng)
-    if len(corners) < FIRST.shrinking.smallest:
-        raise InputError(
-            "CTM_INPUT_TOO_SMALL",
-            path="The series",
-            given=f"{len(corners)} places for a patch",
-            expected=f"at least {FIRST.shrinking.smallest} to learn from",
-        )
-    parts = parts_of(view.sample(corners))
-    of_noise = Kinds(view.covariances * BETA)
-    telling = fit(parts, max_groups(how.groups, parts), how.rounds, of_noise, FIRST.telling, threads, rng)
-    moments = sum_moments(parts, telling, len(telling.mixture), len(of_noise), threads)
-    return Learnt(Stage(Groups(1, view.covariances, telling, moments), noise, view.kind), parts)
-
-
-@single_threaded_blas
-def noise_of(hu: Float32, geometry: Geometry, threads: Threads) -> NoiseModel | Unmeasurable | None:
-    """Measure the noise of a volume; parameters, errors and what stands for none as of `first_stage`."""
     if len(hu) < 2 or hu.shape[1] < PATCH[1] or hu.shape[2] < PATCH[2]:
         raise InputError(
             "CTM_INPUT_TOO_SMALL",
@@ -97,37 +41,55 @@ def noise_of(hu: Float32, geometry: Geometry, threads: Threads) -> NoiseModel | 
 
 
 @single_threaded_blas
-def second_stage(hu: Float32, first: Stage, pilot: Float32, how: Pass, seed: int, workers: Workers) -> Learnt:
-    """Find the groups of patches anew, now told by the first pass's result.
+def first_pass(
+    hu: Float32, noise: NoiseModel, spec: PassSpec, noise_classes: int, seed: int, threads: Threads
+) -> tuple[PassState, tuple[Part, ...]]:
+    """Find the groups of a volume's patches.
 
     Parameters
     ----------
-    hu, pilot : ndarray of shape (z, y, x), float32, HU
-    first : Stage
-    how : Pass
+    hu : ndarray of shape (z, y, x), float32, HU
+        The measured part of a volume.
+    noise : NoiseModel
+    spec : PassSpec
+    noise_classes : int
+        Of place, by the direction of the noise.
     seed : int
-    workers : Workers
+    threads : Threads
+        The answer does not depend on how many there are.
+
+    Returns
+    -------
+    PassState, tuple of Part
+        The groups, and the patches that they were learnt from.
+
+    Raises
+    ------
+    InputError
+        CTM_INPUT_TOO_SMALL: too few patches.
     """
-    rng = np.random.default_rng([seed, 3])
-    view, covariances = first.view(hu), first.groups.covariances
-    parts = parts_of(view.sample(view.draw(how.patches, rng), view.with_hu(pilot)))
-    telling = fit(
-        parts, max_groups(how.groups, parts), how.rounds, pilot_kinds(covariances), SECOND.telling, workers, rng
-    )
-    moments = sum_moments(parts, telling, len(telling.mixture), len(covariances), workers, of_pilot=False)
-    return Learnt(Stage(Groups(2, covariances, telling, moments), first.noise, first.kind, pilot), parts)
+    rng = np.random.default_rng([seed, 2])
+    grid = PatchGrid.of(hu, noise, noise_classes, rng)
+    corners = grid.draw(spec.patches, rng)
+    if len(corners) < FIRST.shrinker.smallest:
+        raise InputError(
+            "CTM_INPUT_TOO_SMALL",
+            path="The series",
+            given=f"{len(corners)} places for a patch",
+            expected=f"at least {FIRST.shrinker.smallest} to learn from",
+        )
+    parts = parts_of(grid.sample(corners))
+    groups = Groups.learn(1, grid.covariances, parts, spec.groups, spec.rounds, threads, rng)
+    return PassState(groups, noise, grid.noise_class), parts
 
 
 @single_threaded_blas
-def apply(
-    hu: Float32,
-    stage: Stage,
-    filter: Filter,
-    stride: tuple[int, int],
-    workers: Workers,
-    progress: Progress | None = None,
-) -> Float32:
-    """Run the pass of a stage over a volume; returns the result, of the same shape, HU."""
-    view = stage.view(hu)
-    pilot = None if stage.pilot is None else view.with_hu(stage.pilot)
-    return filtered(view, filter, stride, workers, pilot=pilot, progress=progress)
+def second_pass(
+    hu: Float32, first: PassState, pilot: Float32, spec: PassSpec, seed: int, workers: Workers
+) -> tuple[PassState, tuple[Part, ...]]:
+    """Find groups of patches by the first pass's result, the pilot; parameters and returns as of `first_pass`."""
+    rng = np.random.default_rng([seed, 3])
+    grid = first.grid(hu)
+    parts = parts_of(grid.sample(grid.draw(spec.patches, rng), grid.with_hu(pilot)))
+    groups = Groups.learn(2, first.groups.covariances, parts, spec.groups, spec.rounds, workers, rng)
+    return PassState(groups, first.noise, first.noise_class, pilot), parts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ConfigError
+from ...options import option_error
 from ..strength import Strength
 
 __all__ = ["Choice", "choose_rank"]
@@ -68,16 +68,18 @@ def choose_rank(
     ------
     ConfigError
         CTM_CONFIG_VALUE: a strength of no known form, or rank:N above the components computed and the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> s = np.array([900.0, 300.0, 40.0, 39.0])
+    >>> choice = choose_rank(s, "energy:0.99", rows=1000, columns=4, squared_norm=float((s**2).sum()))
+    >>> choice.rank, choice.weights.tolist()
+    (2, [1.0, 1.0, 0.0, 0.0])
     """
     strength = Strength.parse(strength) if isinstance(strength, str) else strength
     if strength.kind == "remove":
-        raise ConfigError(
-            "CTM_CONFIG_VALUE",
-            source="options",
-            key="strength",
-            value=repr(strength.text),
-            expected=_RANKS,
-        )
+        raise option_error("strength", strength.text, _RANKS)
     k = s.size
     warnings: tuple[str, ...] = ()
     if strength.kind == "auto":
@@ -88,13 +90,7 @@ def choose_rank(
         if strength.kind == "rank":
             keep = int(strength.value)
             if keep > columns:
-                raise ConfigError(
-                    "CTM_CONFIG_VALUE",
-                    source="options",
-                    key="strength",
-                    value=f"'rank:{keep}'",
-                    expected=f"at most rank:{columns}",
-                )
+                raise option_error("strength", f"rank:{keep}", f"at most rank:{columns}")
             if keep > k:
                 warnings = (f"rank:{keep} asked for, but only {k} components were computed or exist: all are kept.",)
         elif strength.kind == "energy":

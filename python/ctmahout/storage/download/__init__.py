@@ -1,8 +1,8 @@
-"""Images from elsewhere: archives over HTTP, prefixes of object stores, series of TCIA and the Imaging Data Commons."""
+"""Download images: archives over HTTP, prefixes of object stores, series of TCIA and the Imaging Data Commons."""
 
 from .archive import Archive
 from .bucket import Bucket
-from .http import Connection, Tick, connected
+from .http import Connection, Tick, open_connection
 from .idc import IDC_INDEX, IDC_STORE, IdcSeries
 from .tcia import TCIA, Series
 from .unpack import unpack
@@ -17,6 +17,6 @@ __all__ = [
     "IdcSeries",
     "Series",
     "Tick",
-    "connected",
+    "open_connection",
     "unpack",
 ]

@@ -1,4 +1,4 @@
-"""A file from an http or https address: tried again after a pause, resumed where the server can, whole or refused."""
+"""Download a file over HTTP with retries, resuming it where the server can; an incomplete file is an error."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ from urllib3.exceptions import MaxRetryError
 
 from ...errors import InputError
 
-__all__ = ["Connection", "Tick", "connected", "without_secrets"]
+__all__ = ["Connection", "Tick", "open_connection", "without_secrets"]
 
 Tick = Callable[[int, int], None]
+"""Called with bytes done, and bytes in all or 0 if unknown."""
 
-# A piece that breaks off is lost.
+# Small, because the chunk in which a connection breaks is lost.
 _CHUNK = 1 << 16
-# Until it is connected, and between two pieces of an answer: an archive may have to gather a series first.
+# To connect, and between two chunks: an archive may have to assemble a series first.
 _TIMEOUTS_S = (10, 120)
 _BACKOFF_S = 1.0
-_LONGEST_ANSWER = 1 << 20
+_MAX_ANSWER_SIZE = 1 << 20
 # Images of a bucket are copied many at once.
 _CONNECTIONS = 16
 
 
 def without_secrets(url: str) -> str:
-    """Return an address without user, password, query and fragment: where tokens are."""
+    """Return a URL without user, password, query and fragment, which may contain tokens."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 @contextmanager
-def connected() -> Iterator[Connection]:
-    """Give a connection for several requests. Proxies, ``~/.netrc`` and REQUESTS_CA_BUNDLE are honoured."""
+def open_connection() -> Iterator[Connection]:
+    """Yield a connection for several requests. Proxies, ``~/.netrc`` and REQUESTS_CA_BUNDLE are honoured."""
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=_patience(), pool_maxsize=_CONNECTIONS))
+            session.mount(scheme, HTTPAdapter(max_retries=_retry_policy(), pool_maxsize=_CONNECTIONS))
         yield Connection(session)
 
 
 class Connection:
-    """Asks servers, and says why not in errors of ours.
+    """HTTP requests with retries.
 
     Every method raises `InputError`: CTM_FETCH_NOT_FOUND, CTM_FETCH_FORBIDDEN, CTM_FETCH_CERTIFICATE, and
-    CTM_FETCH_UNAVAILABLE once all tries are used up.
+    CTM_FETCH_UNAVAILABLE after the last retry.
     """
 
     def __init__(self, session: requests.Session) -> None:
         self._session = session
 
     def json(self, url: str, parameters: dict[str, str]) -> Any:
-        """Return what a service answers; None if it answers nothing."""
+        """Return the JSON response to a query; None if it is empty."""
         try:
             return json.loads(self.text(url, parameters) or "null")
         except ValueError as e:
@@ -67,7 +68,7 @@ class Connection:
     def text(self, url: str, parameters: dict[str, str]) -> bytes:
         """Return the bytes of an answer of at most a MiB."""
         file = BytesIO()
-        self.download(url, parameters, file, limit=_LONGEST_ANSWER)
+        self.download(url, parameters, file, limit=_MAX_ANSWER_SIZE)
         return file.getvalue()
 
     def download(
@@ -79,58 +80,57 @@ class Connection:
         limit: int,
         tick: Tick | None = None,
     ) -> None:
-        """Write what an address holds to an empty file.
+        """Download a URL to an empty file.
 
         Parameters
         ----------
         url : str
         parameters : dict
-            The query.
+            Query parameters.
         file : binary file
-        limit : int
-            Bytes that it may have.
+        limit : int, bytes
+            Largest size.
         tick : callable, optional
-            Called with bytes so far and bytes in all, 0 if that is not known.
 
         Raises
         ------
         InputError
-            CTM_FETCH_TOO_LARGE, and what the class names.
+            CTM_FETCH_TOO_LARGE, and the codes listed for the class.
         """
         source = without_secrets(url)
-        patience, furthest, version = _patience(), 0, ""
+        retries, most_bytes, version = _retry_policy(), 0, ""
         while True:
-            with self.answer(url, parameters, _from(file.tell(), version)) as response:
+            with self.get(url, parameters, _range_headers(file.tell(), version)) as response:
                 version = _version(response)
-                if not _continues(response, file.tell()):
+                if not _is_continuation(response, file.tell()):
                     file.seek(0)
                     file.truncate()
                 try:
                     _receive(response, file, source, limit, tick)
                     return
                 except requests.RequestException as e:
-                    # A long file may break often, as long as it gets on.
-                    patience = _patience() if file.tell() > furthest else patience
-                    furthest = max(furthest, file.tell())
+                    # Retries are unlimited as long as each one makes progress.
+                    retries = _retry_policy() if file.tell() > most_bytes else retries
+                    most_bytes = max(most_bytes, file.tell())
                     try:
-                        patience = patience.increment("GET", error=e)
+                        retries = retries.increment("GET", error=e)
                     except MaxRetryError:
                         problem = f"the connection broke after {file.tell()} bytes, again and again"
                         raise InputError("CTM_FETCH_UNAVAILABLE", source=source, problem=problem) from e
-            patience.sleep()
+            retries.sleep()
 
     @contextmanager
-    def answer(
+    def get(
         self, url: str, parameters: dict[str, str], headers: dict[str, str] | None = None
     ) -> Iterator[requests.Response]:
-        """Give the answer to a GET, its body still to be read."""
+        """Yield the response to a GET request, its body unread."""
         source = without_secrets(url)
-        # Compressed on the way, a length or a range would not be the file's.
-        asked = {"Accept-Encoding": "identity"} | (headers or {})
+        # With a content encoding, lengths and ranges would not be those of the file.
+        headers = {"Accept-Encoding": "identity"} | (headers or {})
         try:
-            response = self._session.get(url, params=parameters, headers=asked, stream=True, timeout=_TIMEOUTS_S)
+            response = self._session.get(url, params=parameters, headers=headers, stream=True, timeout=_TIMEOUTS_S)
         except requests.RequestException as e:
-            raise _no_answer(source, e) from e
+            raise _connection_error(source, e) from e
         with response:
             status = f"{response.status_code} {response.reason}"
             if response.status_code in (401, 403, 407):
@@ -142,8 +142,8 @@ class Connection:
             yield response
 
 
-class _Patience(Retry):
-    """A certificate does not become better by asking again."""
+class _RetryPolicy(Retry):
+    """Retries of everything but invalid certificates."""
 
     def increment(
         self,
@@ -159,14 +159,14 @@ class _Patience(Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
-def _patience() -> _Patience:
-    return _Patience(
+def _retry_policy() -> _RetryPolicy:
+    return _RetryPolicy(
         total=5, backoff_factor=_BACKOFF_S, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
     )
 
 
 def _receive(response: requests.Response, file: IO[bytes], source: str, limit: int, tick: Tick | None) -> None:
-    if response.status_code == 416:  # it became shorter meanwhile
+    if response.status_code == 416:  # the file is shorter now than when the download began
         raise requests.ConnectionError
     length = response.headers.get("Content-Length", "")
     total = file.tell() + int(length) if length.isdecimal() else 0
@@ -179,25 +179,25 @@ def _receive(response: requests.Response, file: IO[bytes], source: str, limit: i
 
 
 def _version(response: requests.Response) -> str:
-    """Return what tells one state of a file from another; empty if a part of it is of no use later."""
+    """Return the version of a file for If-Range; empty if the download cannot be resumed."""
     if response.status_code == 416 or "Content-Encoding" in response.headers:
         return ""
     tag = response.headers.get("ETag", "")
     return response.headers.get("Last-Modified", "") if not tag or tag.startswith("W/") else tag
 
 
-def _from(start: int, version: str) -> dict[str, str]:
+def _range_headers(start: int, version: str) -> dict[str, str]:
     return {"Range": f"bytes={start}-", "If-Range": version} if start and version else {}
 
 
-def _continues(response: requests.Response, start: int) -> bool:
+def _is_continuation(response: requests.Response, start: int) -> bool:
     return response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
 
-def _no_answer(source: str, e: Exception) -> InputError:
-    # Not the exception's own words: they hold the whole address.
-    if untrusted := _cause(e, ssl.SSLCertVerificationError):
-        return InputError("CTM_FETCH_CERTIFICATE", source=source, problem=untrusted.verify_message)
+def _connection_error(source: str, e: Exception) -> InputError:
+    # Without the exception's own text, which contains the full URL.
+    if certificate_error := _cause(e, ssl.SSLCertVerificationError):
+        return InputError("CTM_FETCH_CERTIFICATE", source=source, problem=certificate_error.verify_message)
     if isinstance(e, requests.Timeout) or _cause(e, TimeoutError):
         problem = "it does not answer in time"
     else:
@@ -206,10 +206,10 @@ def _no_answer(source: str, e: Exception) -> InputError:
     return InputError("CTM_FETCH_UNAVAILABLE", source=source, problem=problem)
 
 
-def _cause(e: BaseException | None, kind: type[Any]) -> Any:
-    """Return the deepest exception of a kind that led to this one."""
-    found = None
+def _cause(e: BaseException | None, exception_type: type[Any]) -> Any:
+    """Return the innermost exception of a type among an exception and its causes, or None."""
+    cause = None
     while e is not None:
-        found = e if isinstance(e, kind) else found
+        cause = e if isinstance(e, exception_type) else cause
         e = e.__cause__ or e.__context__
-    return found
+    return cause

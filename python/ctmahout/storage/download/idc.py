@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 from pyarrow import ArrowException, parquet
 
 from ...errors import ConfigError, InputError
-from ..store import each
+from ..store import for_each
 from .http import Connection, Tick
 from .listing import sha256_of_files
 
@@ -104,7 +104,7 @@ class IdcSeries:
                 if tick:
                     tick(done, total)
 
-        each(copy, objects)
+        for_each(copy, objects)
         return sha256_of_files(folder), total
 
     def _place(self, connection: Connection) -> tuple[str, str, int]:

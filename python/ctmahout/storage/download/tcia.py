@@ -1,4 +1,4 @@
-"""A series of The Cancer Imaging Archive, by its public REST interface (NBIA Search API, v4 or v1)."""
+"""Download a series of The Cancer Imaging Archive by its public REST interface (NBIA Search API, v4 or v1)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from .http import Connection, Tick
 __all__ = ["TCIA", "Series"]
 
 TCIA = "https://services.cancerimagingarchive.net/nbia-api/services/v4"
-"""The public interface. Others offer the same one, or the earlier v1, for collections of theirs."""
+"""The public interface. Other archives offer the same one, or its predecessor v1."""
 
-_HASHES = "md5hashes.csv"
+_CHECKSUMS = "md5hashes.csv"
 # Where the number of images is found. v1 has both queries; of v4, users report that the second takes long.
 _COUNTS = (("getSeries", "ImageCount"), ("getSeriesSize", "ObjectCount"))
 
 
 class Series:
-    """One series of an archive that offers NBIA's interface.
+    """One series of an archive with the NBIA interface.
 
     Parameters
     ----------
     uid : str
         SeriesInstanceUID.
     base : str
-        Address of the interface.
+        URL of the interface.
 
     Raises
     ------
     ConfigError
-        CTM_FETCH_SOURCE: that is no UID.
+        CTM_FETCH_SOURCE: not a UID.
     """
 
     def __init__(self, uid: str, base: str = TCIA) -> None:
@@ -43,7 +43,7 @@ class Series:
             raise ConfigError("CTM_FETCH_SOURCE", given=f"tcia:{uid}")
         self.source = f"tcia:{uid}"
         self._base = base.rstrip("/")
-        self._asked = {"SeriesInstanceUID": uid}
+        self._query = {"SeriesInstanceUID": uid}
         self._images = 0
 
     def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> tuple[str, int]:
@@ -62,7 +62,7 @@ class Series:
             raise InputError("CTM_FETCH_NOT_FOUND", source=self.source, problem=problem)
         url = f"{self._base}/getImageWithMD5Hash"
         received = receive(
-            lambda file: connection.download(url, self._asked, file, limit=limit, tick=tick),
+            lambda file: connection.download(url, self._query, file, limit=limit, tick=tick),
             folder,
             source=self.source,
             limit=limit,
@@ -73,7 +73,7 @@ class Series:
     def _count(self, connection: Connection) -> int:
         """Return the number of images of the series; 0 if the archive does not have it."""
         for query, name in _COUNTS:
-            rows = connection.json(f"{self._base}/{query}", self._asked)
+            rows = connection.json(f"{self._base}/{query}", self._query)
             if not rows:
                 return 0
             with suppress(LookupError, TypeError, ValueError):
@@ -82,28 +82,28 @@ class Series:
         raise InputError("CTM_FETCH_UNAVAILABLE", source=self.source, problem=problem)
 
     def _check(self, folder: Path) -> None:
-        """Hold the unpacked images against their number and the archive's checksums.
+        """Check the unpacked images against their number and the archive's list of checksums, and remove the list.
 
-        The list of checksums is removed: it has said what it has to say.
+        Needed because an archive that fails while sending may still end its zip properly.
 
         Raises
         ------
         InputError
-            CTM_FETCH_INCOMPLETE. An archive that loses a file or the thread still ends its zip properly.
+            CTM_FETCH_INCOMPLETE.
         """
-        hashes = folder / _HASHES
-        if not hashes.is_file():
+        checksums = folder / _CHECKSUMS
+        if not checksums.is_file():
             raise self._incomplete("no list of checksums, which ends a series", "one")
-        with hashes.open(encoding="utf-8", errors="replace", newline="") as file:
+        with checksums.open(encoding="utf-8", errors="replace", newline="") as file:
             rows = list(csv.DictReader(file))
-        hashes.unlink()
+        checksums.unlink()
         if len(rows) != self._images:
             raise self._incomplete(f"{len(rows)} images", str(self._images))
         for row in rows:
-            image, wanted = folder / str(row.get("Filename")), (row.get("MD5Hash") or "").strip().lower()
+            image, checksum = folder / str(row.get("Filename")), (row.get("MD5Hash") or "").strip().lower()
             if not image.is_file():
                 raise self._incomplete("fewer images than its list has", str(self._images))
-            if wanted and wanted != hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest():
+            if checksum and checksum != hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest():
                 raise self._incomplete("an image with another checksum than its list has", "the same")
 
     def _incomplete(self, given: str, expected: str) -> InputError:

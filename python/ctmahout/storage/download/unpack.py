@@ -1,4 +1,4 @@
-"""A zip or tar archive from elsewhere, unpacked into a folder: all of it, and nothing outside the folder."""
+"""Unpack a zip or tar archive from an untrusted source: all of it, and nothing outside the folder."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ _DAMAGE = (
 
 
 def unpack(archive: IO[bytes], folder: Path, *, source: str, limit: int) -> int:
-    """Write the files of an archive below a folder, and return how many there are.
+    """Unpack an archive into a folder, and return the number of files.
 
     Parameters
     ----------
     archive : binary file
-        A zip, or a tar as it is or compressed by gzip, bzip2 or xz; told by how it begins.
+        A zip file, or a tar file without compression or with gzip, bzip2 or xz, recognised by its content.
     folder : Path
     source : str
         Where the archive is from, for messages.
-    limit : int
-        Bytes that all files may have together, whatever the archive says of itself.
+    limit : int, bytes
+        Largest total size of the unpacked files, counted while unpacking.
 
     Raises
     ------
     InputError
-        CTM_FETCH_ARCHIVE: it is no such archive, damaged, encrypted, or holds what may not be unpacked: links, names
-        that lead outside, a name twice. CTM_FETCH_TOO_LARGE.
+        CTM_FETCH_ARCHIVE: not such an archive, damaged or encrypted; or it contains links, names that lead outside the
+        folder, or two files of one name. CTM_FETCH_TOO_LARGE.
     """
-    room = _Room(source, limit)
+    reader = _LimitedReader(source, limit)
     count = 0
     try:
-        for name, member in _zip(archive) if _is_zip(archive) else _tar(archive, room):
-            place = folder / _safe(name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with member, place.open("xb") as file:
-                for chunk in room.chunks(member):
+        for name, member in _zip(archive) if _is_zip(archive) else _tar(archive, reader):
+            target = folder / _safe(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with member, target.open("xb") as file:
+                for chunk in reader.chunks(member):
                     file.write(chunk)
             count += 1
     except _Refused as e:
@@ -68,32 +68,32 @@ def unpack(archive: IO[bytes], folder: Path, *, source: str, limit: int) -> int:
         problem = f"it is damaged ({type(e).__name__})"
         raise InputError("CTM_FETCH_ARCHIVE", source=source, problem=problem) from e
     except OSError as e:
-        if e.errno is not None:  # of the disk; those of gzip and bz2 have none
+        if e.errno is not None:  # from the disk; errors of gzip and bz2 have no errno
             raise
         raise InputError("CTM_FETCH_ARCHIVE", source=source, problem="it is damaged") from e
     return count
 
 
-class _Refused(Exception):  # noqa: N818 - a reason, which becomes an error of ours
+class _Refused(Exception):  # noqa: N818 - raised as an InputError by `unpack`
     """Why an archive is not unpacked."""
 
 
-class _Room:
-    """Counts what comes out of an archive."""
+class _LimitedReader:
+    """Reads streams in chunks, up to a limit of bytes in all."""
 
     def __init__(self, source: str, limit: int) -> None:
-        self._source, self._limit, self._left = source, limit, limit
+        self._source, self._limit, self._size = source, limit, 0
 
     def chunks(self, stream: IO[bytes]) -> Iterator[bytes]:
         while chunk := stream.read(_CHUNK):
-            self._left -= len(chunk)
-            if self._left < 0:
+            self._size += len(chunk)
+            if self._size > self._limit:
                 raise InputError("CTM_FETCH_TOO_LARGE", source=self._source, limit=self._limit)
             yield chunk
 
 
 def _is_zip(file: IO[bytes]) -> bool:
-    """Tell a zip from a tar. By its beginning: by its end, a tar whose last file is a zip would be that zip."""
+    """Return whether the file begins like a zip. `zipfile.is_zipfile` looks at the end, which may be a tar's member."""
     file.seek(0)
     return file.read(4) in (b"PK\3\4", b"PK\5\6")
 
@@ -113,7 +113,7 @@ def _zip(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
             yield info.filename, archive.open(info)  # checks the CRC at the member's end
 
 
-def _tar(file: IO[bytes], room: _Room) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar(file: IO[bytes], reader: _LimitedReader) -> Iterator[tuple[str, IO[bytes]]]:
     file.seek(0)
     try:
         archive = tarfile.open(fileobj=file)  # noqa: SIM115 - closed below
@@ -126,11 +126,11 @@ def _tar(file: IO[bytes], room: _Room) -> Iterator[tuple[str, IO[bytes]]]:
                 yield member.name, stream
             elif not member.isdir():
                 raise _Refused("it holds a link or a device")
-        # Cut off between two members it would be a smaller archive, were it not for the block of zeros at the end; and
-        # the checksum of what is compressed comes after that.
+        # An archive cut off between two members lacks only the block of zeros at its end. The checksum of a compressed
+        # stream comes after that, so read to the end.
         assert archive.fileobj is not None
         archive.fileobj.seek(archive.offset)
-        if sum(map(len, room.chunks(archive.fileobj))) < tarfile.BLOCKSIZE:  # type: ignore[arg-type]
+        if sum(map(len, reader.chunks(archive.fileobj))) < tarfile.BLOCKSIZE:  # type: ignore[arg-type]
             raise EOFError
 
 

@@ -1,7 +1,7 @@
 package org.ctmahout.bridge;
 
 /**
- * The one door of the JVM: strings in, strings out, for py4j, JPype and {@link Main}.
+ * The entry point of the JVM: strings in, strings out, for py4j, JPype and {@link Main}.
  *
  * <p>Plain Java without overloads, because omitted defaults, implicits and Scala types do not cross py4j; and because
  * {@link #version()} has to answer in a JVM of the wrong Scala line, to say that it is the wrong one.

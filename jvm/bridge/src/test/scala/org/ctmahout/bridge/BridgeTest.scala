@@ -10,7 +10,7 @@ import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assert
 import org.junit.jupiter.api.{AfterEach, BeforeEach, Test}
 import org.junit.jupiter.api.io.TempDir
 
-/** Requests from end to end, through the door that Python uses. */
+/** Requests from end to end, through the entry point that Python uses. */
 class BridgeTest {
   @TempDir var folder: File_ = _
 

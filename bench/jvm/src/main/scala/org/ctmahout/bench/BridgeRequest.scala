@@ -6,7 +6,7 @@ import org.apache.spark.sql.SparkSession
 import org.ctmahout.bridge.Bridge
 
 /** Parquet to Parquet through the bridge: the task's `request`, in a JVM that stays. */
-object Door extends Measurement {
+object BridgeRequest extends Measurement {
 
   override protected def subject(session: SparkSession, task: JsonNode): Subject = new Subject {
     private val request = task.get("request").deepCopy[ObjectNode]().put("overwrite", true).toString

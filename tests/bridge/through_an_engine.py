@@ -1,4 +1,4 @@
-"""Sends requests through one door, and prints manifests and codes as JSON: DOOR MATRICES OUTPUT [MASTER]."""
+"""Sends requests through one engine, and prints manifests and codes as JSON: ENGINE MATRICES OUTPUT [MASTER]."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from ctmahout.engines import Request, connect, spark_builder
 from ctmahout.errors import CtmahoutError
 
 CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"
-# Every request of the submit door is an application of its own, with the start of a JVM: a few must do.
+# Every request of the submit engine is an application of its own, with the start of a JVM: a few must do.
 A_FEW = ("flipped-bit", "version-2")
 # Beside dssvd, which all the others go by: what each algorithm is for, and where its short way is not good enough.
 ALGORITHMS = [(algorithm, "shifted") for algorithm in ("exact", "dspca", "auto")]
@@ -17,9 +17,9 @@ HARD = [(algorithm, kind) for algorithm in ("exact", "dspca") for kind in ("doub
 
 
 @contextmanager
-def opened(door, master):
-    if door != "user":
-        with connect(door, master=master) as found:
+def opened(engine, master):
+    if engine != "user":
+        with connect(engine, master=master) as found:
             yield found
         return
     session = spark_builder(master).config("spark.user.setting", "mine").appName("theirs").getOrCreate()
@@ -51,9 +51,9 @@ def state(session):
     ]
 
 
-def code_of(door, *args, **kwargs):
+def code_of(engine, *args, **kwargs):
     try:
-        door.run(Request(*map(str, args), **kwargs))
+        engine.run(Request(*map(str, args), **kwargs))
     except CtmahoutError as e:
         return e.code
     return "none"
@@ -62,36 +62,36 @@ def code_of(door, *args, **kwargs):
 def main(name, matrices, output, master="local[2]"):
     matrices, output = Path(matrices), Path(output)
     told = {}
-    with opened(name, master) as door:
+    with opened(name, master) as engine:
         request = {"k": 8, "p": 6, "q": 2, "want": ("s", "v", "u")}
         for partitions in (2,) if name == "submit" else (1, 2, 7):
             made = Request(
                 str(matrices / "plain"), str(output / f"plain-{partitions}"), partitions=partitions, **request
             )
-            told[f"plain-{partitions}"] = door.run(made)
+            told[f"plain-{partitions}"] = engine.run(made)
         for kind in ("double", "deficient", "zero", "column", "square"):
             if name == "submit":
                 continue
             made = Request(str(matrices / kind), str(output / kind), q=1, want=("s", "v", "u"))
-            told[kind] = door.run(made)
+            told[kind] = engine.run(made)
         for algorithm, kind in ALGORITHMS if name == "submit" else [("dssvd", "shifted"), *ALGORITHMS, *HARD]:
             target = str(output / f"{algorithm}-{kind}")
             made = Request(str(matrices / kind), target, algorithm=algorithm, want=("s", "v", "u"), partitions=3)
-            told[f"{algorithm}-{kind}"] = door.run(made)
+            told[f"{algorithm}-{kind}"] = engine.run(made)
         bad = A_FEW if name == "submit" else json.loads((CONTRACT / "bad" / "index.json").read_text())
-        told["bad"] = {each: code_of(door, CONTRACT / "bad" / each, output / "bad") for each in bad}
+        told["bad"] = {each: code_of(engine, CONTRACT / "bad" / each, output / "bad") for each in bad}
         plain = matrices / "plain"
-        told["refused"] = {"CTM_OUTPUT_EXISTS": code_of(door, plain, output / "plain-2")}
+        told["refused"] = {"CTM_OUTPUT_EXISTS": code_of(engine, plain, output / "plain-2")}
         if name != "submit":
             told["refused"] |= {
-                "CTM_EXCHANGE_GROUP_UNKNOWN": code_of(door, plain, output / "f", groups=(3,)),
-                "CTM_RANK_RANGE": code_of(door, plain, output / "f", k=25),
-                "CTM_INPUT_NOT_FOUND": code_of(door, matrices / "nowhere", output / "f"),
-                "CTM_OUTPUT_IS_INPUT": code_of(door, plain, plain / "f"),
-                "CTM_OUTPUT_UNWRITABLE": code_of(door, plain, "/proc/ctmahout/f"),
+                "CTM_EXCHANGE_GROUP_UNKNOWN": code_of(engine, plain, output / "f", groups=(3,)),
+                "CTM_RANK_RANGE": code_of(engine, plain, output / "f", k=25),
+                "CTM_INPUT_NOT_FOUND": code_of(engine, matrices / "nowhere", output / "f"),
+                "CTM_OUTPUT_IS_INPUT": code_of(engine, plain, plain / "f"),
+                "CTM_OUTPUT_UNWRITABLE": code_of(engine, plain, "/proc/ctmahout/f"),
             }
             made = Request(str(plain), str(output / "plain-7"), overwrite=True, partitions=7, **request)
-            told["plain-7"] = door.run(made)
+            told["plain-7"] = engine.run(made)
     told["left"] = sorted(path.name for path in output.iterdir())
     sys.stdout.write(json.dumps(told) + "\n")
 

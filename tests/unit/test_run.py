@@ -1,0 +1,119 @@
+"""A run in memory, through its directories, and as `denoise_volume`: one answer, and refusals before any work."""
+
+import numpy as np
+import pytest
+
+from ctmahout import Volume, denoise_volume
+from ctmahout.denoising.effort import EFFORTS, Effort, PassSpec
+from ctmahout.denoising.registry import load, start
+from ctmahout.denoising.strength import Strength
+from ctmahout.engines import Request, connect
+from ctmahout.engines.workers import Threads
+from ctmahout.errors import ConfigError, InputError
+from ctmahout.exchange import read_all_factors
+from ctmahout.options import Config
+
+SPACING = (3.0, 2.4, 2.4)
+NUMPY = {"engine": "numpy", "workers": 2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_effort():
+    first, second = PassSpec(12, 12_000, 2, (2, 2)), PassSpec(20, 12_000, 2, (2, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EFFORTS, "fast", Effort((first,), 3))
+        patch.setitem(EFFORTS, "normal", Effort((first, second), 3))
+        yield
+
+
+@pytest.fixture(scope="module")
+def scan(phantom):
+    """Six slices of a noisy chest, as an array."""
+    return np.ascontiguousarray(phantom.noisy.hu[6:12, 30:126, 20:130])
+
+
+def factors_of(run, folder):
+    run.save(folder / "matrix")
+    with connect("numpy") as engine:
+        engine.run(Request(str(folder / "matrix"), str(folder / "factors")))
+    return read_all_factors(folder / "factors")
+
+
+@pytest.mark.parametrize("method", ["patches", "slices"])
+def test_a_run_that_was_loaded_goes_on_as_the_one_that_was_saved(scan, tmp_path, method):
+    volume, config = Volume.of_array(scan, SPACING), Config.of({"method": method, "effort": "normal", "workers": 2})
+    run = start(volume, config, None)
+    while True:
+        folder = tmp_path / str(run.passes_left)
+        svds = factors_of(run, folder)
+        loaded = load(volume, folder / "matrix", config)
+        assert (loaded.label, loaded.seed, loaded.passes_left) == (run.label, run.seed, run.passes_left)
+        here, there = (
+            [r.volume.hu.tobytes() for r in one.results(svds, [Strength.parse("auto")], Threads(2), None)]
+            for one in (run, loaded)
+        )
+        assert here == there
+        if not run.passes_left:
+            break
+        following, again = (one.next(svds, Threads(2), None) for one in (run, loaded))
+        manifests = [one.save(tmp_path / name) for one, name in ((following, "a"), (again, "b"))]
+        assert manifests[0].sha256 == manifests[1].sha256
+        run = load(volume, tmp_path / "a", config)
+
+
+def test_an_array_is_denoised_as_its_volume_is(scan):
+    asked = ["auto", "remove:30%"]
+    results = denoise_volume(scan, asked, spacing_mm=SPACING, effort="fast", **NUMPY)
+    assert [r.strength.text for r in results] == asked
+    one = denoise_volume(Volume.of_array(scan, SPACING), effort="fast", **NUMPY)
+    assert one.volume.hu.tobytes() == results[0].volume.hu.tobytes()
+    assert 0.25 < results[1].facts["noise_removed"] < 0.35 < one.facts["noise_removed"]
+    # Another dtype and another order in memory are the same scan.
+    fortran = np.asfortranarray(scan.astype(np.float64))
+    again = denoise_volume(fortran, spacing_mm=SPACING, effort="fast", **NUMPY)
+    assert again.volume.hu.tobytes() == one.volume.hu.tobytes()
+
+
+def test_nothing_is_left_behind_and_the_array_is_not_changed(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = scan.copy()
+    denoise_volume(scan, "rank:2", spacing_mm=SPACING, method="slices", **NUMPY)
+    np.testing.assert_array_equal(scan, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_matrices_and_factors_stay_where_one_asks_for_them(scan, tmp_path):
+    denoise_volume(scan, spacing_mm=SPACING, effort="normal", work=tmp_path, **NUMPY)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["factors", "matrix", "refined", "refined-factors"]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "error"),
+    [
+        (np.zeros((4, 20)), {}, TypeError),
+        (np.zeros((4, 20, 20), complex), {}, TypeError),
+        (np.full((4, 20, 20), np.nan), {}, ConfigError),
+        (np.full((4, 20, 20), 1e9), {}, ConfigError),
+        (np.zeros((4, 20, 20)), {"spacing_mm": None}, TypeError),
+        (np.zeros((4, 20, 20)), {"spacing_mm": (1, 0, 1)}, ConfigError),
+        (np.zeros((4, 20, 20)), {"spacing_mm": (1, 1)}, ConfigError),
+        (np.zeros((4, 20, 20)), {"strength": "remove:200%"}, ConfigError),
+        (np.zeros((4, 20, 20)), {"strength": ["auto", "auto"]}, ConfigError),
+        (np.zeros((4, 20, 20)), {"strength": "rank:2"}, ConfigError),
+        (np.zeros((4, 20, 20)), {"report": True}, ConfigError),
+        (np.zeros((1, 20, 20)), {}, InputError),
+    ],
+)
+def test_what_cannot_be_denoised_is_refused(values, options, error):
+    with pytest.raises(error):
+        denoise_volume(values, **({"spacing_mm": SPACING, **NUMPY} | options))
+
+
+def test_the_public_name_is_the_function_whatever_is_imported():
+    """A folder of the function's name would take its place as soon as it is imported."""
+    import ctmahout.denoising.registry
+    import ctmahout.workflows.denoise
+
+    assert callable(ctmahout.denoise)
+    assert callable(ctmahout.dssvd)
+    assert callable(ctmahout.learn)
