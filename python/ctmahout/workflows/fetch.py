@@ -22,6 +22,7 @@ from ..storage.download import (
     Bucket,
     Connection,
     IdcSeries,
+    Received,
     Series,
     Tick,
     open_connection,
@@ -49,7 +50,7 @@ class Fetched:
     size_bytes : int
         What was sent.
     files : int
-        Files in the folder.
+        Files that were received.
     """
 
     path: Location
@@ -126,9 +127,8 @@ def fetch(
         open_connection() as connection,
     ):
         tick = None if progress is None else lambda done, total: progress("fetch", done, total)
-        sha256, size = source.fetch(connection, partial, limit=limit, tick=tick)
-        count = sum(path.is_file() for path in partial.rglob("*"))
-        fetched = Fetched(output, source.source, sha256, size, count)
+        received = source.fetch(connection, partial, limit=limit, tick=tick)
+        fetched = Fetched(output, source.source, **vars(received))
         _note(fetched, partial)
     return fetched
 
@@ -138,8 +138,8 @@ class _Source(Protocol):
 
     source: str
 
-    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None) -> tuple[str, int]:
-        """Write the images to a folder; return the SHA-256 and the size of what was sent."""
+    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None) -> Received:
+        """Write the images to a folder."""
 
 
 def _source(what: str, tcia: str, idc_index: str, idc_store: str) -> _Source:

@@ -400,7 +400,7 @@ def _compare_slices(
     z = int(np.argmax(np.abs(sds[0] - sds[1])))
     yield _closest(f"{prefix}: SD of slice {z + 1}, HU", "slice_sd_hu", sds[0][z], sds[1][z])
     blocks = [np.array([s["blocks_hu"] for s in slices]) for slices in (given, expected)]
-    z, y, x = np.unravel_index(int(np.argmax(np.abs(blocks[0] - blocks[1]))), blocks[1].shape)
+    z, y, x = map(int, np.unravel_index(int(np.argmax(np.abs(blocks[0] - blocks[1]))), blocks[1].shape))
     # Over everything: a shift of all values is smaller than what a single block may differ by.
     yield _closest(f"{prefix}: mean of all blocks, HU", "mean_hu", blocks[0].mean(), blocks[1].mean())
     where = f"{prefix}: mean of block {y + 1}, {x + 1} in slice {z + 1}, HU"

@@ -4,6 +4,7 @@ from .archive import Archive
 from .bucket import Bucket
 from .http import Connection, Tick, open_connection
 from .idc import IDC_INDEX, IDC_STORE, IdcSeries
+from .received import Received
 from .tcia import TCIA, Series
 from .unpack import unpack
 
@@ -15,6 +16,7 @@ __all__ = [
     "Bucket",
     "Connection",
     "IdcSeries",
+    "Received",
     "Series",
     "Tick",
     "open_connection",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from .http import Connection, Tick, without_secrets
+from .received import Received
 from .unpack import unpack
 
 __all__ = ["Archive", "receive"]
@@ -26,8 +27,8 @@ class Archive:
     def __init__(self, url: str) -> None:
         self._url, self.source = url, without_secrets(url)
 
-    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> tuple[str, int]:
-        """Unpack the archive into a folder; return its SHA-256 and its bytes. Errors: `Connection`, `unpack`."""
+    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> Received:
+        """Unpack the archive into a folder; errors as of `Connection` and `unpack`."""
         return receive(
             lambda file: connection.download(self._url, {}, file, limit=limit, tick=tick),
             folder,
@@ -36,14 +37,14 @@ class Archive:
         )
 
 
-def receive(download: Callable[[IO[bytes]], None], folder: Path, *, source: str, limit: int) -> tuple[str, int]:
-    """Have an archive written to a file, unpack it into a folder, and return its SHA-256 and its bytes."""
+def receive(download: Callable[[IO[bytes]], None], folder: Path, *, source: str, limit: int) -> Received:
+    """Have an archive written to a file, and unpack it into a folder."""
     # Without a name: nothing of it is left, however this process ends.
     with tempfile.TemporaryFile(dir=folder) as archive:
         download(archive)
-        unpack(archive, folder, source=source, limit=limit)
+        files = unpack(archive, folder, source=source, limit=limit)
         digest = hashlib.sha256()
         archive.seek(0)
         while chunk := archive.read(1 << 20):
             digest.update(chunk)
-        return digest.hexdigest(), archive.tell()
+        return Received(digest.hexdigest(), archive.tell(), files)

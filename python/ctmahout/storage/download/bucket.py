@@ -9,7 +9,7 @@ from ...errors import InputError
 from ..location import Uri
 from ..transfer import local_copy
 from .http import Connection, Tick
-from .listing import sha256_of_files
+from .received import Received, received_files
 
 __all__ = ["Bucket"]
 
@@ -30,8 +30,8 @@ class Bucket:
     def __init__(self, uri: Uri) -> None:
         self.uri, self.source = uri, str(uri)
 
-    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> tuple[str, int]:
-        """Copy the objects into a folder; return the SHA-256 of their list of SHA-256, and the bytes.
+    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> Received:
+        """Copy the objects into a folder.
 
         Raises
         ------
@@ -43,10 +43,10 @@ class Bucket:
             size = sum(path.stat().st_size for path in files)
             if size > limit:
                 raise InputError("CTM_FETCH_TOO_LARGE", source=self.source, limit=limit)
-            for path in files:
-                place = folder / (path.name if path == copy else path.relative_to(copy))
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, place)
+            names = [path.name if path == copy else path.relative_to(copy).as_posix() for path in files]
+            for path, name in zip(files, names, strict=True):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, folder / name)
         if tick:
             tick(size, size)
-        return sha256_of_files(folder), size
+        return received_files(folder, names)

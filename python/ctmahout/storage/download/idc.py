@@ -22,7 +22,7 @@ from pyarrow import ArrowException, parquet
 from ...errors import ConfigError, InputError
 from ..store import for_each
 from .http import Connection, Tick
-from .listing import sha256_of_files
+from .received import Received, received_files
 
 __all__ = ["IDC_INDEX", "IDC_STORE", "IdcSeries"]
 
@@ -44,6 +44,10 @@ class _Object:
     key: str
     size: int
     etag: str
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.key).name
 
 
 class IdcSeries:
@@ -74,8 +78,8 @@ class IdcSeries:
         self.source = f"idc:{uid}"
         self._uid, self._index, self._store = uid, index, store
 
-    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> tuple[str, int]:
-        """Write the images to a folder; return the SHA-256 of their list of SHA-256, and the bytes.
+    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> Received:
+        """Write the images to a folder.
 
         Raises
         ------
@@ -97,15 +101,14 @@ class IdcSeries:
 
         def copy(item: _Object) -> None:
             nonlocal done
-            path = folder / PurePosixPath(item.key).name
-            self._copy(connection, f"{base}/{quote(item.key)}", item, path, limit)
+            self._copy(connection, f"{base}/{quote(item.key)}", item, folder / item.name, limit)
             with lock:
                 done += item.size
                 if tick:
                     tick(done, total)
 
         for_each(copy, objects)
-        return sha256_of_files(folder), total
+        return received_files(folder, [item.name for item in objects])
 
     def _place(self, connection: Connection) -> tuple[str, str, int]:
         """Return bucket, prefix and number of images, from the index."""

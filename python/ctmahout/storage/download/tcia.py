@@ -11,6 +11,7 @@ from pathlib import Path
 from ...errors import ConfigError, InputError
 from .archive import receive
 from .http import Connection, Tick
+from .received import Received
 
 __all__ = ["TCIA", "Series"]
 
@@ -46,8 +47,8 @@ class Series:
         self._query = {"SeriesInstanceUID": uid}
         self._images = 0
 
-    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> tuple[str, int]:
-        """Write the images to a folder; return SHA-256 and bytes of the zip that was sent.
+    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> Received:
+        """Write the images to a folder.
 
         The archive makes the zip while it sends it, so a connection that breaks means to begin again.
 
