@@ -119,7 +119,9 @@ def test_images_that_are_not_there(archive, tmp_path):
     assert fails(archive, tmp_path / "out", "5 images, expected 6") == "CTM_FETCH_INCOMPLETE"
     archive.write_index()
     assert fails(archive, tmp_path / "out", limit_gib=1e-6) == "CTM_FETCH_TOO_LARGE"
-    for key in archive.keys:
+    archive.put(f"{archive.place}/below/x.dcm", b"IDC's folders have none")
+    assert fails(archive, tmp_path / "out", "no list of objects") == "CTM_FETCH_UNAVAILABLE"
+    for key in (*archive.keys, f"{archive.place}/below/x.dcm"):
         archive.bucket.delete(key)
     assert fails(archive, tmp_path / "out", archive.place) == "CTM_FETCH_MOVED"
     archive.write_index(series_aws_url="s3://no-such-bucket-anywhere/x/*")

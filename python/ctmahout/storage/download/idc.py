@@ -88,7 +88,7 @@ class IdcSeries:
             CTM_FETCH_INCOMPLETE: images are missing or damaged. CTM_FETCH_TOO_LARGE, and those of `Connection`.
         """
         bucket, prefix, count = self._place(connection)
-        base = self._store.format(bucket=bucket)
+        base = self._store.replace("{bucket}", bucket)
         objects = self._list(connection, base, prefix)
         if not objects:
             raise InputError("CTM_FETCH_MOVED", source=self.source, place=f"s3://{bucket}/{prefix}")
@@ -150,8 +150,11 @@ class IdcSeries:
                 name = {"s3": page.tag[1:].partition("}")[0]}
                 for item in page.iterfind("s3:Contents", name):
                     key, size, etag = (item.findtext(f"s3:{tag}", "", name) for tag in ("Key", "Size", "ETag"))
-                    if not key.endswith("/"):  # an empty object that stands for the folder
-                        found.append(_Object(key, int(size), etag.strip('"')))
+                    if key == prefix:  # an empty object that stands for the folder
+                        continue
+                    if key.removeprefix(prefix) in (".", "..") or "/" in key.removeprefix(prefix):
+                        raise ValueError(key)
+                    found.append(_Object(key, int(size), etag.strip('"')))
                 token = page.findtext("s3:NextContinuationToken", "", name)
             except (ET.ParseError, ValueError) as e:
                 problem = "its answer is no list of objects"
