@@ -205,7 +205,7 @@ def write_expectation(
         **_describe(parse_location(run), workers),
     }
     text = json.dumps(expectation, indent=1, allow_nan=False)
-    # Rows of numbers on one line each: 64 lines for a slice could not be read.
+    # Each list of numbers on one line: 64 lines for a slice would be unreadable.
     text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text)
     with atomic_file(Path(path), overwrite=overwrite, is_replaceable=_is_expectation) as target:
         target.write_text(text + "\n", encoding="utf-8")
@@ -367,12 +367,7 @@ def _equal(measure: str, given: str, expected: str) -> Check:
 
 
 def _compare_measures(prefix: str, given: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[Check]:
-    titles = {
-        "mean_hu": "mean of {}, HU",
-        "noise_sd_hu": "noise SD in {}, HU",
-        "edge_width_mm": "width of {} edges, mm",
-    }
-    for name, title in titles.items():
+    for name, title in _TITLES.items():
         for where, wanted in expected.get(name, {}).items():
             value = given[name][where]
             if value is None and wanted is None:
@@ -389,15 +384,15 @@ def _compare_slices(
     if len(given) != len(expected):
         yield _equal(f"{prefix}: slices", str(len(given)), str(len(expected)))
         return
-    places = {s["sha256"]: z for z, s in enumerate(expected)}
-    order = [places.get(s["sha256"], z) for z, s in enumerate(given)]
-    # Only of slices that are all different: the air above a head may fill several with the same values.
-    if len(places) == len(expected):
-        moved = [z for z, at in enumerate(order) if at != z]
-        told = ", ".join(f"{z + 1} is {order[z] + 1}" for z in moved)
-        yield Check(f"{prefix}: order of the slices", told or "as expected", "as expected", None, not moved)
+    indices = {s["sha256"]: z for z, s in enumerate(expected)}
+    # Only if all slices differ from each other: several may hold nothing but air.
+    if len(indices) == len(expected):
+        order = [indices.get(s["sha256"], z) for z, s in enumerate(given)]
+        moved = ", ".join(f"{z + 1} is {index + 1}" for z, index in enumerate(order) if index != z)
+        yield Check(f"{prefix}: order of the slices", moved or "as expected", "as expected", None, not moved)
     sds = [np.array([s["sd_hu"] for s in slices]) for slices in (given, expected)]
-    z = int(np.argmax(np.abs(sds[0] - sds[1])))
+    limits = [TOLERANCES["slice_sd_hu"].of(sd) for sd in sds[1]]
+    z = int(np.argmax(np.abs(sds[0] - sds[1]) / limits))
     yield _closest(f"{prefix}: SD of slice {z + 1}, HU", "slice_sd_hu", sds[0][z], sds[1][z])
     blocks = [np.array([s["blocks_hu"] for s in slices]) for slices in (given, expected)]
     z, y, x = map(int, np.unravel_index(int(np.argmax(np.abs(blocks[0] - blocks[1]))), blocks[1].shape))
