@@ -21,7 +21,7 @@ from page import DOCS
 from scipy import ndimage
 
 from ctmahout import Volume
-from ctmahout.report import share_taken
+from ctmahout.report import noise_removed_by_region
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def draw(shown: Shown, before: Volume, after: Volume) -> Figure:
             axis.set_title(title, fontsize=7)
         for axis in row:
             axis.set_axis_off()
-    cells = share_taken(before, after).cells
+    cells = noise_removed_by_region(before, after).cells
     for axis, third, name in zip(axes[:, 3], (1, 2), ("middle", "last"), strict=False):
         drawn = axis.imshow(100 * cells[third], cmap="viridis", vmin=0, vmax=100)
         axis.set_title(f"noise removed, %, {name} third", fontsize=7)

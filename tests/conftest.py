@@ -1,6 +1,7 @@
 """What all tests share: where real CT files are, and which tools must be there."""
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -20,18 +21,45 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
+# Where `make test` looks for tests of a kind: in the first folder all are of it.
+KINDS = {"spark": ("bridge", "e2e"), "cluster": ("cluster",)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that `make test` would not run, for its mark or its folder is missing."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        for kind, folders in KINDS.items():
+            marked = item.get_closest_marker(kind) is not None
+            if (marked and folder not in folders) or (folder == folders[0] and not marked):
+                raise pytest.UsageError(f"{item.nodeid}: tests in {folders[0]} are marked {kind}, and others not")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Add what was skipped to the file that `make test` makes its last line from."""
+    if file := os.environ.get("SKIPPED_TESTS"):
+        reasons = [str(r.longrepr[2]).removeprefix("Skipped: ") for r in terminalreporter.stats.get("skipped", ())]
+        with Path(file).open("a", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(reason) + "\n" for reason in reasons)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
 
 
 @pytest.fixture(scope="session")
-def ct_data() -> Path:
-    """The folder of real CT files (see CONTRIBUTING.md)."""
-    folder = Path(os.environ.get("CTMAHOUT_TEST_DATA", ROOT.parent / "shared" / "data" / "ct"))
-    if not folder.is_dir():
-        missing(f"no real CT files at {folder}")
-    return folder
+def ct_folder() -> Path:
+    """Where real CT files are, if there are any (see CONTRIBUTING.md)."""
+    return Path(os.environ.get("CTMAHOUT_TEST_DATA", ROOT.parent / "shared" / "data" / "ct"))
+
+
+@pytest.fixture(scope="session")
+def ct_data(ct_folder: Path) -> Path:
+    """The folder of real CT files."""
+    if not ct_folder.is_dir():
+        missing(f"no real CT files at {ct_folder}")
+    return ct_folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every option of a run in one frozen record, filled by the command line, the environment and TOML files."""
+"""The options of a run: TOML file, environment and command line in, one validated `Config` out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ALGORITHMS", "ENGINES", "TAKES", "Config", "nearest", "option_error"]
+__all__ = ["ACCEPTED", "ALGORITHMS", "ENGINES", "Config", "nearest", "option_error"]
 
 EFFORTS = ("fast", "normal", "best")
 ENGINES = ("py4j", "jpype", "submit", "operator", "numpy")
@@ -46,7 +46,7 @@ _WRITE = (
     "private",
     "deidentify",
 )
-TAKES = {
+ACCEPTED = {
     "denoise": (*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "work", "overwrite"),
     "denoise_study": (*_METHOD, *_WRITE, *_DECOMPOSE, "spread", *_READ, "work", "overwrite"),
     "denoise_volume": (*_METHOD, *_DECOMPOSE, "spread", "workers", "work", "overwrite"),
@@ -66,18 +66,18 @@ def option(
     help: str,
     *,
     choices: Sequence[str] = (),
-    least: float | None = None,
+    minimum: float | None = None,
     metavar: str | None = None,
     short: str | None = None,
 ) -> Any:
-    """Return a field with its help text, its limits and its form on the command line."""
-    about = {"help": help, "choices": tuple(choices), "least": least, "metavar": metavar, "short": short}
-    return dataclasses.field(default=default, metadata=about)
+    """Return a field with its help text, limits and appearance on the command line."""
+    metadata = {"help": help, "choices": tuple(choices), "minimum": minimum, "metavar": metavar, "short": short}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def nearest(given: str, known: Sequence[str]) -> str:
-    """Return the name of `known` that is spelled most like `given`."""
-    return (difflib.get_close_matches(given, known, n=1, cutoff=0.0) or list(known))[0]
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the name of `known` with the most similar spelling."""
+    return (difflib.get_close_matches(name, known, n=1, cutoff=0.0) or list(known))[0]
 
 
 def option_error(key: str, value: object, expected: str, *, source: str = "options") -> ConfigError:
@@ -94,18 +94,21 @@ def option_error(key: str, value: object, expected: str, *, source: str = "optio
     source : str
         Where the value comes from.
     """
-    given = "not given" if value is None else repr(value)
-    return ConfigError("CTM_CONFIG_VALUE", source=source, key=key, value=given, expected=expected)
+    text = "not given" if value is None else repr(value)
+    return ConfigError("CTM_CONFIG_VALUE", source=source, key=key, value=text, expected=expected)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Options of a run.
+    """Options of a run; the help text of each option is in its field.
 
-    Values are checked when the record is made: `ConfigError` CTM_CONFIG_VALUE.
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE: an invalid value.
     """
 
-    # The method
+    # Method
     method: str = option(
         "patches",
         "patches: groups of similar patches; slices: the method of 2020, for reference.",
@@ -124,19 +127,19 @@ class Config:
         "auto: dssvd or exact, whichever costs less.",
         choices=ALGORITHMS,
     )
-    k: int | None = option(None, "Components to compute; default: all.", least=1, short="-k")
-    p: int = option(15, "Oversampling: extra columns of the random projection (dssvd, dspca).", least=0, short="-p")
-    q: int = option(1, "Power iterations (dssvd, dspca).", least=0, short="-q")
-    seed: int = option(0, "Seed of the random projection.", least=0)
+    k: int | None = option(None, "Components to compute; default: all.", minimum=1, short="-k")
+    p: int = option(15, "Oversampling: extra columns of the random projection (dssvd, dspca).", minimum=0, short="-p")
+    q: int = option(1, "Power iterations (dssvd, dspca).", minimum=0, short="-q")
+    seed: int = option(0, "Seed of the random projection.", minimum=0)
 
     model: str | None = option(None, "Apply this model, written by `learn`; needs no Spark.", metavar="DIR")
     refit: bool = option(False, "Learn from the series itself if the model does not fit it.")
-    groups: int | None = option(None, "Groups of patches to learn; default: 1000.", least=1)
+    groups: int | None = option(None, "Groups of patches to learn; default: 1000.", minimum=1)
 
-    # Where the decomposition runs
+    # Engine
     engine: str = option("py4j", "How to call Mahout on Spark; numpy runs without Java.", choices=ENGINES)
     master: str | None = option(None, "Spark master; default: all cores of this machine.", metavar="URL")
-    partitions: int | None = option(None, "Spark partitions; default: automatic.", least=1)
+    partitions: int | None = option(None, "Spark partitions; default: automatic.", minimum=1)
     driver_memory: str | None = option(None, "Memory of the Spark driver, for example 4g.", metavar="SIZE")
     jar: str | None = option(None, "Use this ctmahout jar instead of the bundled one.", metavar="PATH")
     deploy_mode: str | None = option(
@@ -148,7 +151,7 @@ class Config:
         False, "Process the volume on Spark's executors, too; they need ctmahout installed. For clusters."
     )
 
-    # What is read
+    # Input
     series: str | None = option(
         None,
         "The series to read: its number, SeriesNumber, UID, folder in a study, description:TEXT, rule:most-slices or "
@@ -165,10 +168,10 @@ class Config:
         1,
         "Limit in GiB for one image unpacked from an archive or a deflated file; 4 times that for a NIfTI or npz "
         "volume, 32 times for a compressed tar.",
-        least=1,
+        minimum=1,
     )
 
-    # What is written
+    # Output
     overwrite: bool = option(False, "Replace an earlier output of ctmahout.")
     report: bool = option(True, "Write the HTML report.")
     maps: bool = option(False, "Also write the residual and the map of the noise SD as series.")
@@ -180,11 +183,11 @@ class Config:
         choices=("SECONDARY", "PRIMARY"),
     )
     series_suffix: str = option("DENOISED", "Text to append to SeriesDescription.", metavar="TEXT")
-    series_number_offset: int = option(9000, "Number to add to SeriesNumber.", least=1)
+    series_number_offset: int = option(9000, "Number to add to SeriesNumber.", minimum=1)
     compression: str = option("none", "Lossless compression of the series.", choices=COMPRESSIONS)
     private: str = option("drop", "Drop or keep private attributes.", choices=("drop", "keep"))
     deidentify: bool = option(False, "Write technical attributes only; nothing in the series identifies the patient.")
-    workers: int | None = option(None, "Threads to read, compute and write; default: automatic.", least=1)
+    workers: int | None = option(None, "Threads to read, compute and write; default: automatic.", minimum=1)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -196,7 +199,7 @@ class Config:
 
     @property
     def spark_conf(self) -> dict[str, str]:
-        """The settings of `conf` by key; the last one counts."""
+        """The settings of `conf` by key; of equal keys the last one."""
         return {key: value for key, _, value in (setting.partition("=") for setting in self.conf)}
 
     def _check(self, field: dataclasses.Field[Any]) -> None:
@@ -216,15 +219,15 @@ class Config:
             object.__setattr__(self, field.name, value)
             return
         kind = hint if not optional else next(a for a in hint.__args__ if a is not type(None))
-        value = _plain(field.name, value, kind)
+        value = _normalise(field.name, value, kind)
         object.__setattr__(self, field.name, value)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise option_error(field.name, value, {int: "a whole number", bool: "true or false", str: "a text"}[kind])
         if field.metadata["choices"] and value not in field.metadata["choices"]:
             raise option_error(field.name, value, "one of " + ", ".join(field.metadata["choices"]))
-        least = field.metadata["least"]
-        if least is not None and value < least:
-            raise option_error(field.name, value, f"{least} or more")
+        minimum = field.metadata["minimum"]
+        if minimum is not None and value < minimum:
+            raise option_error(field.name, value, f"{minimum} or more")
 
     @classmethod
     def load(
@@ -234,17 +237,17 @@ class Config:
         environ: Mapping[str, str] | None = None,
         flags: Mapping[str, object] | None = None,
     ) -> Config:
-        """Return the options of a run: the file's, overruled by the environment's, overruled by the flags'.
+        """Return the options of a file, overridden by those of the environment, overridden by those of the flags.
 
         Parameters
         ----------
         file : Path, optional
             TOML, one key for each field.
         environ : mapping, optional
-            ``CTMAHOUT_<FIELD>``; several strengths are separated by commas, several Spark settings by commas before
-            their keys, which begin with ``spark.``.
+            Variables ``CTMAHOUT_<FIELD>``. Commas separate several strengths; they separate Spark settings where a key
+            that begins with ``spark.`` follows.
         flags : mapping, optional
-            Field names and values; None stands for "not given".
+            Values by field name; None for a flag that is not set.
 
         Raises
         ------
@@ -260,7 +263,7 @@ class Config:
 
     @classmethod
     def of(cls, values: Mapping[str, object], *, source: str = "options") -> Config:
-        """Return the record for these values; an unknown key is refused by name."""
+        """Return the options with these values; an unknown key is an error that names the nearest known one."""
         for key in values:
             if key not in _HINTS:
                 raise ConfigError(
@@ -269,15 +272,15 @@ class Config:
         return cls(**values)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON has them."""
+        """Return the options as JSON types."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     def to_toml(self) -> str:
-        """Return a file that `load` reads back to the same record; unset options stand as comments."""
+        """Return the text of a file from which `load` reads the same options; unset ones are comments."""
         lines = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            # JSON's texts, numbers, booleans and arrays of texts are TOML's, but for two escapes.
+            # JSON values are valid TOML, except for the character DEL.
             literal = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
             text = f"# {field.name} =" if value is None else f"{field.name} = {literal}"
             lines += [f"# {field.metadata['help']}", text, ""]
@@ -285,23 +288,23 @@ class Config:
 
 
 _HINTS: dict[str, Any] = get_type_hints(Config)
-# Places, which callers have as paths or URIs as well.
-_PLACES = frozenset({"model", "work", "jar"})
-# Variables that are no options: of the verb `fetch`, and of tests.
+# Options that also accept paths and URIs.
+_LOCATIONS = frozenset({"model", "work", "jar"})
+# Variables that are not options: of the verb `fetch`, and of tests.
 _OTHER_VARIABLES = frozenset(
     {"CTMAHOUT_TCIA", "CTMAHOUT_IDC_INDEX", "CTMAHOUT_IDC_STORE", "CTMAHOUT_TEST_DATA", "CTMAHOUT_TEST_PICTURES"}
 )
-# Kubernetes puts these into every pod, for a service that happens to be called ctmahout.
-_OF_KUBERNETES = re.compile(r"CTMAHOUT_(.*_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?")
+# Kubernetes sets these in every pod if a service is named ctmahout.
+_SERVICE_VARIABLE = re.compile(r"CTMAHOUT_(.*_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?")
 
 
-def _plain(name: str, value: object, kind: type) -> object:
-    """Return numbers of numpy, paths and URIs as the plain values that are meant."""
-    if kind is bool and getattr(getattr(value, "dtype", None), "kind", "") == "b":  # numpy is not loaded for this
+def _normalise(name: str, value: object, kind: type) -> object:
+    """Return numpy scalars as Python's, and paths, URIs and series numbers as text."""
+    if kind is bool and getattr(getattr(value, "dtype", None), "kind", "") == "b":  # without an import of numpy
         return bool(value)
     if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
-    if kind is str and name in _PLACES and not isinstance(value, (bool, Number, bytes, list, tuple, dict)):
+    if kind is str and name in _LOCATIONS and not isinstance(value, (bool, Number, bytes, list, tuple, dict)):
         return str(value)
     if name == "series" and isinstance(value, Integral) and not isinstance(value, bool):
         return str(value)
@@ -322,7 +325,7 @@ def _from_file(file: Path) -> dict[str, object]:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
     variables = {"CTMAHOUT_" + name.upper(): name for name in _HINTS}
     for variable in environ:
-        known = variable in variables or variable in _OTHER_VARIABLES or _OF_KUBERNETES.fullmatch(variable)
+        known = variable in variables or variable in _OTHER_VARIABLES or _SERVICE_VARIABLE.fullmatch(variable)
         if variable.startswith("CTMAHOUT_") and not known:
             raise ConfigError(
                 "CTM_CONFIG_UNKNOWN_KEY",
@@ -344,7 +347,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def _settings(text: str) -> tuple[str, ...]:
-    """Return Spark settings that commas separate: one before a key, for values have commas as well."""
+    """Split Spark settings at commas before a key; values may contain commas."""
     return tuple(part.strip() for part in re.split(r",(?=\s*spark\.[^,=]*=)", text))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import html
+import io
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -150,6 +153,16 @@ class Volume:
         rows, columns = self.geometry.pixel_spacing_mm
         size = f"{z} x {y} x {x} voxels of {self.geometry.spacing_mm:.3g} x {rows:.3g} x {columns:.3g} mm"
         return f"<Volume: {size}{', with padding' if self.padding is not None else ''}>"
+
+    def _repr_html_(self) -> str:
+        """Return the middle slice in a window of soft tissue, with `repr`: what a notebook shows."""
+        from matplotlib.image import imsave
+
+        buffer = io.BytesIO()
+        imsave(buffer, self.hu[len(self.hu) // 2], vmin=-160, vmax=240, cmap="gray", format="png")
+        picture = base64.b64encode(buffer.getvalue()).decode()
+        caption = html.escape(repr(self))
+        return f'<figure><img src="data:image/png;base64,{picture}" alt=""><figcaption>{caption}</figcaption></figure>'
 
     @property
     def shape(self) -> tuple[int, int, int]:

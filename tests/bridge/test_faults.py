@@ -56,7 +56,7 @@ engine = connect("py4j", master="local[1]")
 def kill():
     while not list(Path(sys.argv[2]).parent.glob("f.partial-*/.claim")):
         time.sleep(0.1)
-    os.kill(engine._own._gateway.proc.pid, signal.SIGKILL)
+    os.kill(engine._started._gateway.proc.pid, signal.SIGKILL)
 threading.Thread(target=kill, daemon=True).start()
 try:
     engine.run(Request(sys.argv[1], sys.argv[2]))
@@ -78,9 +78,16 @@ with hold(ours), connect("py4j", master="local[1]") as engine:
     assert not [path for path in (tmp_path / "f").iterdir() if path.name.startswith(".")]
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """More than 512 MB are good for: 5,000 columns."""
+    path = tmp_path_factory.mktemp("wide") / "m"
+    write_matrix(path, [np.ones((5000, 5000), np.float32)], units="1", centring="none", layout={})
+    return path
+
+
 @pytest.mark.parametrize("engine", ["py4j", "jpype", "submit"])
-def test_too_little_memory_is_said_so(tmp_path, engine):
-    write_matrix(tmp_path / "m", [np.ones((5000, 5000), np.float32)], units="1", centring="none", layout={})
+def test_too_little_memory_is_said_so(tmp_path, wide, engine):
     script = """
 import sys
 from ctmahout.engines import Request, connect
@@ -91,10 +98,10 @@ with connect(sys.argv[1], master="local[1]", driver_memory="512m") as engine:
     except CtmahoutError as e:
         sys.stdout.write(e.code)
 """
-    args = [engine, str(tmp_path / "m"), str(tmp_path / "f")]
+    args = [engine, str(wide), str(tmp_path / "f")]
     run = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, text=True, timeout=200)
     assert run.stdout == "CTM_ENGINE_MEMORY", run.stderr[-3000:]
-    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_master_that_is_not_there(tmp_path, matrices):
@@ -285,21 +292,18 @@ def parent(stat):
     return None
 
 
-@pytest.fixture
-def pair(tmp_path):
-    """A cluster of two workers: its URL, and the second of them."""
-    folder = tmp_path / "cluster"
-    folder.mkdir()
-    with standalone(folder, *PAIR) as (url, (_, _, worker)):
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A cluster of two workers: its URL, and the second of them, which the last test may kill."""
+    with standalone(tmp_path_factory.mktemp("pair"), *PAIR) as (url, (_, _, worker)):
         yield url, worker
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tall, tmp_path_factory):
+def undisturbed(pair, tall, tmp_path_factory):
     """The factors that two workers give when nothing happens."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    with standalone(folder, *PAIR) as (url, _):
-        _, tasks = through_submit(url, tall, folder / "f")
+    _, tasks = through_submit(pair[0], tall, folder / "f")
     assert {task["Task Info"]["Host"] for task in tasks} == {host for host, _ in PAIR}
     assert not any(task["Task Info"]["Failed"] or task["Task Info"]["Speculative"] for task in tasks)
     return folder / "f"

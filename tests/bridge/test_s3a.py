@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import refusal
 from object_store import SECRETS, Bucket, cli, gate
 
 from ctmahout.engines import Request, connect
@@ -69,10 +70,9 @@ def ask(engine, store):
 
 
 def code_of(ask, *args, **options):
-    with pytest.raises(CtmahoutError) as e:
-        ask(*args, **options)
-    assert not [secret for secret in SECRETS.values() if secret in str(e.value)]
-    return e.value.code
+    e = refusal(ask, *args, **options)
+    assert not [secret for secret in SECRETS.values() if secret in str(e)]
+    return e.code
 
 
 def singular_values(bucket, prefix, tmp_path):

@@ -41,6 +41,21 @@ def image(podman):
 
 
 @pytest.fixture(scope="session")
+def caches(tmp_path_factory):
+    """Options of podman that keep what a first run compiles: Numba's functions, and Python's modules.
+
+    The image holds modules as text: without this each start of `ctmahout` takes seven seconds of a processor more.
+    """
+    folder = tmp_path_factory.mktemp("compiled")
+    options = ["--env", "PYTHONPYCACHEPREFIX=/tmp/pycache", "--env", "PYTHONDONTWRITEBYTECODE="]
+    for name in ("numba", "pycache"):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o777)
+        options += ["--volume", f"{folder / name}:/tmp/{name}"]
+    return options
+
+
+@pytest.fixture(scope="session")
 def kfp_python(root):
     """The Python of an environment that has Kubeflow's kfp, which ours need not have."""
     python = root / ".venv-kfp" / "bin" / "python"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image under test, on a base of Debian's packages: no registry of images need be in reach.
+# Builds the image under test, on a base of Debian's packages: no registry of images need be in reach. `image.sh base` builds
+# the base alone, which takes a minute and needs nothing of what is built here.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -19,10 +20,15 @@ if ! "$podman" image exists "$base"; then
     mmdebstrap --quiet --variant=minbase --include="$packages" bookworm - |
         "$podman" import --quiet - "$base"
 fi
+[[ "${1:-}" != base ]] || exit 0
 
-# Whatever pip needs here to reach its index.
 options=(--quiet --network host --format docker --build-arg "BASE_IMAGE=$base")
-for file in /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
+# Whatever pip and uv need here to reach their index, and what uv has fetched for this machine already.
+certificates=/etc/ssl/certs/ca-certificates.crt
+for file in "$certificates" /etc/pip.conf; do
     [[ ! -f "$file" ]] || options+=(--volume "$file:$file:ro")
 done
+[[ ! -f "$certificates" ]] || options+=(--build-arg "SSL_CERT_FILE=$certificates")
+cache="${UV_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/uv}"
+[[ ! -d "$cache" ]] || options+=(--volume "$cache:/root/.cache/uv")
 make image CONTAINER="$podman" IMAGE=localhost/ctmahout:test IMAGE_OPTIONS="${options[*]}"

@@ -27,11 +27,12 @@ def work(tmp_path):
 
 
 @pytest.fixture
-def run(podman, image, work):
+def run(podman, image, work, caches):
     """Runs a command in the image, with a folder at /work, and returns what it printed."""
 
     def run(*command, options=(), code=0):
-        done = podman("run", "--rm", *LOCKED, "--volume", f"{work}:/work", *options, image, *map(str, command))
+        places = ("--volume", f"{work}:/work", *caches)
+        done = podman("run", "--rm", *LOCKED, *places, *options, image, *map(str, command))
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
@@ -45,12 +46,8 @@ def test_the_demo_gives_the_laptops_numbers(run, work, tmp_path_factory):
         words = ["env", KERNELS, CTMAHOUT, *map(str, command)]
         return subprocess.run(words, cwd=laptop, capture_output=True, text=True, check=True).stdout
 
-    compiled = tmp_path_factory.mktemp("numba")  # by the first command that needs it, and not by each of them
-    compiled.chmod(0o777)
-    kept = ("--env", KERNELS, "--volume", f"{compiled}:/tmp/numba")
-
     def there(*command):
-        return run("ctmahout", *command, options=kept)
+        return run("ctmahout", *command, options=("--env", KERNELS))
 
     for command in (
         ("phantom", "phantom", "--size", 96, "--slices", 8, "--dose", 0.02),

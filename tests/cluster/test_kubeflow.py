@@ -43,13 +43,12 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pod(podman, shared):
+def pod(podman, shared, caches):
     """Runs a step as a pod would, and returns the CompletedProcess."""
-    numba = open_folder(shared / "numba")  # to compile once is enough for a test
 
     def run(words, image, *options):
         locked = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--env", KERNELS)
-        volumes = ("--volume", f"{shared}:{shared}", "--volume", f"{numba}:/tmp/numba")
+        volumes = ("--volume", f"{shared}:{shared}", *caches)
         return podman("run", *locked, *volumes, *options, image, *words)
 
     return run
@@ -162,7 +161,7 @@ def test_from_an_address_to_a_bucket(address, bucket, compiled, phantoms, pipeli
 def test_spark_in_pods_of_its_own(phantoms, pipeline, podman, image, shared):
     with site(podman, image, open_folder(shared / "kube")) as kube:
         shutil.copytree(phantoms["calm"], kube.data / "scans")
-        conf = kube.settings() | {"spark.executor.instances": "1", "spark.driver.memory": "700m"}
+        conf = kube.settings() | {"spark.driver.memory": "700m"}
         where = {"engine": "submit", "deploy_mode": "cluster", "master": f"k8s://{kube.inside}"}
         options = ("--network", kube.network, "--volume", f"{kube.data}:{kube.data}")
         places = {name: str(kube.data / name) for name in ("scans", "work", "denoised")}

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.cluster
 # Some seconds of work in twenty jobs, in nine tasks each.
 # Fewer than half of the columns: else one pass would do.
 LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9")
+TWO = {"spark.executor.instances": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -61,21 +62,21 @@ def wait(condition, seconds=60, pause=0.1):
     return met
 
 
-def mid_job(kube, process):
-    """Wait until executors are at work, and return their pods."""
+def mid_job(kube, process, executors=1):
+    """Wait until so many executors are at work, and return their pods."""
 
     def working():
         assert process.poll() is None, process.communicate()
         pods = kube.pods("executor")
         return [pod for pod in pods if b"Finished task" in kube.cluster.kubelet.log(pod)]
 
-    assert wait(lambda: len(working()) == 2, 240, pause=0.5)
+    assert wait(lambda: len(working()) == executors, 240, pause=0.5)
     return kube.pods("executor")
 
 
 def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, local, podman):
-    process = kube.start(kube.data / "m", kube.data / "killed", *LONG)
-    victim, _ = mid_job(kube, process)
+    process = kube.start(kube.data / "m", kube.data / "killed", *LONG, **TWO)
+    victim, _ = mid_job(kube, process, executors=2)
     (driver,) = kube.pods("driver")
     for pod in (victim, driver):
         assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
@@ -117,7 +118,7 @@ def test_a_driver_that_is_evicted_and_the_same_command_again(kube, local):
 
 
 def test_executors_that_cannot_start_end_the_driver(kube):
-    no_java = {"spark.executor.extraJavaOptions": "-agentpath:/no/such.so", "spark.executor.maxNumFailures": "1"}
+    no_java = {"spark.executor.extraJavaOptions": "-agentpath:/no/such.so", "spark.executor.maxNumFailures": "1"} | TWO
     code, told = kube.run(kube.data / "m", kube.data / "none", **no_java)
     assert (code, told["error"]["code"]) == (5, "CTM_KUBERNETES_EXECUTORS"), told
     assert "Max number of executor failures (1) reached" in told["error"]["message"]
@@ -125,11 +126,11 @@ def test_executors_that_cannot_start_end_the_driver(kube):
 
 @pytest.mark.release
 def test_one_node_is_drained_and_another_one_cut_off(kube, local, podman):
-    conf = {f"spark.storage.decommission.{key}enabled": "true" for key in ("", "rddBlocks.", "shuffleBlocks.")}
+    conf = TWO | {f"spark.storage.decommission.{key}enabled": "true" for key in ("", "rddBlocks.", "shuffleBlocks.")}
     conf |= {"spark.decommission.enabled": "true", "spark.executor.heartbeatInterval": "1s"}
     conf |= {"spark.network.timeout": "15s", "spark.network.timeoutInterval": "3s"}
     process = kube.start(kube.data / "m", kube.data / "cut-off", *LONG, **conf)
-    drained, cut_off = mid_job(kube, process)
+    drained, cut_off = mid_job(kube, process, executors=2)
     assert podman("network", "disconnect", kube.network, container(cut_off)).returncode == 0
     threading.Thread(target=kube.cluster.delete, args=("pods", "default", drained["metadata"]["name"])).start()
     said = b""

@@ -28,7 +28,7 @@ def kube(podman, image, tmp_path_factory):
     with site(podman, image, folder, "spark-operator") as made:
         settings = made.settings()
         whose = {key: settings.pop(key) for key in (TOKEN, "spark.kubernetes.driver.master")}
-        made.conf = settings | {TOKEN: "ctmahout-applications", "spark.executor.instances": "1"}
+        made.conf = settings | {TOKEN: "ctmahout-applications"}
         values = np.random.default_rng(3).standard_normal((2000, 12))
         write_matrix(made.data / "m", [values], dtype="float64", units="1", centring="none", layout={})
         made.s = np.linalg.svd(values)[1]

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import code_of
 from jsonschema import Draft202012Validator
 
 from ctmahout.engines import Request, connect
 from ctmahout.engines.choice import choose
-from ctmahout.errors import ConfigError, CtmahoutError, catalogue
+from ctmahout.errors import ConfigError, catalogue
 from ctmahout.exchange import read_arrays, read_factors, read_manifest, read_matrix
 
 CONTRACT = Path(__file__).resolve().parents[2] / "contract" / "v1"
@@ -22,12 +23,6 @@ def schema(name):
     found = json.loads((CONTRACT / f"{name}.schema.json").read_text())
     Draft202012Validator.check_schema(found)
     return Draft202012Validator(found)
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
 
 
 # --------------------------------------------------------------------------------------------------------------- golden

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from helpers import tree
 
 CTMAHOUT = Path(sys.executable).with_name("ctmahout")
 TIME = "2026-01-31T12:00:00+00:00"
@@ -36,27 +37,45 @@ def some_of(series, n, folder):
     return folder
 
 
-def tree(folder):
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(Path(folder).rglob("*")) if f.is_file()}
+CHEST = "chest_pair_sharp_B70f"  # of twelve slices
+SLICES = ("--method", "slices")
+STRENGTHS = ("--strength", "auto", "--strength", "rank:3", "--strength", "rank:12", "--timestamp", TIME)
+# What uses one of the runs that several tests look at: each of pytest's workers would make its own.
+looks_at_a_run = pytest.mark.xdist_group("e2e")
 
 
-SERIES = [
-    "chest_pair_sharp_B70f",
-    pytest.param("lowdose_pet_ct_STS_003", marks=pytest.mark.release),
-    "j2k_series_no_sopclass",
-]
+@pytest.fixture(scope="module")
+def whole(ct_data, tmp_path_factory):
+    """The chest by one command, at three strengths: the folder, and the command's answer."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return out, ctmahout("denoise", ct_data / CHEST, out, *SLICES, *STRENGTHS, "--json")
 
 
-@pytest.mark.spark
-@pytest.mark.parametrize("name", SERIES)
-def test_full_rank_gives_the_source_back_bit_for_bit(ct_data, tmp_path, name):
-    source = ct_data / name
-    n = len(datasets(source))
-    lenient = ["--lenient"] if name == "j2k_series_no_sopclass" else []
-    options = ["--method", "slices", "--strength", f"rank:{n}", "--no-report", *lenient]
-    ctmahout("denoise", source, tmp_path / "out", *options)
-    before, after = datasets(source), datasets(tmp_path / "out" / f"rank-{n}")
-    assert len(after) == n
+@pytest.fixture(scope="module")
+def in_one_session(ct_data, tmp_path_factory):
+    """Runs of a process with a session of its own: one for each number of partitions, one for each algorithm."""
+    folder = tmp_path_factory.mktemp("session")
+    code = f"""
+from ctmahout import connect, denoise
+how = dict(method="slices", timestamp={TIME!r})
+with connect("py4j") as door:
+    for n in (1, 2, 8):
+        out = {str(folder)!r} + f"/{{n}}"
+        denoise({str(ct_data / "chest_pair_smooth_B40f")!r}, out, session=door.session, partitions=n,
+                strength=("rank:3",), report=False, **how)
+    for algorithm in ("exact", "dspca"):
+        denoise({str(ct_data / CHEST)!r}, {str(folder)!r} + "/" + algorithm, session=door.session,
+                algorithm=algorithm, strength=("rank:12", "rank:3"), **how)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def gives_back(source, result):
+    """Check that a series of full rank is its source, but for identifiers."""
+    before, after = datasets(source), datasets(result)
+    assert len(after) == len(before)
     for b, a in zip(before, after, strict=True):
         assert a.ImagePositionPatient == b.ImagePositionPatient
         assert np.array_equal(a.pixel_array, b.pixel_array)
@@ -66,28 +85,53 @@ def test_full_rank_gives_the_source_back_bit_for_bit(ct_data, tmp_path, name):
             assert a.StudyInstanceUID == b.StudyInstanceUID
     assert len({a.StudyInstanceUID for a in after}) == 1
     assert all(a.StudyInstanceUID for a in after)
-    assert len({a.SOPInstanceUID for a in after}) == n
+    assert len({a.SOPInstanceUID for a in after}) == len(after)
 
 
 @pytest.mark.spark
+@looks_at_a_run
+def test_full_rank_gives_the_source_back_bit_for_bit(ct_data, whole):
+    gives_back(ct_data / CHEST, whole[0] / "rank-12")
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    "name", ["j2k_series_no_sopclass", pytest.param("lowdose_pet_ct_STS_003", marks=pytest.mark.release)]
+)
+def test_full_rank_gives_other_sources_back_bit_for_bit(ct_data, tmp_path, name):
+    source = ct_data / name
+    n = len(datasets(source))
+    lenient = ["--lenient"] if name == "j2k_series_no_sopclass" else []
+    ctmahout("denoise", source, tmp_path / "out", *SLICES, "--strength", f"rank:{n}", "--no-report", *lenient)
+    gives_back(source, tmp_path / "out" / f"rank-{n}")
+
+
+@pytest.mark.spark
+@looks_at_a_run
 @pytest.mark.parametrize("engine", ["py4j", "numpy"])
-def test_every_algorithm_gives_the_source_back_and_is_told(ct_data, tmp_path, engine):
-    source = ct_data / "chest_pair_sharp_B70f"
+def test_every_algorithm_gives_the_source_back_and_is_told(ct_data, in_one_session, tmp_path, engine):
+    source = ct_data / CHEST
     before = datasets(source)
+    made = in_one_session
+    if engine == "numpy":
+        made = tmp_path
+        for algorithm in ("exact", "dspca"):
+            strengths = ["--strength", "rank:12", "--strength", "rank:3"]
+            ctmahout(
+                "denoise", source, made / algorithm, *SLICES, "--algorithm", algorithm, "--engine", engine, *strengths
+            )
     for algorithm in ("exact", "dspca"):
-        out = tmp_path / algorithm
-        strengths = ["--method", "slices", "--strength", f"rank:{len(before)}", "--strength", "rank:3"]
-        ctmahout("denoise", source, out, "--algorithm", algorithm, "--engine", engine, *strengths)
-        after = datasets(out / f"rank-{len(before)}")
-        for b, a in zip(before, after, strict=True):
+        out = made / algorithm
+        for b, a in zip(before, datasets(out / "rank-12"), strict=True):
             assert np.array_equal(a.pixel_array, b.pixel_array)
             assert f"{algorithm}" in a.DerivationDescription
         factors = json.loads((out / "run.json").read_text())["factors"]
+        assert ("mahout" in factors["writer"]) == (engine == "py4j")
         assert factors["algorithm"] == factors["request"]["algorithm"] == algorithm
         assert factors["centring"] == ("columns" if algorithm == "dspca" else "none")
         assert f"<td>{algorithm}</td>" in (out / "report.html").read_text()
     # The slices' means are off the matrix already, so that both decompose the same one.
-    for a, b in zip(datasets(tmp_path / "exact/rank-3"), datasets(tmp_path / "dspca/rank-3"), strict=True):
+    for a, b in zip(datasets(made / "exact/rank-3"), datasets(made / "dspca/rank-3"), strict=True):
         assert np.abs(a.pixel_array.astype(int) - b.pixel_array).max() <= 1
         assert a.SOPInstanceUID != b.SOPInstanceUID
 
@@ -101,33 +145,36 @@ def test_identifiers_that_are_absent_are_refused_unless_asked_for(ct_data, tmp_p
 
 
 @pytest.mark.spark
-def test_steps_one_by_one_and_a_second_run_give_the_same_bytes(ct_data, tmp_path):
-    source = ct_data / "chest_pair_sharp_B70f"
-    strengths = ["--strength", "auto", "--strength", "rank:3", "--timestamp", TIME]
-    for name in ("first", "second"):
-        ctmahout("denoise", source, tmp_path / name, "--method", "slices", *strengths)
-    ctmahout("prepare", source, tmp_path / "matrix", "--method", "slices")
+@looks_at_a_run
+def test_steps_one_by_one_and_a_second_run_give_the_same_bytes(ct_data, whole, tmp_path):
+    source = ct_data / CHEST
+    ctmahout("denoise", source, tmp_path / "second", *SLICES, *STRENGTHS)
+    ctmahout("prepare", source, tmp_path / "matrix", *SLICES)
     ctmahout("dssvd", tmp_path / "matrix", tmp_path / "factors")
-    ctmahout("reconstruct", source, tmp_path / "matrix", tmp_path / "factors", tmp_path / "steps", *strengths)
-    first, second, steps = (tree(tmp_path / name) for name in ("first", "second", "steps"))
+    ctmahout("reconstruct", source, tmp_path / "matrix", tmp_path / "factors", tmp_path / "steps", *STRENGTHS)
+    first, second, steps = (tree(folder) for folder in (whole[0], tmp_path / "second", tmp_path / "steps"))
     images = [name for name in first if name.endswith(".dcm")]
-    assert len(images) == 24
+    assert len(images) == 36
     for name in images:
         assert first[name] == second[name] == steps[name], name
     assert set(first) == set(second) == set(steps)
 
 
 @pytest.mark.spark
-def test_the_report_and_the_manifest_say_what_was_done_and_name_nobody(ct_data, tmp_path):
-    source = ct_data / "chest_pair_sharp_B70f"
-    done = ctmahout("denoise", source, tmp_path / "out", "--json", "--effort", "fast")
-    answer = json.loads(done.stdout)
-    run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert answer["run"] == run
+@looks_at_a_run
+def test_the_report_and_the_manifest_say_what_was_done_and_name_nobody(ct_data, whole):
+    out, done = whole
+    run = json.loads((out / "run.json").read_text())
+    assert json.loads(done.stdout)["run"] == run
     assert run["factors"]["writer"]["mahout"] == "14.1"
     assert run["factors"]["groups"][0]["orthogonality_v"] < 1e-10
+    names_nobody(ct_data / CHEST, out, done.stderr)
+
+
+def names_nobody(source, out, said):
+    """Check that report, manifest and what was said name neither patient nor study."""
     one = datasets(source)[0]
-    text = (tmp_path / "out" / "report.html").read_text() + json.dumps(run) + done.stderr
+    text = (out / "report.html").read_text() + (out / "run.json").read_text() + said
     for secret in (one.PatientName, one.PatientID, one.StudyInstanceUID, one.SeriesInstanceUID, one.StudyDate):
         assert str(secret) not in text
 
@@ -151,36 +198,25 @@ def test_a_stopped_run_leaves_nothing_and_can_be_run_again(ct_data, tmp_path):
             assert run.returncode == 130, out + err
             assert "Traceback" not in err
             assert list(tmp_path.iterdir()) == [source]
-    ctmahout("denoise", source, tmp_path / "out", "--effort", "fast")
+    ctmahout("denoise", source, tmp_path / "out", *SLICES, "--engine", "numpy")
 
 
 @pytest.mark.spark
-def test_numpy_needs_no_java_and_agrees_to_a_rounding(ct_data, tmp_path):
-    source = ct_data / "lowdose_pet_ct_STS_002"
-    options = ["--method", "slices", "--strength", "rank:5", "--no-report"]
-    ctmahout("denoise", source, tmp_path / "mahout", *options)
+@looks_at_a_run
+def test_numpy_needs_no_java_and_agrees_to_a_rounding(ct_data, whole, tmp_path):
+    options = [*SLICES, "--strength", "rank:3", "--no-report", "--engine", "numpy"]
     no_java = {"PATH": str(CTMAHOUT.parent), "HOME": str(tmp_path)}
-    ctmahout("denoise", source, tmp_path / "numpy", "--engine", "numpy", *options, env=no_java)
-    for a, b in zip(datasets(tmp_path / "mahout/rank-5"), datasets(tmp_path / "numpy/rank-5"), strict=True):
+    ctmahout("denoise", ct_data / CHEST, tmp_path / "numpy", *options, env=no_java)
+    for a, b in zip(datasets(whole[0] / "rank-3"), datasets(tmp_path / "numpy/rank-3"), strict=True):
         difference = np.abs(a.pixel_array.astype(int) - b.pixel_array)
         assert difference.max() <= 1
         assert np.mean(difference > 0) < 1e-3
 
 
 @pytest.mark.spark
-def test_row_53_partitions_change_no_byte(ct_data, tmp_path):
-    # In one session, of a process of its own.
-    code = f"""
-from ctmahout import connect, denoise
-with connect("py4j") as engine:
-    for n in (1, 2, 8):
-        out = {str(tmp_path)!r} + f"/{{n}}"
-        denoise({str(ct_data / "chest_pair_smooth_B40f")!r}, out, session=engine.session, partitions=n,
-                method="slices", strength=("rank:3",), timestamp={TIME!r}, report=False)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    one, two, eight = (tree(tmp_path / str(n) / "rank-3") for n in (1, 2, 8))
+@looks_at_a_run
+def test_row_53_partitions_change_no_byte(in_one_session):
+    one, two, eight = (tree(in_one_session / str(n) / "rank-3") for n in (1, 2, 8))
     assert len(one) == 12
     assert one == two == eight
 

@@ -6,19 +6,22 @@ import sys
 
 import numpy as np
 import pytest
-from test_denoise import TIME, ctmahout, datasets, some_of, tree
+from helpers import tree
+from test_denoise import TIME, ctmahout, datasets, names_nobody, some_of
 
 from ctmahout.dicom import read_series
 from ctmahout.quality import FlatRegions, tissues
 
 SMALL = "lowdose_pet_ct_STS_003"
+SLICES = 20  # of its 51
 
 
 @pytest.mark.spark
 def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data, tmp_path, bucket):
-    source = some_of(ct_data / SMALL, 20, tmp_path / "source")
+    source = some_of(ct_data / SMALL, SLICES, tmp_path / "source")
     write = ["--strength", "auto", "--strength", "remove:50%", "--timestamp", TIME]
-    ctmahout("denoise", source, tmp_path / "whole", *write, "--workers", 3)
+    done = ctmahout("denoise", source, tmp_path / "whole", *write, "--workers", 3)
+    names_nobody(source, tmp_path / "whole", done.stderr)
     ctmahout("prepare", source, tmp_path / "matrix", "--workers", 1)
     ctmahout("dssvd", tmp_path / "matrix", tmp_path / "factors", "--partitions", 3)
     # One step on a store: nothing of it shows in the bytes.
@@ -38,7 +41,7 @@ def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data,
     assert not (tmp_path / "none").exists()
     whole, steps = tree(tmp_path / "whole"), tree(tmp_path / "steps")
     images = [name for name in whole if name.endswith(".dcm")]
-    assert len(images) == 2 * 20
+    assert len(images) == 2 * SLICES
     assert set(whole) == set(steps)
     for name in images:
         assert whole[name] == steps[name], name

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 
@@ -14,13 +16,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ctmahout.cli import main
+
 CTMAHOUT = Path(sys.executable).with_name("ctmahout")
 
 
-def refused(*arguments, code, exit_code, env=None):
-    done = subprocess.run(
-        [CTMAHOUT, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False, env=env
-    )
+def in_a_process(*arguments, env=None):
+    """Run the command as a user does."""
+    return subprocess.run([CTMAHOUT, *arguments], capture_output=True, text=True, timeout=120, check=False, env=env)
+
+
+def here(*arguments):
+    """Run the command in this process: what is refused does not depend on it, and a process takes seconds to start."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    return subprocess.CompletedProcess(arguments, ended.value.code, out.getvalue(), err.getvalue())
+
+
+def refused(*arguments, code, exit_code, run=here):
+    done = run(*map(str, arguments))
     assert done.returncode == exit_code, done.stdout + done.stderr
     assert f"[{code}]" in done.stderr
     assert "Traceback" not in done.stderr
@@ -36,7 +51,8 @@ def series(ct_data, tmp_path):
 
 def test_empty_folder(tmp_path):
     (tmp_path / "in").mkdir()
-    refused("denoise", tmp_path / "in", tmp_path / "out", code="CTM_INPUT_EMPTY", exit_code=3)
+    for run in (here, in_a_process):
+        refused("denoise", tmp_path / "in", tmp_path / "out", code="CTM_INPUT_EMPTY", exit_code=3, run=run)
     assert not (tmp_path / "out").exists()
 
 
@@ -81,7 +97,8 @@ def test_output_in_the_input(series):
 
 def test_no_java(series, tmp_path):
     env = {"PATH": str(CTMAHOUT.parent), "HOME": str(tmp_path)}
-    done = refused("denoise", series, tmp_path / "out", code="CTM_JAVA_MISSING", exit_code=5, env=env)
+    run = partial(in_a_process, env=env)
+    done = refused("denoise", series, tmp_path / "out", code="CTM_JAVA_MISSING", exit_code=5, run=run)
     assert "--engine numpy" in done.stderr
     assert not (tmp_path / "out").exists()
 
@@ -96,7 +113,7 @@ def test_jar_of_the_wrong_scala_line(series, tmp_path):
     assert zipfile.is_zipfile(jar)
     for engine in ("py4j", "jpype", "submit"):
         arguments = ("denoise", series, tmp_path / "out", "--engine", engine, "--jar", jar)
-        refused(*arguments, code="CTM_JAR_MISMATCH", exit_code=5)
+        refused(*arguments, code="CTM_JAR_MISMATCH", exit_code=5, run=in_a_process)
 
 
 @pytest.mark.spark
@@ -116,7 +133,7 @@ def test_nan_in_a_matrix(tmp_path):
     (tmp_path / "matrix" / "_ctmahout.json").write_text(json.dumps(manifest))
     for engine in ("numpy", "py4j"):
         arguments = ("dssvd", tmp_path / "matrix", tmp_path / "factors", "--engine", engine)
-        done = refused(*arguments, code="CTM_EXCHANGE_NOT_FINITE", exit_code=4)
+        done = refused(*arguments, code="CTM_EXCHANGE_NOT_FINITE", exit_code=4, run=in_a_process)
         assert "row 1 of group 0" in done.stderr
         assert [p.name for p in tmp_path.iterdir()] == ["matrix"]
 
@@ -128,11 +145,16 @@ def test_usage(tmp_path):
         ["denoise", "a", "b", "--engine", "abacus"],
         ["denoise", "a", "b", "-k", "x"],
     ):
-        done = subprocess.run([CTMAHOUT, *arguments], capture_output=True, text=True, check=False)
+        done = here(*arguments)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
     refused("denoise", tmp_path, tmp_path / "o", "--strength", "rank:0", code="CTM_CONFIG_VALUE", exit_code=2)
     refused("denoise", tmp_path, tmp_path / "o", "-k", "0", code="CTM_CONFIG_VALUE", exit_code=2)
+
+
+class Served(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        """Say nothing: stderr is the command's."""
 
 
 def test_fetching(tmp_path):
@@ -140,7 +162,7 @@ def test_fetching(tmp_path):
     served.mkdir()
     with zipfile.ZipFile(served / "scan.zip", "w") as archive:
         archive.writestr("slice.dcm", "an image")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(served))) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=str(served))) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         try:
             at, out = f"127.0.0.1:{server.server_port}", tmp_path / "out"
@@ -148,8 +170,8 @@ def test_fetching(tmp_path):
             assert f"http://{at}/x" in done.stderr
             assert "s3cret" not in done.stderr
             assert not out.exists()
-            fetch = [CTMAHOUT, "fetch", f"http://{at}/scan.zip", out, "--json"]
-            done = subprocess.run(fetch, capture_output=True, text=True, check=True)
+            done = here("fetch", f"http://{at}/scan.zip", str(out), "--json")
+            assert done.returncode == 0, done.stderr
         finally:
             server.shutdown()
     assert json.loads(done.stdout)["source"] == f"http://{at}/scan.zip"
@@ -172,7 +194,8 @@ def test_errors_as_json(tmp_path):
     ],
 )
 def test_every_verb_explains_itself_at_once(verb):
-    done = subprocess.run([CTMAHOUT, verb, "--help"], capture_output=True, text=True, check=True)
+    done = here(verb, "--help")
+    assert done.returncode == 0
     assert "--json" in done.stdout
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from dicom_slices import Slices
+from stand_in import write_stand_in
 
 from ctmahout.phantom import make_phantom
 
@@ -16,9 +17,16 @@ def phantom():
 
 
 @pytest.fixture(scope="session")
-def slices(ct_data):
-    """Slices made from a real one."""
-    return Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm")
+def ct_slice(ct_folder, tmp_path_factory):
+    """A slice to make others from: a real one or, where there is none, one written by hand."""
+    real = ct_folder / "chest_pair_sharp_B70f" / "1-12.dcm"
+    return real if real.exists() else write_stand_in(tmp_path_factory.mktemp("slice") / "1-12.dcm")
+
+
+@pytest.fixture(scope="session")
+def slices(ct_slice):
+    """Slices made from it."""
+    return Slices(ct_slice)
 
 
 @pytest.fixture

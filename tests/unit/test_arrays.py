@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 from dicom_slices import DERIVATION
+from helpers import code_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,12 +26,6 @@ except ImportError:
 pytestmark = pytest.mark.usefixtures("extras")
 
 SUFFIXES = [".nii", ".nii.gz", ".npz"]
-
-
-def code_of(function, *args, **options):
-    with pytest.raises(CtmahoutError) as e:
-        function(*args, **options)
-    return e.value.code
 
 
 def same(a, b):

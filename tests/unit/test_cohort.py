@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers import code_of, tree
 
 from ctmahout.denoising.effort import EFFORTS, Effort, PassSpec
 from ctmahout.denoising.patches import Fit, Model
@@ -17,16 +18,6 @@ from ctmahout.workflows.learn import learn
 from ctmahout.workflows.phantom import write_phantom
 
 OPTIONS = {"engine": "numpy", "groups": 150}
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
-
-
-def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +54,7 @@ def test_learning_with_other_threads_gives_the_same_bytes(scans, tmp_path):
         learn(
             [scans[1]["noisy"], scans[2]["noisy"]], tmp_path / str(workers), engine="numpy", groups=8, workers=workers
         )
-    assert files(tmp_path / "1") == files(tmp_path / "3")
+    assert tree(tmp_path / "1") == tree(tmp_path / "3")
 
 
 def test_a_model_names_nobody(scans, model):
@@ -178,12 +169,12 @@ def test_a_scan_without_noise_is_nothing_to_learn_from(scans, tmp_path):
 
 
 def test_a_model_is_not_overwritten_and_not_put_into_a_source(scans, model, tmp_path):
-    before = files(model)
+    before = tree(model)
     assert code_of(learn, [scans[1]["noisy"]], model, **OPTIONS) == "CTM_OUTPUT_EXISTS"
     assert code_of(learn, [scans[1]["noisy"]], scans[1]["noisy"] / "m", **OPTIONS) == "CTM_OUTPUT_IS_INPUT"
     for work in (str(tmp_path / "nowhere"), "s3://bucket/work"):
         assert code_of(learn, [scans[1]["noisy"]], tmp_path / "m", work=work, **OPTIONS) == "CTM_CONFIG_VALUE"
-    assert files(model) == before
+    assert tree(model) == before
 
 
 # -------------------------------------------------------------------------------------------------------------- damage

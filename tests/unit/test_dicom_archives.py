@@ -13,6 +13,7 @@ import zlib
 
 import pytest
 from dicom_slices import put
+from helpers import code_of
 
 from ctmahout.cli import main
 from ctmahout.dicom import archive, read_series, summarise
@@ -40,12 +41,6 @@ def zipped(path, name, data, size):
     with zipfile.ZipFile(path) as made:
         assert made.infolist()[0].file_size == size
     return path
-
-
-def code_of(function, *args, **options):
-    with pytest.raises(CtmahoutError) as e:
-        function(*args, **options)
-    return e.value.code
 
 
 def test_a_member_larger_than_the_limit_is_refused_by_its_option(tmp_path, capsys):

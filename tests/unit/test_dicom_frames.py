@@ -12,16 +12,10 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_slices import DERIVATION, WHEN, enhanced, put, raw
+from helpers import code_of
 
-from ctmahout.dicom import read_series, summarise, write_series
+from ctmahout.dicom import pixels, read_series, summarise, write_series
 from ctmahout.errors import CtmahoutError
-
-
-def code_of(path, **options):
-    with pytest.raises(CtmahoutError) as e:
-        read_series(path, **options)
-    return e.value.code
-
 
 # ------------------------------------------------------------------------------------------------------- multi-frame
 
@@ -58,9 +52,19 @@ def test_row_40_frames_are_slices(slices, tmp_path, legacy, syntax):
     assert np.array_equal(read_series(tmp_path / "out").hu, volume.hu)
 
 
+def test_a_multi_frame_file_is_read_once_for_all_of_its_frames(slices, tmp_path, monkeypatch):
+    file = enhanced(slices, tmp_path / "in" / "multi.dcm")
+    read, reads = pixels.open_dataset, []
+    monkeypatch.setattr(pixels, "open_dataset", lambda *a, **k: reads.append(a) or read(*a, **k))
+    volume = read_series(file, workers=3)
+    assert len(reads) == 1
+    write_series(volume, tmp_path / "out", derivation=DERIVATION, workers=3)
+    assert len(reads) == 2  # nothing is kept in memory between reading and writing
+
+
 def test_row_40_the_real_ones(ct_data, tmp_path):
     folder = ct_data / "legacy_converted_enhanced"
-    assert code_of(folder / "mf.dcm") == "CTM_ATTRIBUTE_INVALID"  # its RescaleType is US
+    assert code_of(read_series, folder / "mf.dcm") == "CTM_ATTRIBUTE_INVALID"  # its RescaleType is US
     several = read_series(folder / "mf.dcm", lenient=True)
     single = [pydicom.dcmread(f) for f in sorted(folder.iterdir()) if f.name != "mf.dcm"]
     single.sort(key=lambda ds: ds.ImagePositionPatient[2])
@@ -70,7 +74,9 @@ def test_row_40_the_real_ones(ct_data, tmp_path):
         assert several.geometry.positions_mm[z].tolist() == list(map(float, ds.ImagePositionPatient))
     write_series(several, tmp_path / "out", derivation=DERIVATION)
     # A map of blood flow in colours: values above 99 are indices into a palette, no HU.
-    assert code_of(ct_data / "pydicom_zoo" / "eCT_Supplemental.dcm", lenient=True) == "CTM_ATTRIBUTE_INVALID"
+    assert (
+        code_of(read_series, ct_data / "pydicom_zoo" / "eCT_Supplemental.dcm", lenient=True) == "CTM_ATTRIBUTE_INVALID"
+    )
 
 
 FRAMES = {
@@ -97,7 +103,7 @@ def _shared(ds):
 @pytest.mark.parametrize("case", FRAMES)
 def test_row_40_frames_that_do_not_make_a_volume(slices, tmp_path, case):
     edit, code = FRAMES[case]
-    assert code_of(enhanced(slices, tmp_path / "in.dcm", edit=edit)) == code
+    assert code_of(read_series, enhanced(slices, tmp_path / "in.dcm", edit=edit)) == code
 
 
 def test_row_40_a_file_that_changes_between_reading_and_writing(slices, tmp_path):
@@ -202,8 +208,8 @@ def test_row_36_members_with_odd_names(slices, tmp_path):
         z.write(inner, "inner.zip")
     before = sorted(tmp_path.rglob("*"))
     assert np.array_equal(read_series(tmp_path / "odd.tar").hu, read_series(folder).hu)
-    assert code_of(tmp_path / "outer.zip") == "CTM_INPUT_NO_CT"
-    assert code_of(tmp_path / "odd.tar" / "no.dcm") == "CTM_INPUT_NOT_FOUND"
+    assert code_of(read_series, tmp_path / "outer.zip") == "CTM_INPUT_NO_CT"
+    assert code_of(read_series, tmp_path / "odd.tar" / "no.dcm") == "CTM_INPUT_NOT_FOUND"
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -228,7 +234,7 @@ def phased(slices, folder, keyword="TriggerTime", phases=3, lost=()):
 def test_phases_are_series_of_their_own_when_asked_for(slices, tmp_path, keyword):
     folder = phased(slices, tmp_path / "in", keyword)
     for lenient in (False, True):
-        assert code_of(folder, lenient=lenient) == "CTM_SLICE_DUPLICATE"
+        assert code_of(read_series, folder, lenient=lenient) == "CTM_SLICE_DUPLICATE"
     with pytest.raises(CtmahoutError) as e:
         read_series(folder, split=True)
     assert e.value.code == "CTM_SERIES_AMBIGUOUS"
@@ -245,7 +251,7 @@ def test_phases_are_series_of_their_own_when_asked_for(slices, tmp_path, keyword
 
 def test_phases_that_are_not_complete_stay_refused(slices, tmp_path):
     folder = phased(slices, tmp_path / "in", lost=[(1, 2)])
-    assert code_of(folder, split=True) == "CTM_SLICE_DUPLICATE"
+    assert code_of(read_series, folder, split=True) == "CTM_SLICE_DUPLICATE"
     # AcquisitionNumber that varies within one volume, as in helical scans, splits nothing.
     helical = slices.write(tmp_path / "helical", lambda ds, i: put(AcquisitionNumber=i // 2)(ds, i))
     assert read_series(helical, split=True).shape[0] == 4
@@ -253,7 +259,7 @@ def test_phases_that_are_not_complete_stay_refused(slices, tmp_path):
 
 def test_phases_among_frames(slices, tmp_path):
     file = enhanced(slices, tmp_path / "in.dcm", phases=2)
-    assert code_of(file) == "CTM_SLICE_DUPLICATE"
+    assert code_of(read_series, file) == "CTM_SLICE_DUPLICATE"
     first, second = (read_series(file, split=True, series=f"[{n}]") for n in (1, 2))
     assert np.array_equal(second.hu, first.hu + 1)
 
@@ -270,7 +276,7 @@ def test_row_21_orientations_are_series_of_their_own_when_asked_for(slices, tmp_
 
     folder = slices.write(tmp_path / "in", n=8)
     slices.write(folder, edit, n=8, only=range(5, 8))
-    assert code_of(folder, lenient=True) == "CTM_SERIES_MIXED"
+    assert code_of(read_series, folder, lenient=True) == "CTM_SERIES_MIXED"
     assert read_series(folder, split=True, series="rule:most-slices").shape[0] == 5
     assert read_series(folder, split=True, series="[2]").shape[0] == 3
     assert [s.part for s in summarise(folder, split=True)] == [f"stack {n} of 2" for n in (1, 2)]
@@ -285,10 +291,10 @@ def test_a_series_by_description_and_by_rule(slices, tmp_path):
     )
     for given, n in (("description:*b70F", 6), ("description:chest 5*", 4), ("rule:most-slices", 6)):
         assert len(read_series(folder, series=given).hu) == n
-    assert code_of(folder, series="rule:thinnest") == "CTM_SERIES_AMBIGUOUS"  # both have 8 mm
-    assert code_of(folder, series="description:chest*") == "CTM_SERIES_AMBIGUOUS"
+    assert code_of(read_series, folder, series="rule:thinnest") == "CTM_SERIES_AMBIGUOUS"  # both have 8 mm
+    assert code_of(read_series, folder, series="description:chest*") == "CTM_SERIES_AMBIGUOUS"
     for given in ("description:", "description:spine", "rule:best", "rule:", "Chest"):
-        assert code_of(folder, series=given) == "CTM_SERIES_UNKNOWN"
+        assert code_of(read_series, folder, series=given) == "CTM_SERIES_UNKNOWN"
     with pytest.raises(CtmahoutError) as e:
         read_series(folder)
     assert "Chest" not in str(e.value)
@@ -304,7 +310,7 @@ def test_a_series_by_its_folder_in_a_study_is_the_same_wherever_it_lies(slices, 
     for folder, info in one.items():
         assert folder.startswith(f"series-{info.slices}-")
         assert len(read_series(tmp_path / "other", series=folder).hu) == info.slices
-    assert code_of(tmp_path / "one", series=folder + "0") == "CTM_SERIES_UNKNOWN"
+    assert code_of(read_series, tmp_path / "one", series=folder + "0") == "CTM_SERIES_UNKNOWN"
 
 
 def test_pixels_of_frames_are_read_as_any_decoder_reads_them(slices, tmp_path):
@@ -318,7 +324,7 @@ def test_pixels_of_frames_are_read_as_any_decoder_reads_them(slices, tmp_path):
 @pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
 def test_row_35_patients_and_studies_under_one_uid_are_series_of_their_own_when_asked_for(slices, tmp_path, keyword):
     folder = slices.write(tmp_path / "in", put(**{keyword: "1.2.3"}), n=6, only=[4, 5])
-    assert code_of(folder) == "CTM_SERIES_MIXED"
+    assert code_of(read_series, folder) == "CTM_SERIES_MIXED"
     first, second = (read_series(folder, split=True, series=f"[{n}]") for n in (1, 2))
     assert (len(first.hu), len(second.hu)) == (4, 2)
     uids = {write_series(v, tmp_path / f"out-{len(v.hu)}", derivation=DERIVATION).series_uid for v in (first, second)}

@@ -65,7 +65,9 @@ def test_row_14_15_17_33_34_42_what_would_make_values_or_places_guesswork_is_alw
 
 
 def broken_start(path):
-    path.write_bytes(path.read_bytes()[:700])
+    data = path.read_bytes()
+    item = data.index(b"\xfe\xff\x00\xe0")  # of the first sequence
+    path.write_bytes(data[: item + 12])
 
 
 def cut(*, share=None, bytes_off=0):

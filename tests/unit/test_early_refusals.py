@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 from dicom_slices import put
+from helpers import code_of, refusal
 
 import ctmahout
 from ctmahout import Config, dssvd
-from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest, read_matrix, write_matrix
 from ctmahout.storage.atomic import atomic_dir
 from ctmahout.workflows import denoise as pipeline
@@ -18,16 +18,6 @@ from ctmahout.workflows.learn import learn
 from ctmahout.workflows.study import denoise_study
 
 HOW = {"method": "slices", "engine": "numpy", "report": False}
-
-
-def refusal(function, *args, **options):
-    with pytest.raises(CtmahoutError) as e:
-        function(*args, **options)
-    return e.value
-
-
-def code_of(function, *args, **options):
-    return refusal(function, *args, **options).code
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers import code_of
 from web import Web, served
 
 from ctmahout.cli.output import driver_log
@@ -36,12 +37,6 @@ ATTRIBUTES = {
     "Ctmahout-Mahout-Version": "14.1",
     "Ctmahout-Git-Commit": "0123456789abcdef",
 }
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
 
 
 def make_jar(path, **changed):

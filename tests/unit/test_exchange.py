@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from helpers import code_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ctmahout.errors import CtmahoutError, ExchangeError, InputError
+from ctmahout.errors import ExchangeError, InputError
 from ctmahout.exchange import (
     Svd,
     checksum,
@@ -35,12 +36,6 @@ ABOUT = {"units": "1", "centring": "none", "layout": {}}
 
 def matrix(m=40, n=7, dtype=np.float32, seed=0):
     return np.random.default_rng(seed).standard_normal((m, n)).astype(dtype)
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
 
 
 def edit(path, **fields):
@@ -132,7 +127,7 @@ def test_groups_read_together_are_those_read_alone(tmp_path, monkeypatch, at_onc
     matrices = [matrix(seed=i) for i in range(5)]
     assert 2 * matrices[0].nbytes <= 2500 < 3 * matrices[0].nbytes
     write_matrix(tmp_path / "m", matrices, **ABOUT)
-    monkeypatch.setattr("ctmahout.exchange.matrices._AT_ONCE", at_once)
+    monkeypatch.setattr("ctmahout.exchange.matrices._READ_BYTES", at_once)
     wanted = [4, 0, 3, 2]
     found = dict(read_matrices(tmp_path / "m", wanted))
     assert list(found) == wanted

@@ -5,21 +5,16 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from helpers import code_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ctmahout.errors import CtmahoutError, ExchangeError
+from ctmahout.errors import ExchangeError
 from ctmahout.exchange import is_exchange, read_arrays, read_manifest, read_matrix, write_matrix, write_model
 
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
 SHAPES = [(0,), (0, 5), (1,), (17,), (16, 1), (33, 7), (5, 3, 2), (40, 2, 3, 2), (3, 0), (2, 0, 4)]
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
 
 
 def back(path):

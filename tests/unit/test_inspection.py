@@ -9,7 +9,7 @@ from ctmahout.cli.output import print_table
 from ctmahout.dicom import SeriesInfo
 from ctmahout.engines import Request, connect
 from ctmahout.exchange import write_matrix, write_model
-from ctmahout.workflows.inspect import _need, inspect_path
+from ctmahout.workflows.inspect import _requirements, inspect_path
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_memory_is_bounded_from_above_within_a_quarter(effort, slices, peak):
     info = SeriesInfo(
         1, "", "", "", slices, 512, 512, (1.0, 0.7, 0.7), None, "", (), denoised=False, unusable=0, folder="", doubts=()
     )
-    assert peak <= _need(info, Config(effort=effort)).python_mib <= 1.25 * peak
+    assert peak <= _requirements(info, Config(effort=effort)).python_mib <= 1.25 * peak

@@ -3,16 +3,11 @@
 from pathlib import Path
 
 import pytest
+from helpers import code_of
 
 from ctmahout.errors import CtmahoutError
 from ctmahout.storage import Uri, hadoop_name, parse_location, refuse_overlap
 from ctmahout.storage.environment import endpoint
-
-
-def code_of(call, *args):
-    with pytest.raises(CtmahoutError) as e:
-        call(*args)
-    return e.value.code
 
 
 @pytest.mark.parametrize(

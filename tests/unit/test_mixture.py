@@ -1,5 +1,7 @@
 """Groups of patches: the maths against plain formulas in double precision, and moments that add up."""
 
+import pickle
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from ctmahout.denoising.patches.em import Sample, fit, kmeans, split, sum_moments
+from ctmahout.denoising.patches.em import Sample, fit, kmeans, max_groups, split, sum_moments
 from ctmahout.denoising.patches.mixture import CandidateIndex, Mixture, Noise, NoiseCovariances, NoisyMixture, SigmaGrid
 from ctmahout.denoising.patches.moments import (
     Moments,
@@ -19,7 +21,8 @@ from ctmahout.denoising.patches.moments import (
     moments_of,
     whitened_rows,
 )
-from ctmahout.denoising.patches.parts import write_parts
+from ctmahout.denoising.patches.once import Once
+from ctmahout.denoising.patches.parts import FilePart, write_parts
 from ctmahout.engines.workers import Threads
 
 D, KINDS = 20, 2
@@ -85,6 +88,39 @@ def test_groups_and_likelihood_are_those_of_the_density(world):
     assert (best - expected[np.arange(len(patches)), groups] < 0.02).all()
     assert (groups == expected.argmax(axis=1)).mean() > 0.99
     np.testing.assert_allclose(prepared.log_likelihood(patches, noise), best, rtol=1e-4, atol=0.02)
+
+
+def test_threads_share_tables_and_a_copy_for_another_process_has_none(world, monkeypatch):
+    mixture, kinds, patches, noise, groups = world
+    prepared, calls = NoisyMixture(mixture, kinds, LEVELS), []
+    size = len(pickle.dumps(prepared))
+    make = NoisyMixture._make_table
+
+    def slow(self, noise_class, names):
+        calls.append(noise_class)
+        time.sleep(0.1)  # long enough for the other threads to ask for the same table
+        return make(self, noise_class, names)
+
+    monkeypatch.setattr(NoisyMixture, "_make_table", slow)
+    labels = list(Threads(4).map(lambda _: prepared.classify(patches, noise), range(4)))
+    estimate, _ = prepared.estimate(patches, noise, groups)
+    assert sorted(calls) == list(range(KINDS))
+    assert all((each == labels[0]).all() for each in labels)
+    sent = pickle.dumps(prepared)
+    assert len(sent) == size
+    assert pickle.loads(sent).estimate(patches, noise, groups)[0].tobytes() == estimate.tobytes()
+
+
+def test_a_value_whose_computation_failed_is_computed_again():
+    once = Once()
+    with pytest.raises(ZeroDivisionError):
+        once.get("a", lambda: 1 // 0)
+    assert [once.get("a", lambda: 1), once.get("a", lambda: 2)] == [1, 1]
+
+
+def test_the_patches_of_a_part_are_counted_without_reading_them(tmp_path):
+    np.savez(tmp_path / "part.npz", level=np.ones(5000, np.float32))  # a file without patches
+    assert max_groups(1000, [FilePart(tmp_path / "part.npz")] * 2) == 20
 
 
 def test_groups_are_told_far_from_zero_as_well(world):

@@ -12,7 +12,7 @@ from ctmahout.denoising.noise.projection import MU_WATER, SECTORS, variance_by_d
 from ctmahout.denoising.patches.grid import covariance_of
 from ctmahout.dicom import read_series
 from ctmahout.phantom import make_phantom
-from ctmahout.quality import FlatRegions, tissues_of_noisy
+from ctmahout.quality import FlatRegions, tissues_from_neighbours
 
 
 def ratio(model, added, clean):
@@ -280,7 +280,7 @@ def test_flat_areas_of_real_series_agree(ct_data, name):
     volume = read_series(ct_data / name)
     made = found(volume, overlap=volume.geometry.overlap)
     assert isinstance(made, NoiseModel)
-    flat = FlatRegions.of(volume.hu, tissues_of_noisy(volume.hu)["soft"])
+    flat = FlatRegions.of(volume.hu, tissues_from_neighbours(volume.hu)["soft"])
     z, y, x = (flat.corners + np.array([0, flat.side // 2, flat.side // 2])).T
     told = made.sigma_hu(0, *volume.shape)[z, y, x]
     assert np.sqrt(np.median(told**2)) == pytest.approx(flat.sd(volume.hu), rel=0.1)

@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from dicom_slices import Slices
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,10 +34,10 @@ ODD_THINGS = [None, 3, 1.5, b"bytes", [], {}, object(), np.zeros(3), float("nan"
 
 
 @pytest.fixture(scope="module")
-def odd_files(tmp_path_factory, ct_data):
+def odd_files(tmp_path_factory, slices):
     """Files of every kind that a path can lead to, none of them what it should be."""
     folder = tmp_path_factory.mktemp("odd")
-    Slices(ct_data / "chest_pair_sharp_B70f" / "1-12.dcm").write(folder / "series", n=2)
+    slices.write(folder / "series", n=2)
     for name, data in {
         "empty": b"",
         "empty.zip": b"",
@@ -129,7 +128,7 @@ values = st.one_of(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from(sorted(ctmahout.options.TAKES["denoise"])), value=values)
+@given(name=st.sampled_from(sorted(ctmahout.options.ACCEPTED["denoise"])), value=values)
 def test_odd_options_are_refused_by_name_before_a_file_is_read(name, value, tmp_path):
     with pytest.raises(CtmahoutError) as e:
         ctmahout.denoise(tmp_path / "no such series", tmp_path / "out", **{name: value})

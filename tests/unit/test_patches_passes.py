@@ -181,7 +181,7 @@ def test_slabs_give_the_bytes_of_the_whole(stage, first_result, cuts):
 class Away:
     """Workers that share no memory with us: what goes to them and comes back is pickled."""
 
-    elsewhere = True
+    is_remote = True
 
     def map(self, function, items):
         for item in items:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import code_of
 from threadpoolctl import threadpool_limits
 
 from ctmahout.denoising.effort import EFFORTS, Effort, PassSpec
@@ -14,7 +15,6 @@ from ctmahout.denoising.registry import start
 from ctmahout.denoising.strength import Strength
 from ctmahout.engines import Request, connect
 from ctmahout.engines.workers import Threads
-from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_all_factors, read_manifest
 from ctmahout.options import Config
 from ctmahout.quality import FlatRegions, tissues
@@ -94,12 +94,6 @@ def picture(before, after, path):
 
 def rms(a):
     return float(np.sqrt(np.mean(np.square(a, dtype=np.float64))))
-
-
-def code_of(call, *args, **kwargs):
-    with pytest.raises(CtmahoutError) as caught:
-        call(*args, **kwargs)
-    return caught.value.code
 
 
 # -------------------------------------------------------------------------------------------- with a truth beside it

@@ -6,7 +6,7 @@ from broken import SIZE, head, noise, sound, trunk, volume
 from scipy import ndimage
 
 from ctmahout.quality import Apply
-from ctmahout.report import doubts, report_numbers
+from ctmahout.report import limit_warnings, report_numbers
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def trunks():
 
 def said(noisy, after, apply=None):
     """What the report warns of."""
-    return doubts(report_numbers(noisy, {"auto": after}, apply=None if apply is None else {"auto": apply}))
+    return limit_warnings(report_numbers(noisy, {"auto": after}, apply=None if apply is None else {"auto": apply}))
 
 
 def blurred(hu, sd):
@@ -113,7 +113,7 @@ def test_nothing_done_is_noticed_whatever_is_constant_around(trunks, value):
     filled = noisy.with_hu(np.where(noisy.hu < -500, np.float32(value), noisy.hu))
     found = report_numbers(filled, {"auto": filled})
     assert found["before"]["noise_sd_hu"]["soft"] == pytest.approx(16, rel=0.1)
-    assert "auto: only 0 % of the noise was removed." in doubts(found)
+    assert "auto: only 0 % of the noise was removed." in limit_warnings(found)
 
 
 def test_what_is_constant_may_stay_as_it_is(trunks):
@@ -161,7 +161,7 @@ def test_details_that_are_lost_are_noticed(trunks):
     assert kept["small disc"] < 0.5
     assert kept["line"] < 0.7
     assert kept["larger disc"] > kept["small disc"]
-    warned = [sentence for sentence in doubts(found) if "of its contrast" in sentence]
+    warned = [sentence for sentence in limit_warnings(found) if "of its contrast" in sentence]
     assert any(sentence.startswith("auto: a small disc of 7") and "less than 70 %" in sentence for sentence in warned)
 
 

@@ -32,33 +32,41 @@ def scan(phantom):
     return np.ascontiguousarray(phantom.noisy.hu[6:12, 30:126, 20:130])
 
 
-def factors_of(run, folder):
-    run.save(folder / "matrix")
+def factorise(matrix):
+    factors = matrix.with_name(f"{matrix.name}-factors")
     with connect("numpy") as engine:
-        engine.run(Request(str(folder / "matrix"), str(folder / "factors")))
-    return read_all_factors(folder / "factors")
+        engine.run(Request(str(matrix), str(factors)))
+    return read_all_factors(factors)
 
 
-@pytest.mark.parametrize("method", ["patches", "slices"])
-def test_a_run_that_was_loaded_goes_on_as_the_one_that_was_saved(scan, tmp_path, method):
+def result_of(run, svds):
+    (result,) = run.results(svds, [Strength.parse("auto")], Threads(2), None)
+    return result.volume.hu.tobytes()
+
+
+@pytest.mark.parametrize(("method", "passes"), [("patches", 2), ("slices", 1)])
+def test_a_run_that_was_loaded_goes_on_as_the_one_that_was_saved(scan, tmp_path, method, passes):
     volume, config = Volume.of_array(scan, SPACING), Config.of({"method": method, "effort": "normal", "workers": 2})
+    run, matrix, expected = start(volume, config, None), tmp_path / "first", None
+    for number in range(passes):
+        manifest = run.save(matrix)
+        assert expected in (None, manifest.sha256)
+        svds, loaded = factorise(matrix), load(volume, matrix, config)
+        assert (loaded.label, loaded.seed, loaded.passes_left) == (run.label, run.seed, passes - number - 1)
+        assert result_of(loaded, svds) == result_of(run, svds)
+        if run.passes_left:
+            expected = loaded.next(svds, Threads(2), None).save(tmp_path / "again").sha256
+            run, matrix = run.next(svds, Threads(1), None), tmp_path / "second"
+
+
+def test_matrices_are_saved_once_by_the_process_that_made_them(scan, tmp_path):
+    volume, config = Volume.of_array(scan, SPACING), Config.of({"effort": "fast", "workers": 2})
     run = start(volume, config, None)
-    while True:
-        folder = tmp_path / str(run.passes_left)
-        svds = factors_of(run, folder)
-        loaded = load(volume, folder / "matrix", config)
-        assert (loaded.label, loaded.seed, loaded.passes_left) == (run.label, run.seed, run.passes_left)
-        here, there = (
-            [r.volume.hu.tobytes() for r in one.results(svds, [Strength.parse("auto")], Threads(2), None)]
-            for one in (run, loaded)
-        )
-        assert here == there
-        if not run.passes_left:
-            break
-        following, again = (one.next(svds, Threads(2), None) for one in (run, loaded))
-        manifests = [one.save(tmp_path / name) for one, name in ((following, "a"), (again, "b"))]
-        assert manifests[0].sha256 == manifests[1].sha256
-        run = load(volume, tmp_path / "a", config)
+    run.save(tmp_path / "matrix")
+    for other in (run, load(volume, tmp_path / "matrix", config)):
+        with pytest.raises(ValueError, match="once"):
+            other.save(tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_an_array_is_denoised_as_its_volume_is(scan):

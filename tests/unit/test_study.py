@@ -9,25 +9,15 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_slices import put
+from helpers import code_of, tree
 
 from ctmahout import Config, denoise
 from ctmahout.cli import main
 from ctmahout.dicom import read_series, summarise
-from ctmahout.errors import CtmahoutError
 from ctmahout.exchange import read_manifest
 from ctmahout.workflows.study import STUDY, denoise_study
 
 HOW = {"method": "slices", "engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
-
-
-def code_of(function, *args, **options):
-    with pytest.raises(CtmahoutError) as e:
-        function(*args, **options)
-    return e.value.code
-
-
-def tree(folder):
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
 def test_row_44_few_slices(slices, tmp_path):
@@ -117,7 +107,7 @@ def outcomes(done):
 def test_row_35_every_series_of_a_study(slices, tmp_path):
     source = study(slices, tmp_path / "in")
     told = []
-    done = denoise_study(source, tmp_path / "out", told=told.append, **HOW)
+    done = denoise_study(source, tmp_path / "out", on_series=told.append, **HOW)
     assert outcomes(done) == [
         (4, "done", ""),
         (5, "done", ""),
@@ -144,7 +134,7 @@ def test_a_study_goes_on_where_it_stopped(slices, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        denoise_study(source, out, told=stop, **HOW)
+        denoise_study(source, out, on_series=stop, **HOW)
     (left,) = [p for p in out.iterdir() if p.is_dir()]
     before = tree(left)
     (out / "series-9-aaaaaaaa.partial-01234567").mkdir()
@@ -229,7 +219,7 @@ def test_headers_of_a_study_are_read_once(slices, tmp_path, monkeypatch):
         if series.number == 1:
             (source / "b" / "slice-01.dcm").write_bytes(b"not an image any more")
 
-    done = denoise_study(source, tmp_path / "out", told=late, **HOW)
+    done = denoise_study(source, tmp_path / "out", on_series=late, **HOW)
     assert [s.code for s in done.series[:2]] == ["", "CTM_INPUT_UNREADABLE"]
     assert len(looked) == len(set(looked)) + 1
     read_series(source, series="1.2.1", lenient=True)

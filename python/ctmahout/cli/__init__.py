@@ -1,4 +1,4 @@
-"""The command line: ``ctmahout``."""
+"""The command line ``ctmahout``: arguments in, output and an exit code out."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 ok, or as the README lists."""
+    """Run the command line and exit with 0, or with the code of the error."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    # What libraries log of an error is told as an error of ours; py4j logs tracebacks through the root logger.
+    # Errors are reported once, with a code: without a handler py4j would print tracebacks from the root logger.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         with terminable(), driver_log():
@@ -35,34 +35,33 @@ def main(arguments: list[str] | None = None) -> None:
         error: CtmahoutError = Interrupted("CTM_INTERRUPTED")
     except CtmahoutError as e:
         error = e
-    except BrokenPipeError:  # the reader of our output went away, as in `ctmahout inspect | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `ctmahout inspect | head`
         sys.stderr.close()
         sys.exit(0)
     except MemoryError as e:
         error = CtmahoutError("CTM_MEMORY", problem=str(e) or "the system gives no more")
     except Exception as e:
-        # Python wraps Ctrl-C in a RuntimeError if it comes while a module that is being imported makes a class.
+        # Python wraps Ctrl-C in a RuntimeError if it arrives while a class is created.
         interrupted = isinstance(e, RuntimeError) and isinstance(e.__cause__, KeyboardInterrupt)
-        error = Interrupted("CTM_INTERRUPTED") if interrupted else _unknown(e)
+        error = Interrupted("CTM_INTERRUPTED") if interrupted else _internal_error(e)
     report_error(error, as_json="--json" in arguments)
     sys.exit(error.exit_code)
 
 
-def _unknown(e: Exception) -> CtmahoutError:
-    """Return the error of a defect, its traceback in a file: it may hold what no terminal and no log should."""
-    problem = f"{type(e).__name__} in {_where(e)}"
+def _internal_error(e: Exception) -> CtmahoutError:
+    """Return the error of a defect, with its traceback in a private file: it may contain names of patients."""
+    problem = f"{type(e).__name__} in {_location(e)}"
     try:
-        # Only its owner may read it.
         handle, log = tempfile.mkstemp(prefix="ctmahout-", suffix=".log")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"ctmahout {__version__}, Python {sys.version}\n\n")
             traceback.print_exception(e, file=file)
-    except OSError as full:
-        log = f"that could not be written ({full.strerror})"
+    except OSError as failure:
+        log = f"that could not be written ({failure.strerror})"
     return CtmahoutError("CTM_INTERNAL", problem=problem, log=log)
 
 
-def _where(e: Exception) -> str:
-    """Return the last place of ours in a traceback."""
-    ours = [f for f in traceback.extract_tb(e.__traceback__) if f"{os.sep}ctmahout{os.sep}" in f.filename]
-    return f"{Path(ours[-1].filename).name}, line {ours[-1].lineno}" if ours else "a library"
+def _location(e: Exception) -> str:
+    """Return file and line of the last frame in ctmahout."""
+    frames = [f for f in traceback.extract_tb(e.__traceback__) if f"{os.sep}ctmahout{os.sep}" in f.filename]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "a library"

@@ -1,4 +1,4 @@
-"""Command line options made from the fields of `Config`, so that each is described once."""
+"""Command line options from the fields of `Config`, and arguments for paths and URIs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from ..options import Config
 from ..storage import parse_location
 
-__all__ = ["PLACE", "configured", "json_option", "path"]
+__all__ = ["LOCATION", "json_option", "location", "with_config"]
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 _HINTS = get_type_hints(Config)
@@ -22,38 +22,38 @@ _HINTS = get_type_hints(Config)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-class _Place(click.Path):
-    """A path or a URI; `click.Path` would make ``s3:/`` of ``s3://``."""
+class _Location(click.Path):
+    """A path or a URI; `click.Path` would turn ``s3://`` into ``s3:/``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return parse_location(os.fsdecode(super().convert(value, param, ctx)))
 
 
-PLACE = _Place()
+LOCATION = _Location()
 
 
-def path(name: str, *, optional: bool = False) -> Callable[[Any], Any]:
-    """Return an argument for a path or URI. `configured` checks that it is there, unless --show-config is asked for."""
-    return click.argument(name.lower(), type=PLACE, metavar=f"[{name}]" if optional else name, required=False)
+def location(name: str, *, optional: bool = False) -> Callable[[Any], Any]:
+    """Return an argument for a path or URI. With --show-config it may be missing: see `with_config`."""
+    return click.argument(name.lower(), type=LOCATION, metavar=f"[{name}]" if optional else name, required=False)
 
 
 def _option(name: str) -> Callable[[Any], Any]:
     field = _FIELDS[name]
-    about, hint = field.metadata, _HINTS[name]
-    kinds = getattr(hint, "__args__", (hint,))
+    metadata, hint = field.metadata, _HINTS[name]
+    types = getattr(hint, "__args__", (hint,))
     flag = "--" + name.replace("_", "-")
-    names = [about["short"], name] if about["short"] else [flag, name]
+    names = [metadata["short"], name] if metadata["short"] else [flag, name]
     extra: dict[str, Any] = {"help": _help(field), "default": None}
     if hint is bool:
         names[0] = f"{flag}/--no-{flag[2:]}"
     elif hint == tuple[str, ...]:
-        extra |= {"multiple": True, "metavar": about["metavar"]}
-    elif about["choices"]:
-        extra["type"] = click.Choice(about["choices"])
-    elif int in kinds:
+        extra |= {"multiple": True, "metavar": metadata["metavar"]}
+    elif metadata["choices"]:
+        extra["type"] = click.Choice(metadata["choices"])
+    elif int in types:
         extra |= {"type": int, "metavar": "N"}
     else:
-        extra["metavar"] = about["metavar"]
+        extra["metavar"] = metadata["metavar"]
     return click.option(*names, **extra)
 
 
@@ -61,18 +61,18 @@ def _help(field: dataclasses.Field[Any]) -> str:
     default = field.default
     if default in (None, ()) or isinstance(default, bool):
         return str(field.metadata["help"])
-    shown = ", ".join(default) if isinstance(default, tuple) else default
-    return f"{field.metadata['help']}  [default: {shown}]"
+    text = ", ".join(default) if isinstance(default, tuple) else default
+    return f"{field.metadata['help']}  [default: {text}]"
 
 
-def configured(*names: str) -> Callable[[Any], Any]:
-    """Give a verb the options of these fields, ``--config`` and ``--show-config``; it gets them as one `Config`."""
+def with_config(*names: str) -> Callable[[Any], Any]:
+    """Add ``--config``, ``--show-config`` and the options of these fields to a verb, which gets them as a `Config`."""
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(verb)
         def run(config_file: Path | None, show_config: bool, **arguments: Any) -> Any:
             flags = {name: arguments.pop(name) for name in names}
-            # Where nothing is the default, an empty text stands for it: templates have a value for every option.
+            # An empty text means the default None: templates of pipelines pass a value for every option.
             flags = {n: None if v == "" and _FIELDS[n].default is None else v for n, v in flags.items()}
             flags = {name: value for name, value in flags.items() if value not in (None, ())}
             config = Config.load(file=config_file, environ=os.environ, flags=flags)

@@ -1,4 +1,4 @@
-"""What the command line prints: results on stdout, progress and errors on stderr."""
+"""Output of the command line: results to stdout, progress, logs and errors to stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from rich.table import Table
 
 from ..errors import CtmahoutError
 
-__all__ = ["driver_log", "print_json", "print_table", "printable", "progress_bar", "report_error", "say", "terminable"]
+__all__ = [
+    "driver_log",
+    "print_json",
+    "print_line",
+    "print_table",
+    "printable",
+    "progress_bar",
+    "report_error",
+    "terminable",
+]
 
 
 def print_json(value: object) -> None:
@@ -27,7 +36,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table to stdout, at full width if there is no terminal: nothing is cut off behind a pipe."""
+    """Print a table to stdout; without a terminal 160 columns wide, so that nothing is cut off."""
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
@@ -35,35 +44,35 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def printable(text: str) -> str:
-    r"""Return a text as it may go to a terminal: names of files may hold what moves the cursor or reads the clipboard.
+    r"""Return a text without control characters: in names of files they could control the terminal.
 
     Examples
     --------
     >>> printable("slice\x1b]0;mine\x07\n.dcm")
     'slice\\x1b]0;mine\\x07\\n.dcm'
     """
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python has it in names
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
 
 
-def say(text: object, *, err: bool = False) -> None:
-    """Print a line."""
+def print_line(text: object, *, err: bool = False) -> None:
+    """Print a line, without control characters."""
     click.echo(printable(str(text)), err=err)
 
 
 def report_error(error: CtmahoutError, *, as_json: bool) -> None:
-    """Tell the user what went wrong and what to do next."""
+    """Print message and hint of an error, and with `as_json` the error as JSON to stdout."""
     if as_json:
         print_json({"error": error.as_dict()})
-    say(f"ctmahout: [{error.code}] {error.message}", err=True)
+    print_line(f"ctmahout: [{error.code}] {error.message}", err=True)
     for line in error.hint.splitlines():
-        say(f"  {line}", err=True)
+        print_line(f"  {line}", err=True)
 
 
 _PHASES: Mapping[str, str] = {
@@ -86,7 +95,7 @@ _IN_BYTES = frozenset({"fetch"})
 
 @contextmanager
 def progress_bar() -> Iterator[Any]:
-    """Give a progress callback that draws one line for each phase on a terminal, and does nothing elsewhere."""
+    """Yield a progress callback that draws one line for each phase; None if stderr is not a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None
@@ -102,18 +111,18 @@ def progress_bar() -> Iterator[Any]:
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def show(phase: str, done: int, total: int) -> None:
+        def update(phase: str, done: int, total: int) -> None:
             if phase not in tasks:
                 tasks[phase] = bars.add_task(_PHASES.get(phase, phase), total=None, amount="")
             amount = decimal(done) if phase in _IN_BYTES else ""
             bars.update(tasks[phase], completed=done, total=total or None, amount=amount)
 
-        yield show
+        yield update
 
 
 @contextmanager
 def driver_log() -> Iterator[None]:
-    """Print what the engines log at level INFO, the log of a driver in a cluster, to stderr."""
+    """Print the log of a driver in a cluster, which engines log at level INFO, to stderr."""
     logger, handler = logging.getLogger("ctmahout.engines"), logging.StreamHandler()
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -127,13 +136,13 @@ def driver_log() -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Make SIGTERM, which is how containers are stopped, and SIGHUP, of a lost connection, clean up like Ctrl-C."""
+    """Handle SIGTERM, which stops containers, and SIGHUP, after a lost connection, like Ctrl-C."""
 
     def stop(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    # What is ignored stays so, as nohup wants it. None: not Python's to give back.
+    # Ignored signals stay ignored, as under nohup. A handler that is None was not set by Python.
     previous = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
     for number in previous:
         signal.signal(number, stop)

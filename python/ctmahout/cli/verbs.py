@@ -1,4 +1,4 @@
-"""The verbs of the command line. Each imports the heavy modules it needs, so that ``--help`` is quick."""
+"""The verbs of the command line. Each imports what it needs when it runs, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from .._version import __version__
-from ..options import TAKES, Config
+from ..options import ACCEPTED, Config
 from ..storage import Location, local_copy
-from .options import PLACE, configured, json_option, path
-from .output import print_json, print_table, progress_bar, say
+from .options import LOCATION, json_option, location, with_config
+from .output import print_json, print_line, print_table, progress_bar
 
 __all__ = ["ctmahout"]
 
@@ -26,9 +26,9 @@ def ctmahout() -> None:
 
 
 @ctmahout.command()
-@path("IN")
-@path("OUT")
-@configured(*TAKES["denoise"], "all_series")
+@location("IN")
+@location("OUT")
+@with_config(*ACCEPTED["denoise"], "all_series")
 @json_option
 def denoise(config: Config, as_json: bool, **paths: Location) -> None:
     """Denoise the CT series in IN; write the derived series, a report and the run manifest to OUT.
@@ -36,19 +36,19 @@ def denoise(config: Config, as_json: bool, **paths: Location) -> None:
     IN is a folder, a zip or tar archive, or a NIfTI or npz file. With --all-series, OUT gets a folder for each series.
     """
     if config.all_series:
-        _study(config, as_json, paths["in"], paths["out"])
+        _denoise_study(config, as_json, paths["in"], paths["out"])
         return
     from ..workflows.denoise import denoise as run
 
     with progress_bar() as progress:
         result = run(paths["in"], paths["out"], config, progress=progress)
-    _show(result, as_json)
+    _print_result(result, as_json)
 
 
 @ctmahout.command()
-@path("IN")
-@path("MATRIX")
-@configured(*TAKES["prepare"])
+@location("IN")
+@location("MATRIX")
+@with_config(*ACCEPTED["prepare"])
 @json_option
 def prepare(config: Config, as_json: bool, **paths: Location) -> None:
     """First step: write the matrix of the CT series in IN to the directory MATRIX."""
@@ -59,15 +59,15 @@ def prepare(config: Config, as_json: bool, **paths: Location) -> None:
     if as_json:
         print_json(manifest)
         return
-    _show_matrix(paths["matrix"], manifest)
+    _print_matrix(paths["matrix"], manifest)
 
 
 @ctmahout.command()
-@path("IN")
-@path("MATRIX")
-@path("FACTORS")
-@path("REFINED")
-@configured(*TAKES["refine"])
+@location("IN")
+@location("MATRIX")
+@location("FACTORS")
+@location("REFINED")
+@with_config(*ACCEPTED["refine"])
 @json_option
 def refine(config: Config, as_json: bool, **paths: Location) -> None:
     """Between dssvd and reconstruct, for method patches: write the matrix of the second pass to REFINED."""
@@ -78,13 +78,13 @@ def refine(config: Config, as_json: bool, **paths: Location) -> None:
     if as_json:
         print_json(manifest)
         return
-    _show_matrix(paths["refined"], manifest)
+    _print_matrix(paths["refined"], manifest)
 
 
 @ctmahout.command()
-@click.argument("series", nargs=-1, required=True, type=PLACE, metavar="SERIES...")
-@click.argument("model", type=PLACE, metavar="MODEL")
-@configured(*TAKES["learn"])
+@click.argument("series", nargs=-1, required=True, type=LOCATION, metavar="SERIES...")
+@click.argument("model", type=LOCATION, metavar="MODEL")
+@with_config(*ACCEPTED["learn"])
 @json_option
 def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Location) -> None:
     """Learn a model from many series of one protocol, for `denoise --model`.
@@ -98,22 +98,22 @@ def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Lo
     if as_json:
         print_json(manifest.to_dict())
         return
-    say(f"model  {model}  (learnt from {len(series)} series)")
+    print_line(f"model  {model}  (learnt from {len(series)} series)")
 
 
-def _show_matrix(path: Location, manifest: dict[str, Any]) -> None:
+def _print_matrix(path: Location, manifest: dict[str, Any]) -> None:
     groups = manifest["groups"]
     if len(groups) == 1:
-        say(f"{path}: {groups[0]['rows']} x {groups[0]['columns']} {manifest['dtype']}")
+        print_line(f"{path}: {groups[0]['rows']} x {groups[0]['columns']} {manifest['dtype']}")
         return
     rows = sum(group["rows"] for group in groups)
-    say(f"{path}: {len(groups)} matrices, {rows} x {groups[0]['columns']} in all, {manifest['dtype']}")
+    print_line(f"{path}: {len(groups)} matrices, {rows} x {groups[0]['columns']} in all, {manifest['dtype']}")
 
 
 @ctmahout.command()
-@path("MATRIX")
-@path("FACTORS")
-@configured(*TAKES["factorise"])
+@location("MATRIX")
+@location("FACTORS")
+@with_config(*ACCEPTED["factorise"])
 @json_option
 def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) -> None:
     """Second step: decompose the matrix in MATRIX with Mahout; write s and V to FACTORS."""
@@ -128,23 +128,23 @@ def dssvd(config: Config, as_json: bool, matrix: Location, factors: Location) ->
     groups = manifest["groups"]
     if len(groups) == 1:
         (group,) = groups
-        say(
+        print_line(
             f"{factors}: {group['rank']} components of {group['rows']} x {group['columns']}{centred} by {algorithm}, "
             f"relative residual {group['residual']:.3g}, |V'V - I| {group['orthogonality_v']:.1g}"
         )
     else:
         worst = max(group["orthogonality_v"] for group in groups)
-        say(f"{factors}: {len(groups)} matrices{centred} by {algorithm}, |V'V - I| {worst:.1g} at most")
+        print_line(f"{factors}: {len(groups)} matrices{centred} by {algorithm}, |V'V - I| {worst:.1g} at most")
     for warning in manifest.get("warnings", ()):
-        say(f"warning: {warning}", err=True)
+        print_line(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
-@path("IN")
-@path("MATRIX")
-@path("FACTORS")
-@path("OUT")
-@configured(*TAKES["reconstruct"])
+@location("IN")
+@location("MATRIX")
+@location("FACTORS")
+@location("OUT")
+@with_config(*ACCEPTED["reconstruct"])
 @json_option
 def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
     """Last step: write the denoised series to OUT, from the series IN, its MATRIX and FACTORS."""
@@ -152,23 +152,23 @@ def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
 
     with progress_bar() as progress:
         result = run(paths["in"], paths["matrix"], paths["factors"], paths["out"], config, progress=progress)
-    _show(result, as_json)
+    _print_result(result, as_json)
 
 
-def _study(config: Config, as_json: bool, source: Location, output: Location) -> None:
+def _denoise_study(config: Config, as_json: bool, source: Location, output: Location) -> None:
     from ..errors import InputError
     from ..workflows.study import denoise_study
 
     with progress_bar() as progress:
         study = denoise_study(source, output, config, progress=progress)
     for text in study.unreadable:
-        say(f"warning: {text}", err=True)
+        print_line(f"warning: {text}", err=True)
     lost = bool(study.unreadable) and not config.lenient
     if as_json:
-        shown = study.as_dict()
-        for row, series in zip(shown["series"], study.series, strict=True):
+        result = study.as_dict()
+        for row, series in zip(result["series"], study.series, strict=True):
             row["message"] = series.message
-        print_json(shown)
+        print_json(result)
         if study.failed or lost:
             raise SystemExit(3)
         return
@@ -184,34 +184,34 @@ def _study(config: Config, as_json: bool, source: Location, output: Location) ->
         raise InputError("CTM_STUDY_UNREADABLE", count=count, path=source, first=first)
 
 
-def _show(result: Any, as_json: bool) -> None:
+def _print_result(result: Any, as_json: bool) -> None:
     if as_json:
         print_json({"path": result.path, "report": result.report, "run": result.run})
         return
     for series in result.series:
-        say(f"series  {series.path}  ({series.strength}: {series.kept})")
+        print_line(f"series  {series.path}  ({series.strength}: {series.kept})")
     if result.report:
-        say(f"report  {result.report}")
+        print_line(f"report  {result.report}")
     for warning in result.run["warnings"]:
-        say(f"warning: {warning}", err=True)
+        print_line(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
-@click.argument("PATH", type=PLACE)
-@configured("method", "effort", "k", "p", "q", "split", "lenient", "unpack_gib")
+@click.argument("PATH", type=LOCATION)
+@with_config("method", "effort", "k", "p", "q", "split", "lenient", "unpack_gib")
 @json_option
 def inspect(config: Config, as_json: bool, path: Location) -> None:
     """List what PATH contains (series, matrix, factors or model), and estimate what a run on it would need."""
     from ..workflows.inspect import inspect_path
 
-    found = inspect_path(path, config)
+    content = inspect_path(path, config)
     if as_json:
-        print_json(found.as_dict())
+        print_json(content.as_dict())
         return
-    for title, columns, rows in found.tables():
+    for title, columns, rows in content.tables():
         print_table(title, columns, rows)
-    for line in found.notes:
-        say(line)
+    for line in content.notes:
+        print_line(line)
 
 
 @ctmahout.command()
@@ -227,7 +227,7 @@ def doctor(as_json: bool) -> None:
         print_table("Environment", ("", "check", "found"), [("ok" if c.ok else "NO", c.name, c.found) for c in checks])
         for check in checks:
             if check.advice:
-                say(f"{check.name}: {check.advice}")
+                print_line(f"{check.name}: {check.advice}")
     if not all(check.ok for check in checks):
         raise SystemExit(5)
 
@@ -243,13 +243,13 @@ def warm_up(as_json: bool) -> None:
     if as_json:
         print_json({"path": path, "bytes": size})
         return
-    say(f"{path}  {size / 2**20:.0f} MiB")
+    print_line(f"{path}  {size / 2**20:.0f} MiB")
 
 
 @ctmahout.command()
-@click.argument("A", type=PLACE)
-@click.argument("B", type=PLACE)
-@configured("lenient", "unpack_gib", "workers")
+@click.argument("A", type=LOCATION)
+@click.argument("B", type=LOCATION)
+@with_config("lenient", "unpack_gib", "workers")
 @json_option
 def compare(config: Config, as_json: bool, a: Location, b: Location) -> None:
     """Score the series in A against the reference series in B."""
@@ -259,25 +259,25 @@ def compare(config: Config, as_json: bool, a: Location, b: Location) -> None:
     if as_json:
         print_json(scores)
         return
-    print_table(f"{a} against {b}", ("measure", "value"), list(_flat(scores)))
+    print_table(f"{a} against {b}", ("measure", "value"), list(_flatten(scores)))
 
 
-def _flat(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flatten(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for name, value in scores.items():
         if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{name} ")
+            rows += _flatten(value, f"{prefix}{name} ")
         else:
             rows.append(((prefix + name).replace("_", " "), "" if value is None else f"{value:.4f}"))
     return rows
 
 
 @ctmahout.command()
-@path("RUN")
-@path("EXPECTED", optional=True)
+@location("RUN")
+@location("EXPECTED", optional=True)
 @click.option("--write", type=click.Path(path_type=Path), metavar="FILE", help="Write RUN's own expectation to FILE.")
 @click.option("--about", default="", metavar="TEXT", help="With --write: which data, from where, their licence.")
-@configured("workers", "overwrite")
+@with_config("workers", "overwrite")
 @json_option
 def verify(
     config: Config, as_json: bool, run: Location, expected: Location | None, write: Path | None, about: str
@@ -298,7 +298,7 @@ def verify(
         if as_json:
             print_json(made)
             return
-        say(f"{write}: expectation of {', '.join(made['series'])}")
+        print_line(f"{write}: expectation of {', '.join(made['series'])}")
         return
     found = compare_run(run, expected, workers=config.workers)
     if as_json:
@@ -312,11 +312,11 @@ def verify(
     ]
     print_table(f"{run} against {found.expectation}", ("", "measure", "run", "expected", "tolerance"), rows)
     for note in found.notes:
-        say(f"note: {note}")
+        print_line(f"note: {note}")
     if found.failures:
         failed, count = len(found.failures), len(found.checks)
         raise InputError("CTM_NOT_REPRODUCED", path=run, expectation=found.expectation, failed=failed, count=count)
-    say(found.summary)
+    print_line(found.summary)
 
 
 def _cell(value: float | str | None) -> str:
@@ -324,9 +324,9 @@ def _cell(value: float | str | None) -> str:
 
 
 @ctmahout.command()
-@path("IN")
-@path("OUT")
-@configured("series", "split", "lenient", "unpack_gib", "workers", "overwrite")
+@location("IN")
+@location("OUT")
+@with_config("series", "split", "lenient", "unpack_gib", "workers", "overwrite")
 @json_option
 def convert(config: Config, as_json: bool, **paths: Location) -> None:
     """Convert the volume in IN (DICOM, NIfTI or npz) to the file OUT: .nii.gz, .nii or .npz."""
@@ -337,13 +337,13 @@ def convert(config: Config, as_json: bool, **paths: Location) -> None:
     if as_json:
         print_json({"path": path, "shape": volume.shape, "warnings": volume.warnings})
         return
-    say(f"{path}: {' x '.join(map(str, volume.shape))}")
+    print_line(f"{path}: {' x '.join(map(str, volume.shape))}")
     for warning in volume.warnings:
-        say(f"warning: {warning}", err=True)
+        print_line(f"warning: {warning}", err=True)
 
 
 @ctmahout.command()
-@click.argument("FOLDER", type=PLACE)
+@click.argument("FOLDER", type=LOCATION)
 @click.argument("HOST")
 @click.argument("PORT", type=click.IntRange(1, 65535))
 @click.option("--called", default="ANY-SCP", show_default=True, metavar="TITLE", help="The archive's AE title.")
@@ -358,14 +358,14 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     if as_json:
         print_json({"images": sent.images, "warnings": sent.warnings})
         return
-    say(f"{host}:{port} accepted {sent.images} images")
+    print_line(f"{host}:{port} accepted {sent.images} images")
     if sent.warnings:
-        say(f"warning: {sent.warnings} of them with a warning", err=True)
+        print_line(f"warning: {sent.warnings} of them with a warning", err=True)
 
 
 @ctmahout.command()
 @click.argument("WHAT")
-@click.argument("OUT", type=PLACE)
+@click.argument("OUT", type=LOCATION)
 @click.option(
     "--tcia",
     envvar="CTMAHOUT_TCIA",
@@ -397,7 +397,7 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     show_default=True,
     help="Limit of what is downloaded, and of what it unpacks to.",
 )
-@configured("overwrite")
+@with_config("overwrite")
 @json_option
 def fetch(
     config: Config,
@@ -431,11 +431,11 @@ def fetch(
     if as_json:
         print_json(result.as_dict())
         return
-    say(f"{result.path}: {result.files} files from {result.source}")
+    print_line(f"{result.path}: {result.files} files from {result.source}")
 
 
 @ctmahout.command()
-@click.argument("OUT", type=PLACE)
+@click.argument("OUT", type=LOCATION)
 @click.option(
     "--size",
     type=click.IntRange(32, 1024),
@@ -465,7 +465,7 @@ def fetch(
     show_default=True,
     help="standard, bowtie, modulated, constant, off-centre, elliptical, cut, thick, overlapping, smooth, sharp.",
 )
-@configured("seed", "overwrite")
+@with_config("seed", "overwrite")
 @json_option
 def phantom(
     config: Config,
@@ -498,19 +498,19 @@ def phantom(
         print_json({name: str(folder) for name, folder in folders.items()})
         return
     for name, folder in folders.items():
-        say(f"{name:6}  {folder}")
+        print_line(f"{name:6}  {folder}")
 
 
 @ctmahout.command()
 @click.option("--spark", metavar="VERSION", help="For this version of Spark instead of the installed one.")
-@configured("jar")
+@with_config("jar")
 @json_option
 def jar(config: Config, as_json: bool, spark: str | None) -> None:
     """Print the path of the jar for spark-submit."""
     from ..engines import find_jar
 
-    found = find_jar(config.jar, spark=spark)
+    result = find_jar(config.jar, spark=spark)
     if as_json:
-        print_json(found.as_dict())
+        print_json(result.as_dict())
         return
-    say(found.path)
+    print_line(result.path)

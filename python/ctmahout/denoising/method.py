@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,10 @@ class Result:
     facts: dict[str, Any]
     warnings: tuple[str, ...] = ()
     apply: Apply | None = None
+
+    def _repr_html_(self) -> str:
+        """Return the volume, and what was kept: what a notebook shows."""
+        return f"{self.volume._repr_html_()}<p>{html.escape(f'{self.strength.text}: {self.kept}')}</p>"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..options import option_error
-from ..quality import FlatRegions, sample_slices, sd_of_pieces, tissues_of_noisy
+from ..quality import FlatRegions, detrended_sd, sample_slices, tissues_from_neighbours
 
 __all__ = ["Blend", "Strength"]
 
@@ -86,22 +86,22 @@ class Blend:
     @classmethod
     def of(cls, before: NDArray[np.float32], after: NDArray[np.float32], padding: NDArray[np.bool_] | None) -> Blend:
         """Find them in two volumes of shape (z, y, x), HU; padding is not measured in."""
-        masks = tissues_of_noisy(before, padding, sample_slices(len(before)))
+        masks = tissues_from_neighbours(before, padding, sample_slices(len(before)))
         for name in ("soft", "body"):
             if regions := FlatRegions.of(before, masks[name]):
-                return cls(regions.pieces(before), regions.pieces(after))
+                return cls(regions.detrended(before), regions.detrended(after))
         return cls(np.empty((0, 0, 0)), np.empty((0, 0, 0)))
 
     def removed(self, share: float) -> float:
         """Return the share of the noise's SD that is gone from before + share (after - before)."""
         if self.noise == 0:
             return 0.0
-        return 1 - sd_of_pieces(self.before + share * (self.after - self.before)) / self.noise
+        return 1 - detrended_sd(self.before + share * (self.after - self.before)) / self.noise
 
     @cached_property
     def noise(self) -> float:
         """The SD before, HU."""
-        return sd_of_pieces(self.before) if len(self.before) else 0.0
+        return detrended_sd(self.before) if len(self.before) else 0.0
 
     @cached_property
     def most(self) -> float:

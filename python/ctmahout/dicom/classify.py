@@ -222,9 +222,9 @@ def _check_length(header: SliceHeader, frames: int, file_size: int, stream: Bina
         return
     start = stream.tell()
     vr_and_length = stream.read(4 if syntax.is_implicit_VR else 8)
-    given, expected = file_size - start - len(vr_and_length), frames * header.pixels.size
-    if given < expected:
-        problem = f"the file ends after {max(given, 0)} of {expected} bytes"
+    remaining, expected = file_size - start - len(vr_and_length), frames * header.pixels.size
+    if remaining < expected:
+        problem = f"the file ends after {max(remaining, 0)} of {expected} bytes"
         raise InputError("CTM_PIXELS_UNREADABLE", file=header.path, problem=problem)
     length = int.from_bytes(vr_and_length[-4:], "little" if syntax.is_little_endian else "big")
     if length < _UNDEFINED_LENGTH and (syntax.is_implicit_VR or vr_and_length[:2] in (b"OW", b"OB")):

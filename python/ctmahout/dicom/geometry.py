@@ -67,21 +67,21 @@ _SHARED: tuple[tuple[str, Callable[[SliceHeader], Values], Callable[[Values, Val
 
 def same_grid(a: SliceHeader, b: SliceHeader) -> bool:
     """Return whether two slices have the same orientation, size and spacing, as in one volume."""
-    return all(equal(value(a), value(b)) for _, value, equal in _SHARED)
+    return all(equal(value_of(a), value_of(b)) for _, value_of, equal in _SHARED)
 
 
 def _check_same_grid(headers: Sequence[SliceHeader]) -> None:
     """Refuse the first slice that differs from the majority."""
-    for attribute, value, equal in _SHARED:
-        values = [value(h) for h in headers]
+    for attribute, value_of, equal in _SHARED:
+        values = [value_of(h) for h in headers]
         majority = max(dict.fromkeys(values), key=values.count)
-        for header, given in zip(headers, values, strict=True):
-            if not equal(given, majority):
+        for header, value in zip(headers, values, strict=True):
+            if not equal(value, majority):
                 raise InputError(
                     "CTM_SERIES_MIXED",
                     file=header.path,
                     attribute=attribute,
-                    given=_format(given),
+                    given=_format(value),
                     expected=_format(majority),
                 )
 
@@ -188,9 +188,8 @@ def _consistency_issues(order: Sequence[SliceHeader]) -> list[Issue]:
         majority = max(dict.fromkeys(values), key=values.count)
         other = next((h for h, value in zip(order, values, strict=True) if value != majority), None)
         if other is not None:
-            given, expected = "another", "the same"
             issues.append(
-                InputError("CTM_SERIES_MIXED", file=other.path, attribute=name, given=given, expected=expected)
+                InputError("CTM_SERIES_MIXED", file=other.path, attribute=name, given="another", expected="the same")
             )
     frames = {h.frame_of_reference_uid for h in order}
     if "" in frames:

@@ -300,8 +300,8 @@ def _plane(ds: FileDataset, path: Path) -> tuple[tuple[float, float, float], tup
 
 
 def _invalid_geometry(path: Path, attribute: str, values: Sequence[float], expected: str) -> InputError:
-    given = "\\".join(f"{v:g}" for v in values)
-    return InputError("CTM_GEOMETRY_INVALID", file=path, attribute=attribute, given=given, expected=expected)
+    text = "\\".join(f"{v:g}" for v in values)
+    return InputError("CTM_GEOMETRY_INVALID", file=path, attribute=attribute, given=text, expected=expected)
 
 
 def _is_burned_in(ds: Dataset) -> bool:

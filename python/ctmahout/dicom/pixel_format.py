@@ -145,8 +145,8 @@ def decimal_values(
         text = "\\".join(map(str, parts))[:80]
         # Anything but a number is not quoted: damage may have put patient data here.
         numeric = re.fullmatch(r"[-+0-9.,eEnaif\\ ]*", text)
-        given = "missing" if not parts else text if numeric else "no number"
-        raise InputError(code, file=path, attribute=keyword, given=given, expected=expected)
+        value_text = "missing" if not parts else text if numeric else "no number"
+        raise InputError(code, file=path, attribute=keyword, given=value_text, expected=expected)
     return values
 
 
@@ -205,8 +205,8 @@ def pixel_format(ds: FileDataset, path: Path) -> tuple[PixelFormat, list[Issue]]
     return pixels, issues
 
 
-def _invalid(path: Path, attribute: str, given: object, expected: str) -> InputError:
-    return InputError("CTM_ATTRIBUTE_INVALID", file=path, attribute=attribute, given=given, expected=expected)
+def _invalid(path: Path, attribute: str, value: object, expected: str) -> InputError:
+    return InputError("CTM_ATTRIBUTE_INVALID", file=path, attribute=attribute, given=value, expected=expected)
 
 
 def _rescale(ds: FileDataset, path: Path, issues: list[Issue]) -> tuple[float, float]:

@@ -1,7 +1,7 @@
-"""Java's archive of loaded classes (JEP 350): a JVM that finds one starts Spark in two thirds of the time.
+"""Java's archive of loaded classes (JEP 350): with it Spark starts in two thirds of the time.
 
-There is one for each Spark, which all engines on this machine share: they give Java the same class path. Java itself
-checks it against its own version and every jar, and goes without where something else is there now.
+All engines on a machine give Java the same class path, so they share one archive for each Spark. Java checks it against
+its own version and every jar, and ignores an archive that does not match.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from .jars import Spark
 
 __all__ = ["archive_folder", "archive_name", "archive_options", "find_archive"]
 
-# Unasked, Java looks at the header only, and a bit that flipped elsewhere ends in a crash; asking costs no time.
-_QUIETLY = ("-XX:+VerifySharedSpaces", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
-_SPEAKS_OF_ARCHIVES = re.compile(r"SharedArchive|ArchiveClassesAtExit|-Xshare")
+# By default Java verifies the header only, and other damage would crash it; verification costs no measurable time.
+_OPTIONS = ("-XX:+VerifySharedSpaces", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
+_ARCHIVE_OPTION = re.compile(r"SharedArchive|ArchiveClassesAtExit|-Xshare")
 
 
 def archive_folder() -> Path:
-    """Return where archives are: in the user's cache."""
+    """Return the folder of archives, in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ctmahout"
 
 
 def archive_name(spark: Spark, size: int | str) -> str:
-    """Return the name of a Spark's archive of so many bytes: Java reads on behind the end of one that was cut off."""
+    """Return the name of a Spark's archive, with its size in bytes: Java reads past the end of a truncated one."""
     return f"classes-{hashlib.sha256(str(spark.home.resolve()).encode()).hexdigest()[:16]}-{size}.jsa"
 
 
 def find_archive(spark: Spark) -> Path | None:
-    """Return the archive of a Spark, if there is one and it is whole."""
+    """Return the archive of a Spark; None if there is none or it is truncated."""
     try:
-        found = archive_folder().glob(archive_name(spark, "*"))
-        return next((path for path in found if path.name == archive_name(spark, path.stat().st_size)), None)
-    except (OSError, RuntimeError):  # no home, or one that cannot be looked into
+        candidates = archive_folder().glob(archive_name(spark, "*"))
+        return next((path for path in candidates if path.name == archive_name(spark, path.stat().st_size)), None)
+    except (OSError, RuntimeError):  # no home folder, or an unreadable one
         return None
 
 
-def archive_options(spark: Spark, given: Iterable[str] = ()) -> list[str]:
-    """Return Java's options for the archive of a Spark, none if there is none or `given` options speak of another."""
+def archive_options(spark: Spark, user_options: Iterable[str] = ()) -> list[str]:
+    """Return Java's options for the archive of a Spark; none without an archive, or if the user's options name one."""
     path = find_archive(spark)
-    if path is None or any(map(_SPEAKS_OF_ARCHIVES.search, given)):
+    if path is None or any(map(_ARCHIVE_OPTION.search, user_options)):
         return []
-    return [f"-XX:SharedArchiveFile={path}", *_QUIETLY]
+    return [f"-XX:SharedArchiveFile={path}", *_OPTIONS]

@@ -1,4 +1,4 @@
-"""Workers on Spark's executors: the functions that run on threads elsewhere, with the same results."""
+"""Workers on Spark's executors: a function and items in, results in order out, the same as those of threads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Executors:
     """
 
     session: Any
-    elsewhere: ClassVar[bool] = True
+    is_remote: ClassVar[bool] = True
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield function(item) for each item, in order.

@@ -1,6 +1,6 @@
-"""Which Spark there is, and the ctmahout jar that fits it: both are known before a JVM starts.
+"""Find Spark and the ctmahout jar for it, before a JVM starts.
 
-A jar of the wrong Scala line loads, runs and fails in the middle of a job with an innocent-looking NoSuchMethodError.
+A jar for another Scala version would load and then fail in the middle of a job with a NoSuchMethodError.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _BUNDLED = Path(__file__).parent.parent / "jars"
 
 @dataclass(frozen=True)
 class Spark:
-    """A Spark that was found.
+    """An installed Spark.
 
     Attributes
     ----------
     home : Path
-        The folder of ``bin`` and ``jars``.
+        Folder with ``bin`` and ``jars``.
     version : str
         For instance ``4.0.1``.
     scala : str
@@ -49,11 +49,11 @@ class Jar:
     ----------
     path : Path
     version, exchange_version : str
-        Of ctmahout, and of the exchange it reads and writes.
+        Versions of ctmahout and of the exchange that it reads and writes.
     spark_line, scala : str
-        What it is built for: ``3.5`` and ``2.12...``, or ``4`` and ``2.13...``.
+        Versions that it is built for: ``3.5`` and ``2.12...``, or ``4`` and ``2.13...``.
     mahout, commit : str
-        What it is built from.
+        Versions that it is built from.
     """
 
     path: Path
@@ -70,41 +70,41 @@ class Jar:
 
 
 def spark_line(version: str) -> str:
-    """Return the line a jar is built for: ``3.5`` for 3.5.9, ``4`` for 4.0.1."""
+    """Return the release line, which a jar is built for: ``3.5`` for 3.5.9, ``4`` for 4.0.1."""
     major, _, rest = version.partition(".")
     return major if int(major) >= 4 else f"{major}.{rest.partition('.')[0]}"
 
 
 def find_spark(home: str | Path | None = None) -> Spark:
-    """Return the Spark that runs: the argument's, SPARK_HOME's, or the installed pyspark's.
+    """Return the Spark of `home`, of SPARK_HOME or of the installed pyspark, the first that is set.
 
     Raises
     ------
     EngineError
         CTM_SPARK_MISSING.
     """
-    given = home or os.environ.get("SPARK_HOME")
-    if given:
-        folder, what = Path(given), f"{given}, given as Spark's home,"
+    home = home or os.environ.get("SPARK_HOME")
+    if home:
+        folder, name = Path(home), f"{home}, given as Spark's home,"
     else:
         spec = find_spec("pyspark")
         if spec is None or spec.origin is None:
             raise EngineError("CTM_SPARK_MISSING", problem="pyspark is not installed and SPARK_HOME is not set")
-        folder, what = Path(spec.origin).parent, "the installed pyspark"
+        folder, name = Path(spec.origin).parent, "the installed pyspark"
     for jar in sorted(folder.glob("jars/spark-core_*.jar")):
         if match := re.fullmatch(r"spark-core_(2\.\d+)-(\d+\.\d+.*)\.jar", jar.name):
             return Spark(folder, match[2], match[1])
-    raise EngineError("CTM_SPARK_MISSING", problem=f"{what} has no jars/spark-core_*.jar")
+    raise EngineError("CTM_SPARK_MISSING", problem=f"{name} has no jars/spark-core_*.jar")
 
 
 def find_jar(jar: str | Path | None = None, *, spark: str | Spark | None = None) -> Jar:
-    """Return the jar for a Spark: the argument's, CTMAHOUT_JAR's, or the one that came with this package.
+    """Return the jar for a Spark: `jar`, that of CTMAHOUT_JAR or the bundled one, the first that is set.
 
     Parameters
     ----------
     jar : path, optional
     spark : str, optional
-        Spark's version; the Spark that `find_spark` finds if not given.
+        Version of Spark; default: that of `find_spark`.
 
     Raises
     ------
@@ -116,32 +116,32 @@ def find_jar(jar: str | Path | None = None, *, spark: str | Spark | None = None)
     line = spark_line(version)
     variable = os.environ.get("CTMAHOUT_JAR")
     bundled = sorted(_BUNDLED.glob(f"ctmahout-spark{line}_*.jar"))
-    # What was named is taken or refused; falling through to another jar would hide a misspelt path.
+    # A path that is set is used or refused: falling back to another jar would hide a misspelling.
     candidate = Path(jar) if jar else Path(variable) if variable else bundled[-1] if bundled else None
     if candidate is None or not candidate.is_file():
-        looked = [
+        places = [
             f"the path given ({jar})" if jar else "the path given (none)",
             f"CTMAHOUT_JAR ({variable or 'not set'})",
             f"{_BUNDLED}/ctmahout-spark{line}_*.jar",
         ]
-        raise EngineError("CTM_JAR_MISSING", spark=version, looked="; ".join(looked))
-    found = _describe(candidate.absolute())
-    if found.spark_line != line or (scala and not found.scala.startswith(scala)):
+        raise EngineError("CTM_JAR_MISSING", spark=version, looked="; ".join(places))
+    described = _describe(candidate.absolute())
+    if described.spark_line != line or (scala and not described.scala.startswith(scala)):
         raise EngineError(
             "CTM_JAR_MISMATCH",
-            path=found.path,
-            given=f"Spark {found.spark_line} with Scala {found.scala}",
+            path=described.path,
+            given=f"Spark {described.spark_line} with Scala {described.scala}",
             expected=f"Spark {version}" + (f" with Scala {scala}" if scala else ""),
         )
-    check_exchange(found.exchange_version, str(found.path))
-    return found
+    check_exchange(described.exchange_version, str(described.path))
+    return described
 
 
-def check_exchange(version: str, where: str) -> None:
-    """Refuse a jar whose exchange has another major version: the two sides would not understand each other."""
+def check_exchange(version: str, jar: str) -> None:
+    """Refuse a jar whose exchange has another major version; `jar` names it in the error."""
     if version.partition(".")[0] != VERSION.partition(".")[0]:
         raise EngineError(
-            "CTM_JAR_MISMATCH", path=where, given=f"exchange version {version}", expected=f"exchange version {VERSION}"
+            "CTM_JAR_MISMATCH", path=jar, given=f"exchange version {version}", expected=f"exchange version {VERSION}"
         )
 
 
@@ -162,7 +162,7 @@ def _describe(path: Path) -> Jar:
 
 
 def _attributes(text: str) -> Iterator[tuple[str, str]]:
-    """Yield names and values of a MANIFEST; lines end after 72 bytes and go on after a space."""
+    """Yield names and values of a MANIFEST; a line longer than 72 bytes continues after a line break and a space."""
     for line in re.sub(r"\r?\n ", "", text).splitlines():
         name, colon, value = line.partition(": ")
         if colon:

@@ -1,4 +1,4 @@
-"""Which Java there is, asked before anything of Spark starts: its own complaints come late and from deep inside."""
+"""Find and check Java before Spark starts, whose own errors come late and are hard to read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..errors import EngineError
 
 __all__ = ["Java", "find_java"]
 
-_LEAST = 17
-# JDK 23 took away Subject.getSubject, which Hadoop 3.3 calls at once; Spark 4 comes with a newer Hadoop.
-_NEWEST_OF_SPARK_35 = 22
+_OLDEST = 17
+# JDK 23 removed Subject.getSubject, which Hadoop 3.3 calls at its start; Spark 4 has a newer Hadoop.
+_NEWEST_SPARK_35 = 22
 
 
 @dataclass(frozen=True)
 class Java:
-    """A Java that was found.
+    """An installed Java.
 
     Attributes
     ----------
@@ -47,17 +47,17 @@ class Java:
     def libjvm(self) -> Path:
         """The library that JPype loads."""
         names = ("libjvm.so", "libjvm.dylib")
-        found = (self.home / "lib" / "server" / name for name in names)
-        return next((path for path in found if path.exists()), self.home / "lib" / "server" / names[0])
+        paths = (self.home / "lib" / "server" / name for name in names)
+        return next((path for path in paths if path.exists()), self.home / "lib" / "server" / names[0])
 
 
 def find_java(spark: str | None = None) -> Java:
-    """Return the Java that Spark's own scripts would take: JAVA_HOME's, else the first on PATH.
+    """Return the Java that Spark's scripts use: that of JAVA_HOME, else the first on PATH.
 
     Parameters
     ----------
     spark : str, optional
-        Version of the Spark that it is for.
+        Version of the Spark that will run on it.
 
     Raises
     ------
@@ -66,17 +66,17 @@ def find_java(spark: str | None = None) -> Java:
     """
     java_home = os.environ.get("JAVA_HOME")
     command = shutil.which("java", path=str(Path(java_home, "bin"))) if java_home else shutil.which("java")
-    java = _ask(command) if command else None
+    java = _describe(command) if command else None
     if java is None:
-        raise EngineError("CTM_JAVA_MISSING", problem=_why_missing(java_home))
-    if java.major < _LEAST:
-        raise EngineError("CTM_JAVA_OLD", given=java.version, path=java.path, expected=_LEAST)
-    if spark is not None and spark.startswith("3.") and java.major > _NEWEST_OF_SPARK_35:
-        raise EngineError("CTM_JAVA_NEW", given=java.version, path=java.path, spark=spark, expected=_NEWEST_OF_SPARK_35)
+        raise EngineError("CTM_JAVA_MISSING", problem=_missing(java_home))
+    if java.major < _OLDEST:
+        raise EngineError("CTM_JAVA_OLD", given=java.version, path=java.path, expected=_OLDEST)
+    if spark is not None and spark.startswith("3.") and java.major > _NEWEST_SPARK_35:
+        raise EngineError("CTM_JAVA_NEW", given=java.version, path=java.path, spark=spark, expected=_NEWEST_SPARK_35)
     return java
 
 
-def _why_missing(java_home: str | None) -> str:
+def _missing(java_home: str | None) -> str:
     if not java_home:
         return "JAVA_HOME is not set, and there is none on PATH"
     other = shutil.which("java")
@@ -84,10 +84,10 @@ def _why_missing(java_home: str | None) -> str:
 
 
 @lru_cache(maxsize=8)
-def _ask(command: str) -> Java | None:
-    """Return what ``java`` says of itself; None if it says nothing, like the placeholder of macOS."""
+def _describe(command: str) -> Java | None:
+    """Return home and version as ``java`` prints them; None if it prints none, like the placeholder of macOS."""
     try:
-        said = subprocess.run(
+        process = subprocess.run(
             [command, "-XshowSettings:properties", "-version"],
             capture_output=True,
             text=True,
@@ -98,7 +98,7 @@ def _ask(command: str) -> Java | None:
     except (OSError, subprocess.SubprocessError):
         return None
     properties = dict(
-        re.findall(r"^\s*(java\.home|java\.version) = (.*?)\s*$", said.stdout + said.stderr, re.MULTILINE)
+        re.findall(r"^\s*(java\.home|java\.version) = (.*?)\s*$", process.stdout + process.stderr, re.MULTILINE)
     )
     if not re.search(r"\d", properties.get("java.version", "")):
         return None

@@ -1,4 +1,4 @@
-"""The jpype engine: Spark and Mahout in a JVM inside this Python process."""
+"""Engine ``jpype``: Spark and Mahout in a JVM inside this Python process."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
 class JpypeEngine(Engine):
-    """Decomposes in a JVM that this process holds.
+    """Runs Spark in the JVM of this process.
 
-    A JVM cannot be restarted in a process: the second engine of a process gets a new Spark session in the JVM of the
-    first one, with its class path and memory.
+    A process has one JVM, which cannot be restarted: a second engine gets a new Spark session in the JVM of the first
+    one, with its class path and memory. Parameters as of `ctmahout.engines.connect`.
     """
 
     name = "jpype"
@@ -45,15 +45,15 @@ class JpypeEngine(Engine):
     ) -> None:
         spark = find_spark(spark_home)
         java = find_java(spark.version)
-        found = find_jar(jar, spark=spark)
-        settings = spark_settings(spark, found, master=master, driver_memory=driver_memory, conf=conf)
+        jar_file = find_jar(jar, spark=spark)
+        settings = spark_settings(spark, jar_file, master=master, driver_memory=driver_memory, conf=conf)
         import jpype
 
         self._session: Any = None
         if jpype.isJVMStarted():
-            _check_running(jpype, found)
+            _check_running_jvm(jpype, jar_file)
         else:
-            _start(jpype, spark, java, found, settings)
+            _start_jvm(jpype, spark, java, jar_file, settings)
         try:
             self._bridge = jpype.JClass(_BRIDGE)
             self._session = self._new_session(jpype, settings)
@@ -87,13 +87,13 @@ class JpypeEngine(Engine):
                 session.stop()
 
 
-def _start(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str, str]) -> None:
+def _start_jvm(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str, str]) -> None:
     options = ["-XX:+IgnoreUnrecognizedVMOptions", *module_options(spark)]
     options += shlex.split(settings.get("spark.driver.extraJavaOptions", ""))
     if memory := settings.get("spark.driver.memory"):
         options.append(f"-Xmx{memory}")
     options.append(f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}")
-    # Signals belong to Python: the JVM's handler of SIGTERM would end the process without any cleaning up.
+    # Without handlers of the JVM: its handler of SIGTERM would end the process before Python cleans up.
     options.append("-Xrs")
     os.environ.setdefault("SPARK_HOME", str(spark.home))
     try:
@@ -108,7 +108,7 @@ def _start(jpype: Any, spark: Spark, java: Java, jar: Jar, settings: Mapping[str
         raise translate_error(e, engine="jpype") from e
 
 
-def _check_running(jpype: Any, jar: Jar) -> None:
+def _check_running_jvm(jpype: Any, jar: Jar) -> None:
     try:
         facts = json.loads(str(jpype.JClass(_BRIDGE).version()))
         jpype.JClass("org.apache.spark.sql.SparkSession")

@@ -1,4 +1,4 @@
-"""The numpy engine: the reference through the same request and the same directories, without Java."""
+"""Engine ``numpy``: `numpy_svd` on the same requests and directories as Mahout, without Java."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from ..exchange import Manifest, Svd, is_exchange, read_manifest, read_matrices, write_factors
-from ..exchange.manifest import pick
+from ..exchange.manifest import select_groups
 from ..storage import local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import refuse_existing
 from .base import Engine
@@ -24,7 +24,7 @@ __all__ = ["NumpyEngine"]
 
 
 class NumpyEngine(Engine):
-    """Decomposes in this process; one large matrix at a time is in memory, and `partitions` means nothing."""
+    """Runs in this process, with one large matrix in memory at a time; `partitions` has no effect."""
 
     name = "numpy"
 
@@ -38,11 +38,11 @@ class NumpyEngine(Engine):
         ):
             return self._run(request, matrix, output).to_dict()
 
-    @single_threaded_blas  # each matrix would ask for it, which takes milliseconds, and there may be hundreds
+    @single_threaded_blas  # once: the limit takes milliseconds, and there may be hundreds of matrices
     def _run(self, request: Request, source: Path, target: Path) -> Manifest:
         manifest = read_manifest(source, "matrix")
         groups = sorted(request.groups or [g.group for g in manifest.groups])
-        for g in pick(source, manifest, groups):
+        for g in select_groups(source, manifest, groups):
             if request.k is not None and request.k > g.columns:
                 raise ConfigError("CTM_RANK_RANGE", given=request.k, group=g.group, rows=g.rows, columns=g.columns)
         refuse_existing(target, overwrite=request.overwrite, is_replaceable=is_exchange)
@@ -50,7 +50,7 @@ class NumpyEngine(Engine):
         choice = choose(manifest.groups[0].columns, request.k, request.p, request.q)
         return write_factors(
             target,
-            _decomposed(source, groups, request, timings),
+            _decompose_all(source, groups, request, timings),
             dtype=manifest.dtype,
             request=request.parameters(),
             input_sha256=manifest.sha256,
@@ -61,22 +61,22 @@ class NumpyEngine(Engine):
         )
 
 
-def _decomposed(source: Path, groups: list[int], request: Request, timings: dict[str, float]) -> Iterator[Svd]:
+def _decompose_all(source: Path, groups: list[int], request: Request, timings: dict[str, float]) -> Iterator[Svd]:
     start = time.perf_counter()
     for group, A in read_matrices(source, groups):
         read = time.perf_counter()
         parameters = (request.k, request.p, request.q, request.seed)
-        found = decompose(request.algorithm, A, *parameters, want_u="u" in request.want, group=group)
+        result = decompose(request.algorithm, A, *parameters, want_u="u" in request.want, group=group)
         timings["read"] += read - start
         timings["dssvd"] += time.perf_counter() - read
         yield Svd(
             group=group,
-            s=found.s,
-            v=np.ascontiguousarray(found.v),
-            u=found.u,
+            s=result.s,
+            v=np.ascontiguousarray(result.v),
+            u=result.u,
             rows=A.shape[0],
             columns=A.shape[1],
-            squared_norm=found.squared_norm,
-            warnings=found.warnings,
+            squared_norm=result.squared_norm,
+            warnings=result.warnings,
         )
         start = time.perf_counter()

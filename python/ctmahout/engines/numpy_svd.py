@@ -1,9 +1,10 @@
-"""Mahout's dssvd and dspca, and the exact SVD, in numpy: the oracle of the tests, and the ``numpy`` engine.
+"""Mahout's dssvd and dspca, and the exact SVD, in numpy: a tall matrix in, U, s and V out.
 
 Halko, Martinsson and Tropp 2011, Finding structure with randomness, algorithms 4.4 and 5.1, in the order of Apache
 Mahout's ``DSSVD.dssvd``. It differs where that loses digits: the last step is an SVD of B' and not an
-eigendecomposition of B B', and directions that A does not have are left out instead of an error. `dspca` is the same on
-A - 1 mu', which is never stored; `exact` takes the eigenvectors of A'A.
+eigendecomposition of B B', and components beyond the rank of A are omitted instead of an error. `dspca` is the same for
+A - 1 mu', which is never stored; `exact` uses the eigenvectors of A'A. It is the ``numpy`` engine and the reference of
+the tests.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 class Decomposition(NamedTuple):
-    """What the algorithms give: A, or A - 1 mu' by `dspca`, is about U diag(s) V'.
+    """Factors of a matrix: A, or A - 1 mu' by `dspca`, is about U diag(s) V'.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class Decomposition(NamedTuple):
     squared_norm : float
         Squared Frobenius norm of A; of A - 1 mu' by `dspca`.
     warnings : tuple of str
-        Says so if r is smaller than k.
+        One if r is smaller than k.
     """
 
     u: NDArray[np.floating] | None
@@ -65,7 +66,7 @@ def dssvd(
 ) -> Decomposition:
     """Decompose a tall matrix by the stochastic SVD.
 
-    Arithmetic is float64; besides A there is room for two matrices of shape (m, k + p).
+    Arithmetic is float64; besides A it needs memory for two matrices of shape (m, k + p).
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def dssvd(
     want_u : bool
         Compute U.
     group : int
-        The number that an error gives the matrix.
+        Number of the matrix in errors and warnings.
 
     Raises
     ------
@@ -96,7 +97,7 @@ def dssvd(
     >>> u.shape, s.shape, v.shape
     ((100, 3), (3,), (6, 3))
     """
-    return _stochastic(_Rows.of(A), _checked(A, k, group), p, q, seed, want_u, group)
+    return _stochastic(_Rows.of(A), _components(A, k, group), p, q, seed, want_u, group)
 
 
 @single_threaded_blas
@@ -110,16 +111,16 @@ def dspca(
     want_u: bool = True,
     group: int = 0,
 ) -> Decomposition:
-    """Decompose A - 1 mu', where mu holds the means of A's columns: what principal components are made of.
+    """Decompose A - 1 mu', where mu holds the means of A's columns, as for principal components.
 
-    The mean is taken off some rows at a time; A is neither changed nor copied. Parameters are those of `dssvd`.
+    The mean is subtracted from blocks of rows; A is neither changed nor copied. Parameters are those of `dssvd`.
 
     Raises
     ------
     ConfigError
         CTM_RANK_RANGE: k is not between 1 and n.
     """
-    return _stochastic(_Rows.of(A, centred=True), _checked(A, k, group), p, q, seed, want_u, group)
+    return _stochastic(_Rows.of(A, centred=True), _components(A, k, group), p, q, seed, want_u, group)
 
 
 @single_threaded_blas
@@ -128,28 +129,28 @@ def exact(
 ) -> Decomposition:
     """Decompose a narrow matrix by the eigenvectors of A'A, which takes one pass over A; U takes a second one.
 
-    A singular value s(i) has a relative error like eps (s(0) / s(i))^2. Where the k asked for span more than 1e3,
-    `dssvd` with a square projection gives them instead: that is exact too, and keeps the digits.
+    A singular value s(i) has a relative error of about eps (s(0) / s(i))^2. If the k requested values span more than
+    1e3, they come from `dssvd` with a square projection instead, which is exact as well and keeps the digits.
 
     Parameters
     ----------
     A : ndarray of shape (m, n), m >= n, float32 or float64
         Finite values.
     k : int, optional
-        Components to give; n if not given.
+        Components to return; n if not given.
     seed : int
-        Of the projection, where one is needed.
+        Seed of the projection, where one is needed.
     want_u : bool
         Compute U.
     group : int
-        The number that an error gives the matrix.
+        Number of the matrix in errors and warnings.
 
     Raises
     ------
     ConfigError
         CTM_RANK_RANGE: k is not between 1 and n.
     """
-    k = _checked(A, k, group)
+    k = _components(A, k, group)
     rows = _Rows.of(A)
     gram, squared_norm = rows.transposed_times(None)
     lambdas, V = np.linalg.eigh(gram)
@@ -186,7 +187,7 @@ def decompose(
     return stochastic(A, k, p, q, seed, want_u=want_u, group=group)
 
 
-def _checked(A: NDArray[np.floating], k: int | None, group: int) -> int:
+def _components(A: NDArray[np.floating], k: int | None, group: int) -> int:
     m, n = A.shape
     k = n if k is None else k
     if not 1 <= k <= n:
@@ -201,13 +202,13 @@ def _stochastic(rows: _Rows, k: int, p: int, q: int, seed: int, want_u: bool, gr
     Q = _orthonormal(rows.times(omega))
     Bt, squared_norm = rows.transposed_times(Q)
     for _ in range(q):
-        # Only the span of B' counts, so its scale is taken off: else q iterations raise it to the power 2 q + 1.
+        # Only the span of B' matters. Without orthonormalisation its scale would grow to the power 2 q + 1.
         Q = _orthonormal(rows.times(_orthonormal(Bt)))
         Bt, _ = rows.transposed_times(Q)
 
     V, s, Uhat_t = np.linalg.svd(Bt, full_matrices=False)
-    # A is known to its own rounding: what lies below the rounding of the sums is not a direction of A. What is left of
-    # a large mean after it was taken off is not one either.
+    # Singular values below the rounding errors of the sums are not components of A, nor are the rounding errors that
+    # the subtraction of a large mean leaves.
     tolerance = _EPS * max(max(m, n) * (s[0] if s.size else 0.0), n * rows.mean_norm)
     rank = min(k, int(np.count_nonzero(s > tolerance)))
     warnings: tuple[str, ...] = ()
@@ -221,16 +222,15 @@ def _stochastic(rows: _Rows, k: int, p: int, q: int, seed: int, want_u: bool, gr
 
 @dataclass(frozen=True)
 class _Rows:
-    """scale A - 1 mean', in float64, some rows at a time: A itself is never converted as a whole.
+    """scale A - 1 mean' in float64, in blocks of rows: A is never converted as a whole.
 
     Attributes
     ----------
     A : ndarray of shape (m, n)
     scale : float
-        A power of two that brings the largest entry of A near 1: products of extreme values neither overflow nor
-        vanish.
+        A power of two that brings the largest entry of A near 1, so that products neither overflow nor underflow.
     mean : ndarray of shape (n,), or None
-        What is taken off each column of scale A.
+        Subtracted from each column of scale A.
     """
 
     A: NDArray[np.floating]
@@ -240,12 +240,12 @@ class _Rows:
     @classmethod
     def of(cls, A: NDArray[np.floating], *, centred: bool = False) -> _Rows:
         largest = max(cls(A, 1.0)._each(lambda _, block: float(np.abs(block).max())), default=0.0)
-        found = cls(A, math.ldexp(1.0, -min(1000, max(-1000, math.frexp(largest)[1]))))
+        scaled = cls(A, math.ldexp(1.0, -min(1000, max(-1000, math.frexp(largest)[1]))))
         if not centred:
-            return found
-        mean = found._mean()
-        # The mean of what is left is the rounding of the first sum: a constant column comes out as zero.
-        return cls(A, found.scale, mean + cls(A, found.scale, mean)._mean())
+            return scaled
+        mean = scaled._mean()
+        # A second mean removes the rounding error of the first: a constant column becomes zero.
+        return cls(A, scaled.scale, mean + cls(A, scaled.scale, mean)._mean())
 
     def _mean(self) -> NDArray[np.float64]:
         sums = self._each(lambda _, block: block.sum(axis=0))
@@ -257,7 +257,7 @@ class _Rows:
         return 0.0 if self.mean is None else math.sqrt(len(self.A)) * float(np.linalg.norm(self.mean))
 
     def _each(self, function: Callable[[slice, NDArray[np.float64]], Result]) -> Iterator[Result]:
-        """Yield function(rows, block) of every block of rows, in their order, however many cores work on them."""
+        """Yield function(rows, block) of every block of rows, in order, for any number of threads."""
 
         def work(rows: slice) -> Result:
             block = self.A[rows].astype(np.float64)
@@ -277,7 +277,7 @@ class _Rows:
         return Y
 
     def transposed_times(self, Q: NDArray[np.float64] | None) -> tuple[NDArray[np.float64], float]:
-        """Return B' = A'Q of shape (n, r), or A'A without a Q, and the squared norm of the rows."""
+        """Return B' = A'Q of shape (n, r), or A'A without Q, and the squared Frobenius norm."""
 
         def products(rows: slice, block: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
             return block.T @ (block if Q is None else Q[rows]), float(np.vdot(block, block))
@@ -291,7 +291,7 @@ class _Rows:
         return Bt, squared_norm
 
     def unscaled(self, squared_norm: float) -> float:
-        """Return the squared norm of A, as far as float64 reaches."""
+        """Return the squared norm of A, at most the largest float64."""
         return float(min(squared_norm / self.scale / self.scale, np.finfo(np.float64).max))
 
 
@@ -299,9 +299,9 @@ def _orthonormal(Y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return Q of shape (m, r'), an orthonormal basis of the range of Y, r' <= r; overwrites Y.
 
     Two rounds of Q = Y T with T from the eigendecomposition of Y'Y (as CholeskyQR2, Fukaya et al. 2014, but
-    revealing the rank): the first leaves |Q'Q - I| of about eps cond(Y)^2, the second puts it to eps. Columns are
-    scaled to norm 1 before, so that their own range of sizes does not count. Where a round is too badly conditioned
-    for that, a Householder QR does the work.
+    revealing the rank): the first leaves |Q'Q - I| of about eps cond(Y)^2, the second reduces it to eps. Columns are
+    scaled to norm 1 first, so that their norms do not affect the condition. If a round is too badly conditioned, a
+    Householder QR replaces it.
     """
     norms = np.sqrt(np.einsum("ij,ij->j", Y, Y))
     if not norms.all():
@@ -318,7 +318,7 @@ def _orthonormal(Y: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _signs(V: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the signs that make the entry of largest magnitude of each column positive, the first if several."""
+    """Return the signs that make the entry of largest magnitude of each column positive; of equal ones the first."""
     if V.shape[1] == 0:
         return np.ones(0)
     largest = np.argmax(np.abs(V), axis=0)

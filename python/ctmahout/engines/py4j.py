@@ -1,4 +1,4 @@
-"""The py4j engine: Mahout in the JVM that PySpark talks to, in a session of ours or of the user."""
+"""Engine ``py4j``: Mahout in the JVM of PySpark, in a session of its own or of the user."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _BRIDGE = "org.ctmahout.bridge.Bridge"
 
 
 class Py4jEngine(Engine):
-    """Decomposes in a Spark session of this process.
+    """Runs in a Spark session of this process.
 
-    A session of ours is configured here, and stopped with its JVM by `close`. A session of the user, given or already
-    running, is neither reconfigured nor stopped: it must have been started with the ctmahout jar.
+    A session that the engine starts is stopped, with its JVM, by `close`. A session of the user, passed or already
+    running, is neither reconfigured nor stopped; it must have the ctmahout jar. Parameters as of
+    `ctmahout.engines.connect`.
     """
 
     name = "py4j"
@@ -43,7 +44,7 @@ class Py4jEngine(Engine):
         driver_memory: str | None = None,
     ) -> None:
         _refuse_connect(session)
-        self._own: _OwnSession | None = None
+        self._started: _Session | None = None
         if session is None:
             session = _running_session()
             if session is not None and (master or jar or conf or driver_memory):
@@ -54,11 +55,11 @@ class Py4jEngine(Engine):
                     stacklevel=3,
                 )
         if session is None:
-            self._own = _OwnSession(master, jar, conf, driver_memory)
-            session = self._own.session
+            self._started = _Session(master, jar, conf, driver_memory)
+            session = self._started.session
         self.session: Any = session
         try:
-            self._bridge = self._preflight()
+            self._bridge = self._find_bridge()
         except BaseException:
             self.close()
             raise
@@ -71,18 +72,18 @@ class Py4jEngine(Engine):
         try:
             answer = interruptible(lambda: self._bridge.run(text), self._bridge.cancel, thread=InheritableThread)
         except Exception as e:
-            raise self._translated(e) from e
+            raise self._error(e) from e
         manifest: dict[str, Any] = json.loads(answer)
         return manifest
 
     def close(self) -> None:
-        """Stop the session and its JVM, if they are ours."""
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        """Stop the session and its JVM, if this engine started them."""
+        if self._started is not None:
+            self._started.close()
+            self._started = None
 
-    def _preflight(self) -> Any:
-        """Return the bridge's class, once it is known to be there on all sides and to be the right one."""
+    def _find_bridge(self) -> Any:
+        """Return the bridge's class, after a check that driver and executors have it in the right version."""
         from py4j.java_gateway import JavaClass
 
         context = self.session.sparkContext
@@ -94,9 +95,8 @@ class Py4jEngine(Engine):
         if not isinstance(bridge, JavaClass):
             raise _invisible("on the driver", self.session.version)
         try:
-            facts = json.loads(bridge.version())
-            self._check(facts)
-            # Local executors are threads of the driver. Others are asked by a job, each by the method it would run.
+            self._check_versions(json.loads(bridge.version()))
+            # Local executors are threads of the driver. Others are checked by a job that calls the same method.
             if not is_local(context.master):
                 tasks = max(2, context.defaultParallelism)
                 self.session.range(0, tasks, 1, tasks).selectExpr(f"reflect('{_BRIDGE}', 'version')").collect()
@@ -105,35 +105,35 @@ class Py4jEngine(Engine):
         except Exception as e:
             if "ClassNotFoundException" in str(e) or "NoClassDefFoundError" in str(e):
                 raise _invisible("on the executors", self.session.version) from e
-            raise self._translated(e) from e
+            raise self._error(e) from e
         return bridge
 
-    def _check(self, facts: Mapping[str, str]) -> None:
-        check_exchange(facts["exchange"], "The ctmahout jar of this session")
+    def _check_versions(self, versions: Mapping[str, str]) -> None:
+        check_exchange(versions["exchange"], "The ctmahout jar of this session")
         line = spark_line(self.session.version)
-        if facts["built_for_spark"] not in (line, "unknown"):
+        if versions["built_for_spark"] not in (line, "unknown"):
             raise EngineError(
                 "CTM_JAR_MISMATCH",
                 path="The ctmahout jar of this session",
-                given=f"Spark {facts['built_for_spark']} with Scala {facts['built_for_scala']}",
+                given=f"Spark {versions['built_for_spark']} with Scala {versions['built_for_scala']}",
                 expected=f"Spark {self.session.version}",
             )
 
-    def _translated(self, error: Exception) -> CtmahoutError:
-        return translate_error(error, engine=self.name, log=self._own.log() if self._own else "")
+    def _error(self, error: Exception) -> CtmahoutError:
+        return translate_error(error, engine=self.name, log=self._started.log() if self._started else "")
 
 
-class _OwnSession:
-    """A session with a JVM that is started for it, and whose stderr is kept to be quoted."""
+class _Session:
+    """A Spark session and its JVM, whose output is kept for error messages."""
 
     def __init__(
         self, master: str | None, jar: str | None, conf: Mapping[str, str] | None, driver_memory: str | None
     ) -> None:
-        # All that can be known is known before a JVM starts.
+        # Everything that can be checked is checked before a JVM starts.
         spark = find_spark()
         find_java(spark.version)
-        found = find_jar(jar, spark=spark)
-        settings = spark_settings(spark, found, master=master, driver_memory=driver_memory, conf=conf)
+        jar_file = find_jar(jar, spark=spark)
+        settings = spark_settings(spark, jar_file, master=master, driver_memory=driver_memory, conf=conf)
         try:
             import pyspark.sql  # noqa: F401
         except ImportError as e:
@@ -143,7 +143,7 @@ class _OwnSession:
         self._cancelled = False
         self.session: Any = None
         try:
-            # In the main thread PySpark would take SIGINT for itself, and then Ctrl-C breaks into an answer of the JVM.
+            # In the main thread PySpark would handle SIGINT itself, and Ctrl-C would interrupt an answer of the JVM.
             interruptible(lambda: self._start(settings), self._cancel)
         except BaseException as e:
             log = self.log()
@@ -156,7 +156,7 @@ class _OwnSession:
         from pyspark import SparkConf, SparkContext
         from pyspark.sql import SparkSession
 
-        # A JVM that an earlier session left is PySpark's only one; it is used as it is, and left running.
+        # PySpark has one JVM: that of an earlier session is used as it is, and left running.
         if SparkContext._gateway is None:
             self._gateway = self._launch(SparkConf(loadDefaults=False).setAll(list(settings.items())))
             SparkContext._ensure_initialized(gateway=self._gateway)
@@ -178,7 +178,7 @@ class _OwnSession:
         return launch_gateway(conf, {"stdout": self._log, "stderr": subprocess.STDOUT})
 
     def log(self) -> str:
-        """Return the end of what the JVM wrote."""
+        """Return the end of the JVM's output, at most 64 KiB."""
         if self._log.closed:
             return ""
         # Not by seeking: the JVM writes through the same file offset.
@@ -202,7 +202,7 @@ class _OwnSession:
 
 
 def _stop(session: Any) -> None:
-    """Stop a session, also one whose JVM died: then PySpark's stop raises half way, and would find itself running."""
+    """Stop a session; if its JVM has died, complete what PySpark's stop leaves undone when it raises."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
@@ -219,7 +219,7 @@ def _stop(session: Any) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the JVM: it leaves when its stdin closes."""
+    """End the JVM, which exits when its stdin closes."""
     with suppress(OSError):
         if process.stdin:
             process.stdin.close()
@@ -231,7 +231,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _running_session() -> Any:
-    """Return the session that this process has already, or None."""
+    """Return the running session of this process, or None."""
     try:
         from pyspark import SparkContext
         from pyspark.sql import SparkSession
@@ -252,6 +252,7 @@ def _refuse_connect(session: object) -> None:
 
 
 def _invisible(where: str, spark: str) -> EngineError:
+    """Return CTM_JAR_INVISIBLE, with the lines that add the jar to a session."""
     try:
         jar = str(find_jar(spark=spark).path)
     except CtmahoutError:

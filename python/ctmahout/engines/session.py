@@ -1,4 +1,4 @@
-"""The Spark settings that ctmahout needs, the same through every engine that starts a Spark of its own."""
+"""The Spark settings that ctmahout needs, the same for every engine that starts Spark."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["conf_folder", "default_driver_memory", "is_local", "spark_builder", "spark_settings"]
 
-# Spark 3.5 leaves this off; without it products run on one number at a time and take three times as long.
+# Off in Spark 3.5; without it products of matrices are not vectorised and take three times as long.
 _VECTOR = "--add-modules=jdk.incubator.vector"
-# On one machine throughput counts, not pauses: on two cores a decomposition takes a fifth less time than with G1, for
-# whose regions blocks of matrices are too large.
+# On one machine throughput matters more than pauses: on two cores a decomposition takes a fifth less time than with G1,
+# whose regions are smaller than blocks of matrices.
 _COLLECTOR = "-XX:+UseParallelGC"
-# Most of what a short run compiles is not worth it: three times as many calls before it is; see docs/adr/0021.
+# Compile after three times as many calls: most compilation does not pay off in a short run; see docs/adr/0021.
 _COMPILER = "-XX:CompileThresholdScaling=3"
-_A_COLLECTOR = re.compile(r"-XX:[+-]Use\w+GC\b")  # told of two Java does not start
-_JOINED = {"extraJavaOptions": " ", "extraClassPath": os.pathsep}
+_COLLECTOR_OPTION = re.compile(r"-XX:[+-]Use\w+GC\b")  # Java rejects two collectors
+_SEPARATORS = {"extraJavaOptions": " ", "extraClassPath": os.pathsep}
 _WEB_IDENTITY = {
     "3.5": "com.amazonaws.auth.WebIdentityTokenCredentialsProvider",
     "4": "software.amazon.awssdk.auth.credentials.WebIdentityTokenFileCredentialsProvider",
@@ -36,21 +36,21 @@ _WEB_IDENTITY = {
 def spark_builder(
     master: str | None = None, jar: str | None = None, driver_memory: str | None = None, **conf: str
 ) -> SparkSession.Builder:
-    """Return a builder of Spark sessions that ctmahout works in.
+    """Return a builder of Spark sessions for ctmahout.
 
-    It holds the jar, Java's vector module, and quiet defaults. Settings of a JVM count when the JVM starts: use it for
-    the first session of a process.
+    It sets the jar, Java's vector module and quiet defaults. Some of them take effect only when a JVM starts, so use it
+    for the first session of a process.
 
     Parameters
     ----------
     master : str, optional
-        ``local[*]`` if not given.
+        Spark master; default: ``local[*]``.
     jar : str, optional
         The ctmahout jar, instead of CTMAHOUT_JAR and the bundled one.
     driver_memory : str, optional
-        Half of this machine's memory for local masters, if not given.
+        Heap of the driver, for instance ``4g``; default for local masters: half of the memory of this machine.
     **conf : str
-        Further settings, as ``**{"spark.sql.shuffle.partitions": "8"}``.
+        Further Spark settings, as ``**{"spark.sql.shuffle.partitions": "8"}``.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def spark_builder(
 
 
 def is_local(master: str | None) -> bool:
-    """Return whether a Spark master is this process, or a few beside it; without one it is."""
+    """Return whether a Spark master runs on this machine; True without a master."""
     return (master or "local").startswith("local")
 
 
@@ -84,9 +84,16 @@ def spark_settings(
     driver_memory: str | None = None,
     conf: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the settings of a Spark of ours; `conf` overrules them, Java options and class paths are put together.
+    """Return the settings of a Spark that ctmahout starts.
 
-    Without `jar` nothing is said of it: spark-submit takes it as an argument.
+    Parameters
+    ----------
+    spark : Spark
+    jar : Jar or None
+        None for spark-submit, which takes the jar as an argument.
+    master, driver_memory, conf
+        As of `ctmahout.engines.connect`. Settings of `conf` override the others; Java options and class paths are
+        appended.
     """
     local = is_local(master)
     settings = {
@@ -99,62 +106,63 @@ def spark_settings(
         **_s3a(spark_line(spark.version)),
     }
     if jar is not None:
-        # Both: spark.jars reaches executors, but the driver only through a class loader of its own.
+        # Both: spark.jars is for executors; on the driver it uses a separate class loader.
         settings |= {"spark.jars": str(jar.path), "spark.driver.extraClassPath": str(jar.path)}
     if local:
-        # A laptop's name may resolve to an address that changes or is firewalled.
+        # The host name of a laptop may resolve to an address that changes or is blocked by a firewall.
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
-        # A task without memory ends its JVM, which here is the driver's, or even Python's own; let it fail instead.
+        # Out of memory, a task ends its JVM, which in local mode is the driver's or, with JPype, Python itself. With 0
+        # the task fails instead.
         settings["spark.executor.killOnFatalError.depth"] = "0"
     if driver_memory or local:
         settings["spark.driver.memory"] = driver_memory or default_driver_memory()
     driver, executor = [], []
     if spark_line(spark.version) == "3.5":
         driver, executor = [_VECTOR], [_VECTOR]
-    # What Spark's own configuration gives to Java, it would not pass on beside ours.
+    # Java options set here replace those of Spark's own configuration, which must keep its effect.
     if not (conf_folder(spark) / "spark-defaults.conf").exists():
         driver.append(_COMPILER)
         if local:
-            given = _given_to_java(conf or {})
-            if not any(map(_A_COLLECTOR.search, given)):
+            user_options = _java_options(conf or {})
+            if not any(map(_COLLECTOR_OPTION.search, user_options)):
                 driver.append(_COLLECTOR)
-            driver += archive_options(spark, given)
+            driver += archive_options(spark, user_options)
     for process, options in (("driver", driver), ("executor", executor)):
         if options:
             settings[f"spark.{process}.extraJavaOptions"] = shlex.join(options)
     for key, value in (conf or {}).items():
-        between = next((sep for end, sep in _JOINED.items() if key.endswith(end) and key in settings), None)
-        settings[key] = str(value) if between is None else f"{settings[key]}{between}{value}"
+        separator = next((sep for end, sep in _SEPARATORS.items() if key.endswith(end) and key in settings), None)
+        settings[key] = str(value) if separator is None else f"{settings[key]}{separator}{value}"
     return settings
 
 
 def conf_folder(spark: Spark) -> Path:
-    """Return the folder of Spark's own configuration, which need not exist."""
+    """Return the folder of Spark's own configuration; it need not exist."""
     return Path(os.environ.get("SPARK_CONF_DIR") or spark.home / "conf")
 
 
-def _given_to_java(conf: Mapping[str, str]) -> list[str]:
-    """Return the options that a user gives to Java."""
+def _java_options(conf: Mapping[str, str]) -> list[str]:
+    """Return the Java options of the user, from `conf` and the environment."""
     names = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
     return [v for k, v in conf.items() if k.endswith("JavaOptions")] + [os.environ.get(name, "") for name in names]
 
 
 def _s3a(line: str) -> dict[str, str]:
-    """Return what Hadoop's connector for S3 needs to find the store that pyarrow finds; secrets it reads itself."""
+    """Return the settings of Hadoop's S3 connector for the store that pyarrow uses; it reads credentials itself."""
     settings = {}
     if url := endpoint():
-        # A store of one's own has no host for each bucket.
+        # A self-hosted store has no host name for each bucket.
         settings = {"endpoint": url, "endpoint.region": region(), "path.style.access": "true"}
     if unsigned():
         settings["aws.credentials.provider"] = "org.apache.hadoop.fs.s3a.AnonymousAWSCredentialsProvider"
     elif web_identity():
-        # The one source of credentials that is not among its own.
+        # Not among the connector's default sources of credentials.
         settings["aws.credentials.provider"] = _WEB_IDENTITY[line]
     return {f"spark.hadoop.fs.s3a.{key}": value for key, value in settings.items()}
 
 
 def default_driver_memory() -> str:
-    """Return half of the memory that this process may use, from 1 to 32 GiB: Spark's own 1 GiB is too little."""
+    """Return half of the memory that this process may use, from 1 to 32 GiB; Spark's default of 1 GiB is too little."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -1,4 +1,4 @@
-"""Have Java write the archive of the classes that a Spark of ours loads: ``ctmahout warm-up``."""
+"""Write the archive of the classes that Spark loads for ctmahout: ``ctmahout warm-up``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ __all__ = ["warm_up"]
 
 
 def warm_up(spark_home: str | None = None) -> Path:
-    """Decompose two small matrices, and return where Java then put what it had loaded for that.
+    """Decompose two small matrices and return the archive of the classes that Java loaded.
 
-    An archive that is there already is replaced. It serves the Spark it was made with, through every engine, until that
-    Spark, Java or ctmahout's jar is another.
+    An earlier archive is replaced. All engines use it, with the same Spark, Java and ctmahout jar.
 
     Parameters
     ----------
@@ -44,9 +43,9 @@ def warm_up(spark_home: str | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="warm-up-", dir=folder) as scratch:
-            made = Path(scratch, "classes.jsa")
-            _decompose(Path(scratch), made, spark_home)
-            path = made.replace(folder / archive_name(spark, made.stat().st_size))
+            archive = Path(scratch, "classes.jsa")
+            _decompose(Path(scratch), archive, spark_home)
+            path = archive.replace(folder / archive_name(spark, archive.stat().st_size))
         for other in set(folder.glob(archive_name(spark, "*"))) - {path}:
             other.unlink(missing_ok=True)
     except OSError as e:
@@ -61,7 +60,7 @@ def _decompose(folder: Path, archive: Path, spark_home: str | None) -> None:
     options = [f"-XX:ArchiveClassesAtExit={archive}", "-Xlog:disable", "-Xlog:cds*=warning:stderr"]
     conf = {
         "spark.driver.extraJavaOptions": shlex.join(options),
-        # One of the groups in a task, the other on the cluster: both ways are walked.
+        # The small group is decomposed in a task, the large one distributed: both need their classes.
         "spark.ctmahout.groupInTask": "100k",
     }
     engine = SubmitEngine(spark_home=spark_home, master=f"local[{os.cpu_count() or 1}]", conf=conf)

@@ -1,4 +1,4 @@
-"""Where work on parts of a volume or of a sample is done: on threads here, or by Spark's executors."""
+"""Parallel map over parts of a volume or of a sample: a function and items in, results in order out."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ P = ParamSpec("P")
 
 
 class Workers(Protocol):
-    """Calls a function on each item. What comes back is in the order of the items, whoever was done first.
+    """Call a function on each item; results have the order of the items.
 
     Attributes
     ----------
-    elsewhere : bool
-        Whether they have a memory of their own, so that what they work on is sent to them.
+    is_remote : bool
+        Whether they run in other processes, to which function and items are sent.
     """
 
     @property
-    def elsewhere(self) -> bool: ...
+    def is_remote(self) -> bool: ...
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield function(item) for each item; function and items can be pickled."""
 
 
 def single_threaded_blas(function: Callable[P, Result]) -> Callable[P, Result]:
-    """Keep products of matrices from starting threads of their own: these would wait for each other, busily.
+    """Limit BLAS to one thread during calls of a function.
 
-    And they would sum in another order for another number of cores. The limit is one of the whole process: the first
-    call in sets it and the last one out takes it back, however calls of several threads overlap.
+    Nested thread pools spin while they wait, and the order of sums would depend on the number of cores. The limit holds
+    for the whole process: the first of several overlapping calls sets it, and the last one to return removes it.
     """
 
     @wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> Result:
-        with _one_blas_thread():
+        with _blas_limit():
             return function(*args, **kwargs)
 
     return limited
@@ -54,16 +54,16 @@ def single_threaded_blas(function: Callable[P, Result]) -> Callable[P, Result]:
 
 _blas_lock = threading.Lock()
 _blas_calls = 0
-_blas_before: list[tuple[Any, int]] = []
+_blas_threads: list[tuple[Any, int]] = []
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    global _blas_calls, _blas_before
+def _blas_limit() -> Iterator[None]:
+    global _blas_calls, _blas_threads
     with _blas_lock:
         if _blas_calls == 0:
             libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-            _blas_before = [(library, library.num_threads) for library in libraries]
+            _blas_threads = [(library, library.num_threads) for library in libraries]
             for library in libraries:
                 _set_threads(library, 1)
         _blas_calls += 1
@@ -73,14 +73,14 @@ def _one_blas_thread() -> Iterator[None]:
         with _blas_lock:
             _blas_calls -= 1
             if _blas_calls == 0:
-                for library, count in _blas_before:
+                for library, count in _blas_threads:
                     _set_threads(library, count)
-                _blas_before = []
+                _blas_threads = []
 
 
 def _set_threads(library: Any, count: int) -> None:
-    # Newer versions of threadpoolctl let one thread set limits and ignore all others, without a word: here the first
-    # call in and the last one out may be of different threads.
+    # Newer versions of threadpoolctl silently ignore limits that another thread than the first one sets. Here the limit
+    # may be set by one thread and removed by another.
     release = getattr(library, "clear_controlling_thread", lambda force: None)
     release(force=True)
     library.set_num_threads(count)
@@ -94,27 +94,27 @@ class Threads:
     Attributes
     ----------
     count : int
-        All cores that the process may use, if not given.
+        As many as the process may use cores, if not given.
     """
 
     count: int = field(default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    elsewhere: ClassVar[bool] = False
+    is_remote: ClassVar[bool] = False
 
     @classmethod
     def of(cls, count: int | None) -> Threads:
-        """Return so many threads; as many as there are cores, if not given."""
+        """Return this many threads, or as many as cores if not given."""
         return cls() if count is None else cls(count)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield results in order; only a few are held at a time."""
+        """Yield function(item) for each item, in order; at most `count` + 1 results are pending."""
         remaining = iter(items)
         with ThreadPoolExecutor(self.count) as pool:
-            waiting: list[Any] = [pool.submit(function, item) for item in islice(remaining, self.count + 1)]
+            pending: list[Any] = [pool.submit(function, item) for item in islice(remaining, self.count + 1)]
             try:
-                while waiting:
-                    done = waiting.pop(0).result()
-                    waiting += [pool.submit(function, item) for item in islice(remaining, 1)]
-                    yield done
+                while pending:
+                    result = pending.pop(0).result()
+                    pending += [pool.submit(function, item) for item in islice(remaining, 1)]
+                    yield result
             finally:
-                for future in waiting:
+                for future in pending:
                     future.cancel()

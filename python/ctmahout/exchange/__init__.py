@@ -1,6 +1,6 @@
-"""What Python and the JVM hand each other: matrices and factors as Parquet directories (contract/v1/README.md).
+"""The exchange between Python and the JVM: arrays in, Parquet directories out, and back (contract/v1/README.md).
 
-A directory with its ``_ctmahout.json`` is complete; every value read has passed page checksums, the checks of the
+A directory with its ``_ctmahout.json`` is complete. Every value read has passed page checksums, the checks of the
 contract in its order, and the checksum of its group.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from .arrays import read_arrays
 from .checksum import checksum
 from .factors import Factors, Svd, read_all_factors, read_factors, write_factors
-from .manifest import Group, Manifest, is_exchange, is_manifest, is_no_row, read_manifest
+from .manifest import Group, Manifest, is_exchange, is_manifest, is_sidecar, read_manifest
 from .matrices import read_matrices, read_matrix, write_matrix
 from .models import write_model
 
@@ -21,7 +21,7 @@ __all__ = [
     "checksum",
     "is_exchange",
     "is_manifest",
-    "is_no_row",
+    "is_sidecar",
     "read_all_factors",
     "read_arrays",
     "read_factors",

@@ -1,4 +1,4 @@
-"""Arrays beside a matrix, as Parquet like the matrix itself: what inverts it into a volume, too much for JSON."""
+"""Arrays beside a matrix, in Parquet: side data that inverts it into a volume and is too large for JSON."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ _BLOCK_BYTES = 16 << 20
 _FOLDER = "arrays"
 
 
-def write_arrays(folder: Path, shown: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Write arrays into a folder that is being filled, one sub-folder for each; return what the manifest keeps of them.
+def write_arrays(folder: Path, path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Write arrays into a partial directory, one folder for each; return their entries for the manifest.
 
     Parameters
     ----------
     folder : Path
-    shown : Path
-        The name that errors give to it.
+        The partial directory.
+    path : Path
+        Its final path, for errors.
     arrays : mapping of str to ndarray
-        Finite. Float32 is stored as such, anything else as float64; the first axis becomes rows.
+        Of any shape, finite. float32 is stored as such, other types as float64; the first axis becomes rows.
     """
     entries = {}
     for name, array in arrays.items():
         dtype = "float32" if array.dtype == np.float32 else "float64"
         (folder / _FOLDER / name).mkdir(parents=True)
         rows = array.reshape(len(array), int(np.prod(array.shape[1:])))
-        with PartWriter(folder / _FOLDER / name, dtype, shown=shown, one_width=False) as parts:
+        with PartWriter(folder / _FOLDER / name, dtype, path=path, equal_widths=False) as parts:
             if len(rows):
-                # A volume's slices are not copied whole; a row group of a few kilobytes costs more than it holds.
+                # In blocks of rows: PartWriter copies, and small row groups are mostly overhead.
                 step = max(1, _BLOCK_BYTES // max(1, rows[0].nbytes))
                 for start in range(0, len(rows), step):
                     block = rows[start : start + step]
@@ -50,17 +51,17 @@ def write_arrays(folder: Path, shown: Path, arrays: Mapping[str, NDArray[Any]]) 
 
 
 def read_arrays(path: Path, manifest: Manifest, names: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a directory, all or those named.
+    """Read the arrays of a directory, all or those of `names`.
 
     Raises
     ------
     ExchangeError
-        CTM_EXCHANGE_MANIFEST: it has no such array. Else as for the rows of a matrix.
+        CTM_EXCHANGE_MANIFEST: there is no such array. Others as for the rows of a matrix.
     """
     entries = manifest.layout.get("arrays", {})
     if not isinstance(entries, dict):
         raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=f"layout.arrays is {entries!r}, no object")
-    found = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name in entries if names is None else names:
         try:
             entry = entries[name]
@@ -74,7 +75,7 @@ def read_arrays(path: Path, manifest: Manifest, names: tuple[str, ...] | None = 
                 "CTM_EXCHANGE_MANIFEST", path=path, problem=f"layout.arrays.{name} is missing or malformed"
             ) from None
         if shape[0] == 0:
-            found[name] = np.empty(shape, dtype)
+            arrays[name] = np.empty(shape, dtype)
             continue
-        found[name] = read_parts(path, path / _FOLDER / name, {0: expected}, dtype)[0].reshape(shape)
-    return found
+        arrays[name] = read_parts(path, path / _FOLDER / name, {0: expected}, dtype)[0].reshape(shape)
+    return arrays

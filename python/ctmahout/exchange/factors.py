@@ -1,4 +1,4 @@
-"""Factors directories: singular values, V and maybe U of each group."""
+"""Factors directories: s, V and optionally U of each group, written from and read as arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..storage.atomic import atomic_dir
-from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
+from .manifest import VERSION, Manifest, is_exchange, read_manifest, select_groups, write_manifest
 from .parquet import Expected, PartWriter, read_parts
 
 __all__ = ["Factors", "Svd", "read_all_factors", "read_factors", "write_factors"]
@@ -30,9 +30,9 @@ class Svd:
     s : ndarray of shape (r,), float64
         Singular values, descending, in the units of A.
     v : ndarray of shape (n, r), float64
-        Orthonormal columns; in each the entry of largest magnitude is positive.
+        Orthonormal columns; the entry of largest magnitude of each is positive.
     u : ndarray of shape (m, r), or None
-        Orthonormal columns, of A's element type.
+        Orthonormal columns, of the dtype of A.
     rows, columns : int
         m and n.
     squared_norm : float
@@ -51,7 +51,7 @@ class Svd:
 
     @property
     def rank(self) -> int:
-        """r, the number of components; fewer than asked for if A has no more directions."""
+        """r, the number of components; fewer than requested if the rank of A is lower."""
         return self.s.size
 
     @property
@@ -69,22 +69,22 @@ class Factors(Svd):
     Attributes
     ----------
     manifest : Manifest
-        Of the directory: the request, what wrote it and how long that took.
+        That of the directory: request, writer and timings.
     """
 
     manifest: Manifest = field(repr=False)
 
     @property
     def algorithm(self) -> str:
-        """What made them: "dssvd", "exact" or "dspca"; the first, where a manifest does not say.
+        """The algorithm: "dssvd", "exact" or "dspca"; of a request for "auto" the one that was chosen.
 
-        Where "auto" was asked for, what it took.
+        "dssvd" if the manifest names none.
         """
         return str(self.manifest.chosen.get("algorithm") or self.manifest.request.get("algorithm", "dssvd"))
 
     @property
     def centred(self) -> bool:
-        """Whether they are of A less the mean of each of its columns."""
+        """Whether these are the factors of A less its column means."""
         return self.manifest.centring == "columns"
 
 
@@ -100,27 +100,27 @@ def write_factors(
     chosen: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
-    """Write a factors directory; it appears whole or not at all.
+    """Write a factors directory; it appears complete or not at all.
 
     Parameters
     ----------
     path : path
     groups : iterable of Svd
-        Taken one after the other; either all have a U or none.
+        Consumed one by one; either all have U or none.
     dtype : str
-        Element type of the matrix, in which U is stored.
+        "float32" or "float64": dtype of the matrix, and of U.
     request : mapping
-        algorithm, k, p, q, seed and want. By "dspca" the factors are of the matrix less its column means.
+        algorithm, k, p, q, seed and want. Factors by "dspca" are those of the matrix less its column means.
     input_sha256 : str
-        ``sha256`` of the matrix's manifest.
+        `Manifest.sha256` of the matrix.
     engine : str
         Name of the engine.
     timings_s : mapping
-        Seconds by phase; looked at when all groups are written.
+        Seconds by phase; read after all groups are written.
     chosen : mapping, optional
-        Where the request says "auto": the algorithm taken, and why.
+        For a request of "auto": the algorithm chosen, and why.
     overwrite : bool
-        Replace an exchange directory that is there; nothing else is ever replaced.
+        Replace an earlier exchange directory; anything else is an error.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def read_all_factors(path: str | Path) -> list[Factors]:
 
 def _read(path: Path, numbers: list[int] | None) -> list[Factors]:
     manifest = read_manifest(path, "factors")
-    groups = pick(path, manifest, [g.group for g in manifest.groups] if numbers is None else numbers)
+    groups = select_groups(path, manifest, [g.group for g in manifest.groups] if numbers is None else numbers)
     parts = {
         name: read_parts(
             path,
@@ -208,7 +208,7 @@ def _read(path: Path, numbers: list[int] | None) -> list[Factors]:
 
 def _writer(folder: Path, dtype: str, path: Path) -> PartWriter:
     folder.mkdir()
-    return PartWriter(folder, dtype, shown=path, one_width=False)
+    return PartWriter(folder, dtype, path=path, equal_widths=False)
 
 
 def _write_group(parts: Mapping[str, PartWriter], svd: Svd) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def _write_group(parts: Mapping[str, PartWriter], svd: Svd) -> dict[str, Any]:
     for name, part in parts.items():
         values = arrays[name]
         if values is None:
-            raise ValueError("u is wanted, but not there")
+            raise ValueError("want has u, but a group has none")
         part.append(svd.group, np.arange(len(values)), values)
         checksums[name] = part.finish(svd.group).checksum
     return {
@@ -235,7 +235,7 @@ def _write_group(parts: Mapping[str, PartWriter], svd: Svd) -> dict[str, Any]:
 
 
 def _orthogonality(x: NDArray[np.floating]) -> float:
-    """Return the largest entry of |X'X - I|, in float64 whatever X is stored in."""
+    """Return the largest entry of |X'X - I|, computed in float64."""
     gram = np.zeros((x.shape[1], x.shape[1]))
     for start in range(0, len(x), 1 << 14):
         block = x[start : start + (1 << 14)].astype(np.float64)

@@ -1,4 +1,7 @@
-"""``_ctmahout.json``: what a directory holds, checked by hand after contract/v1/manifest.schema.json."""
+"""``_ctmahout.json``, the manifest of an exchange directory: read, validated in code against the schema, written.
+
+The schema is contract/v1/manifest.schema.json.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,9 @@ __all__ = [
     "Manifest",
     "is_exchange",
     "is_manifest",
-    "is_no_row",
+    "is_sidecar",
     "read_manifest",
+    "select_groups",
     "write_manifest",
 ]
 
@@ -33,22 +37,22 @@ _CHECKSUM = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Group:
-    """One matrix, or the factors of one.
+    """The entry of one matrix or of its factors.
 
     Attributes
     ----------
     group : int
-        Its number in the directory.
+        Number in the directory.
     rows, columns : int
         Shape (m, n) of the matrix.
     checksum : str or None
-        Of a matrix.
+        In a matrix directory.
     rank : int
-        Components, in factors; else 0.
+        Number of components in a factors directory; else 0.
     checksums : dict of str
-        Of s, v and maybe u, in factors.
+        Those of s, v and optionally u in a factors directory.
     squared_norm : float or None
-        Squared Frobenius norm of the matrix, in factors.
+        Squared Frobenius norm of the matrix, in a factors directory.
     """
 
     group: int
@@ -62,7 +66,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `_ctmahout.json` says. Fields that this version does not know are kept, see `to_dict`.
+    """The content of `_ctmahout.json`; `to_dict` also returns fields that this version does not know.
 
     Attributes
     ----------
@@ -71,27 +75,26 @@ class Manifest:
     exchange_version : str
         For instance "1.0".
     dtype : str
-        "float32" or "float64": element type of a matrix, or of U.
+        "float32" or "float64": that of a matrix, or of U.
     groups : tuple of Group
         In ascending order; none in a model.
     units : str or None
     centring : str or None
-        "none" or "columns": of a matrix, what its writer took off; of factors, whether they are of the matrix less the
-        mean of each column.
+        "columns" if column means were subtracted, by the writer of the matrix or before the decomposition; else "none".
     layout : dict
-        What inverts the matrix into a volume.
+        Data that inverts the matrix into a volume.
     request : dict
-        Of factors: algorithm, k, p, q, seed, want.
+        In factors: algorithm, k, p, q, seed, want.
     chosen : dict of str
-        Of factors for which "auto" was asked: the algorithm taken, and why; else empty.
+        In factors of a request for "auto": the algorithm chosen, and why; else empty.
     input_sha256 : str or None
-        Of factors: of the manifest file of the matrix.
+        In factors: `sha256` of the matrix.
     writer : dict
-        Name and version of the program, and what it ran on.
+        Name and version of the program, and its engine.
     timings_s : dict of float
     warnings : tuple of str
     sha256 : str
-        Of the file itself.
+        SHA-256 of the file itself.
     """
 
     kind: str
@@ -111,7 +114,7 @@ class Manifest:
     _raw: dict[str, Any] = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything the file holds, as JSON has it."""
+        """Return the whole file, as JSON types."""
         return copy.deepcopy(self._raw)
 
 
@@ -123,7 +126,7 @@ def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
     path : path
         The directory.
     kind : str, optional
-        "matrix" or "factors", if only one of them will do.
+        Refuse other kinds than this one: "matrix", "factors" or "model".
 
     Raises
     ------
@@ -146,7 +149,7 @@ def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
     except _MalformedError as e:
         raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=e) from None
     except _RefusedError as e:
-        raise ExchangeError(e.code, path=path, given=e.given, expected=e.expected) from None
+        raise ExchangeError(e.code, path=path, **e.fields) from None
     if manifest.kind == "matrix":
         for g in manifest.groups:
             if g.rows < g.columns:
@@ -154,25 +157,25 @@ def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
     return manifest
 
 
-def pick(path: Path, manifest: Manifest, groups: Sequence[int]) -> list[Group]:
-    """Return the groups of these numbers; CTM_EXCHANGE_GROUP_UNKNOWN if one is not there."""
+def select_groups(path: Path, manifest: Manifest, groups: Sequence[int]) -> list[Group]:
+    """Return the entries of these group numbers; CTM_EXCHANGE_GROUP_UNKNOWN if one is missing."""
     known = {g.group: g for g in manifest.groups}
     for number in groups:
         if number not in known:
-            raise ExchangeError("CTM_EXCHANGE_GROUP_UNKNOWN", path=path, group=number, groups=shown(list(known)))
+            raise ExchangeError("CTM_EXCHANGE_GROUP_UNKNOWN", path=path, group=number, groups=_list_groups(list(known)))
     return [known[number] for number in groups]
 
 
-def shown(groups: Sequence[int]) -> str:
-    """Return group numbers for a message; a thousand of them are not listed one by one."""
-    listed = sorted(groups)
-    if len(listed) > 10:
-        return f"{', '.join(map(str, listed[:9]))}, ... {listed[-1]}"
-    return ", ".join(map(str, listed))
+def _list_groups(groups: Sequence[int]) -> str:
+    """Return group numbers for a message, abbreviated if there are more than ten."""
+    ordered = sorted(groups)
+    if len(ordered) > 10:
+        return f"{', '.join(map(str, ordered[:9]))}, ... {ordered[-1]}"
+    return ", ".join(map(str, ordered))
 
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
-    """Write `_ctmahout.json` into a folder that is otherwise complete, and return it as a reader sees it."""
+    """Write `_ctmahout.json` into an otherwise complete folder, and return it as `read_manifest` does."""
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     manifest = _parse(text, values["kind"])
     (folder / NAME).write_bytes(text)
@@ -180,17 +183,17 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
 
 
 def is_manifest(name: str) -> bool:
-    """Tell whether a file of an exchange directory is its manifest; names are relative to the directory."""
+    """Return whether a file, by its name relative to an exchange directory, is the manifest."""
     return name == NAME
 
 
-def is_no_row(name: str) -> bool:
-    """Tell whether a file of a matrix directory is something else than rows: what inverts it needs no more."""
+def is_sidecar(name: str) -> bool:
+    """Return whether a file of a matrix directory holds no rows: the inversion reads only such files."""
     return "/" in name or not name.endswith(".parquet")
 
 
 def is_exchange(path: Path) -> bool:
-    """Tell whether a directory is one of ours: only such a one is ever replaced."""
+    """Return whether a path is an exchange directory, which may be replaced."""
     try:
         read_manifest(path)
     except CtmahoutError as e:
@@ -198,19 +201,19 @@ def is_exchange(path: Path) -> bool:
     return True
 
 
-# ----------------------------------------------------------------------------------------------------------- the form
+# ----------------------------------------------------------------------------------------------------------- parsing
 
 
 class _MalformedError(Exception):
-    """What is wrong with the form, as a part of a sentence."""
+    """A violation of the schema; its text is a clause of a sentence."""
 
 
 class _RefusedError(Exception):
-    """A manifest of the right form that is not for this reader."""
+    """A valid manifest of another kind or version."""
 
-    def __init__(self, code: str, given: str, expected: str) -> None:
+    def __init__(self, code: str, **fields: str) -> None:
         super().__init__(code)
-        self.code, self.given, self.expected = code, given, expected
+        self.code, self.fields = code, fields
 
 
 def _parse(text: bytes, kind: str | None) -> Manifest:
@@ -222,72 +225,72 @@ def _parse(text: bytes, kind: str | None) -> Manifest:
     if not isinstance(json_object, dict):
         raise _MalformedError("it is not a JSON object")
     _check_kind_and_version(json_object, kind)
-    form = _Form(json_object)
+    fields = _FieldReader(json_object)
     factors = json_object["kind"] == "factors"
-    writer = form.object("writer", required=True)
+    writer = fields.object("writer", required=True)
     for key in ("name", "version"):
         if not isinstance(writer.get(key), str):
             raise _MalformedError(f"writer.{key} is missing or no text")
-    listed = form.objects("groups") if json_object["kind"] != "model" else []
-    groups = sorted((_group(_Form(g), factors) for g in listed), key=lambda g: g.group)
+    entries = fields.objects("groups") if json_object["kind"] != "model" else []
+    groups = sorted((_group(_FieldReader(g), factors) for g in entries), key=lambda g: g.group)
     if len({g.group for g in groups}) < len(groups):
         raise _MalformedError("a group is listed twice")
     if len({g.columns for g in groups}) > 1:
         raise _MalformedError("its groups differ in columns")
-    sha256 = form.text("input_sha256", "[0-9a-f]{64}", required=factors)
+    sha256 = fields.text("input_sha256", "[0-9a-f]{64}", required=factors)
     return Manifest(
         kind=json_object["kind"],
         exchange_version=json_object["exchange_version"],
-        dtype=form.text("dtype", "float32|float64", required=True) or "",
+        dtype=fields.text("dtype", "float32|float64", required=True) or "",
         groups=tuple(groups),
-        units=form.text("units"),
-        centring=form.text("centring", "none|columns"),
-        layout=form.object("layout"),
-        request=form.object("request", required=factors),
+        units=fields.text("units"),
+        centring=fields.text("centring", "none|columns"),
+        layout=fields.object("layout"),
+        request=fields.object("request", required=factors),
         input_sha256=sha256,
         writer=writer,
-        timings_s=form.object("timings_s"),
-        warnings=tuple(form.texts("warnings")),
+        timings_s=fields.object("timings_s"),
+        warnings=tuple(fields.texts("warnings")),
         sha256=hashlib.sha256(text).hexdigest(),
-        chosen=form.object("chosen"),
+        chosen=fields.object("chosen"),
         _raw=json_object,
     )
 
 
 def _check_kind_and_version(json_object: dict[str, Any], kind: str | None) -> None:
-    given = json_object.get("kind")
-    if not isinstance(given, str):
+    actual = json_object.get("kind")
+    if not isinstance(actual, str):
         raise _MalformedError("kind is missing or no text")
-    if given not in _KINDS or kind not in (None, given):
+    if actual not in _KINDS or kind not in (None, actual):
         expected = _KINDS[kind] if kind else " or ".join(_KINDS.values())
-        raise _RefusedError("CTM_EXCHANGE_KIND", _KINDS.get(given, f"a {given}"), expected)
+        raise _RefusedError("CTM_EXCHANGE_KIND", given=_KINDS.get(actual, f"a {actual}"), expected=expected)
     version = json_object.get("exchange_version")
     if not isinstance(version, str) or not re.fullmatch(r"[0-9]+\.[0-9]+", version):
         raise _MalformedError("exchange_version is missing or not of the form 1.0")
     if version.partition(".")[0] != VERSION.partition(".")[0]:
-        raise _RefusedError("CTM_EXCHANGE_VERSION", version, VERSION)
+        raise _RefusedError("CTM_EXCHANGE_VERSION", given=version, expected=VERSION)
 
 
-def _group(form: _Form, factors: bool) -> Group:
-    checksums = form.object("checksums", required=factors)
+def _group(fields: _FieldReader, factors: bool) -> Group:
+    checksums = fields.object("checksums", required=factors)
     if factors and not {"s", "v"} <= checksums.keys():
         raise _MalformedError("checksums has not both s and v")
     for name, value in checksums.items():
         if not isinstance(value, str) or not _CHECKSUM.fullmatch(value):
             raise _MalformedError(f"checksums.{name} is {value!r}, expected 16 hexadecimal digits")
     return Group(
-        group=form.integer("group", 0, (1 << 31) - 1),
-        rows=form.integer("rows", 1, (1 << 63) - 1),
-        columns=form.integer("columns", 1, (1 << 31) - 1),
-        checksum=form.text("checksum", "[0-9a-f]{16}", required=not factors),
-        rank=form.integer("rank", 0, (1 << 31) - 1) if factors else 0,
+        group=fields.integer("group", 0, (1 << 31) - 1),
+        rows=fields.integer("rows", 1, (1 << 63) - 1),
+        columns=fields.integer("columns", 1, (1 << 31) - 1),
+        checksum=fields.text("checksum", "[0-9a-f]{16}", required=not factors),
+        rank=fields.integer("rank", 0, (1 << 31) - 1) if factors else 0,
         checksums=checksums,
-        squared_norm=form.number("squared_norm") if factors else None,
+        squared_norm=fields.number("squared_norm") if factors else None,
     )
 
 
-class _Form:
-    """Takes fields out of a JSON object, or says what is wrong with them."""
+class _FieldReader:
+    """Reads fields of a JSON object; raises _MalformedError for an invalid one."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
@@ -307,7 +310,7 @@ class _Form:
 
     def integer(self, key: str, least: int, most: int) -> int:
         value = self._get(key, True)
-        # JSON knows one kind of number: 3.0 is the integer 3, as the schema has it.
+        # JSON has one type of number: to the schema 3.0 is the integer 3.
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:

@@ -1,4 +1,4 @@
-"""Matrix directories: written in one pass over blocks of rows, read back as arrays."""
+"""Matrix directories: blocks of rows in, arrays out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .._version import __version__
 from ..errors import ExchangeError
 from ..storage.atomic import atomic_dir
 from .arrays import write_arrays
-from .manifest import VERSION, Manifest, is_exchange, pick, read_manifest, write_manifest
+from .manifest import VERSION, Manifest, is_exchange, read_manifest, select_groups, write_manifest
 from .parquet import Expected, PartWriter, read_parts
 
 __all__ = ["read_matrices", "read_matrix", "write_matrix"]
 
-# Values that are read in one go, in bytes; whatever is wanted, all files are gone through.
-_AT_ONCE = 64 << 20
+# Bytes of the matrices that are read together: each read passes over all files.
+_READ_BYTES = 64 << 20
 
 Chunk = tuple[ArrayLike, ArrayLike]
 """Row numbers of shape (b,), integers, and rows of shape (b, n)."""
@@ -36,28 +36,28 @@ def write_matrix(
     arrays: Mapping[str, NDArray[Any]] | None = None,
     overwrite: bool = False,
 ) -> Manifest:
-    """Write a matrix directory; it appears whole or not at all.
+    """Write a matrix directory; it appears complete or not at all.
 
     Parameters
     ----------
     path : path
-        The directory to write. Beside it, `<name>.partial-<unique>` is filled and then renamed.
+        The directory to write; until it is complete it is named `<name>.partial-<unique>`.
     groups : iterable
-        One matrix after the other, each an array of shape (m, n) or an iterable of (rows, values): row numbers of
-        shape (b,) and their values of shape (b, n). Each of the rows 0 to m - 1 comes once, in any order. All matrices
-        have the same n, and m >= n.
+        Matrices, each an array of shape (m, n) or an iterable of (rows, values): row numbers of shape (b,) and their
+        values of shape (b, n). Each of the rows 0 to m - 1 occurs once, in any order. All matrices have the same n, and
+        m >= n.
     dtype : str
-        "float32" or "float64": what is stored.
+        "float32" or "float64": the stored type.
     units : str
         For instance "HU".
     centring : str
-        "none", or "columns" if the mean of each column was taken off.
+        "columns" if the mean of each column was subtracted, else "none".
     layout : mapping
-        What inverts the matrix into a volume: JSON values.
+        JSON values that invert the matrix into a volume.
     arrays : mapping of str to ndarray, optional
-        What does so, too, but is too much for JSON: see `write_arrays`.
+        Arrays for the same purpose: see `write_arrays`.
     overwrite : bool
-        Replace an exchange directory that is there; nothing else is ever replaced.
+        Replace an earlier exchange directory; anything else is an error.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def write_matrix(
         raise ValueError(f"dtype is {dtype!r}, expected float32 or float64")
     with atomic_dir(path, overwrite=overwrite, is_replaceable=is_exchange) as partial:
         entries: list[dict[str, Any]] = []
-        with PartWriter(partial, dtype, shown=path) as parts:
+        with PartWriter(partial, dtype, path=path) as parts:
             for number, matrix in enumerate(groups):
                 for rows, values in _chunks(matrix):
                     parts.append(number, rows, values)
@@ -94,7 +94,7 @@ def write_matrix(
                     }
                 )
         if not entries:
-            raise ValueError("a matrix directory holds one matrix at least")
+            raise ValueError("groups is empty, expected one matrix or more")
         return write_manifest(
             partial,
             {
@@ -116,7 +116,7 @@ def read_matrix(path: str | Path, group: int = 0) -> NDArray[Any]:
     Returns
     -------
     ndarray of shape (m, n), float32 or float64
-        As stored.
+        Of the stored type.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def read_matrix(path: str | Path, group: int = 0) -> NDArray[Any]:
 
 
 def read_matrices(path: str | Path, groups: Sequence[int]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield groups with their matrices, in the order given; those that are small are read together.
+    """Yield the matrices of these groups with their numbers, in this order; small ones are read together.
 
     Raises
     ------
@@ -137,16 +137,16 @@ def read_matrices(path: str | Path, groups: Sequence[int]) -> Iterator[tuple[int
     """
     path = Path(path)
     manifest = read_manifest(path, "matrix")
-    together: dict[int, Expected] = {}
+    batch: dict[int, Expected] = {}
     size = 0
-    for g in pick(path, manifest, groups):
-        own = g.rows * g.columns * np.dtype(manifest.dtype).itemsize
-        if together and size + own > _AT_ONCE:
-            yield from read_parts(path, path, together, manifest.dtype).items()
-            together, size = {}, 0
-        together[g.group] = Expected(g.rows, g.columns, g.checksum or "")
-        size += own
-    yield from read_parts(path, path, together, manifest.dtype).items()
+    for g in select_groups(path, manifest, groups):
+        matrix_bytes = g.rows * g.columns * np.dtype(manifest.dtype).itemsize
+        if batch and size + matrix_bytes > _READ_BYTES:
+            yield from read_parts(path, path, batch, manifest.dtype).items()
+            batch, size = {}, 0
+        batch[g.group] = Expected(g.rows, g.columns, g.checksum or "")
+        size += matrix_bytes
+    yield from read_parts(path, path, batch, manifest.dtype).items()
 
 
 def _chunks(matrix: ArrayLike | Iterable[Chunk]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

@@ -1,4 +1,4 @@
-"""Model directories: what was learnt on some series, to be used on others."""
+"""Model directories: arrays learnt on some series and applied to others."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["write_model"]
 def write_model(
     path: str | Path, arrays: Mapping[str, NDArray[Any]], layout: Mapping[str, Any], *, overwrite: bool = False
 ) -> Manifest:
-    """Write a model directory; it appears whole or not at all. `read_manifest` and `read_arrays` read it.
+    """Write a model directory; it appears complete or not at all. `read_manifest` and `read_arrays` read it.
 
     Parameters
     ----------
     path : path
     arrays : mapping of str to ndarray
-        Finite.
+        Of any shape, finite; see `write_arrays`.
     layout : mapping
-        What the arrays are, and what they were learnt on: JSON values.
+        JSON values that describe the arrays and the series that they were learnt on.
     overwrite : bool
-        Replace an exchange directory that is there; nothing else is ever replaced.
+        Replace an earlier exchange directory; anything else is an error.
 
     Raises
     ------

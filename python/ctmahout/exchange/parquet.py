@@ -1,4 +1,4 @@
-"""Rows in Parquet files, in both directions: the only module that knows pyarrow."""
+"""Rows of numbered groups to and from Parquet files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PART_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Expected:
-    """What the manifest says of a group: its shape (rows, columns) and checksum."""
+    """Shape and checksum of a group, as the manifest has them."""
 
     rows: int
     columns: int
@@ -34,7 +34,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written of a group."""
+    """Shape and checksum of a group that was written."""
 
     rows: int
     columns: int
@@ -45,15 +45,15 @@ class Written:
 
 
 @dataclass
-class _Open:
-    """A group that is being written."""
+class _OpenGroup:
+    """The group that is being written."""
 
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     sum: int = 0
 
 
 class PartWriter:
-    """Writes the rows of one directory: row groups of about 8 MB, part files of about 64 MB.
+    """Writes the rows of one directory, in row groups of about 8 MB and part files of about 64 MB.
 
     Parameters
     ----------
@@ -61,17 +61,17 @@ class PartWriter:
         An empty folder.
     dtype : str
         "float32" or "float64".
-    shown : Path
-        The name that errors give to the folder.
-    one_width : bool
-        All groups have rows of one length, not 0; else only the rows of each group.
+    path : Path
+        The final path of the directory, for errors.
+    equal_widths : bool
+        Rows of all groups have the same length, at least 1; else those of each group.
     """
 
-    def __init__(self, folder: Path, dtype: str, *, shown: Path, one_width: bool = True) -> None:
+    def __init__(self, folder: Path, dtype: str, *, path: Path, equal_widths: bool = True) -> None:
         self.folder = folder
         self.dtype = np.dtype(dtype)
-        self.shown = shown
-        self.one_width = one_width
+        self.path = path
+        self.equal_widths = equal_widths
         self.columns: int | None = None
         element = pa.field("element", pa.float32() if dtype == "float32" else pa.float64(), nullable=False)
         self._schema = pa.schema(
@@ -84,7 +84,7 @@ class PartWriter:
         self._writer: pq.ParquetWriter | None = None
         self._parts = 0
         self._bytes = 0
-        self._open = _Open()
+        self._open = _OpenGroup()
         self._pending: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
 
     def __enter__(self) -> PartWriter:
@@ -97,11 +97,11 @@ class PartWriter:
             try:
                 self._writer.close()
             except Exception:
-                if error is None:  # else the disk is full or gone, and the first error says so
+                if error is None:  # else the first error is the cause, such as a full disk
                     raise
 
     def append(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Add rows of shape (b, n) to a group; groups come one after the other."""
+        """Add rows of shape (b, n) to a group. Groups are written one after the other, with `finish` in between."""
         block = self._checked(group, rows, values)
         if rows.size == 0:
             return
@@ -110,7 +110,7 @@ class PartWriter:
         self._pending.append((rows, block))
         step = self._rows_per_group()
         if sum(len(r) for r, _ in self._pending) >= step:
-            all_rows, all_values = self._take()
+            all_rows, all_values = self._pop_pending()
             full = len(all_rows) // step * step
             for start in range(0, full, step):
                 self._write(group, all_rows[start : start + step], all_values[start : start + step])
@@ -118,16 +118,16 @@ class PartWriter:
                 self._pending = [(all_rows[full:].copy(), all_values[full:].copy())]
 
     def finish(self, group: int) -> Written:
-        """Write what is pending of a group, check that each row came once, and say what was written."""
+        """Write the pending rows of a group, check that each row occurred once, and return what was written."""
         if self._pending:
-            self._write(group, *self._take())
+            self._write(group, *self._pop_pending())
         rows = np.concatenate(self._open.rows) if self._open.rows else np.empty(0, np.int64)
         if rows.size == 0:
-            raise ExchangeError("CTM_EXCHANGE_ROW_MISSING", path=self.shown, group=group, row=0, given=0, expected=1)
-        check_rows(self.shown, group, rows, rows.size)
+            raise ExchangeError("CTM_EXCHANGE_ROW_MISSING", path=self.path, group=group, row=0, given=0, expected=1)
+        check_rows(self.path, group, rows, rows.size)
         written = Written(rows.size, self.columns or 0, hex_digits(self._open.sum))
-        self._open = _Open()
-        if not self.one_width:
+        self._open = _OpenGroup()
+        if not self.equal_widths:
             self.columns = None
         return written
 
@@ -139,26 +139,26 @@ class PartWriter:
         if values.dtype.kind not in "fiub":
             raise TypeError(f"expected real numbers, not {values.dtype}")
         if self.columns is None:
-            self.columns = max(1, values.shape[1]) if self.one_width else values.shape[1]
-        first = {"path": self.shown, "group": group, "row": int(rows[0]) if rows.size else 0}
+            self.columns = max(1, values.shape[1]) if self.equal_widths else values.shape[1]
+        place = {"path": self.path, "group": group, "row": int(rows[0]) if rows.size else 0}
         if values.shape[1] != self.columns:
-            raise ExchangeError("CTM_EXCHANGE_WIDTH", given=values.shape[1], expected=self.columns, **first)
-        with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused as such
+            raise ExchangeError("CTM_EXCHANGE_WIDTH", given=values.shape[1], expected=self.columns, **place)
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is refused
             block = np.ascontiguousarray(values, dtype=self.dtype)
         finite = np.isfinite(block)
         if not finite.all():
-            first["row"] = int(rows[~finite.all(axis=1)].min())
-            raise ExchangeError("CTM_EXCHANGE_NOT_FINITE", **first)
+            place["row"] = int(rows[~finite.all(axis=1)].min())
+            raise ExchangeError("CTM_EXCHANGE_NOT_FINITE", **place)
         if rows.size and rows.min() < 0:
             raise ExchangeError(
-                "CTM_EXCHANGE_ROW_RANGE", path=self.shown, group=group, row=int(rows.min()), last="the last"
+                "CTM_EXCHANGE_ROW_RANGE", path=self.path, group=group, row=int(rows.min()), last="the last"
             )
         return block
 
     def _rows_per_group(self) -> int:
         return max(1, ROW_GROUP_BYTES // ((self.columns or 0) * self.dtype.itemsize + 12))
 
-    def _take(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    def _pop_pending(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
         pending, self._pending = self._pending, []
         if len(pending) == 1:
             return pending[0]
@@ -191,19 +191,19 @@ class PartWriter:
 
 def check_rows(path: Path, group: int, rows: NDArray[np.int64], expected: int) -> None:
     """Check that the row numbers are 0 to expected - 1, each once: ROW_RANGE, ROW_DUPLICATE, ROW_MISSING."""
-    at = {"path": path, "group": group}
+    place = {"path": path, "group": group}
     if rows.size == expected and rows.size and rows.min() >= 0 and rows.max() < expected:
         seen = np.zeros(expected, np.bool_)
         seen[rows] = True
         if seen.all():
             return
     ordered = np.sort(rows)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if twice.size:
-        raise ExchangeError("CTM_EXCHANGE_ROW_DUPLICATE", row=int(twice[0]), **at)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if repeated.size:
+        raise ExchangeError("CTM_EXCHANGE_ROW_DUPLICATE", row=int(repeated[0]), **place)
     gaps = np.flatnonzero(ordered != np.arange(ordered.size))
     missing = int(gaps[0]) if gaps.size else ordered.size
-    raise ExchangeError("CTM_EXCHANGE_ROW_MISSING", row=missing, given=rows.size, expected=expected, **at)
+    raise ExchangeError("CTM_EXCHANGE_ROW_MISSING", row=missing, given=rows.size, expected=expected, **place)
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -211,7 +211,7 @@ def check_rows(path: Path, group: int, rows: NDArray[np.int64], expected: int) -
 
 @dataclass
 class _Collected:
-    """What was read of a group so far."""
+    """The rows of a group that were read so far."""
 
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     values: NDArray[Any] | None = None
@@ -219,14 +219,14 @@ class _Collected:
 
 
 def read_parts(path: Path, folder: Path, expected: Mapping[int, Expected], dtype: str) -> dict[int, NDArray[Any]]:
-    """Read groups of a folder, all in one go, and check them as contract/v1 says, steps 2 and 3.
+    """Read groups of a folder in one pass over its files, with the checks of steps 2 and 3 of contract/v1.
 
     Parameters
     ----------
     path, folder : Path
-        The exchange directory, for errors, and the folder of the files.
+        The exchange directory, for errors, and the folder with the files.
     expected : mapping of int to Expected
-        The groups wanted, by number.
+        The groups to read, by number.
     dtype : str
 
     Returns
@@ -234,7 +234,7 @@ def read_parts(path: Path, folder: Path, expected: Mapping[int, Expected], dtype
     dict of int to ndarray of shape (rows, columns)
     """
     files = _checked_footers(folder, dtype)
-    held = sum(files.values())
+    rows_in_files = sum(files.values())
     collected = {group: _Collected() for group in expected}
     failures: list[_Failure] = []
     for file, count in files.items():
@@ -242,11 +242,11 @@ def read_parts(path: Path, folder: Path, expected: Mapping[int, Expected], dtype
             for group in np.unique(groups).tolist():
                 if group not in expected:
                     continue
-                mine = groups == group
-                own = (
-                    (rows, lengths, flat) if mine.all() else (rows[mine], lengths[mine], flat[np.repeat(mine, lengths)])
-                )
-                if failure := _collect(collected[group], group, expected[group], held, *own):
+                member = groups == group
+                selected = (rows, lengths, flat)
+                if not member.all():
+                    selected = (rows[member], lengths[member], flat[np.repeat(member, lengths)])
+                if failure := _collect(collected[group], group, expected[group], rows_in_files, *selected):
                     failures.append(failure)
     if failures:
         first = min(failures, key=lambda f: (f.group, f.row))
@@ -254,14 +254,14 @@ def read_parts(path: Path, folder: Path, expected: Mapping[int, Expected], dtype
     return {group: _complete(path, group, collected[group], expected[group]) for group in expected}
 
 
-def _complete(path: Path, group: int, found: _Collected, expected: Expected) -> NDArray[Any]:
-    """Return the values of a group once all its rows are there and have the right checksum."""
-    check_rows(path, group, np.concatenate([*found.rows, np.empty(0, np.int64)]), expected.rows)
-    digits = hex_digits(found.sum)
+def _complete(path: Path, group: int, collected: _Collected, expected: Expected) -> NDArray[Any]:
+    """Return the values of a group after checking that all rows are present and have the right checksum."""
+    check_rows(path, group, np.concatenate([*collected.rows, np.empty(0, np.int64)]), expected.rows)
+    digits = hex_digits(collected.sum)
     if digits != expected.checksum:
         raise ExchangeError("CTM_EXCHANGE_CHECKSUM", path=path, group=group, given=digits, expected=expected.checksum)
-    assert found.values is not None
-    return found.values
+    assert collected.values is not None
+    return collected.values
 
 
 @dataclass(frozen=True)
@@ -276,12 +276,12 @@ def _collect(
     into: _Collected,
     group: int,
     expected: Expected,
-    held: int,
+    rows_in_files: int,
     rows: NDArray[np.int64],
     lengths: NDArray[np.int64],
     flat: NDArray[Any],
 ) -> _Failure | None:
-    """Take rows in, or return what is wrong with the smallest of the wrong ones."""
+    """Add rows to a group, or return the failure of the first invalid row, by its number."""
     wrong_width = lengths != expected.columns
     finite = np.isfinite(flat)
     not_finite = np.zeros(rows.size, np.bool_)
@@ -290,19 +290,19 @@ def _collect(
     out_of_range = (rows < 0) | (rows >= expected.rows)
     wrong = wrong_width | not_finite | out_of_range
     if wrong.any():
-        at = np.flatnonzero(wrong)[np.argmin(rows[wrong])]
-        row = int(rows[at])
-        if wrong_width[at]:
-            fields = {"given": int(lengths[at]), "expected": expected.columns}
+        first = np.flatnonzero(wrong)[np.argmin(rows[wrong])]
+        row = int(rows[first])
+        if wrong_width[first]:
+            fields = {"given": int(lengths[first]), "expected": expected.columns}
             return _Failure(group, row, "CTM_EXCHANGE_WIDTH", fields)
-        if not_finite[at]:
+        if not_finite[first]:
             return _Failure(group, row, "CTM_EXCHANGE_NOT_FINITE", {})
         return _Failure(group, row, "CTM_EXCHANGE_ROW_RANGE", {"last": expected.rows - 1})
     into.rows.append(rows)
     values = flat.reshape(rows.size, expected.columns)
     into.sum += sum_of_rows(rows, values)
-    # A manifest that promises more rows than the files hold gets no memory for them.
-    if into.values is None and expected.rows <= held:
+    # No memory is allocated for a manifest with more rows than the files have.
+    if into.values is None and expected.rows <= rows_in_files:
         into.values = np.empty((expected.rows, expected.columns), flat.dtype)
     if into.values is not None:
         into.values[rows] = values
@@ -310,7 +310,7 @@ def _collect(
 
 
 def _checked_footers(folder: Path, dtype: str) -> dict[Path, int]:
-    """Return the part files and the rows that their footers promise, once all have the right schema."""
+    """Return the part files and the numbers of rows in their footers, after checking their schemas."""
     files: dict[Path, int] = {}
     problems: list[ExchangeError] = []
     for path in sorted(folder.glob("part-*.parquet")):
@@ -318,13 +318,13 @@ def _checked_footers(folder: Path, dtype: str) -> dict[Path, int]:
             files[path] = _check_footer(path, dtype)
         except ExchangeError as e:
             problems.append(e)
-    if problems:  # schema before content, then the first file
+    if problems:  # a schema error takes precedence, then the first file
         raise min(problems, key=lambda e: e.code != "CTM_EXCHANGE_SCHEMA")
     return files
 
 
 def _check_footer(path: Path, dtype: str) -> int:
-    with _Damaged(path), pq.ParquetFile(path) as parquet:
+    with _CorruptAsError(path), pq.ParquetFile(path) as parquet:
         schema = parquet.schema_arrow
         count = int(parquet.metadata.num_rows)
     element = pa.float32() if dtype == "float32" else pa.float64()
@@ -337,10 +337,10 @@ def _check_footer(path: Path, dtype: str) -> int:
             raise ExchangeError(
                 "CTM_EXCHANGE_SCHEMA", path=path, problem=f"column {name} is missing, expected {expected}"
             )
-        given = schema.field(name)
-        fits = _is_list_of(given.type, kind) if name == "values" else given.type == kind
-        if given.nullable or not fits:
-            problem = f"column {name} is {given.type}{'' if given.nullable else ' not null'}, expected {expected}"
+        column = schema.field(name)
+        matches = _is_list_of(column.type, kind) if name == "values" else column.type == kind
+        if column.nullable or not matches:
+            problem = f"column {name} is {column.type}{'' if column.nullable else ' not null'}, expected {expected}"
             raise ExchangeError("CTM_EXCHANGE_SCHEMA", path=path, problem=problem)
     return count
 
@@ -351,30 +351,30 @@ def _is_list_of(kind: Any, element: Any) -> bool:
 
 
 def _row_groups(
-    path: Path, promised: int, wanted: Collection[int]
+    path: Path, expected_rows: int, selected: Collection[int]
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
-    """Yield group numbers, row numbers, lengths and all values of one row group after the other."""
+    """Yield group numbers, row numbers, row lengths and concatenated values of each row group with a selected group."""
     count = 0
-    # One file is open at a time: a large matrix has more of them than a process may have.
+    # One file is open at a time: a large matrix has more files than a process may open.
     with ExitStack() as stack:
-        with _Damaged(path):
+        with _CorruptAsError(path):
             parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
         for index in range(parquet.metadata.num_row_groups):
-            with _Damaged(path):
-                # Not by the statistics: asking pyarrow 26 for those of a damaged footer aborts the process.
+            with _CorruptAsError(path):
+                # Not by statistics: reading those of a damaged footer aborts the process (pyarrow 26).
                 groups = parquet.read_row_group(index, columns=["group"]).column(0).to_numpy()
                 count += groups.size
-                if not np.isin(groups, list(wanted)).any():
+                if not np.isin(groups, list(selected)).any():
                     continue
-                found = groups, *_columns(parquet.read_row_group(index, columns=["row", "values"]), groups.size)
-            yield found
-    if count != promised:
-        with _Damaged(path):
-            raise ValueError(f"it holds {count} rows, its footer says {promised}")
+                columns = groups, *_columns(parquet.read_row_group(index, columns=["row", "values"]), groups.size)
+            yield columns
+    if count != expected_rows:
+        with _CorruptAsError(path):
+            raise ValueError(f"it holds {count} rows, its footer says {expected_rows}")
 
 
 def _columns(table: pa.Table, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
-    """Return row numbers, lengths and all values of a table that should have `count` rows."""
+    """Return row numbers, row lengths and concatenated values of a table of `count` rows."""
     rows, values = (table.column(name).combine_chunks() for name in ("row", "values"))
     if pa.types.is_fixed_size_list(values.type):
         values = values.cast(pa.list_(values.type.value_field))
@@ -384,8 +384,8 @@ def _columns(table: pa.Table, count: int) -> tuple[NDArray[np.int64], NDArray[np
     return rows.to_numpy(), lengths, values.flatten().to_numpy()
 
 
-class _Damaged:
-    """What pyarrow says of bytes that are not what they should be, as CTM_EXCHANGE_CORRUPT."""
+class _CorruptAsError:
+    """Translates errors of pyarrow on damaged files into CTM_EXCHANGE_CORRUPT."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -396,7 +396,7 @@ class _Damaged:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Damaged lengths ask for absurd amounts of memory; damaged names are no UTF-8.
+        # Damaged lengths cause MemoryError, damaged names UnicodeDecodeError (a ValueError).
         if isinstance(error, (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError)):
             problem = " ".join(str(error).split())[:300].rstrip(".")
             raise ExchangeError("CTM_EXCHANGE_CORRUPT", path=self.path, problem=problem) from error

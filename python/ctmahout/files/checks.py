@@ -24,6 +24,6 @@ def check_hu(hu: NDArray[np.float32], padding: NDArray[np.bool_] | None, path: P
         raise invalid_attribute(path, "the image", f"values as large as {largest:.3g}", expected)
 
 
-def invalid_attribute(path: Path, attribute: str, given: object, expected: str) -> InputError:
+def invalid_attribute(path: Path, attribute: str, value: object, expected: str) -> InputError:
     """Return the error CTM_ATTRIBUTE_INVALID of a file."""
-    return InputError("CTM_ATTRIBUTE_INVALID", file=path, attribute=attribute, given=given, expected=expected)
+    return InputError("CTM_ATTRIBUTE_INVALID", file=path, attribute=attribute, given=value, expected=expected)

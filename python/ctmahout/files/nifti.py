@@ -63,8 +63,8 @@ def read_nifti(path: Path, limit: int) -> Volume:
         dtype = header.get_data_dtype()
         scalar = not dtype.fields and dtype.kind in "iuf"
         if len(shape) < 3 or any(n != 1 for n in shape[3:]) or min(shape) < 1 or not scalar:
-            given = f"{' x '.join(map(str, shape))} of {'colours' if dtype.fields else dtype.name}"
-            raise invalid_attribute(path, "the image", given, "one volume of numbers")
+            content = f"{' x '.join(map(str, shape))} of {'colours' if dtype.fields else dtype.name}"
+            raise invalid_attribute(path, "the image", content, "one volume of numbers")
         unit = header.get_xyzt_units()[0]
         if unit not in ("mm", "unknown"):
             raise invalid_attribute(path, "xyzt_units", unit, "mm")

@@ -1,4 +1,4 @@
-"""Synthetic CT scans with their noise-free twins: `make_phantom`."""
+"""Simulated CT scans: an anatomy, a scanner and a dose go in, a noisy volume and the same without noise come out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from ..volume import Geometry, Volume
 from .anatomy import ANATOMIES, Anatomy
 from .drawing import Grid, texture
-from .parameters import SCANNERS, ScanParameters, one_of
+from .parameters import SCANNERS, ScanParameters, check_choice
 from .scanner import Scanner
 
 __all__ = ["ANATOMIES", "SCANNERS", "Phantom", "ScanParameters", "make_phantom"]
 
-# Slices worked on at a time; the random numbers of a batch depend on its place, so this is part of what a seed means.
+# Thin slices simulated together. The random numbers of a batch depend on its position, so another size would give other
+# noise for the same seed.
 _BATCH = 16
+_PADDING_HU = -1024.0
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ class Phantom:
     Attributes
     ----------
     noisy : Volume
-        What the scanner shows.
+        Reconstruction from the measured line integrals.
     clean : Volume
-        What it would show without noise: the same reconstruction from the same line integrals.
+        Reconstruction from the same line integrals without noise.
     sigma_hu : ndarray of shape (z, y, x), float32, HU, or None
-        The true SD of the noise, if it was asked for.
+        The true SD of the noise, if requested.
     """
 
     noisy: Volume
@@ -57,9 +59,9 @@ def make_phantom(
 ) -> Phantom:
     """Simulate a CT scan.
 
-    A phantom is drawn on a grid twice as fine, projected, given the noise of its photons and of the electronics, and
-    reconstructed by filtered back-projection. So its noise is as CT noise is: correlated in a slice, stronger behind
-    bone, streaked at low dose.
+    A phantom is drawn on a grid twice as fine and projected; photon noise and electronic noise are added to the
+    projections, which are reconstructed by filtered back-projection. So the noise has the properties of CT noise: it is
+    correlated within a slice, stronger behind bone, and streaked at low dose.
 
     Parameters
     ----------
@@ -67,55 +69,59 @@ def make_phantom(
         Rows and columns of a slice.
     slices : int
     dose : float
-        Share of a full dose, which is 220,000 photons for each ray of a slice of a chest and 2,600,000 of a head,
-        whatever the size of pixels and slices.
+        Fraction of a full dose: 220,000 photons for each ray through a slice of a chest, 2,600,000 for a head, for any
+        size of pixels and slices.
     seed : int
-        The same seed gives the same bits.
+        The same seed gives the same bytes.
     extent_mm : float, optional
-        Length along the patient; if not given, 3 mm a slice in a chest, but at most 300 mm, and 5 mm in a head.
+        Length along the patient. Default: 3 mm a slice in a chest, at most 300 mm, and 5 mm in a head, at most 100 mm.
     fov_mm : float, optional
-        Side of the image; if not given, that of the scanner, else 380 mm for a chest and 240 mm for a head.
+        Side of the image. Default: that of the scanner, else 380 mm for a chest and 240 mm for a head.
     anatomy : str
         "chest" or "head".
     scanner : str or ScanParameters
-        A name of `SCANNERS`, or what is to be scanned how.
+        A name of `SCANNERS`, or its parameters.
     noise_seed : int, optional
-        Another noise in the same anatomy.
+        Seed of another noise realisation in the same anatomy.
     sigma : bool
-        Return the true SD of the noise, too.
+        Return the true SD of the noise as well.
     progress : callable, optional
         Called with ("phantom", slices done, slices).
+
+    Returns
+    -------
+    Phantom
 
     Raises
     ------
     ConfigError
-        CTM_CONFIG_VALUE: there is no anatomy or scanner of this name.
+        CTM_CONFIG_VALUE: no anatomy or scanner has this name.
     """
-    one_of("anatomy", anatomy, list(ANATOMIES))
+    check_choice("anatomy", anatomy, list(ANATOMIES))
     kind = ANATOMIES[anatomy]
     parameters = ScanParameters.named(scanner) if isinstance(scanner, str) else scanner
     extent = min(kind.spacing_mm * slices, kind.longest_mm) if extent_mm is None else extent_mm
-    made = _Simulation(_anatomy(anatomy, seed), size, slices, extent, fov_mm, parameters)
+    simulation = _Simulation(_anatomy(anatomy, seed), size, slices, extent, fov_mm, parameters)
     shape = (slices, size, size)
     noisy, clean = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    sd = np.empty(shape, np.float32) if sigma else None
+    sigma_hu = np.empty(shape, np.float32) if sigma else None
     start = 0
-    for integrals, measured, variance in made.scan(kind.photons * dose, seed, noise_seed, sigma=sigma):
+    for integrals, measured, variance in simulation.scan(kind.photons * dose, seed, noise_seed, sigma=sigma):
         end = start + integrals.shape[2]
-        clean[start:end] = made.scanner.reconstruct(integrals)
-        noisy[start:end] = made.scanner.reconstruct(measured)
-        if sd is not None and variance is not None:
-            sd[start:end] = made.scanner.sigma(variance)
+        clean[start:end] = simulation.scanner.reconstruct(integrals)
+        noisy[start:end] = simulation.scanner.reconstruct(measured)
+        if sigma_hu is not None and variance is not None:
+            sigma_hu[start:end] = simulation.scanner.sigma(variance)
         start = end
         if progress:
             progress("phantom", end, slices)
     spacing = extent / slices
-    thickness = parameters.thickness * spacing if made.thin > 1 or parameters.thickness > 1 else None
-    geometry = _geometry(shape, spacing, made.scanner.pixel_mm, thickness)
-    padding = _outside(shape) if parameters.round_field else None
+    thickness = parameters.thickness * spacing if simulation.thin > 1 or parameters.thickness > 1 else None
+    geometry = _geometry(shape, spacing, simulation.scanner.pixel_mm, thickness)
+    padding = _outside_circle(shape) if parameters.round_field else None
     if padding is not None:
-        noisy[padding] = clean[padding] = -1024.0
-    return Phantom(Volume(noisy, geometry, padding), Volume(clean, geometry, padding), sd)
+        noisy[padding] = clean[padding] = _PADDING_HU
+    return Phantom(Volume(noisy, geometry, padding), Volume(clean, geometry, padding), sigma_hu)
 
 
 @functools.lru_cache(maxsize=4)
@@ -124,7 +130,7 @@ def _anatomy(name: str, seed: int) -> Anatomy:
 
 
 class _Simulation:
-    """A patient in a scanner: thin slices are drawn and projected, and put together to slices."""
+    """A patient in a scanner: thin slices are drawn and projected, and averaged to slices."""
 
     def __init__(
         self,
@@ -140,7 +146,7 @@ class _Simulation:
         self.weights = parameters.weights(self.thin)
         fov = fov_mm or parameters.fov_mm or anatomy.fov_mm
         pixel = fov / size
-        # All of the patient is in the beam, whatever the image shows.
+        # The whole patient is in the beam, also outside the image.
         reach = 2 * (anatomy.half_width_mm * max(parameters.stretch) + max(map(abs, parameters.offset_mm)))
         self.pixels = size if reach <= fov else math.ceil(reach / pixel)
         field = fov if self.pixels == size else self.pixels * pixel
@@ -152,29 +158,29 @@ class _Simulation:
     def scan(
         self, photons: float, seed: int, noise_seed: int | None, *, sigma: bool
     ) -> Iterator[tuple[Grid, Grid, Grid | None]]:
-        """Yield line integrals of slices, the same as measured, and the variance of these, as (view, detector, z).
+        """Yield batches of line integrals, measured line integrals and their variance, each (view, detector, z).
 
-        The photons are those of a slice; thin slices share them.
+        `photons` are those of a slice and are divided among its thin slices.
         """
         photons *= float((self.weights**2).sum())
         noise = [seed, 2] if noise_seed is None else [seed, 2, noise_seed]
-        stacks = [_Stack(self.weights, self.thin), _Stack(self.weights, self.thin), _Stack(self.weights**2, self.thin)]
+        means = [_SliceMean(weights, self.thin) for weights in (self.weights, self.weights, self.weights**2)]
         for start, body in self._bodies(seed):
             integrals = self.scanner.project(body)
-            along = (np.arange(start, start + len(body)) + 0.5) / self.count
-            sent = self.scanner.sent(integrals, photons, along)
+            position = (np.arange(start, start + len(body)) + 0.5) / self.count
+            sent = self.scanner.sent(integrals, photons, position)
             measured = self.scanner.measure(integrals, sent, np.random.default_rng([*noise, start]))
-            thick = [stacks[0].add(integrals), stacks[1].add(measured)]
-            variance = stacks[2].add(self.scanner.variance(integrals, sent)) if sigma else None
-            if thick[0].shape[2]:
-                yield thick[0], thick[1], variance
+            slices, measured_slices = means[0].add(integrals), means[1].add(measured)
+            variance = means[2].add(self.scanner.variance(integrals, sent)) if sigma else None
+            if slices.shape[2]:
+                yield slices, measured_slices, variance
 
     def _bodies(self, seed: int) -> Iterator[tuple[int, Grid]]:
-        """Yield the first thin slice of a batch, and the batch as it is drawn: shape (z, y, x), HU."""
+        """Yield the index of the first thin slice of a batch, and the drawing of the batch, of shape (z, y, x), HU."""
         rng = np.random.default_rng([seed, 1])
         n, p = self.pixels, self.parameters
         steps = (self.step_mm, self.scanner.pixel_mm, self.scanner.pixel_mm)
-        fields = [texture(rng, (self.count, n, n), steps, slope) for slope in self.anatomy.textures]
+        textures = [texture(rng, (self.count, n, n), steps, slope) for slope in self.anatomy.textures]
         fine = self.field_mm / (2 * n)
         across = (np.arange(2 * n) - n + 0.5) * fine
         x, y = ((across - offset) / factor for offset, factor in zip(p.offset_mm, p.stretch, strict=True))
@@ -183,40 +189,40 @@ class _Simulation:
             end = min(self.count, start + _BATCH)
             body = self.anatomy.draw(x, y, along[2 * start : 2 * end])
             body = 0.5 * (body[0::2] + body[1::2])
-            self.anatomy.add_texture(body, *(field[start:end] for field in fields))
+            self.anatomy.add_texture(body, *(field[start:end] for field in textures))
             yield start, body
 
 
-class _Stack:
-    """Slices put together from thin ones, which come in batches along the last axis."""
+class _SliceMean:
+    """Weighted means of thin slices, which arrive in batches along the last axis."""
 
     def __init__(self, weights: NDArray[np.float64], step: int) -> None:
         self.weights, self.step = weights.astype(np.float32), step
-        self.rest: Grid | None = None
+        self.remainder: Grid | None = None
 
     def add(self, thin: Grid) -> Grid:
-        """Return the slices that are complete with this batch."""
+        """Return the slices that this batch completes."""
         if len(self.weights) == 1:
             return thin
-        if self.rest is not None:
-            thin = np.concatenate([self.rest, thin], axis=2)
+        if self.remainder is not None:
+            thin = np.concatenate([self.remainder, thin], axis=2)
         count = max(0, (thin.shape[2] - len(self.weights)) // self.step + 1)
-        which = np.zeros((thin.shape[2], count), np.float32)
+        matrix = np.zeros((thin.shape[2], count), np.float32)
         for k in range(count):
-            which[k * self.step : k * self.step + len(self.weights), k] = self.weights
-        self.rest = thin[:, :, count * self.step :]
-        return thin @ which
+            matrix[k * self.step : k * self.step + len(self.weights), k] = self.weights
+        self.remainder = thin[:, :, count * self.step :]
+        return thin @ matrix
 
 
-def _outside(shape: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Return what lies outside the circle in the image."""
-    at = np.arange(shape[1]) - (shape[1] - 1) / 2
-    outside = np.hypot(at[:, None], at) > shape[1] / 2
+def _outside_circle(shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Return the mask outside the circle inscribed in each slice."""
+    axis = np.arange(shape[1]) - (shape[1] - 1) / 2
+    outside = np.hypot(axis[:, None], axis) > shape[1] / 2
     return np.ascontiguousarray(np.broadcast_to(outside, shape))
 
 
 def _geometry(shape: tuple[int, int, int], spacing: float, pixel: float, thickness: float | None) -> Geometry:
-    """Axial slices around the origin, from the feet to the head."""
+    """Return the geometry of axial slices centred on the origin, from the feet to the head."""
     z, n, _ = shape
     corner = -(n - 1) / 2 * pixel
     positions: NDArray[np.float64] = np.column_stack(

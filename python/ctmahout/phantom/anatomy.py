@@ -1,4 +1,4 @@
-"""The anatomies that can be scanned, and what they have in common."""
+"""Anatomies of the phantom, by name, and their common interface."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["ANATOMIES", "Anatomy"]
 
 
 class Anatomy(Protocol):
-    """Part of a body, and how it is scanned if nothing else is said.
+    """Part of a body, and the defaults of its scan.
 
     Attributes
     ----------
     fov_mm : float
         Side of the image.
     spacing_mm, longest_mm : float
-        Step from slice to slice, and the longest scan that still lies in the anatomy.
+        Distance between slices, and the longest scan within the anatomy.
     half_width_mm : float
-        All of it lies within this of its axis.
+        Largest distance from the axis.
     photons : float
-        Sent along a ray through the centre of the bow tie, for a slice, at full dose.
+        For each ray through the centre of the bow-tie filter, for a slice, at full dose.
     views : int
-        In a turn, for images of 512 x 512 pixels.
+        In a rotation, for images of 512 x 512 pixels.
     thin : int
-        Thin slices that a slice is the mean of.
+        Thin slices averaged to a slice.
     textures : tuple of float
-        Slopes of the fields that `add_texture` asks for.
+        Spectral slopes of the fields that `add_texture` takes, see `drawing.texture`.
     """
 
     fov_mm: ClassVar[float]

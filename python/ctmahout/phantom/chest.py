@@ -1,4 +1,4 @@
-"""A chest that never was: bodies of smooth shape, drawn in HU on a grid.
+"""Synthetic chest: a seed and a grid go in, a drawing in HU comes out.
 
 Fat, muscle, lungs with a branching vessel tree, heart, aorta, airways, spine, ribs, sternum, liver with lesions of low
 contrast, nodules, a table, and correlated texture in the tissues. All lengths are in mm; x grows to the patient's left,
@@ -14,19 +14,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .drawing import Grid, ellipsoid, finer, trunk, tubes
+from .drawing import Grid, ellipsoid, repeat_pixels, trunk, tubes
 
 __all__ = ["Chest"]
 
 
 @dataclass(frozen=True)
 class Chest:
-    """A chest; vessels, nodules and lesions differ by seed.
+    """A chest; vessels, nodules and lesions depend on the seed.
 
     Attributes
     ----------
     vessels, cortex, marrow : ndarray of shape (segments, 8), mm
-        Tubes: two ends and the radii there.
+        Tubes: two ends and their radii.
     nodules, lesions : list of (centre mm, radius mm, HU)
     """
 
@@ -47,14 +47,14 @@ class Chest:
 
     @classmethod
     def of(cls, seed: int) -> Chest:
-        """Return the anatomy that belongs to a seed."""
+        """Return the anatomy of a seed."""
         rng = np.random.default_rng(seed)
         vessels: list[list[float]] = []
         for side in (-1, 1):
             for _ in range(9):
-                way = np.array([side * rng.uniform(0.2, 1), rng.normal(0, 0.8), rng.normal(0, 1.1)])
+                direction = np.array([side * rng.uniform(0.2, 1), rng.normal(0, 0.8), rng.normal(0, 1.1)])
                 start = np.array([side * 32.0, -2.0, rng.normal(0, 18)])
-                _grow(rng, side, vessels, start, way / np.linalg.norm(way), rng.uniform(3.0, 5.0), 8)
+                _grow(rng, side, vessels, start, direction / np.linalg.norm(direction), rng.uniform(3.0, 5.0), 8)
         cortex, marrow = _ribs()
         nodules = []
         for n in range(16):
@@ -68,12 +68,12 @@ class Chest:
         return cls(np.array(vessels), cortex, marrow, nodules, lesions)
 
     def draw(self, xs: NDArray[np.floating], ys: NDArray[np.floating], zs: NDArray[np.floating]) -> Grid:
-        """Draw it without texture.
+        """Draw the anatomy without texture.
 
         Parameters
         ----------
         xs, ys, zs : ndarray of shape (x,), (y,), (z,), mm
-            Where the grid's points lie.
+            Coordinates of the grid.
 
         Returns
         -------
@@ -88,7 +88,7 @@ class Chest:
         def rods(segments: Any, hu: float) -> None:
             tubes(v, xs, ys, zs, np.asarray(segments, float), hu, edge)
 
-        # Later bodies lie in earlier ones and replace them. The table is a row of rods in a shallow bow.
+        # Later bodies replace earlier ones. The table is a row of rods in a shallow bow.
         rods([[x, 150 - 0.0016 * x * x, -900, x, 150 - 0.0016 * x * x, 900, 3, 3] for x in range(-110, 111, 4)], -300.0)
         trunk(v, xs, ys, zs, 158.0, 118.0, -100.0, edge)
         trunk(v, xs, ys, zs, 146.0, 103.0, 52.0, edge)
@@ -133,51 +133,51 @@ class Chest:
         return v
 
     def add_texture(self, v: Grid, soft: Grid, lung: Grid) -> None:
-        """Add texture in place, to a volume with twice as many rows and columns as the fields."""
-
+        """Add texture in place to a volume (z, 2 y, 2 x), HU, from fields (z, y, x) of `drawing.texture`."""
         in_lung = np.clip((-500.0 - v) / 120.0, 0, 1) * np.clip((v + 985.0) / 60.0, 0, 1)
         in_body = np.clip((v + 160.0) / 40.0, 0, 1)
         in_bone = np.clip((v - 165.0) / 60.0, 0, 1)
-        v += in_lung * 38.0 * finer(lung) + in_body * (7.0 + 45.0 * in_bone) * finer(soft)
+        v += in_lung * 38.0 * repeat_pixels(lung) + in_body * (7.0 + 45.0 * in_bone) * repeat_pixels(soft)
 
 
 def _grow(
     rng: np.random.Generator,
     side: int,
     segments: list[list[float]],
-    at: NDArray[np.float64],
-    way: NDArray[np.float64],
+    start: NDArray[np.float64],
+    direction: NDArray[np.float64],
     radius: float,
     depth: int,
 ) -> None:
-    """Let a vessel wander and branch within an ellipsoidal lung."""
+    """Add the segments of a vessel that wanders and branches within an ellipsoidal lung."""
     centre, half = np.array([side * 75.0, -8.0, 5.0]), np.array([58.0, 78.0, 128.0])
     for _ in range(int(rng.integers(2, 5))):
-        step = way * rng.uniform(4, 9) * (0.7 + 0.15 * radius)
-        after = at + step
-        if np.sum(((after - centre) / half) ** 2) > 1.0:
+        step = direction * rng.uniform(4, 9) * (0.7 + 0.15 * radius)
+        end = start + step
+        if np.sum(((end - centre) / half) ** 2) > 1.0:
             if depth < 5:
                 return
-            way = (centre + rng.normal(0, 0.4, 3) * half) - at  # a thick branch turns back
-            way /= np.linalg.norm(way)
-            after = at + way * np.linalg.norm(step)
-        thinner = radius * rng.uniform(0.93, 0.99)
-        segments.append([*at, *after, radius, thinner])
-        at, radius = after, thinner
-        way = way + rng.normal(0, 0.22, 3)
-        way /= np.linalg.norm(way)
+            direction = (centre + rng.normal(0, 0.4, 3) * half) - start  # a thick vessel turns back
+            direction /= np.linalg.norm(direction)
+            end = start + direction * np.linalg.norm(step)
+        end_radius = radius * rng.uniform(0.93, 0.99)
+        segments.append([*start, *end, radius, end_radius])
+        start, radius = end, end_radius
+        direction = direction + rng.normal(0, 0.22, 3)
+        direction /= np.linalg.norm(direction)
     if depth == 0 or radius < 0.35:
         return
     for _ in range(2 if rng.random() < 0.8 else 3):
-        aside = way + rng.normal(0, 0.62, 3) + 0.15 * (at - np.array([side * 25.0, 0, 0])) / 60.0
-        _grow(rng, side, segments, at, aside / np.linalg.norm(aside), radius * rng.uniform(0.66, 0.86), depth - 1)
+        branch = direction + rng.normal(0, 0.62, 3) + 0.15 * (start - np.array([side * 25.0, 0, 0])) / 60.0
+        _grow(rng, side, segments, start, branch / np.linalg.norm(branch), radius * rng.uniform(0.66, 0.86), depth - 1)
 
 
 def _ribs() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the tubes of cortex and marrow of 13 pairs of ribs."""
     cortex, marrow = [], []
     for n in range(13):
         for side in (-1, 1):
-            turn = np.linspace(-1.35, 1.30, 30)  # from the spine round to the front
+            turn = np.linspace(-1.35, 1.30, 30)  # radians, from the spine to the front
             x = side * 136.0 * np.cos(turn) * (1 + 0.02 * np.sin(3 * turn))
             z = -165.0 + 27.0 * n - 24.0 * (turn + 1.35) / 2.65
             points = np.stack([x, -93.0 * np.sin(turn), z], 1)

@@ -1,4 +1,4 @@
-"""Write a simulated series, which has no source."""
+"""Simulated series as DICOM: a volume in HU goes in, a folder of CT images comes out."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def write_synthetic(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> WrittenSeries:
-    """Write a simulated CT series under the name of a patient that is plainly none.
+    """Write a simulated CT series; its attributes say that neither a patient nor a scanner was involved.
 
-    Stored values are signed 16 bit, slope 1, intercept -1024: HU rounded to nearest; what does not fit is clipped and
-    counted. Padding is written as the lowest value and declared.
+    Stored values are signed 16 bit, slope 1, intercept -1024: HU rounded to nearest. Values out of range are
+    clipped and counted. Padding is written as the lowest value and declared in PixelPaddingValue.
 
     Parameters
     ----------
     volume : Volume
-        Its source is not looked at.
+        Its source is not used.
     out : path
-        A new folder. It appears when all slices are in it.
+        A new folder, which appears when all slices are written.
     description : str
         SeriesDescription, up to 64 characters.
     key : str
-        All that the values depend on; it goes into the UIDs.
+        Everything that the values depend on; the UIDs are derived from it.
     study_key : str
-        Series of one study key share study and frame of reference.
+        Series with the same study key share study and frame of reference.
     series_number : int
     software_version : str
     overwrite, timestamp, progress, workers
@@ -63,6 +63,8 @@ def write_synthetic(
     ------
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+    ValueError
+        The volume has values that are not finite.
     """
     if not np.isfinite(volume.hu).all():
         raise ValueError("the volume holds values that are not finite")
@@ -71,16 +73,16 @@ def write_synthetic(
 
     def write(z: int) -> int:
         ds = Dataset()
-        _identify(ds, study_key, series_uid, z)
+        _set_identity(ds, study_key, series_uid, z)
         ds.SeriesDescription = description[:64]
         ds.SeriesNumber = series_number
         ds.InstanceNumber = z + 1
-        _place(ds, volume, z)
+        _set_geometry(ds, volume, z)
         set_times(ds, when)
         equipment = contributing_equipment(software_version, when, "Simulation of a CT scan")
-        equipment.ManufacturerModelName = "ctmahout phantom"  # not what denoised series carry
+        equipment.ManufacturerModelName = "ctmahout phantom"  # differs from that of denoised series
         ds.ContributingEquipmentSequence = [equipment]
-        clipped = _fill(ds, volume, z)
+        clipped = _set_pixels(ds, volume, z)
         ds.file_meta = file_meta(ds.SOPInstanceUID)
         ds.preamble = b"\0" * 128
         save(ds, partial / f"slice-{z + 1:04d}.dcm")
@@ -93,25 +95,26 @@ def write_synthetic(
     return WrittenSeries(Path(out), series_uid, len(counts), clipped, warnings)
 
 
-def _identify(ds: Dataset, study_key: str, series_uid: str, z: int) -> None:
+def _set_identity(ds: Dataset, study_key: str, series_uid: str, z: int) -> None:
+    """Set the patient, study, series and equipment modules."""
     ds.SOPClassUID = CT_IMAGE
     ds.SOPInstanceUID = deterministic_uid("synthetic instance", series_uid, str(z))
     ds.StudyInstanceUID = deterministic_uid("synthetic study", study_key)
     ds.FrameOfReferenceUID = deterministic_uid("synthetic frame of reference", study_key)
     ds.SeriesInstanceUID = series_uid
     ds.SpecificCharacterSet = "ISO_IR 100"
-    # ORIGINAL would claim measured data, PRIMARY an examination (PS3.3 C.7.6.1.1.2); both validators accept this.
+    # ORIGINAL would claim measured data, PRIMARY an examination (PS3.3 C.7.6.1.1.2).
     ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "SIMULATED"]
     ds.Modality = "CT"
     ds.PatientName, ds.PatientID = "PHANTOM^CTMAHOUT", "PHANTOM"
     ds.Manufacturer, ds.ManufacturerModelName = "ctmahout", "phantom"
     ds.StudyDescription, ds.StudyID = "Simulated, no patient", "PHANTOM"
-    # A body part of which there are not two: others need a Laterality.
+    # An unpaired body part: paired ones require Laterality.
     ds.BodyPartExamined, ds.PatientPosition = "WHOLEBODY", "HFS"
     ds.QualityControlImage, ds.BurnedInAnnotation = "YES", "NO"
     ds.DerivationDescription = "Simulated by ctmahout; no scanner and no patient was involved."
     for keyword in (
-        "StudyDate",  # nor time: series of one study are written one after the other
+        "StudyDate",  # empty, as StudyTime: the series of a study are written at different times
         "StudyTime",
         "PatientBirthDate",
         "PatientSex",
@@ -124,7 +127,8 @@ def _identify(ds: Dataset, study_key: str, series_uid: str, z: int) -> None:
         setattr(ds, keyword, None)
 
 
-def _place(ds: Dataset, volume: Volume, z: int) -> None:
+def _set_geometry(ds: Dataset, volume: Volume, z: int) -> None:
+    """Set the image plane module."""
     geometry = volume.geometry
     orientation = [*geometry.row_direction, *geometry.column_direction]
     ds.ImagePositionPatient = [_ds(v) for v in geometry.positions_mm[z]]
@@ -138,7 +142,8 @@ def _ds(value: float) -> DSfloat:
     return DSfloat(float(value) + 0.0, auto_format=True)
 
 
-def _fill(ds: Dataset, volume: Volume, z: int) -> int:
+def _set_pixels(ds: Dataset, volume: Volume, z: int) -> int:
+    """Set the image pixel module; return the number of clipped voxels."""
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = volume.shape[1:]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
@@ -146,12 +151,12 @@ def _fill(ds: Dataset, volume: Volume, z: int) -> int:
     ds.WindowCenter, ds.WindowWidth = 40, 400
     values = np.rint(volume.hu[z].astype(np.float64) - _INTERCEPT)
     low, high = _RANGE
-    outside = (values < low) | (values > high)
+    clipped = (values < low) | (values > high)
     stored = np.clip(values, low, high).astype("<i2")
     if volume.padding is not None:
-        outside &= ~volume.padding[z]
+        clipped &= ~volume.padding[z]
         stored[volume.padding[z]] = low
         ds.add_new("PixelPaddingValue", "SS", low)
     ds.PixelData = stored.tobytes()
     ds["PixelData"].VR = "OW"
-    return int(np.count_nonzero(outside))
+    return int(np.count_nonzero(clipped))

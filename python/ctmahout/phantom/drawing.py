@@ -1,6 +1,7 @@
-"""Bodies of smooth shape drawn in HU on a grid, each over what was there before, and texture.
+"""Drawing: shapes in mm and a grid go in, the grid in HU is changed in place; and random texture.
 
-Lengths are in mm. A grid is float32 of shape (z, y, x), its points at `xs`, `ys`, `zs`.
+A grid is float32 of shape (z, y, x), with the coordinates `xs`, `ys`, `zs` in mm. A shape replaces earlier ones; over
+`soft` mm at its surface it is blended with them.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-__all__ = ["Grid", "blend", "ellipsoid", "finer", "texture", "trunk", "tubes"]
+__all__ = ["Grid", "blend", "ellipsoid", "repeat_pixels", "texture", "trunk", "tubes"]
 
 Grid = NDArray[np.float32]
 
 
 @numba.njit(cache=True)
 def blend(volume, k, j, i, share, value):  # type: ignore[no-untyped-def]
+    """Mix `value` into a voxel, with the weight `share`."""
     volume[k, j, i] += share * (value - volume[k, j, i])
 
 
 @numba.njit(cache=True)
 def ellipsoid(volume, xs, ys, zs, centre, radii, turn, value, soft):  # type: ignore[no-untyped-def]
-    """An ellipsoid, turned in-plane, its edge `soft` mm wide."""
+    """Draw an ellipsoid, rotated in the slice by `turn` radians."""
     cosine, sine = math.cos(turn), math.sin(turn)
     reach = max(radii[0], radii[1]) + soft
     for k in range(zs.size):
@@ -42,7 +44,7 @@ def ellipsoid(volume, xs, ys, zs, centre, radii, turn, value, soft):  # type: ig
                 u = (cosine * dx + sine * dy) / radii[0]
                 v = (-sine * dx + cosine * dy) / radii[1]
                 w = dz / radii[2]
-                # The distance to the surface, to first order: k0 (k0 - 1) / |gradient of k0|.
+                # Distance to the surface, to first order: k0 (k0 - 1) / k1.
                 k0 = math.sqrt(u * u + v * v + w * w)
                 if k0 > 3.0:
                     continue
@@ -54,7 +56,7 @@ def ellipsoid(volume, xs, ys, zs, centre, radii, turn, value, soft):  # type: ig
 
 @numba.njit(cache=True)
 def tubes(volume, xs, ys, zs, segments, value, soft):  # type: ignore[no-untyped-def]
-    """Tapered tubes; a segment is x0 y0 z0 x1 y1 z1 r0 r1."""
+    """Draw tapered tubes; a segment is x0 y0 z0 x1 y1 z1 r0 r1."""
     dx, dy = xs[1] - xs[0], ys[1] - ys[0]
     for s in range(segments.shape[0]):
         x0, y0, z0, x1, y1, z1, r0, r1 = segments[s]
@@ -72,15 +74,15 @@ def tubes(volume, xs, ys, zs, segments, value, soft):  # type: ignore[no-untyped
                 for i in range(i0, i1):
                     px, py, pz = xs[i] - x0, ys[j] - y0, zs[k] - z0
                     t = min(1.0, max(0.0, (px * ex + py * ey + pz * ez) / square))
-                    away = math.sqrt((px - t * ex) ** 2 + (py - t * ey) ** 2 + (pz - t * ez) ** 2)
-                    share = 0.5 - (away - (r0 + t * (r1 - r0))) / soft
+                    distance = math.sqrt((px - t * ex) ** 2 + (py - t * ey) ** 2 + (pz - t * ez) ** 2)
+                    share = 0.5 - (distance - (r0 + t * (r1 - r0))) / soft
                     if share > 0.0:
                         blend(volume, k, j, i, min(share, 1.0), value)
 
 
 @numba.njit(cache=True)
 def trunk(volume, xs, ys, zs, width, depth, value, soft):  # type: ignore[no-untyped-def]
-    """A trunk between an ellipse and a box, its half axes wandering with z."""
+    """Draw a trunk: a superellipse (exponent 2.5) whose half axes vary with z."""
     for k in range(zs.size):
         z = zs[k]
         a = width * (1.0 + 0.05 * math.sin(z / 90.0) + 0.02 * math.sin(z / 31.0))
@@ -94,7 +96,7 @@ def trunk(volume, xs, ys, zs, width, depth, value, soft):  # type: ignore[no-unt
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, ...], spacing_mm: tuple[float, ...], slope: float) -> Grid:
-    """Return a Gaussian field of SD 1 whose power falls like 1 / f^slope above 1 / 60 mm."""
+    """Return a Gaussian random field of SD 1 whose power falls like 1 / f^slope above 1 / 60 mm."""
     square = np.zeros((shape[0], shape[1], shape[2] // 2 + 1), np.float32)
     for axis, (n, d) in enumerate(zip(shape, spacing_mm, strict=True)):
         f = (np.fft.rfftfreq(n, d) if axis == 2 else np.fft.fftfreq(n, d)).astype(np.float32)
@@ -105,6 +107,6 @@ def texture(rng: np.random.Generator, shape: tuple[int, ...], spacing_mm: tuple[
     return unit
 
 
-def finer(field: Grid) -> Grid:
-    """Return a field of shape (z, y, x) with each pixel four times: shape (z, 2 y, 2 x)."""
+def repeat_pixels(field: Grid) -> Grid:
+    """Return a field of shape (z, y, x) with each pixel as 2 x 2 pixels: shape (z, 2 y, 2 x)."""
     return np.repeat(np.repeat(field, 2, 1), 2, 2)

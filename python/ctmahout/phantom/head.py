@@ -1,4 +1,4 @@
-"""A head that never was: what a CT of the brain is read for differs by a few HU from what is beside it.
+"""Synthetic head, whose tissues differ by a few HU: a seed and a grid go in, a drawing in HU comes out.
 
 Scalp, skull with diploe, cerebrospinal fluid, a cortex folded by sulci, white matter, falx, ventricles, deep nuclei,
 cerebellum, petrous bones and a frontal sinus, vessels, a head holder. All lengths are in mm; x grows to the patient's
@@ -15,24 +15,24 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .drawing import Grid, blend, ellipsoid, finer, tubes
+from .drawing import Grid, blend, ellipsoid, repeat_pixels, tubes
 
 __all__ = ["GREY", "WHITE", "Head"]
 
 GREY, WHITE, FLUID = 37.0, 30.0, 8.0  # HU
 DURA = 58.0
 CORTEX_MM = 3.0
-SULCUS_MM, SULCI_DEPTH_MM = 1.3, 24.0  # half the width of a sulcus at the surface, and where it ends
+SULCUS_MM, SULCI_DEPTH_MM = 1.3, 24.0  # half the width of a sulcus at the surface, and its depth
 BRAIN_MM = (66.0, 84.0, 82.0)  # half axes
 _CENTRE = (0.0, 2.0, 2.0)
 
 
 @numba.njit(parallel=True, cache=True)
 def _brain(volume, xs, ys, zs, waves, edge):  # type: ignore[no-untyped-def]
-    """White matter under a folded cortex.
+    """Draw white matter under a folded cortex into volume [z, y, x], HU.
 
-    Sulci lie where a sum of plane waves is 0, and become narrower with their depth. A wave is its wave vector in 1/mm
-    and its phase.
+    Sulci are the zeros of a sum of plane waves, and become narrower with their depth. A row of `waves` is a wave vector
+    in 1/mm and a phase. `edge` is the width in mm over which tissues blend.
     """
     a, b, c = BRAIN_MM
     for k in numba.prange(zs.size):
@@ -50,9 +50,9 @@ def _brain(volume, xs, ys, zs, waves, edge):  # type: ignore[no-untyped-def]
                 if inside <= 0.0:
                     continue
                 fissure = abs(x - 1.5 * math.sin(y / 40.0) - 0.8 * math.sin(z / 25.0)) - 1.6
-                # Between the hemispheres the brain has a surface, too, but not in the corpus callosum and below.
-                apart = ((y + 2.0) / 48.0) ** 2 + ((z - 2.0) / 30.0) ** 2 > 1.0 and z > -24.0
-                if apart:
+                # The hemispheres have a surface to each other, except at the corpus callosum and below.
+                separate = ((y + 2.0) / 48.0) ** 2 + ((z - 2.0) / 30.0) ** 2 > 1.0 and z > -24.0
+                if separate:
                     depth = min(depth, fissure)
                 value = WHITE
                 if depth < SULCI_DEPTH_MM + CORTEX_MM:
@@ -64,15 +64,15 @@ def _brain(volume, xs, ys, zs, waves, edge):  # type: ignore[no-untyped-def]
                         gx += waves[w, 0] * slope
                         gy += waves[w, 1] * slope
                         gz += waves[w, 2] * slope
-                    away = abs(g) / (math.sqrt(gx * gx + gy * gy + gz * gz) + 1e-6)
+                    distance = abs(g) / (math.sqrt(gx * gx + gy * gy + gz * gz) + 1e-6)
                     half = SULCUS_MM * (1.0 - depth / SULCI_DEPTH_MM)
-                    cortex = 0.5 + (CORTEX_MM - min(depth, away - max(0.0, half))) / edge
+                    cortex = 0.5 + (CORTEX_MM - min(depth, distance - max(0.0, half))) / edge
                     if half < 0.0:
                         cortex = min(cortex, 0.5 + (SULCI_DEPTH_MM + CORTEX_MM - depth) / edge)
                     value += min(1.0, max(0.0, cortex)) * (GREY - WHITE)
-                    sulcus = min(1.0, max(0.0, 0.5 + (half - away) / edge)) if half > 0.0 else 0.0
+                    sulcus = min(1.0, max(0.0, 0.5 + (half - distance) / edge)) if half > 0.0 else 0.0
                     value += sulcus * (FLUID - value)
-                if apart:
+                if separate:
                     value += min(1.0, max(0.0, 0.5 - fissure / edge)) * (FLUID - value)
                     value += min(1.0, max(0.0, 0.5 - (fissure + 0.9) / edge)) * (DURA - value)
                 blend(volume, k, j, i, inside, value)
@@ -80,16 +80,16 @@ def _brain(volume, xs, ys, zs, waves, edge):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Head:
-    """A head; its sulci, the width of its ventricles and its vessels differ by seed.
+    """A head; its sulci, the width of its ventricles and its vessels depend on the seed.
 
     Attributes
     ----------
     waves : ndarray of shape (n, 4)
-        What folds the cortex: wave vectors in 1/mm, and phases.
+        Of the folds of the cortex: wave vectors in 1/mm, and phases.
     ventricles : float
-        Factor for their width.
+        Factor of their width.
     vessels : ndarray of shape (segments, 8), mm
-        Tubes: two ends and the radii there.
+        Tubes: two ends and their radii.
     """
 
     fov_mm: ClassVar[float] = 240.0
@@ -97,7 +97,7 @@ class Head:
     longest_mm: ClassVar[float] = 100.0
     half_width_mm: ClassVar[float] = 118.0
     photons: ClassVar[float] = 2.6e6
-    views: ClassVar[int] = 1968  # fewer make streaks of the skull that are as strong as the cortex
+    views: ClassVar[int] = 1968  # with fewer, streaks from the skull are as strong as the cortex
     thin: ClassVar[int] = 5
     textures: ClassVar[tuple[float, ...]] = (2.0,)
 
@@ -107,20 +107,20 @@ class Head:
 
     @classmethod
     def of(cls, seed: int) -> Head:
-        """Return the anatomy that belongs to a seed."""
+        """Return the anatomy of a seed."""
         rng = np.random.default_rng([seed, 7])
-        way = rng.normal(0, 1, (14, 3)) * np.array([1.0, 1.0, 0.5])  # sulci are steep
-        way *= (2 * np.pi / rng.uniform(22, 40, 14) / np.linalg.norm(way, axis=1))[:, None]
-        waves = np.column_stack([way, rng.uniform(0, 2 * np.pi, 14)])
+        vectors = rng.normal(0, 1, (14, 3)) * np.array([1.0, 1.0, 0.5])  # sulci are steep
+        vectors *= (2 * np.pi / rng.uniform(22, 40, 14) / np.linalg.norm(vectors, axis=1))[:, None]
+        waves = np.column_stack([vectors, rng.uniform(0, 2 * np.pi, 14)])
         return cls(waves, float(rng.uniform(0.8, 1.3)), _vessels(rng))
 
     def draw(self, xs: NDArray[np.floating], ys: NDArray[np.floating], zs: NDArray[np.floating]) -> Grid:
-        """Draw it without texture.
+        """Draw the anatomy without texture.
 
         Parameters
         ----------
         xs, ys, zs : ndarray of shape (x,), (y,), (z,), mm
-            Where the grid's points lie.
+            Coordinates of the grid.
 
         Returns
         -------
@@ -143,7 +143,7 @@ class Head:
         for turn in np.linspace(0.15 * np.pi, 0.85 * np.pi, 60):  # the holder
             x, y = x0 + 96 * np.cos(turn), y0 + 110 * np.sin(turn)
             rods([[x, y, -900, x, y, 900, 2.2, 2.2]], -150.0)
-        # From the skin inwards; later bodies lie in earlier ones and replace them.
+        # From the skin inwards; later bodies replace earlier ones.
         for half, hu in (((79.0, 98.0, 97.0), 25.0), ((77.5, 96.5, 96.0), -90.0), ((75.0, 94.0, 93.0), 45.0)):
             body((x0, y0, z0), half, hu)
         pair((73, -24, -12), (5, 26, 38), 52.0, -0.1)  # temporal muscles
@@ -158,7 +158,7 @@ class Head:
         return v
 
     def _deep(self, pair: Any, body: Any) -> None:
-        """Nuclei, ventricles, and what lies below them."""
+        """Draw nuclei, ventricles, brain stem and cerebellum."""
         w = self.ventricles
         pair((11, 6, 0), (9, 15, 11), GREY)  # thalamus
         pair((26, -8, 0), (5, 18, 12), GREY + 1, 0.15)  # putamen
@@ -175,36 +175,36 @@ class Head:
         body((0, 28, -42), (5 * w, 6, 8), FLUID)  # fourth ventricle
 
     def _base(self, pair: Any, body: Any, rods: Any) -> None:
-        """Bone and air at the base of the skull: what makes streaks."""
+        """Draw bone and air at the base of the skull, which cause streaks."""
         rods([[s * 56, 22, -44, s * 14, 0, -40, 10, 5] for s in (-1, 1)], 900.0)
         rods([[s * 58, 26, -44, s * 46, 18, -44, 4, 2] for s in (-1, 1)], -700.0)
         body((0, -84, -36), (16, 5, 14), -990.0)
         pair((26, -74, -46), (15, 14, 14), -80.0)  # orbits
 
     def add_texture(self, v: Grid, soft: Grid) -> None:
-        """Add texture in place, to a volume with twice as many rows and columns as the field."""
+        """Add texture in place to a volume (z, 2 y, 2 x), HU, from a field (z, y, x) of `drawing.texture`."""
         in_brain = np.clip((v + 20.0) / 20.0, 0, 1) * np.clip((90.0 - v) / 20.0, 0, 1)
         in_bone = np.clip((v - 300.0) / 100.0, 0, 1)
-        v += (0.8 * in_brain + 60.0 * in_bone) * finer(soft)
+        v += (0.8 * in_brain + 60.0 * in_bone) * repeat_pixels(soft)
 
 
 def _vessels(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Thin vessels that wander over the brain's surface."""
+    """Return the tubes of thin vessels on the surface of the brain."""
     segments: list[list[float]] = []
     half = np.array(BRAIN_MM) + 1.0
     for _ in range(40):
-        way = rng.normal(0, 1, 3)
-        at, along = way / np.linalg.norm(way), rng.normal(0, 1, 3)
+        start = rng.normal(0, 1, 3)
+        start, direction = start / np.linalg.norm(start), rng.normal(0, 1, 3)
         radius = rng.uniform(0.6, 1.4)
         for _ in range(8):
-            after = at + 0.07 * along
-            after /= np.linalg.norm(after)
-            segments.append([*(at * half + _CENTRE), *(after * half + _CENTRE), radius, radius])
-            along = along + rng.normal(0, 0.5, 3)
-            at = after
+            end = start + 0.07 * direction
+            end /= np.linalg.norm(end)
+            segments.append([*(start * half + _CENTRE), *(end * half + _CENTRE), radius, radius])
+            direction = direction + rng.normal(0, 0.5, 3)
+            start = end
     return np.array(segments)
 
 
 def _sinus() -> list[tuple[float, float]]:
-    """Height, and distance from the inner skull, of the sagittal sinus at the back."""
+    """Return points of the sagittal sinus at the back: z, and distance from the inner skull, mm."""
     return [(float(z), 84.0 * (1 - math.sqrt(max(0.0, 1 - (z / 84.0) ** 2)))) for z in range(-24, 72, 8)]

@@ -1,4 +1,4 @@
-"""How a phantom is scanned: `ScanParameters`, and the scanners that have a name."""
+"""Parameters of a simulated scan: `ScanParameters`, and scanners by name."""
 
 from __future__ import annotations
 
@@ -10,53 +10,52 @@ from numpy.typing import NDArray
 
 from ..options import option_error
 
-__all__ = ["KERNELS", "PROFILES", "SCANNERS", "ScanParameters", "one_of"]
+__all__ = ["KERNELS", "PROFILES", "SCANNERS", "ScanParameters", "check_choice"]
 
 KERNELS = ("standard", "smooth", "sharp")
 PROFILES = ("box", "triangle")
 
 
-def one_of(key: str, value: str, known: Sequence[str]) -> None:
-    """Refuse a value that is not one of those known: ConfigError CTM_CONFIG_VALUE."""
-    _expect(value in known, key, value, f"one of {', '.join(known)}")
+def check_choice(key: str, value: str, known: Sequence[str]) -> None:
+    """Raise ConfigError CTM_CONFIG_VALUE unless `value` is one of `known`."""
+    _check(value in known, key, value, f"one of {', '.join(known)}")
 
 
-def _expect(met: bool, key: str, value: object, expected: str) -> None:
-    if not met:
+def _check(valid: bool, key: str, value: object, expected: str) -> None:
+    if not valid:
         raise option_error(key, value, expected, source="phantom")
 
 
 @dataclass(frozen=True)
 class ScanParameters:
-    """A scanner, where the patient lies in it, and what it reconstructs.
+    """A scanner, the position of the patient in it, and the reconstruction.
 
     Attributes
     ----------
     bowtie_radius_mm, bowtie_share : float
-        The bow-tie filter evens out this share of the attenuation of a water cylinder of this radius.
+        The bow-tie filter compensates this fraction of the attenuation of a water cylinder of this radius.
     angular_modulation, longitudinal_modulation : float
-        Tube-current modulation: the current follows this share of the exponent of the thickest path, within a turn and
-        from slice to slice. At 0 the current is constant, at 1 the detector gets the same through the thickest path.
+        Tube-current modulation within a rotation and from slice to slice: fraction of the largest line integral that
+        the logarithm of the current follows. At 0 the current is constant; at 1 equally many photons pass the
+        thickest path of every view.
     current_swing : float
-        Besides, the logarithm of the current follows a sine of this amplitude, one period over the scan.
+        Amplitude of a sine added to the logarithm of the current, with one period over the scan.
     offset_mm : tuple of float, mm
-        Where the patient's centre lies from the isocentre, in x and y.
+        Offset of the patient from the isocentre in x and y.
     stretch : tuple of float
-        Factors for the patient's size in x and y.
+        Factors of the patient's size in x and y.
     fov_mm : float, optional
-        Side of the image; what lies outside is in the beam all the same. If not given, that of the anatomy.
+        Side of the image; the beam covers the whole patient. Default: that of the anatomy.
     round_field : bool
-        The image is a circle; outside it is padding.
+        The image is a circle, with padding outside.
     thickness : float
-        Thickness of slices in steps from slice to slice: above 1 they overlap.
+        Thickness of slices over their distance: above 1 they overlap.
     thin : int, optional
-        Thin slices scanned for each step from slice to slice, of which a slice is the mean. If not given, as many as
-        the anatomy asks for.
+        Thin slices scanned for each slice and averaged. Default: that of the anatomy.
     profile : str
-        How thin slices are weighted over the thickness: "box", or "triangle", whose full width at half maximum is the
-        thickness.
+        Slice sensitivity profile: "box", or "triangle", whose full width at half maximum is the thickness.
     kernel : str
-        Reconstruction kernel: "standard", "smooth", or "sharp", which has undershoots at edges.
+        Reconstruction kernel: "standard", "smooth", or "sharp", which enhances edges.
 
     Raises
     ------
@@ -80,12 +79,12 @@ class ScanParameters:
 
     def __post_init__(self) -> None:
         for name, known in (("kernel", KERNELS), ("profile", PROFILES)):
-            one_of(name, getattr(self, name), known)
-        _expect(1 <= self.thickness <= 8, "thickness", self.thickness, "1 to 8 steps from slice to slice")
-        _expect(self.thin is None or 1 <= self.thin <= 32, "thin", self.thin, "1 to 32 slices")
+            check_choice(name, getattr(self, name), known)
+        _check(1 <= self.thickness <= 8, "thickness", self.thickness, "1 to 8 steps from slice to slice")
+        _check(self.thin is None or 1 <= self.thin <= 32, "thin", self.thin, "1 to 32 slices")
 
     def weights(self, thin: int) -> NDArray[np.float64]:
-        """Return the slice profile: what thin slices, `thin` of them for a step, weigh in a slice; their sum is 1."""
+        """Return the slice profile: weights of thin slices, `thin` for each slice distance, with the sum 1."""
         width = round(self.thickness * thin)
         profile = np.ones(width) if self.profile == "box" else width - np.abs(np.arange(1.0 - width, width))
         weights: NDArray[np.float64] = profile / profile.sum()
@@ -93,8 +92,8 @@ class ScanParameters:
 
     @classmethod
     def named(cls, name: str) -> ScanParameters:
-        """Return a scanner of `SCANNERS`; ConfigError CTM_CONFIG_VALUE if there is none of this name."""
-        one_of("scanner", name, list(SCANNERS))
+        """Return a scanner of `SCANNERS`; ConfigError CTM_CONFIG_VALUE for any other name."""
+        check_choice("scanner", name, list(SCANNERS))
         return SCANNERS[name]
 
 

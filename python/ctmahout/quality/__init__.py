@@ -1,10 +1,21 @@
-"""How good a volume is: against a reference, or by what can be measured in the volume itself."""
+"""Image quality: volumes in HU go in; noise, sharpness, structure in the residual and scores come out.
 
-from .details import Apply, DetailKept, details_kept
+Only `compare` needs a reference.
+"""
+
+from .details import Apply, DetailRecovery, detail_recovery
 from .edges import Edges
-from .flat import FlatRegions, NoisePower, sd_of_pieces
-from .masks import NOISY_SMOOTHING_PX, TISSUES, TISSUES_AND_FAT, interior, sample_slices, tissues, tissues_of_noisy
-from .noise_share import ShareTaken
+from .flat import FlatRegions, NoisePower, detrended_sd
+from .masks import (
+    NOISY_SMOOTHING_PX,
+    TISSUES,
+    TISSUES_AND_FAT,
+    interior,
+    sample_slices,
+    tissues,
+    tissues_from_neighbours,
+)
+from .noise_share import NoiseRemoved
 from .scores import Scores, compare
 from .structure import OCTAVES, structure_in_residual
 
@@ -14,18 +25,18 @@ __all__ = [
     "TISSUES",
     "TISSUES_AND_FAT",
     "Apply",
-    "DetailKept",
+    "DetailRecovery",
     "Edges",
     "FlatRegions",
     "NoisePower",
+    "NoiseRemoved",
     "Scores",
-    "ShareTaken",
     "compare",
-    "details_kept",
+    "detail_recovery",
+    "detrended_sd",
     "interior",
     "sample_slices",
-    "sd_of_pieces",
     "structure_in_residual",
     "tissues",
-    "tissues_of_noisy",
+    "tissues_from_neighbours",
 ]

@@ -1,7 +1,7 @@
-"""What becomes of faint details: some are added to a volume where it is flat, and what comes back is measured.
+"""Faint details: a volume and a denoiser go in, the fraction of contrast that small low-contrast shapes keep comes out.
 
-How much contrast a denoiser takes depends on what it is given, so its result alone cannot show it. Here some slices are
-processed twice, with details and without, and the difference is compared with what was added.
+How much contrast a denoiser removes depends on its input, so its result alone cannot show it. Some slices are therefore
+denoised twice, with details added and without, and the difference is compared with what was added.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from scipy import ndimage
 
 from .masks import NOISY_SMOOTHING_PX
 
-__all__ = ["KINDS", "Apply", "Detail", "DetailKept", "details_kept", "template"]
+__all__ = ["DETAILS", "Apply", "Detail", "DetailRecovery", "detail_recovery", "template"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 Apply = Callable[[Float32, int], Float32]
-"""Applies what a method learnt on a volume to some of its slices, whose values may have changed: gets slices of shape
-(n, y, x), HU, and the number of the first one, and returns the result, of the same shape. Nothing is learnt anew."""
+"""Denoises slices with what a method learnt from their volume; nothing is learnt anew. Takes slices of shape (n, y, x),
+float32, HU, changed or not, and the index of the first one; returns an array of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -43,36 +43,38 @@ class Detail:
     contrast: float
 
 
-# The line and the small disc stand about ten SDs above the noise of a patch of 3 x 5 x 5, the larger disc about five.
-KINDS = (Detail("line", (2.5, 24.0), -4.5), Detail("small disc", (2.0,), 4.5), Detail("larger disc", (4.0,), 2.0))
+# The line and the small disc exceed the noise of a patch of 3 x 5 x 5 by about ten SDs, the larger disc by about five.
+DETAILS = (Detail("line", (2.5, 24.0), -4.5), Detail("small disc", (2.0,), 4.5), Detail("larger disc", (4.0,), 2.0))
 
-_HALF = 13  # pixels: a template reaches so far
-_FLAT, _SPAN_HU, _SPAN_NOISE = 6, 40.0, 0.5  # flat: within so many pixels all is within so many HU and noise SDs
-_APART = 30  # pixels between details
-_MOST = 18
-_ROUND_PX = 4.0  # details are as deep as this is wide, but
-_DEEPEST = 3  # slices at most
-_AROUND = 4  # slices beside them: two passes with patches of three slices reach so far
-_SLICES = 12  # looked at for a flat one
-_FINE, _PSF = 4, 0.5  # samples along a pixel; SD in pixels of the blur of what is added
+_HALF_PX = 13  # half the side of a template
+# A pixel is flat if the range within so many pixels is below so many HU plus so many noise SDs.
+_FLAT_PX, _RANGE_HU, _RANGE_SD = 6, 40.0, 0.5
+_DISTANCE_PX = 30  # between details
+_MAX_DETAILS = 18
+_DEPTH_PX = 4.0  # depth of a detail, ...
+_MAX_DEPTH = 3  # ... in slices at most
+_CONTEXT = 4  # slices on either side: two passes with patches of three slices reach so far
+_MAX_SLICES = 12  # searched for the flattest
+_SUBSAMPLES, _PSF_PX = 4, 0.5  # samples along a pixel; SD of the blur of a template
 
 
 @dataclass(frozen=True)
-class DetailKept:
-    """What comes back of a kind of detail.
+class DetailRecovery:
+    """Result for one kind of detail.
 
     Attributes
     ----------
     contrast_hu : float
-        What was added.
+        Contrast added.
     slices : int
-        How deep.
+        Depth.
     count : int
+        Number of details.
     kept : float
-        Share of the contrast that comes back, mean over the details.
+        Fraction of the contrast in the result, mean over the details.
     detectability : float or None
-        Contrast over the spread of the same template at flat places, as a share of that before; above 1 the detail
-        stands out better than before. None without a spread.
+        Contrast over the spread of the template's amplitude at flat positions, relative to that before denoising: above
+        1, the detail is easier to detect than before. None if there is no spread.
     """
 
     contrast_hu: float
@@ -82,10 +84,10 @@ class DetailKept:
     detectability: float | None
 
 
-def details_kept(
+def detail_recovery(
     hu: Float32, soft: NDArray[np.bool_], noise_sd_hu: float, apply: Apply, *, pixel_mm: float, spacing_mm: float
-) -> dict[str, DetailKept] | None:
-    """Add details to the flattest slices of a volume and measure what comes back.
+) -> dict[str, DetailRecovery] | None:
+    """Add details to the flattest slices of a volume and measure what a denoiser keeps of them.
 
     Parameters
     ----------
@@ -93,93 +95,98 @@ def details_kept(
     soft : ndarray of shape (z, y, x), bool
         Soft tissue, in the slices to choose from.
     noise_sd_hu : float
-        SD of the noise there.
+        Noise SD in soft tissue.
     apply : Apply
-        Called twice, with up to 11 slices.
+        The denoiser; called twice, with up to 11 slices.
     pixel_mm, spacing_mm : float, mm
         Side of a pixel, and distance of slices.
 
     Returns
     -------
-    dict of str to DetailKept, or None
-        By the names of `KINDS`; None if no slice has room for one of each.
+    dict of str to DetailRecovery, or None
+        By the names of `DETAILS`; None if no slice has room for one of each.
     """
-    deep = int(np.clip(round(_ROUND_PX * pixel_mm / spacing_mm) if spacing_mm > 0 else 1, 1, min(_DEEPEST, len(hu))))
-    found = _flattest(hu, soft, noise_sd_hu, deep)
-    if found is None:
+    depth = _DEPTH_PX * pixel_mm / spacing_mm if spacing_mm > 0 else 1
+    slices = int(np.clip(round(depth), 1, min(_MAX_DEPTH, len(hu))))
+    flattest = _flattest(hu, soft, noise_sd_hu, slices)
+    if flattest is None:
         return None
-    z, flat, places = found
-    first, stop = max(0, z - _AROUND), min(len(hu), z + deep + _AROUND)
+    z, flat, centres = flattest
+    first, stop = max(0, z - _CONTEXT), min(len(hu), z + slices + _CONTEXT)
     slab, added = hu[first:stop], np.zeros_like(hu[first:stop])
-    inside = slice(z - first, z - first + deep)
-    details = [(KINDS[n % len(KINDS)], template(KINDS[n % len(KINDS)], n), _box(*at)) for n, at in enumerate(places)]
-    for kind, shape, box in details:
-        added[inside, box[0], box[1]] += np.float32(kind.contrast * noise_sd_hu) * shape.astype(np.float32)
+    inside = slice(z - first, z - first + slices)
+    placed = [
+        (DETAILS[n % len(DETAILS)], template(DETAILS[n % len(DETAILS)], n), _box(*centre))
+        for n, centre in enumerate(centres)
+    ]
+    for detail, shape, box in placed:
+        added[inside, box[0], box[1]] += np.float32(detail.contrast * noise_sd_hu) * shape.astype(np.float32)
     without = apply(slab, first)[inside].mean(axis=0, dtype=np.float64)
-    back = apply(slab + added, first)[inside].mean(axis=0, dtype=np.float64) - without
-    before = slab[inside].mean(axis=0, dtype=np.float64)
-    kept = {}
-    for kind in KINDS:
-        contrast = kind.contrast * noise_sd_hu
-        shares = [_amplitude(back[box], shape) / contrast for of, shape, box in details if of is kind]
-        spread, was = (_spread(image, flat, template(kind, 0)) for image in (without, before))
-        share = float(np.mean(shares))
-        kept[kind.name] = DetailKept(contrast, deep, len(shares), share, share * was / spread if spread > 0 else None)
-    return kept
+    recovered = apply(slab + added, first)[inside].mean(axis=0, dtype=np.float64) - without
+    source = slab[inside].mean(axis=0, dtype=np.float64)
+    recovery = {}
+    for detail in DETAILS:
+        contrast = detail.contrast * noise_sd_hu
+        fractions = [_amplitude(recovered[box], shape) / contrast for kind, shape, box in placed if kind is detail]
+        spread, source_spread = (_spread(image, flat, template(detail, 0)) for image in (without, source))
+        kept = float(np.mean(fractions))
+        detectability = kept * source_spread / spread if spread > 0 else None
+        recovery[detail.name] = DetailRecovery(contrast, slices, len(fractions), kept, detectability)
+    return recovery
 
 
-def template(kind: Detail, number: int) -> Float64:
-    """Return a detail of contrast 1, of shape (27, 27); lines turn with the number."""
-    side = 2 * _HALF + 1
-    at = (np.arange(side * _FINE) + 0.5) / _FINE - side / 2
-    y, x = np.meshgrid(at, at, indexing="ij")
-    if len(kind.size) == 1:
-        inside = y * y + x * x < kind.size[0] ** 2
+def template(detail: Detail, number: int) -> Float64:
+    """Return a detail of contrast 1, of shape (27, 27), float64; the direction of a line depends on the number."""
+    side = 2 * _HALF_PX + 1
+    axis = (np.arange(side * _SUBSAMPLES) + 0.5) / _SUBSAMPLES - side / 2
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    if len(detail.size) == 1:
+        inside = y * y + x * x < detail.size[0] ** 2
     else:
         angle = 0.3 + 0.7 * number
         along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-        inside = (np.abs(across) < kind.size[0] / 2) & (np.abs(along) < kind.size[1] / 2)
-    sampled = inside.reshape(side, _FINE, side, _FINE).mean(axis=(1, 3))
-    shape: Float64 = ndimage.gaussian_filter(sampled, _PSF)
+        inside = (np.abs(across) < detail.size[0] / 2) & (np.abs(along) < detail.size[1] / 2)
+    sampled = inside.reshape(side, _SUBSAMPLES, side, _SUBSAMPLES).mean(axis=(1, 3))
+    shape: Float64 = ndimage.gaussian_filter(sampled, _PSF_PX)
     return shape
 
 
 def _flattest(
-    hu: Float32, soft: NDArray[np.bool_], noise_sd_hu: float, deep: int
+    hu: Float32, soft: NDArray[np.bool_], noise_sd_hu: float, depth: int
 ) -> tuple[int, NDArray[np.bool_], list[tuple[int, int]]] | None:
-    """Return the first of the slices with most room, where in it is flat, and places for details."""
-    if min(hu.shape[1:]) <= 2 * _HALF + 1:
+    """Return the first of `depth` slices with room for most details, its flat pixels, and centres for the details."""
+    if min(hu.shape[1:]) <= 2 * _HALF_PX + 1:
         return None
-    levels = [z for z in np.flatnonzero(soft.any(axis=(1, 2))) if z + deep <= len(hu)]
+    candidates = [z for z in np.flatnonzero(soft.any(axis=(1, 2))) if z + depth <= len(hu)]
     best: tuple[int, NDArray[np.bool_], list[tuple[int, int]]] | None = None
-    for z in levels[:: -(-len(levels) // _SLICES) or 1]:
-        near = [k for k in (z - 1, *range(z, z + deep), z + deep) if 0 <= k < len(hu)]
+    for z in candidates[:: -(-len(candidates) // _MAX_SLICES) or 1]:
+        near = [k for k in (z - 1, *range(z, z + depth), z + depth) if 0 <= k < len(hu)]
         smooth = ndimage.gaussian_filter(hu[near].mean(axis=0, dtype=np.float32), NOISY_SMOOTHING_PX)
-        side = 2 * _FLAT + 1
-        span = ndimage.maximum_filter(smooth, side) - ndimage.minimum_filter(smooth, side)
-        flat = soft[z] & (span < _SPAN_HU + _SPAN_NOISE * noise_sd_hu)
+        side = 2 * _FLAT_PX + 1
+        value_range = ndimage.maximum_filter(smooth, side) - ndimage.minimum_filter(smooth, side)
+        flat = soft[z] & (value_range < _RANGE_HU + _RANGE_SD * noise_sd_hu)
         room = flat.copy()
-        for border in (room[:_HALF], room[-_HALF:], room[:, :_HALF], room[:, -_HALF:]):
+        for border in (room[:_HALF_PX], room[-_HALF_PX:], room[:, :_HALF_PX], room[:, -_HALF_PX:]):
             border[...] = False
-        places = _apart(room)
-        if len(places) >= len(KINDS) and (best is None or len(places) > len(best[2])):
-            best = int(z), flat, places
+        centres = _separate_pixels(room)
+        if len(centres) >= len(DETAILS) and (best is None or len(centres) > len(best[2])):
+            best = int(z), flat, centres
     return best
 
 
-def _apart(room: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return places in a mask that are far enough from one another, from the upper left on."""
-    y, x = np.nonzero(room)
-    places: list[tuple[int, int]] = []
-    while len(y) and len(places) < _MOST:
-        places.append((int(y[0]), int(x[0])))
-        far = np.hypot(y - y[0], x - x[0]) >= _APART
+def _separate_pixels(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return pixels (y, x) of a mask that keep their distance from one another, from the upper left on."""
+    y, x = np.nonzero(mask)
+    pixels: list[tuple[int, int]] = []
+    while len(y) and len(pixels) < _MAX_DETAILS:
+        pixels.append((int(y[0]), int(x[0])))
+        far = np.hypot(y - y[0], x - x[0]) >= _DISTANCE_PX
         y, x = y[far], x[far]
-    return places
+    return pixels
 
 
 def _box(y: int, x: int) -> tuple[slice, slice]:
-    return slice(y - _HALF, y + _HALF + 1), slice(x - _HALF, x + _HALF + 1)
+    return slice(y - _HALF_PX, y + _HALF_PX + 1), slice(x - _HALF_PX, x + _HALF_PX + 1)
 
 
 def _amplitude(image: Float64, shape: Float64) -> float:
@@ -188,10 +195,10 @@ def _amplitude(image: Float64, shape: Float64) -> float:
 
 
 def _spread(image: Float64, flat: NDArray[np.bool_], shape: Float64) -> float:
-    """Return the robust SD of the template's amplitude over flat places."""
+    """Return the robust SD of the template's amplitude over flat positions (1.4826 times the median deviation)."""
     zero_mean = shape - shape.mean()
-    places = np.argwhere(flat[_HALF:-_HALF, _HALF:-_HALF])
-    y, x = places[:: -(-len(places) // 400) or 1].T
+    centres = np.argwhere(flat[_HALF_PX:-_HALF_PX, _HALF_PX:-_HALF_PX])
+    y, x = centres[:: -(-len(centres) // 400) or 1].T
     boxes = np.lib.stride_tricks.sliding_window_view(image, shape.shape)[y, x]
     amplitudes = np.tensordot(boxes, zero_mean, 2) / np.sum(zero_mean * zero_mean)
     return 1.4826 * float(np.median(np.abs(amplitudes - np.median(amplitudes))))

@@ -1,4 +1,4 @@
-"""Where in a volume the body is, and its tissues."""
+"""Segmentation: a volume in HU goes in, boolean masks of the body and of its tissues come out."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ __all__ = [
     "interior",
     "sample_slices",
     "tissues",
-    "tissues_of_noisy",
+    "tissues_from_neighbours",
 ]
 
-# Smoothing in pixels with which tissues are found in a noisy volume.
-NOISY_SMOOTHING_PX = 2.0
+NOISY_SMOOTHING_PX = 2.0  # SD of the Gaussian with which a noisy volume is smoothed before segmentation
 
-# HU from and to.
+# HU, from and to.
 TISSUES = {"lung": (-960.0, -600.0), "soft": (-20.0, 200.0), "bone": (250.0, np.inf)}
-# What the report measures; method patches restores the means of `TISSUES`, so another range there is another result.
+# The tissues of the report. The method ``patches`` restores the means of `TISSUES`, so other ranges there would change
+# its results.
 TISSUES_AND_FAT = {"lung": TISSUES["lung"], "fat": (-150.0, -40.0), "soft": TISSUES["soft"], "bone": TISSUES["bone"]}
 
-
-# What need not look at every slice looks at so many.
-_SAMPLE = 40
+_BODY_HU = -400.0
+_MAX_SLICES = 40  # of a sample
 
 
 def sample_slices(count: int) -> NDArray[np.intp]:
     """Return the indices of at most 40 of `count` slices, evenly spaced, ascending."""
-    return np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).round().astype(np.intp))
+    return np.unique(np.linspace(0, count - 1, min(_MAX_SLICES, count)).round().astype(np.intp))
 
 
 def tissues(
@@ -48,26 +47,26 @@ def tissues(
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
-        As free of noise as there is.
+        With as little noise as possible.
     smoothing : float
-        SD in pixels of a Gaussian over slices, for a noisy volume: masks drawn by noisy values would choose voxels by
-        their noise, whose mean then is not that of the tissue.
+        SD in pixels of a Gaussian over slices, for a noisy volume. Without it voxels would be selected by their noise,
+        and their mean would not be that of the tissue.
     outline : ndarray of shape (z, y, x), float32, HU, optional
-        What the body is found in, if not `hu`: of a phantom, the drawing.
+        Volume in which the body is segmented, `hu` by default; for a phantom, the drawing.
     ranges : mapping of str to (float, float), HU
         The tissues, from and to.
 
     Returns
     -------
     dict of str to ndarray of shape (z, y, x), bool
-        body: in each slice the largest region above -400 HU, holes filled; everything if there is none. And of each of
-        `ranges` the voxels of the body.
+        body: in each slice the largest region above -400 HU, with holes filled; all voxels if there is none. And the
+        voxels of the body in each of `ranges`.
     """
     if smoothing:
         hu = ndimage.gaussian_filter(hu, (0, smoothing, smoothing))
     body = np.zeros(hu.shape, np.bool_)
     for z, image in enumerate(hu if outline is None else outline):
-        labels, count = ndimage.label(ndimage.binary_opening(image > -400, iterations=2))
+        labels, count = ndimage.label(ndimage.binary_opening(image > _BODY_HU, iterations=2))
         if count:
             sizes = np.bincount(labels.ravel())[1:]
             body[z] = ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))
@@ -76,56 +75,57 @@ def tissues(
     return {"body": body} | {name: body & (hu > low) & (hu < high) for name, (low, high) in ranges.items()}
 
 
-def tissues_of_noisy(
+def tissues_from_neighbours(
     hu: NDArray[np.float32],
     padding: NDArray[np.bool_] | None = None,
-    levels: NDArray[np.intp] | None = None,
+    slices: NDArray[np.intp] | None = None,
     *,
     ranges: Mapping[str, tuple[float, float]] = TISSUES,
-    apart: int = 1,
+    distance: int = 1,
 ) -> dict[str, NDArray[np.bool_]]:
-    """Return masks as `tissues` does, each slice's told by the mean of the one before and the one after, smoothed.
+    """Return masks as `tissues` does, each slice segmented in the smoothed mean of the slices before and after it.
 
-    Where tissues are found in a slice itself its noise chooses the voxels, whose mean then is not that of the tissue:
-    at a twentieth of the dose bone would seem to lose 5 HU where it loses 3.
+    Segmented in a slice itself, voxels would be selected by their noise, and their mean would not be that of the
+    tissue: at a twentieth of the dose bone would seem to lose 5 HU where it loses 3.
 
     Parameters
     ----------
     hu : ndarray of shape (z, y, x), float32, HU
     padding : ndarray of shape (z, y, x), bool, optional
-        What was not measured: no tissue.
-    levels : ndarray of int, optional
-        Slices to look at: all, if not given. In the others there is no tissue.
+        Excluded from all masks.
+    slices : ndarray of int, optional
+        Indices of the slices to segment, all by default; masks are False in the others.
     ranges : mapping of str to (float, float), HU
-        As of `tissues`.
-    apart : int
-        How many slices away the two are: what was done to a slice depends on the noise of those next to it, too.
+        As in `tissues`.
+    distance : int
+        Slices from each slice to the two: the denoised slice depends on the noise of its direct neighbours as well.
 
-    Notes
-    -----
-    Constant regions are no tissue, see `quality.constant`: they hold no noise.
+    Returns
+    -------
+    dict of str to ndarray of shape (z, y, x), bool
+        Without constant regions (`quality.constant`), which hold no noise.
     """
-    from .constant import constant_regions  # compiled: other masks do not wait for the compiler to load
+    from .constant import constant_regions  # imports the numba compiler, which other masks need not wait for
 
     last = len(hu) - 1
-    levels = np.arange(len(hu)) if levels is None else levels
-    near = np.empty((len(levels), *hu.shape[1:]), np.float32)
-    for mean, z in zip(near, levels, strict=True):
-        # At the ends both are the one there is.
-        below, above = (k if 0 <= k <= last else min(max(0, 2 * z - k), last) for k in (z - apart, z + apart))
+    slices = np.arange(len(hu)) if slices is None else slices
+    means = np.empty((len(slices), *hu.shape[1:]), np.float32)
+    for mean, z in zip(means, slices, strict=True):
+        # At either end, both are the one slice that exists.
+        below, above = (k if 0 <= k <= last else min(max(0, 2 * z - k), last) for k in (z - distance, z + distance))
         np.add(hu[below], hu[above], out=mean)
         mean *= np.float32(0.5)
-    measured = ~constant_regions(hu[levels])
+    measured = ~constant_regions(hu[slices])
     if padding is not None:
-        measured &= ~padding[levels]
+        measured &= ~padding[slices]
     masks = {}
-    for name, found in tissues(near, smoothing=NOISY_SMOOTHING_PX, ranges=ranges).items():
+    for name, mask in tissues(means, smoothing=NOISY_SMOOTHING_PX, ranges=ranges).items():
         masks[name] = np.zeros(hu.shape, np.bool_)
-        masks[name][levels] = found & measured
+        masks[name][slices] = mask & measured
     return masks
 
 
 def interior(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """Return where all within so many rows and columns is in a mask of shape (z, y, x), too."""
-    found: NDArray[np.bool_] = ndimage.minimum_filter(mask, (1, 2 * pixels + 1, 2 * pixels + 1), mode="constant")
-    return found
+    """Return the voxels of a mask (z, y, x) whose neighbours within `pixels` rows and columns all lie in it."""
+    inner: NDArray[np.bool_] = ndimage.minimum_filter(mask, (1, 2 * pixels + 1, 2 * pixels + 1), mode="constant")
+    return inner

@@ -1,9 +1,12 @@
-"""The report: one HTML file that works offline and names no patient."""
+"""The report: numbers, volumes and the run manifest go in, one HTML file comes out.
+
+The file works offline and names no patient.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,19 +19,19 @@ from ..denoising.method import GroupSpectrum
 from ..volume import Volume
 from . import plots
 from .numbers import (
-    EVEN,
     LIMITS,
-    beyond,
-    doubts,
+    STRUCTURE_TISSUES,
+    exceeds,
     limit_of,
-    noise_is_fine,
+    limit_warnings,
+    noise_removed_by_region,
+    noise_within_limits,
     report_numbers,
-    share_taken,
-    with_spread,
+    with_range,
 )
-from .pictures import WINDOWS, Picture, levels_of
+from .pictures import WINDOWS, Picture, report_slices
 
-__all__ = ["doubts", "report_numbers", "share_taken", "with_spread", "write_report"]
+__all__ = ["limit_warnings", "noise_removed_by_region", "report_numbers", "with_range", "write_report"]
 
 _TISSUES = {"lung": "lung", "fat": "fat", "soft": "soft tissue", "bone": "bone"}
 
@@ -48,8 +51,8 @@ def write_report(
 ) -> Path:
     """Write the report of a run.
 
-    The report is the same for all methods but for the section about what was kept: singular values for ``slices``,
-    groups of patches for ``patches``.
+    It is the same for all methods but for one section: singular values for ``slices``, groups of patches for
+    ``patches``.
 
     Parameters
     ----------
@@ -57,25 +60,31 @@ def write_report(
         The HTML file.
     before : Volume
     after : mapping of str to Volume
-        One for each strength. Nothing of either's source is looked at.
+        The result for each strength. The sources of the volumes are not used.
     run : mapping
         The run manifest.
     numbers : mapping
-        What `report_numbers` gave.
-    s : ndarray of shape (k,), float64, optional
-        Of ``slices``: singular values, descending, HU.
+        Result of `report_numbers`.
+    s : ndarray of shape (k,), float64, HU, optional
+        Singular values of ``slices``, descending.
     weights : mapping of str to ndarray of shape (k,), optional
-        What each strength keeps of each of these components.
+        For each strength, the fraction of each component that is kept.
     noise_sd_hu : float
-        Noise of an entry of the matrix of slices, as ``auto`` was told.
+        Noise SD of an entry of the ``slices`` matrix, as in the optimal shrinkage of ``auto``.
     groups : sequence of GroupSpectrum
-        Of ``patches``: what each group of patches was found to hold, with equally many components.
+        Groups of ``patches``, with equally many components each.
     warnings : sequence of str
+
+    Returns
+    -------
+    Path
+        The file.
     """
     y, x = before.shape[1:]
     rows_mm, columns_mm = before.geometry.pixel_spacing_mm
+    proportion = x * columns_mm / (y * rows_mm)
     strengths = [
-        {"name": strength, "numbers": numbers["after"][strength], "levels": levels_of(before, volume)}
+        {"name": strength, "numbers": numbers["after"][strength], "slices": report_slices(before, volume)}
         for strength, volume in after.items()
     ]
     html = _template().render(
@@ -85,15 +94,15 @@ def write_report(
         tissues=_TISSUES,
         limits=LIMITS,
         windows=WINDOWS,
-        proportion=x * columns_mm / (y * rows_mm),
-        power=_power(numbers),
-        share=_share(numbers, x * columns_mm / (y * rows_mm)),
-        even=EVEN,
+        proportion=proportion,
+        power=_noise_power(numbers),
+        removed=_removed_maps(numbers, proportion),
+        structure_tissues=STRUCTURE_TISSUES,
         details=next((n["details"] for n in numbers["after"].values() if n["details"]), None),
-        beyond=beyond,
+        exceeds=exceeds,
         limit_of=limit_of,
-        noise_is_fine=noise_is_fine,
-        slices=None if s is None else _slices(s, weights or {}, noise_sd_hu, before),
+        noise_within_limits=noise_within_limits,
+        singular_values=None if s is None else _singular_values(s, weights or {}, noise_sd_hu, before),
         groups=_groups(groups) if groups else None,
         run=run,
         manifest=json.dumps(run, indent=1),
@@ -109,39 +118,39 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
 
-    def written(form: str, scale: float = 1.0) -> Any:
-        return lambda value: "none" if value is None else format(scale * value, form)
+    def number(form: str) -> Callable[[float | None], str]:
+        return lambda value: "none" if value is None else format(value, form)
 
-    environment.filters["hu"] = written(".1f")
-    environment.filters["shift"] = written("+.2f")
-    environment.filters["share"] = environment.filters["width"] = written(".2f")
-    environment.filters["correlation"] = written(".3f")
-    environment.filters["spread"] = with_spread
+    environment.filters["hu"] = number(".1f")
+    environment.filters["shift"] = number("+.2f")
+    environment.filters["share"] = environment.filters["width"] = number(".2f")
+    environment.filters["correlation"] = number(".3f")
+    environment.filters["range"] = with_range
     environment.filters["times"] = lambda value: "none" if value is None else f"x {value:.1f}"
-    environment.filters["most"] = lambda values: max((v for v in values if v is not None), default=None)
+    environment.filters["largest"] = lambda values: max((v for v in values if v is not None), default=None)
     environment.filters["percent"] = lambda value: "none" if value is None else f"{100 * value:.0f} %"
     return environment.from_string((files(__package__) / "template.html").read_text(encoding="utf-8"))
 
 
-def _power(numbers: Mapping[str, Any]) -> Picture | None:
+def _noise_power(numbers: Mapping[str, Any]) -> Picture | None:
     """Plot the noise power spectra; None without flat soft tissue."""
     if numbers["before"]["nps"] is None:
         return None
-    return plots.power(
-        numbers["before"]["nps"], {name: (n["nps"], n["residual_nps"]) for name, n in numbers["after"].items()}
-    )
+    spectra = {name: (n["nps"], n["residual_nps"]) for name, n in numbers["after"].items()}
+    return plots.noise_power(numbers["before"]["nps"], spectra)
 
 
-def _share(numbers: Mapping[str, Any], proportion: float) -> Picture | None:
-    """Plot the share of the noise that was taken by place; None if nowhere is enough that is flat."""
+def _removed_maps(numbers: Mapping[str, Any], proportion: float) -> Picture | None:
+    """Plot the fraction of the noise removed by region; None if there are too few flat regions."""
     cells = {name: n["noise_taken_by"]["cells"] for name, n in numbers["after"].items()}
-    known = any(value is not None for map in cells.values() for third in map for row in third for value in row)
-    return plots.shares(cells, proportion) if known else None
+    known = any(value is not None for thirds in cells.values() for third in thirds for row in third for value in row)
+    return plots.removed_maps(cells, proportion) if known else None
 
 
-def _slices(
+def _singular_values(
     s: NDArray[np.float64], weights: Mapping[str, NDArray[np.float64]], noise_sd_hu: float, before: Volume
 ) -> dict[str, Any]:
+    # The largest singular value of m x n white noise.
     edge = noise_sd_hu * (np.sqrt(before.hu[0].size) + np.sqrt(len(before.hu)))
     return {
         "plot": plots.singular_values(s, weights, float(edge)),
@@ -154,7 +163,7 @@ def _slices(
 def _groups(groups: Sequence[GroupSpectrum]) -> dict[str, Any]:
     kept, rows = (np.array([getattr(g, name) for g in groups]) for name in ("kept", "rows"))
     return {
-        "plot": plots.groups(groups),
+        "plot": plots.group_spectra(groups),
         "count": len(groups),
         "rows": int(rows.sum()),
         "smallest": int(rows.min()),

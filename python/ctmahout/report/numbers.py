@@ -1,8 +1,8 @@
-"""The numbers of the report: what changed, by tissue, by frequency and at edges."""
+"""Measurements of the report: a series before and after denoising goes in, numbers for JSON and warnings come out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,54 +16,54 @@ from ..quality import (
     Edges,
     FlatRegions,
     NoisePower,
-    ShareTaken,
-    details_kept,
+    NoiseRemoved,
+    detail_recovery,
     interior,
     sample_slices,
     structure_in_residual,
     tissues,
-    tissues_of_noisy,
+    tissues_from_neighbours,
 )
 from ..volume import Volume
 
 __all__ = [
-    "EVEN",
     "LIMITS",
-    "beyond",
-    "doubts",
+    "STRUCTURE_TISSUES",
+    "exceeds",
     "limit_of",
-    "noise_is_fine",
+    "limit_warnings",
+    "noise_removed_by_region",
+    "noise_within_limits",
     "report_numbers",
-    "share_taken",
-    "with_spread",
+    "with_range",
 ]
 
 Masks = Mapping[str, NDArray[np.bool_]]
+ByTissue = dict[str, float | None]
 
-# What the report marks.
+# Limits that the report marks when they are exceeded (docs/adr/0023).
 LIMITS = {
     "mean_shift_hu": 0.5,  # of a tissue, away from its borders
-    "border_shift_hu": 1.0,  # and near them
-    "bone_border_shift_hu": 2.0,  # bone has little but borders, and is noisier than they
-    "anatomy_in_residual": 0.03,  # likeness of the residual to edges
-    "structure_in_residual": 0.1,  # and to the structure within a tissue
-    "noise_taken": 0.1,  # at least
-    "noise_taken_spread": 0.35,  # between the regions where least and most was taken
-    "noise_untouched": 0.03,  # share of the regions with less than half of what is usual
+    "border_shift_hu": 1.0,  # near its borders
+    "bone_border_shift_hu": 2.0,  # most of bone is near a border, and noisier
+    "anatomy_in_residual": 0.03,  # correlation of the residual with edges
+    "structure_in_residual": 0.1,  # correlation with structure within a tissue
+    "noise_taken": 0.1,  # fraction removed, at least
+    "noise_taken_spread": 0.35,  # between the regions with the lowest and the highest fraction removed
+    "noise_untouched": 0.03,  # fraction of the regions with less than half of the usual fraction removed
     "contrast_kept": 0.7,  # of faint details, at least
 }
 
-# SD in pixels of the neighbourhood that tells how large the residual is there.
-_LOCAL = 8.0
-# Tissues whose noise and structure are looked at; bone is too small and too uneven.
-EVEN = ("lung", "fat", "soft")
-# Means: what is so near to other tissue counts as its border, but for pixels in which the two mix.
+# Tissues whose structure is measured; bone is too small and too heterogeneous.
+STRUCTURE_TISSUES = ("lung", "fat", "soft")
+_LOCAL_PX = 8.0  # SD of the neighbourhood that the size of the residual is compared with
+# Means near other tissue, within 6 mm or 4 to 8 pixels, are measured apart, without pixels in which the two mix.
 _BORDER_MM, _BORDER_PX, _MIXED_PX = 6.0, (4, 8), 2
-_FEWEST = 2000  # voxels that have a mean
-# Masks of means are told by slices so far away, in mm, but no more than so many slices.
-_APART_MM, _APART_MOST = 9.0, 3
-_LEAST_NOISE_HU = 1.0  # SD: with less there is nothing to remove
-_AIR_HU = -1000.0  # in the place of padding, as methods are given it
+_MIN_VOXELS = 2000  # of a mean
+# Masks of means are segmented in slices at this distance, limited in slices.
+_MASK_DISTANCE_MM, _MAX_MASK_DISTANCE = 9.0, 3
+_MIN_NOISE_HU = 1.0  # with less noise in the source there is nothing to remove
+_AIR_HU = -1000.0  # in place of padding, as in the input of methods
 
 
 def report_numbers(
@@ -72,203 +72,220 @@ def report_numbers(
     *,
     reference: Volume | None = None,
     apply: Mapping[str, Apply] | None = None,
-    taken: Mapping[str, ShareTaken] | None = None,
+    by_region: Mapping[str, NoiseRemoved] | None = None,
 ) -> dict[str, Any]:
-    """Measure what was taken away from a series.
+    """Measure what a denoiser removed from a series.
 
     Parameters
     ----------
     before : Volume
+        The source.
     after : mapping of str to Volume
-        One for each strength.
+        The result for each strength.
     reference : Volume, optional
-        The same without noise, where it is known.
+        The source without noise, if it is known.
     apply : mapping of str to Apply, optional
-        What was learnt, for each strength; without it faint details are not tried.
-    taken : mapping of str to ShareTaken, optional
-        What `share_taken` gave for each strength, if it was called before.
+        The denoiser for each strength; without it faint details are not measured.
+    by_region : mapping of str to NoiseRemoved, optional
+        Results of `noise_removed_by_region` for each strength, to avoid measuring them again.
 
     Returns
     -------
     dict
         ``before``, one for each strength in ``after``, and ``reference`` if there is one, each with
 
-        * ``noise_sd_hu``: by tissue, the SD in flat regions of slices, see `FlatRegions`; fine anatomy counts as noise,
-          in lung and bone more than there is of noise.
-        * ``mean_hu``: by tissue, away from others by 6 mm, but 4 to 8 pixels, and ``border_mean_hu``, nearer than that.
-          Tissues are told by the reference, else by slices on both sides, so neither by the result nor by the
-          noise that is measured. None with fewer than 2000 voxels.
+        * ``noise_sd_hu``: by tissue, the SD in flat regions of slices, see `FlatRegions`. Fine anatomy counts as noise;
+          in lung and bone there may be more of it than of noise.
+        * ``mean_hu``: by tissue, at least 6 mm, or 4 to 8 pixels, away from other tissue; and ``border_mean_hu``, near
+          it. Tissues are segmented in the reference, or else in slices on both sides, so neither by the result nor
+          by the noise that is measured. None with fewer than 2000 voxels.
         * ``nps``: the noise power spectrum in flat soft tissue, with ``frequency_per_mm``, ``power_hu2_mm2`` and
           ``mean_frequency_per_mm``.
 
-        Of each strength besides
+        For each strength also
 
         * ``mean_shift_hu`` and ``border_shift_hu``, by tissue, with their standard errors ``mean_shift_error_hu`` and
           ``border_shift_error_hu``.
-        * ``noise_taken``, the share of the noise SD in soft tissue that is gone; and ``noise_taken_by``, the same by
-          place, see `ShareTaken`: ``low``, ``high``, ``untouched``, ``rings``, ``thirds``, ``tissues`` and ``cells``.
-        * ``residual_sd_hu``: SD of what was taken away, in the same flat regions; and ``residual_nps``.
-        * ``anatomy_in_residual``: correlation, from -1 to 1, of the size of the residual, as a share of its size
-          around, with the steepness of the result: near 0, only noise was taken out; below, less of it at edges.
+        * ``noise_taken``: the fraction of the noise SD in soft tissue that was removed; and ``noise_taken_by``, the
+          same by region, see `NoiseRemoved`: ``low``, ``high``, ``untouched``, ``rings``, ``thirds``, ``tissues`` and
+          ``cells``.
+        * ``residual_sd_hu``: SD of source minus result, in the same flat regions; and ``residual_nps``.
+        * ``anatomy_in_residual``: correlation, -1 to 1, of the size of the residual, relative to its neighbourhood,
+          with the gradient of the result: near 0, only noise was removed; below 0, less noise was removed at edges.
         * ``structure_in_residual``: by tissue and band of frequencies, see `structure_in_residual`: near 0, only noise
-          was taken out of the inside of a tissue.
-        * ``details``: what comes back of faint details that are added to the source, by kind: ``contrast_hu``,
-          ``slices``, ``count``, ``kept`` and ``detectability``, see `DetailKept`. None where they could not be tried.
+          was removed from the inside of a tissue.
+        * ``details``: recovery of faint details added to the source, by kind: ``contrast_hu``, ``slices``, ``count``,
+          ``kept`` and ``detectability``, see `DetailRecovery`. None if they were not measured.
         * ``edge_width_mm``: 10-90 % width of the mean edge ``before`` and ``after``, and of the ``reference`` if there
-          is one; ``strong`` and ``weak``, see `Edges`. Edges are found in the reference, else the strong ones in the
-          result. ``edge_sharpness``: width of the reference, else of the source, as a share of the result's.
+          is one; ``strong`` and ``weak``, see `Edges`. Edges are located in the reference, or else the strong ones in
+          the result. ``edge_sharpness``: width of the reference, or else of the source, divided by that of the result.
 
-        ``limits``: what is wanted. None stands where a tissue is absent, or has no flat region or too few edges.
+        ``limits``: the limits of these numbers. None stands for a tissue that is absent, or has no flat region or too
+        few edges.
     """
     masks = _masks(before, reference)
-    flat = {
-        name: FlatRegions.of(before.hu if reference is None else reference.hu, masks[name]) for name in TISSUES_AND_FAT
-    }
-    places = _places(before, masks, reference)
-    source = _levels(before, places, flat)
-    result: dict[str, Any] = {"limits": dict(LIMITS), "before": source, "after": {}}
+    source = before if reference is None else reference
+    flat = {name: FlatRegions.of(source.hu, masks[name]) for name in TISSUES_AND_FAT}
+    mean_masks = _mean_masks(before, masks, reference)
+    numbers_before = _volume_numbers(before, mean_masks, flat)
+    result: dict[str, Any] = {"limits": dict(LIMITS), "before": numbers_before, "after": {}}
     if reference is not None:
-        result["reference"] = _levels(reference, places, flat)
+        result["reference"] = _volume_numbers(reference, mean_masks, flat)
     for strength, volume in after.items():
-        levels = _levels(volume, places, flat)
+        numbers = _volume_numbers(volume, mean_masks, flat)
         residual = before.with_hu(before.hu - volume.hu)
-        share = (taken or {}).get(strength) or ShareTaken.of(before.hu, volume.hu, _pick(masks, ("soft", "fat")))
+        noise_removed = (by_region or {}).get(strength)
+        if noise_removed is None:
+            noise_removed = NoiseRemoved.of(before.hu, volume.hu, _select(masks, ("soft", "fat")))
+        sd_before, sd_after = numbers_before["noise_sd_hu"]["soft"], numbers["noise_sd_hu"]["soft"]
         result["after"][strength] = {
-            **levels,
-            **_shifts(residual.hu, places),
-            "noise_taken": _share_taken(source["noise_sd_hu"]["soft"], levels["noise_sd_hu"]["soft"]),
-            "noise_taken_by": _by_place(share),
+            **numbers,
+            **_shifts(residual.hu, mean_masks),
+            "noise_taken": _fraction_removed(sd_before, sd_after),
+            "noise_taken_by": _by_region(noise_removed),
             "residual_sd_hu": _noise_sd(residual, flat),
             "residual_nps": _nps(residual, flat["soft"]),
-            "anatomy_in_residual": _likeness(residual.hu, volume.hu, masks["body"]),
+            "anatomy_in_residual": _edge_correlation(residual.hu, volume.hu, masks["body"]),
             "structure_in_residual": _structure(residual.hu, volume.hu, masks),
-            "details": _details(before, (apply or {}).get(strength), masks["soft"], source["noise_sd_hu"]["soft"]),
+            "details": _details(before, (apply or {}).get(strength), masks["soft"], sd_before),
             **_edges(before, volume, reference, masks["body"]),
         }
     return result
 
 
-def share_taken(before: Volume, after: Volume) -> ShareTaken:
-    """Return how much of the noise was taken by place, as `report_numbers` measures it."""
-    return ShareTaken.of(before.hu, after.hu, _pick(_masks(before, None), ("soft", "fat")))
+def noise_removed_by_region(before: Volume, after: Volume) -> NoiseRemoved:
+    """Return the fraction of the noise removed by region, as `report_numbers` measures it."""
+    return NoiseRemoved.of(before.hu, after.hu, _select(_masks(before, None), ("soft", "fat")))
 
 
-def doubts(numbers: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each of `LIMITS` that a strength exceeds."""
+def limit_warnings(numbers: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for users for each of `LIMITS` that a strength exceeds; `numbers` as of `report_numbers`."""
     return [
-        f"{strength}: {sentence}" for strength, measured in numbers["after"].items() for sentence in _doubts(measured)
+        f"{strength}: {sentence}"
+        for strength, measured in numbers["after"].items()
+        for sentence in _limit_warnings(measured)
     ]
 
 
-def _doubts(measured: Mapping[str, Any]) -> list[str]:
-    said = []
-    for key, where in (("mean_shift", "the mean of {}"), ("border_shift", "the mean of {} near its borders")):
+def _limit_warnings(measured: Mapping[str, Any]) -> list[str]:
+    sentences = []
+    for key, subject in (("mean_shift", "the mean of {}"), ("border_shift", "the mean of {} near its borders")):
         for tissue, shift in measured[f"{key}_hu"].items():
             limit = limit_of(key, tissue)
-            if beyond(shift, measured[f"{key}_error_hu"][tissue], limit):
-                said.append(f"{where.format(tissue)} shifted by {shift:+.1f} HU, by more than {limit} HU.")
-    likeness, limit = measured["anatomy_in_residual"], LIMITS["anatomy_in_residual"]
-    if likeness is not None and likeness >= limit:
-        said.append(
-            f"the residual correlates with edges, {likeness:.2f} where at most {limit} is expected: check the "
+            if exceeds(shift, measured[f"{key}_error_hu"][tissue], limit):
+                sentences.append(f"{subject.format(tissue)} shifted by {shift:+.1f} HU, by more than {limit} HU.")
+    correlation, limit = measured["anatomy_in_residual"], LIMITS["anatomy_in_residual"]
+    if correlation is not None and correlation >= limit:
+        sentences.append(
+            f"the residual correlates with edges, {correlation:.2f} where at most {limit} is expected: check the "
             "residual in the report."
         )
     limit = LIMITS["structure_in_residual"]
     for tissue, bands in measured["structure_in_residual"].items():
-        most = max((share for share in bands.values() if share is not None), default=0.0)
-        if most >= limit:
-            said.append(
-                f"the residual in {tissue} correlates with anatomy, {most:.2f} where at most {limit} is expected: "
+        largest = max((share for share in bands.values() if share is not None), default=0.0)
+        if largest >= limit:
+            sentences.append(
+                f"the residual in {tissue} correlates with anatomy, {largest:.2f} where at most {limit} is expected: "
                 "check the residual in the report."
             )
-    return said + _noise_doubts(measured) + _detail_doubts(measured)
+    return sentences + _noise_warnings(measured) + _detail_warnings(measured)
 
 
-def noise_is_fine(measured: Mapping[str, Any]) -> bool | None:
-    """Tell whether enough of the noise was taken, and about as much everywhere; None where it is not known."""
-    return None if measured["noise_taken"] is None else not _noise_doubts(measured)
+def noise_within_limits(measured: Mapping[str, Any]) -> bool | None:
+    """Return whether enough noise was removed, and about as much in all regions; None if it was not measured.
+
+    `measured` is ``after`` of `report_numbers` for one strength.
+    """
+    return None if measured["noise_taken"] is None else not _noise_warnings(measured)
 
 
-def with_spread(said: str, taken: float | None, low: float | None, high: float | None) -> str:
-    """Add to a text how much of the noise was taken where least and where most was, if that is known."""
-    if taken is None or low is None or high is None:
-        return said
-    return f"{said} ({100 * min(low, taken):.0f} % to {100 * max(high, taken):.0f} % by region)"
+def with_range(text: str, removed: float | None, low: float | None, high: float | None) -> str:
+    """Append the lowest and the highest fraction of the noise removed to a text, if they are known."""
+    if removed is None or low is None or high is None:
+        return text
+    return f"{text} ({100 * min(low, removed):.0f} % to {100 * max(high, removed):.0f} % by region)"
 
 
-def _noise_doubts(measured: Mapping[str, Any]) -> list[str]:
-    said, taken, by = [], measured["noise_taken"], measured["noise_taken_by"]
-    if taken is not None and taken < LIMITS["noise_taken"] and measured["noise_sd_hu"]["soft"] >= _LEAST_NOISE_HU:
-        said.append(f"only {100 * taken:.0f} % of the noise was removed.")
-    if by["low"] is not None and by["high"] - by["low"] > LIMITS["noise_taken_spread"]:
-        low, high = (f"{100 * by[end]:.0f} %" for end in ("low", "high"))
-        said.append(f"between {low} and {high} of the noise was removed, depending on the region.")
-    elif by["untouched"] is not None and by["untouched"] > LIMITS["noise_untouched"]:
-        said.append(
-            f"in {100 * by['untouched']:.0f} % of the regions less than half as much noise was removed as elsewhere."
+def _noise_warnings(measured: Mapping[str, Any]) -> list[str]:
+    sentences, removed, by_region = [], measured["noise_taken"], measured["noise_taken_by"]
+    low, high, untouched = (by_region[key] for key in ("low", "high", "untouched"))
+    if removed is not None and removed < LIMITS["noise_taken"] and measured["noise_sd_hu"]["soft"] >= _MIN_NOISE_HU:
+        sentences.append(f"only {100 * removed:.0f} % of the noise was removed.")
+    if low is not None and high - low > LIMITS["noise_taken_spread"]:
+        sentences.append(
+            f"between {100 * low:.0f} % and {100 * high:.0f} % of the noise was removed, depending on the region."
         )
-    return said
+    elif untouched is not None and untouched > LIMITS["noise_untouched"]:
+        sentences.append(
+            f"in {100 * untouched:.0f} % of the regions less than half as much noise was removed as elsewhere."
+        )
+    return sentences
 
 
-def _detail_doubts(measured: Mapping[str, Any]) -> list[str]:
+def _detail_warnings(measured: Mapping[str, Any]) -> list[str]:
     limit = LIMITS["contrast_kept"]
     return [
-        f"a {kind} of {abs(found['contrast_hu']):.0f} HU keeps {100 * found['kept']:.0f} % of its contrast, less than "
-        f"{100 * limit:.0f} %."
-        for kind, found in (measured["details"] or {}).items()
-        if found["kept"] < limit
+        f"a {kind} of {abs(detail['contrast_hu']):.0f} HU keeps {100 * detail['kept']:.0f} % of its contrast, less "
+        f"than {100 * limit:.0f} %."
+        for kind, detail in (measured["details"] or {}).items()
+        if detail["kept"] < limit
     ]
 
 
 def limit_of(key: str, tissue: str) -> float:
-    """Return how far a mean may move, HU; `key` is mean_shift or border_shift."""
+    """Return the limit of the shift of a tissue's mean, HU; `key` is mean_shift or border_shift."""
     return LIMITS["bone_border_shift_hu" if (key, tissue) == ("border_shift", "bone") else f"{key}_hu"]
 
 
-def beyond(shift: float | None, error: float | None, limit: float) -> bool:
-    """Tell whether a mean moved by more than a limit, beyond twice its standard error."""
+def exceeds(shift: float | None, error: float | None, limit: float) -> bool:
+    """Return whether the size of a shift exceeds a limit by more than two standard errors; all in HU."""
     return shift is not None and abs(shift) - 2 * (error or 0.0) > limit
 
 
 def _masks(before: Volume, reference: Volume | None) -> dict[str, NDArray[np.bool_]]:
-    """Return masks of the slices that are looked at: chosen before anything was done to them."""
-    levels = sample_slices(len(before.hu))
+    """Return masks of the sampled slices, segmented independently of the result."""
+    slices = sample_slices(len(before.hu))
     if reference is None:
-        return tissues_of_noisy(before.hu, before.padding, levels, ranges=TISSUES_AND_FAT)
+        return tissues_from_neighbours(before.hu, before.padding, slices, ranges=TISSUES_AND_FAT)
     masks = {}
-    for name, found in tissues(reference.hu[levels], ranges=TISSUES_AND_FAT).items():
+    for name, mask in tissues(reference.hu[slices], ranges=TISSUES_AND_FAT).items():
         masks[name] = np.zeros(before.shape, np.bool_)
-        masks[name][levels] = found if before.padding is None else found & ~before.padding[levels]
+        masks[name][slices] = mask if before.padding is None else mask & ~before.padding[slices]
     return masks
 
 
-def _places(before: Volume, masks: Masks, reference: Volume | None) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    """Return where means are measured, by tissue: away from borders, and near them."""
-    levels = sample_slices(len(before.hu))
-    apart = int(np.clip(_APART_MM / (before.geometry.spacing_mm or np.inf), 1, _APART_MOST))
-    if reference is None and apart > 1:
-        masks = tissues_of_noisy(before.hu, before.padding, levels, ranges=TISSUES_AND_FAT, apart=apart)
+def _mean_masks(before: Volume, masks: Masks, reference: Volume | None) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Return the masks in which means are measured, by tissue: ``mean`` away from borders, ``border`` near them.
+
+    They are masks of the sampled slices only.
+    """
+    slices = sample_slices(len(before.hu))
+    distance = int(np.clip(_MASK_DISTANCE_MM / (before.geometry.spacing_mm or np.inf), 1, _MAX_MASK_DISTANCE))
+    if reference is None and distance > 1:
+        masks = tissues_from_neighbours(before.hu, before.padding, slices, ranges=TISSUES_AND_FAT, distance=distance)
     border = int(np.clip(np.rint(_BORDER_MM / max(before.geometry.pixel_spacing_mm)), *_BORDER_PX))
-    found: dict[str, dict[str, NDArray[np.bool_]]] = {"mean": {}, "border": {}}
+    mean_masks: dict[str, dict[str, NDArray[np.bool_]]] = {"mean": {}, "border": {}}
     for name in TISSUES_AND_FAT:
-        inner, pure = (interior(masks[name][levels], pixels) for pixels in (border, _MIXED_PX))
-        for key, mask in (("mean", inner), ("border", pure & ~inner)):
-            found[key][name] = mask
-    return found
+        inner, pure = (interior(masks[name][slices], pixels) for pixels in (border, _MIXED_PX))
+        mean_masks["mean"][name], mean_masks["border"][name] = inner, pure & ~inner
+    return mean_masks
 
 
-def _pick(masks: Masks, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+def _select(masks: Masks, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     return {name: masks[name] for name in names}
 
 
-def _levels(volume: Volume, places: Mapping[str, Masks], flat: Mapping[str, FlatRegions | None]) -> dict[str, Any]:
+def _volume_numbers(
+    volume: Volume, mean_masks: Mapping[str, Masks], flat: Mapping[str, FlatRegions | None]
+) -> dict[str, Any]:
+    """Return the numbers of one volume: noise, means and noise power spectrum."""
     hu = volume.hu[sample_slices(len(volume.hu))]
     means = {
         key: {
-            name: _number(hu[mask].mean(dtype=np.float64)) if np.count_nonzero(mask) >= _FEWEST else None
+            name: _number(hu[mask].mean(dtype=np.float64)) if np.count_nonzero(mask) >= _MIN_VOXELS else None
             for name, mask in masks.items()
         }
-        for key, masks in places.items()
+        for key, masks in mean_masks.items()
     }
     return {
         "noise_sd_hu": _noise_sd(volume, flat),
@@ -278,48 +295,49 @@ def _levels(volume: Volume, places: Mapping[str, Masks], flat: Mapping[str, Flat
     }
 
 
-def _noise_sd(volume: Volume, flat: Mapping[str, FlatRegions | None]) -> dict[str, float | None]:
+def _noise_sd(volume: Volume, flat: Mapping[str, FlatRegions | None]) -> ByTissue:
     return {name: None if regions is None else _number(regions.sd(volume.hu)) for name, regions in flat.items()}
 
 
-def _shifts(residual: NDArray[np.float32], places: Mapping[str, Masks]) -> dict[str, dict[str, float | None]]:
-    """Return how far means moved, and the standard errors, from what the slices tell one by one."""
+def _shifts(residual: NDArray[np.float32], mean_masks: Mapping[str, Masks]) -> dict[str, ByTissue]:
+    """Return the shifts of means, and their standard errors from the variation between slices, in HU.
+
+    The mean is a ratio of sums over slices, and the error that of a ratio estimator (Cochran 1977, section 2.11).
+    """
     residual = residual[sample_slices(len(residual))]
-    found: dict[str, dict[str, float | None]] = {}
-    for key, masks in places.items():
-        shifts, errors = found.setdefault(f"{key}_shift_hu", {}), found.setdefault(f"{key}_shift_error_hu", {})
+    result: dict[str, ByTissue] = {}
+    for key, masks in mean_masks.items():
+        shifts, errors = result.setdefault(f"{key}_shift_hu", {}), result.setdefault(f"{key}_shift_error_hu", {})
         for name, mask in masks.items():
             count = np.count_nonzero(mask, axis=(1, 2)).astype(np.float64)
-            if count.sum() < _FEWEST:
+            if count.sum() < _MIN_VOXELS:
                 shifts[name] = errors[name] = None
                 continue
             total = -np.where(mask, residual, np.float32(0)).sum(axis=(1, 2), dtype=np.float64)
             shift = total.sum() / count.sum()
-            filled = np.count_nonzero(count)
-            spread = np.sum((total - shift * count) ** 2) * filled / max(filled - 1, 1)
-            shifts[name], errors[name] = _number(shift), _number(np.sqrt(spread) / count.sum())
-    return found
+            slices = np.count_nonzero(count)
+            variance = np.sum((total - shift * count) ** 2) * slices / max(slices - 1, 1)
+            shifts[name], errors[name] = _number(shift), _number(np.sqrt(variance) / count.sum())
+    return result
 
 
-def _by_place(share: ShareTaken) -> dict[str, Any]:
+def _by_region(removed: NoiseRemoved) -> dict[str, Any]:
     return {
-        "low": _maybe(share.low),
-        "high": _maybe(share.high),
-        "untouched": _maybe(share.untouched),
-        "rings": [_maybe(value) for value in share.rings],
-        "thirds": [_maybe(value) for value in share.thirds],
-        "tissues": {name: _maybe(value) for name, value in share.tissues.items()},
+        "low": _optional(removed.low),
+        "high": _optional(removed.high),
+        "untouched": _optional(removed.untouched),
+        "rings": [_optional(value) for value in removed.rings],
+        "thirds": [_optional(value) for value in removed.thirds],
+        "tissues": {name: _optional(value) for name, value in removed.tissues.items()},
         "cells": [
-            [[_number(v) if np.isfinite(v) else None for v in row] for row in third] for third in share.cells.tolist()
+            [[_number(v) if np.isfinite(v) else None for v in row] for row in third] for third in removed.cells.tolist()
         ],
     }
 
 
-def _structure(
-    residual: NDArray[np.float32], after: NDArray[np.float32], masks: Masks
-) -> dict[str, dict[str, float | None]]:
-    found = structure_in_residual(residual, after, _pick(masks, EVEN))
-    return {name: {band: _maybe(bands[band]) for band in OCTAVES} for name, bands in found.items()}
+def _structure(residual: NDArray[np.float32], after: NDArray[np.float32], masks: Masks) -> dict[str, ByTissue]:
+    by_tissue = structure_in_residual(residual, after, _select(masks, STRUCTURE_TISSUES))
+    return {name: {band: _optional(bands[band]) for band in OCTAVES} for name, bands in by_tissue.items()}
 
 
 def _details(
@@ -329,7 +347,7 @@ def _details(
         return None
     hu = before.hu if before.padding is None else np.where(before.padding, np.float32(_AIR_HU), before.hu)
     rows_mm, columns_mm = before.geometry.pixel_spacing_mm
-    found = details_kept(
+    recovery = detail_recovery(
         hu,
         soft,
         noise_sd_hu,
@@ -337,21 +355,21 @@ def _details(
         pixel_mm=float(np.sqrt(rows_mm * columns_mm)),
         spacing_mm=before.geometry.spacing_mm,
     )
-    if found is None:
+    if recovery is None:
         return None
     return {
         name: {
-            "contrast_hu": _number(kept.contrast_hu),
-            "slices": kept.slices,
-            "count": kept.count,
-            "kept": _number(kept.kept),
-            "detectability": _maybe(kept.detectability),
+            "contrast_hu": _number(detail.contrast_hu),
+            "slices": detail.slices,
+            "count": detail.count,
+            "kept": _number(detail.kept),
+            "detectability": _optional(detail.detectability),
         }
-        for name, kept in found.items()
+        for name, detail in recovery.items()
     }
 
 
-def _share_taken(before: float | None, after: float | None) -> float | None:
+def _fraction_removed(before: float | None, after: float | None) -> float | None:
     if before is None or after is None:
         return None
     return _number(1 - after / before) if before > 0 else 0.0
@@ -361,44 +379,45 @@ def _nps(volume: Volume, flat: FlatRegions | None) -> dict[str, Any] | None:
     if flat is None:
         return None
     power: NoisePower = flat.power(volume.hu, volume.geometry.pixel_spacing_mm)
-    mean = power.mean_frequency
     return {
         "frequency_per_mm": [_number(f) for f in power.frequency_per_mm],
         "power_hu2_mm2": [float(f"{p:.5g}") for p in power.power_hu2_mm2],
-        "mean_frequency_per_mm": None if mean is None else _number(mean),
+        "mean_frequency_per_mm": _optional(power.mean_frequency),
     }
 
 
 def _edges(before: Volume, after: Volume, reference: Volume | None, mask: NDArray[np.bool_]) -> dict[str, Any]:
-    shown = after if reference is None else reference
-    edges = Edges.of(shown.hu, mask, before.geometry.pixel_spacing_mm)
+    edges = Edges.of((after if reference is None else reference).hu, mask, before.geometry.pixel_spacing_mm)
     volumes = {"before": before, "after": after} | ({} if reference is None else {"reference": reference})
     widths = {name: edges.widths_mm(volume.hu) for name, volume in volumes.items()}
     if reference is None:
-        # Without a truth noise would be taken for weak edges.
+        # Without a reference, noise would count as weak edges.
         widths = {name: {"strong": width["strong"], "weak": None} for name, width in widths.items()}
-    rounded = {name: {kind: _maybe(value) for kind, value in width.items()} for name, width in widths.items()}
-    sharp = rounded["before" if reference is None else "reference"]
+    rounded = {name: {kind: _optional(value) for kind, value in width.items()} for name, width in widths.items()}
+    original = rounded["before" if reference is None else "reference"]
     return {
         "edge_width_mm": rounded,
-        "edge_sharpness": _each(lambda a, b: a / b if b else 0.0, sharp, rounded["after"]),
+        "edge_sharpness": _by_key(lambda a, b: a / b if b else 0.0, original, rounded["after"]),
     }
 
 
-def _likeness(residual: NDArray[np.float32], after: NDArray[np.float32], mask: NDArray[np.bool_]) -> float | None:
-    """Return the correlation of the residual's size, as a share of its size around, with the result's slope in slices.
+def _edge_correlation(
+    residual: NDArray[np.float32], after: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> float | None:
+    """Return the correlation of the residual's size, relative to its neighbourhood, with the gradient of the result.
 
-    Noise is larger in some places than in others, as edges are; only what is larger than around it can be an edge.
+    Noise is stronger in some regions than in others, and so are edges; only a residual larger than in its neighbourhood
+    is evidence of an edge.
     """
-    levels = sample_slices(len(after))
-    residual, after, mask = residual[levels], after[levels], mask[levels]
+    slices = sample_slices(len(after))
+    residual, after, mask = residual[slices], after[slices], mask[slices]
     if not mask.any() or min(after.shape[1:]) < 2:
         return None
-    around = np.sqrt(ndimage.gaussian_filter(residual**2, (0, _LOCAL, _LOCAL)))
-    share: NDArray[np.float32] = np.abs(residual) / np.where(around > 0, around, np.float32(1))
-    slope: NDArray[np.float32] = np.hypot(*np.gradient(after, axis=(1, 2)))
-    # A residual that is everywhere the same, but for rounding, looks like nothing.
-    return _correlation(share[mask], slope[mask]) if share[mask].std() > 1e-3 else 0.0
+    neighbourhood = np.sqrt(ndimage.gaussian_filter(residual**2, (0, _LOCAL_PX, _LOCAL_PX)))
+    relative: NDArray[np.float32] = np.abs(residual) / np.where(neighbourhood > 0, neighbourhood, np.float32(1))
+    gradient: NDArray[np.float32] = np.hypot(*np.gradient(after, axis=(1, 2)))
+    # A residual that is constant but for rounding is uncorrelated with anything.
+    return _correlation(relative[mask], gradient[mask]) if relative[mask].std() > 1e-3 else 0.0
 
 
 def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
@@ -409,14 +428,17 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None
     return _number((x * y).sum(dtype=np.float64) / scale) if scale > 0 else 0.0
 
 
-def _each(f: Any, a: Mapping[str, float | None], b: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: None if a[name] is None or b[name] is None else _number(f(a[name], b[name])) for name in a}
+def _by_key(
+    f: Callable[[float, float], float], a: Mapping[str, float | None], b: Mapping[str, float | None]
+) -> ByTissue:
+    pairs = {name: (a[name], b[name]) for name in a}
+    return {name: None if x is None or y is None else _number(f(x, y)) for name, (x, y) in pairs.items()}
 
 
-def _maybe(value: float | None) -> float | None:
+def _optional(value: float | None) -> float | None:
     return None if value is None else _number(value)
 
 
 def _number(value: float) -> float:
-    """Round to what a reader can use; JSON then is the same on every machine."""
+    """Round to a useful precision, so that JSON is the same on every machine."""
     return round(float(value), 4)

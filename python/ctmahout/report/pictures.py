@@ -1,4 +1,4 @@
-"""The slices that the report shows, pixel for pixel, as data URIs."""
+"""Pictures of slices for the report: volumes in HU go in, grey-scale images as data URIs come out."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ..volume import Volume
 
-__all__ = ["WINDOWS", "Level", "Picture", "Row", "Window", "data_uri", "levels_of"]
+__all__ = ["WINDOWS", "Picture", "ReportSlice", "Row", "Window", "data_uri", "report_slices"]
 
 
 @dataclass(frozen=True)
 class Window:
-    """What of the grey scale is shown, in HU."""
+    """A display window, HU."""
 
     name: str
     width: float
@@ -25,20 +25,20 @@ class Window:
 
     @property
     def residual(self) -> float:
-        """The residual is shown from minus to plus this, HU: four times the contrast of the window itself."""
+        """Half the width of the residual's window, HU: four times the contrast of this window."""
         return self.width / 8
 
 
 # The usual presets, fixed so that pictures of different runs can be compared.
 WINDOWS = (Window("lung", 1500.0, -600.0), Window("soft tissue", 400.0, 40.0), Window("bone", 1800.0, 400.0))
-_SHARES = (0.25, 0.5, 0.75)
-# Larger slices are shown with every other pixel, so the file stays small enough to mail.
-_MOST_PIXELS = 512
+_POSITIONS = (0.25, 0.5, 0.75)  # of the slices, as fractions of the series
+# Larger slices are subsampled, so that the file stays small enough for a mail.
+_MAX_PIXELS = 512
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, and what it shows in words."""
+    """An image as a data URI, and its description in words."""
 
     uri: str
     alt: str
@@ -46,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """A slice before and after, and what was taken away, in one window."""
+    """A slice before and after, and the residual, in one window."""
 
     window: Window
     before: Picture
@@ -55,44 +55,54 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Level:
-    """A slice, counted from 1, in all windows."""
+class ReportSlice:
+    """A slice in all windows.
+
+    Attributes
+    ----------
+    slice : int
+        Its number, from 1.
+    slices : int
+        Number of slices of the series.
+    rows : tuple of Row
+    """
 
     slice: int
     slices: int
     rows: tuple[Row, ...]
 
 
-def levels_of(before: Volume, after: Volume) -> list[Level]:
-    """Show three slices, a quarter, half and three quarters up, before and after in each window."""
+def report_slices(before: Volume, after: Volume) -> list[ReportSlice]:
+    """Return three slices, at a quarter, half and three quarters of the series, before and after in each window."""
     last = len(before.hu) - 1
-    return [_level(before, after, z) for z in sorted({round(share * last) for share in _SHARES})]
+    return [_report_slice(before, after, z) for z in sorted({round(position * last) for position in _POSITIONS})]
 
 
-def _level(before: Volume, after: Volume, z: int) -> Level:
-    step = -(-max(before.shape[1:]) // _MOST_PIXELS)
-    was, became = (volume.hu[z, ::step, ::step] for volume in (before, after))
-    place = f"slice {z + 1} of {len(before.hu)}"
+def _report_slice(before: Volume, after: Volume, z: int) -> ReportSlice:
+    step = -(-max(before.shape[1:]) // _MAX_PIXELS)
+    hu_before, hu_after = (volume.hu[z, ::step, ::step] for volume in (before, after))
+    position = f"slice {z + 1} of {len(before.hu)}"
     rows = tuple(
         Row(
             window,
             *(
-                Picture(_grey(hu, centre, width), f"{what}, {place}, {window.name} window")
-                for what, hu, centre, width in (
-                    ("Before", was, window.centre, window.width),
-                    ("After", became, window.centre, window.width),
-                    ("Taken away", was - became, 0.0, 2 * window.residual),
+                Picture(_grey(hu, centre, width), f"{name}, {position}, {window.name} window")
+                for name, hu, centre, width in (
+                    ("Before", hu_before, window.centre, window.width),
+                    ("After", hu_after, window.centre, window.width),
+                    ("Taken away", hu_before - hu_after, 0.0, 2 * window.residual),
                 )
             ),
         )
         for window in WINDOWS
     )
-    return Level(z + 1, len(before.hu), rows)
+    return ReportSlice(z + 1, len(before.hu), rows)
 
 
 def _grey(hu: NDArray[np.float32], centre: float, width: float) -> str:
+    """Return an image of shape (y, x), HU, in a display window, as a data URI."""
     buffer = io.BytesIO()
-    # Noise does not compress: a JPEG has a quarter of the size, its loss below what a screen shows.
+    # Noise hardly compresses without loss: a JPEG has a quarter of the size, and its error is invisible on a screen.
     image.imsave(
         buffer,
         hu,
@@ -106,5 +116,5 @@ def _grey(hu: NDArray[np.float32], centre: float, width: float) -> str:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Return a picture as a page holds it within itself."""
+    """Return an image file as a data URI; `kind` is "png" or "jpeg"."""
     return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")

@@ -1,4 +1,7 @@
-"""The plots of the report: power spectra of the noise, spectra of what was kept."""
+"""Plots of the report: spectra and maps go in, PNG images as data URIs come out.
+
+The same input gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from scipy import integrate
 from ..denoising.method import GroupSpectrum
 from .pictures import Picture, data_uri
 
-__all__ = ["groups", "power", "shares", "singular_values"]
+__all__ = ["group_spectra", "noise_power", "removed_maps", "singular_values"]
 
 _DPI = 160
 _SOURCE, _EDGE = "#444444", "#b00020"
@@ -26,7 +29,16 @@ _COLOURS = ("#1f77b4", "#d9730d", "#2a8a3e", "#8250c4", "#8c564b")
 
 
 def singular_values(s: NDArray[np.float64], weights: Mapping[str, NDArray[np.float64]], edge: float) -> Picture:
-    """Show the singular values, what each strength keeps of them, and where those of the noise end."""
+    """Plot singular values, the part of each that a strength keeps, and the edge of the noise.
+
+    Parameters
+    ----------
+    s : ndarray of shape (k,), HU
+    weights : mapping of str to ndarray of shape (k,)
+        For each strength, 0 to 1.
+    edge : float, HU
+        The largest singular value of noise.
+    """
     figure, axis = _figure(1, 3.6)
     if s.size:
         index = np.arange(1, s.size + 1)
@@ -41,25 +53,25 @@ def singular_values(s: NDArray[np.float64], weights: Mapping[str, NDArray[np.flo
     return Picture(_uri(figure), f"The {s.size} singular values and what each strength keeps of them")
 
 
-def groups(spectra: Sequence[GroupSpectrum]) -> Picture:
-    """Show the eigenvalues of all groups, where each was cut, and how many components groups of a size keep."""
+def group_spectra(spectra: Sequence[GroupSpectrum]) -> Picture:
+    """Plot the eigenvalues of all groups with the number of components kept, and that number by size of the group."""
     ordered = sorted(spectra, key=lambda g: (g.kept, g.rows))
     kept = np.array([g.kept for g in ordered])
     figure, (left, right) = _figure(2, 3.9)
-    # What lies far below all that is kept is noise throughout, and tells nothing more.
+    # Components far below all those kept are pure noise.
     values = np.array([g.eigenvalues for g in ordered], np.float64).T[: 2 * int(kept.max()) + 10]
-    # Below 1 is what a sample's noise leaves; all of it is noise.
-    most = max(10.0, float(values.max(initial=1.0)))
+    # Eigenvalues of noise scatter around 1; values below it are drawn as 1.
+    largest = max(10.0, float(values.max(initial=1.0)))
     extent = (0.5, len(ordered) + 0.5, len(values) + 0.5, 0.5)
-    shown = left.imshow(
-        np.clip(values, 1.0, most), aspect="auto", cmap="viridis", norm=LogNorm(1.0, most), extent=extent
+    heatmap = left.imshow(
+        np.clip(values, 1.0, largest), aspect="auto", cmap="viridis", norm=LogNorm(1.0, largest), extent=extent
     )
     left.step(np.arange(1, len(ordered) + 1), kept + 0.5, where="mid", color="white", linewidth=1.4)
     left.set_xlabel("group, fewest components kept first", fontsize=9)
     left.set_ylabel("component; kept above the white line", fontsize=9)
     for axis in (left.xaxis, left.yaxis):
         axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
-    figure.colorbar(shown, ax=left, pad=0.02).set_label("variance / noise variance", fontsize=9)
+    figure.colorbar(heatmap, ax=left, pad=0.02).set_label("variance / noise variance", fontsize=9)
     dots = right.scatter([g.rows for g in ordered], kept, c=[g.gain for g in ordered], s=14, cmap="viridis", vmin=0.0)
     right.set_xscale("log")
     right.set_ylim(bottom=0)
@@ -71,8 +83,15 @@ def groups(spectra: Sequence[GroupSpectrum]) -> Picture:
     )
 
 
-def power(before: Mapping[str, Any], after: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Picture:
-    """Show noise power spectra as `report_numbers` gives them: before, and after and residual of each strength."""
+def noise_power(before: Mapping[str, Any], after: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Picture:
+    """Plot noise power spectra, each as ``nps`` of `report_numbers`.
+
+    Parameters
+    ----------
+    before : mapping
+    after : mapping of str to (mapping, mapping)
+        For each strength, the spectra of the result and of the residual.
+    """
     figure, (left, right) = _figure(2, 3.6)
     lines = [("before", before, _SOURCE, "-")]
     for number, (strength, (result, residual)) in enumerate(after.items()):
@@ -90,16 +109,24 @@ def power(before: Mapping[str, Any], after: Mapping[str, tuple[Mapping[str, Any]
     return Picture(_uri(figure), "Noise power spectra of the series before, after, and of what was taken away")
 
 
-def shares(cells: Mapping[str, Sequence[Sequence[Sequence[float | None]]]], proportion: float) -> Picture:
-    """Show the share of the noise that was taken: a row for each strength, a map for each third of the slices."""
+def removed_maps(cells: Mapping[str, Sequence[Sequence[Sequence[float | None]]]], proportion: float) -> Picture:
+    """Plot the fraction of the noise removed: a row for each strength, a map for each third of the slices.
+
+    Parameters
+    ----------
+    cells : mapping of str to nested sequence of shape (3, rows, columns)
+        As `NoiseRemoved.cells`, with None for NaN.
+    proportion : float
+        Width of a slice over its height.
+    """
     rows = len(cells)
     figure = Figure(figsize=(10, 0.4 + 3.0 * rows), dpi=_DPI, facecolor="white", layout="constrained")
     axes = figure.subplots(rows, len(_THIRDS), squeeze=False)
-    for line, (strength, thirds) in zip(axes, cells.items(), strict=True):
-        for axis, title, values in zip(line, _THIRDS, thirds, strict=True):
-            share = np.array([[np.nan if v is None else 100 * v for v in row] for row in values])
-            aspect = share.shape[1] / share.shape[0] / proportion
-            axis.imshow(share, cmap="viridis", vmin=0, vmax=100, aspect=aspect)
+    for row_of_axes, (strength, thirds) in zip(axes, cells.items(), strict=True):
+        for axis, title, values in zip(row_of_axes, _THIRDS, thirds, strict=True):
+            percent = np.array([[np.nan if v is None else 100 * v for v in row] for row in values])
+            aspect = percent.shape[1] / percent.shape[0] / proportion
+            axis.imshow(percent, cmap="viridis", vmin=0, vmax=100, aspect=aspect)
             axis.set_title(f"{strength}, {title}", fontsize=9)
             axis.set_facecolor("#dddddd")
             axis.set_xticks([])
@@ -129,7 +156,7 @@ def _colour(number: int) -> str:
 
 
 def _uri(figure: Figure) -> str:
-    """Return a plot as a data URI, without dates and versions in it: the same plot has the same bytes."""
+    """Return a plot as a data URI, without dates and versions in the file."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})

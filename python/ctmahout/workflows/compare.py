@@ -1,4 +1,4 @@
-"""Score one series against another: ``ctmahout compare``."""
+"""Scores of one series against another: ``ctmahout compare``."""
 
 from __future__ import annotations
 
@@ -16,42 +16,54 @@ from ..volume import Geometry
 
 __all__ = ["compare_series"]
 
-_SAME_SIZE = 0.01
-_SAME_PLACE = 0.5  # of the smallest edge of a voxel
+_SIZE_TOLERANCE = 0.01  # relative
+_POSITION_TOLERANCE = 0.5  # of the smallest edge of a voxel
 
 
 def compare_series(a: str | Path | Uri, b: str | Path | Uri, config: Config | None = None) -> dict[str, Any]:
-    """Return the scores of the series in folder `a` against the reference in folder `b`, paths or URIs.
+    """Return the scores of series `a` against reference `b`.
+
+    Parameters
+    ----------
+    a, b : path, str or Uri
+        Whatever `read_volume` reads, or a URI of it.
+    config : Config, optional
+        Options of reading.
+
+    Returns
+    -------
+    dict
+        See `Scores`: JSON values.
 
     Raises
     ------
     InputError
-        CTM_SERIES_MIXED: the two differ in shape, in the size of a voxel or, unless lenient, in where they lie.
+        CTM_SERIES_MIXED: the two differ in shape, in voxel size or, unless lenient, in position. Else as `read_volume`.
     """
     a, b, config = parse_location(a), parse_location(b), config or Config()
-    with local_copy(a) as first, local_copy(b) as second:
-        one, reference = (read_volume(path, config) for path in (first, second))
-    if one.shape != reference.shape:
+    with local_copy(a) as path, local_copy(b) as reference_path:
+        volume, reference = read_volume(path, config), read_volume(reference_path, config)
+    if volume.shape != reference.shape:
         raise InputError(
             "CTM_SERIES_MIXED",
             file=a,
             attribute="the number of slices, rows and columns",
-            given=one.shape,
+            given=volume.shape,
             expected=reference.shape,
         )
-    _check_places(a, one.geometry, reference.geometry, lenient=config.lenient)
-    return compare(one, reference).as_dict()
+    _check_geometry(a, volume.geometry, reference.geometry, lenient=config.lenient)
+    return compare(volume, reference).as_dict()
 
 
-def _check_places(a: Location, one: Geometry, reference: Geometry, *, lenient: bool) -> None:
-    """Refuse a series whose voxels are of another size than the reference's, or lie elsewhere."""
-    sizes = [np.array([g.spacing_mm, *g.pixel_spacing_mm]) for g in (one, reference)]
-    same_size = bool(np.allclose(sizes[0], sizes[1], rtol=_SAME_SIZE))
-    off = float(np.linalg.norm(one.positions_mm - reference.positions_mm, axis=1).max())
-    if same_size and (lenient or off <= _SAME_PLACE * sizes[1].min()):
+def _check_geometry(a: Location, geometry: Geometry, reference: Geometry, *, lenient: bool) -> None:
+    """Raise CTM_SERIES_MIXED if voxels differ from the reference in size or, unless lenient, in position."""
+    sizes = [np.array([g.spacing_mm, *g.pixel_spacing_mm]) for g in (geometry, reference)]
+    same_size = bool(np.allclose(sizes[0], sizes[1], rtol=_SIZE_TOLERANCE))
+    distance = float(np.linalg.norm(geometry.positions_mm - reference.positions_mm, axis=1).max())
+    if same_size and (lenient or distance <= _POSITION_TOLERANCE * sizes[1].min()):
         return
     given, expected = (" x ".join(f"{mm:.4g}" for mm in size) + " mm" for size in sizes)
     attribute = "the size of a voxel"
     if same_size:
-        attribute, given, expected = "where it lies", f"{off:.1f} mm off", "the place of the reference"
+        attribute, given, expected = "where it lies", f"{distance:.1f} mm off", "the place of the reference"
     raise InputError("CTM_SERIES_MIXED", file=a, attribute=attribute, given=given, expected=expected)

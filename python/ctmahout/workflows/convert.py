@@ -1,4 +1,4 @@
-"""A volume from DICOM to NIfTI or NumPy, or from one of these to the other: ``ctmahout convert``."""
+"""Conversion of a volume from DICOM, NIfTI or NumPy to NIfTI or NumPy: ``ctmahout convert``."""
 
 from __future__ import annotations
 
@@ -21,17 +21,33 @@ def convert(
     *,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Volume, Location]:
-    """Write the volume that a path holds to a file whose name ends in .nii.gz, .nii or .npz; return it and the place.
+    """Read a volume and write it to a NIfTI or npz file.
+
+    Parameters
+    ----------
+    source : path, str or Uri
+        Whatever `read_volume` reads, or a URI of it.
+    output : path, str or Uri
+        File with a name that ends in .nii.gz, .nii or .npz.
+    config : Config, optional
+        Options of reading, and `overwrite`.
+    progress : callable, optional
+        Called with (phase, done, total).
+
+    Returns
+    -------
+    (Volume, Path or Uri)
+        The volume, and the location of the file.
 
     Raises
     ------
     CtmahoutError
-        See `read_volume` and `write_array`; then nothing was written.
+        As `read_volume` and `write_array`; nothing is written then.
     """
     config = config or Config()
     source, output = parse_location(source), parse_location(output)
     refuse_overlap(output, source)
-    with upload_on_success(output, overwrite=config.overwrite) as target, local_copy(source) as series:
-        volume = read_volume(series, config, progress)
+    with upload_on_success(output, overwrite=config.overwrite) as target, local_copy(source) as path:
+        volume = read_volume(path, config, progress)
         write_array(volume, target, overwrite=config.overwrite)
     return volume, output

@@ -243,7 +243,7 @@ def _denoised(
             engine = stack.enter_context(open_engine(config, session))  # before any work: it may be refused
         workers = stack.enter_context(open_workers(config, session, engine))
         last, factors = run_passes(volume, engine, work, config, workers, timer)
-        if not workers.elsewhere:
+        if not workers.is_remote:
             stack.close()  # Spark frees its memory
         yield Finished(
             last.results(factors, strengths, workers, timer.progress),
@@ -271,7 +271,7 @@ def _start_model(volume: Volume, config: Config, timer: Timer) -> tuple[Manifest
         if config.refit:
             return None
         raise InputError(
-            "CTM_MODEL_UNFIT", path=config.model, given=f"{run.fit.model:.1f}", expected=f"{run.fit.own:.1f}"
+            "CTM_MODEL_UNFIT", path=config.model, given=f"{run.fit.model:.1f}", expected=f"{run.fit.baseline:.1f}"
         )
     return manifest, run
 

@@ -1,4 +1,4 @@
-"""Whether everything is here that a run needs, and what to do if not: ``ctmahout doctor``."""
+"""Check of the environment, with advice on what is missing: ``ctmahout doctor``."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ..errors import CtmahoutError
 
 __all__ = ["Check", "check_environment"]
 
-# A 512 x 512 x 300 series needs about this much room for its matrix and what Spark spills.
-_FREE_GIB = 4
+_FREE_GIB = 4  # a 512 x 512 x 300 series needs about this for its matrix and for Spark
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes
     ----------
     name : str
     ok : bool
-        A run can do with it.
+        Whether a run is possible with it.
     found : str
+        Version and location, or the error.
     advice : str
-        What to do; empty if there is nothing to do.
+        What to do, empty if nothing.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Check:
     advice: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the check as JSON has it."""
+        """Return the check as JSON values."""
         return asdict(self)
 
 
 def check_environment() -> list[Check]:
-    """Look at Python, Java, Spark, the jar, the decoders and the disk. Starts no JVM that stays; raises nothing."""
+    """Check Python, Java, Spark, the jar, the decoders and the disk; leaves no JVM running, raises no error."""
     return [
         Check("ctmahout", True, f"{__version__} on Python {platform.python_version()}, {sys.platform}"),
         _check("Java", lambda: (java := find_java()).version + f" at {java.path}"),
@@ -62,15 +62,15 @@ def check_environment() -> list[Check]:
     ]
 
 
-def _check(name: str, look: Callable[[], str]) -> Check:
+def _check(name: str, describe: Callable[[], str]) -> Check:
     try:
-        return Check(name, True, look())
+        return Check(name, True, describe())
     except CtmahoutError as e:
         return Check(name, False, e.message, e.hint)
 
 
 def _archive() -> str:
-    """Say whether Java has kept the classes of this Spark; that it has not is no fault."""
+    """Describe the class archive for this Spark; its absence is no error."""
     path = find_archive(find_spark())
     if path is None:
         return "in full; `ctmahout warm-up` makes it a third shorter"
@@ -80,21 +80,21 @@ def _archive() -> str:
 
 
 def _s3_connector() -> str:
-    """Say whether Spark reads S3 itself; only step dssvd on s3:// needs it, so that it is absent is no fault."""
+    """Describe the S3 connector of Spark; only dssvd on s3:// needs it, so its absence is no error."""
     jars = find_spark().home / "jars"
-    if found := sorted(jars.glob("hadoop-aws-*.jar")):
-        return found[-1].name
+    if connectors := sorted(jars.glob("hadoop-aws-*.jar")):
+        return connectors[-1].name
     version = next((jar.stem.rpartition("-")[2] for jar in jars.glob("hadoop-client-api-*.jar")), "VERSION")
     return f"not in {jars}; dssvd on s3:// takes --conf spark.jars.packages=org.apache.hadoop:hadoop-aws:{version}"
 
 
 def _decoders() -> list[Check]:
-    known = decodable()
-    missing = [name for name, there in known.items() if not there]
-    found = f"{len(known) - len(missing)} of {len(known)} transfer syntaxes can be read"
+    syntaxes = decodable()
+    missing = [name for name, is_decodable in syntaxes.items() if not is_decodable]
+    found = f"{len(syntaxes) - len(missing)} of {len(syntaxes)} transfer syntaxes can be read"
     if not missing:
         return [Check("decoders", True, found)]
-    # Not being able to read some syntax is no reason why another series should not be denoised.
+    # One unreadable syntax does not prevent series in others from being denoised.
     return [
         Check("decoders", True, found, f"Not read here: {', '.join(missing)}. Convert with dcmdjpeg or gdcmconv --raw.")
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..engines import Engine, Request, connect
 from ..errors import ConfigError, CtmahoutError
 from ..exchange import Factors, is_manifest, read_factors, read_manifest, write_matrix
-from ..options import TAKES, Config, nearest, option_error
+from ..options import ACCEPTED, Config, nearest, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap
 
 __all__ = ["dssvd", "factorise", "factorise_with", "open_engine", "options_of"]
@@ -158,9 +158,9 @@ def _real(matrix: Any) -> NDArray[Any]:
     """Return an array as float32, if that holds its values exactly, or else as float64."""
     a = np.asarray(matrix)
     if a.dtype.kind not in "iufb" or a.ndim != 2:
-        given = f"{a.dtype.name} of shape {a.shape}"
+        shape = f"{a.dtype.name} of shape {a.shape}"
         raise ConfigError(
-            "CTM_REQUEST_INVALID", problem=f"the matrix is {given}, expected real numbers in two dimensions"
+            "CTM_REQUEST_INVALID", problem=f"the matrix is {shape}, expected real numbers in two dimensions"
         )
     exact = a.dtype in (np.float16, np.float32) or (a.dtype.kind in "iub" and a.dtype.itemsize <= 2)
     return a.astype(np.float32 if exact else np.float64, copy=False)
@@ -225,8 +225,8 @@ def options_of(config: Config | None, options: Mapping[str, Any], function: str)
             raise TypeError(f"config is a Config, not {type(config).__name__}")
         return config
     for key in options:
-        if key not in TAKES[function]:
-            known = nearest(key, TAKES[function])
+        if key not in ACCEPTED[function]:
+            known = nearest(key, ACCEPTED[function])
             raise ConfigError("CTM_CONFIG_UNKNOWN_KEY", source=function, given=key, nearest=known)
     return Config.of(options)
 

@@ -1,4 +1,4 @@
-"""What a folder holds, and what a run on it would need: ``ctmahout inspect``."""
+"""Contents of a folder, and the resources a run on it would need: ``ctmahout inspect``."""
 
 from __future__ import annotations
 
@@ -13,32 +13,29 @@ import numpy as np
 
 from ..denoising.effort import EFFORTS, PATCH
 from ..dicom import SeriesInfo, summarise
-from ..engines.choice import MOST_COLUMNS, choose
+from ..engines.choice import MAX_EXACT_COLUMNS, choose
 from ..errors import InputError, catalogue
-from ..exchange import Manifest, is_exchange, is_no_row, read_manifest
+from ..exchange import Manifest, is_exchange, is_sidecar, read_manifest
 from ..files.arrays import is_array, read_array
 from ..options import Config
 from ..storage import Uri, local_copy, parse_location
 
-__all__ = ["Found", "inspect_path"]
+__all__ = ["Inspection", "inspect_path"]
 
-_KERNEL = 12  # letters that are shown
-# A directory of more matrices is summed up.
-_SHOWN = 12
+_KERNEL_LETTERS = 12  # of the column
+_MAX_GROUPS = 12  # rows of the table; with more groups it has one row of ranges
 
-# Method slices, measured with 12 and 100 slices of 512 x 512, report included: Python's peak 474 and 1,101 MiB, CPU 20
-# and 31 s.
+# Method slices with 12 and 100 slices of 512 x 512 and the report: Python peaked at 474 and 1,101 MiB, CPU 20 and 31 s.
 _PYTHON_MIB = 420
 _PYTHON_BYTES = 32
 _START_CPU_S = 15
 _VOXEL_CPU_S = 0.5e-6
-# Of the products of blocks, on one core (docs/numbers.md).
-_FLOPS = 1e10
+_FLOPS = 1e10  # of block products on one core (docs/numbers.md)
 
-# Method patches, by effort: CPU seconds for a series of any size and for each voxel.
+# Method patches, by effort: CPU seconds for any series, and for each voxel.
 _PATCHES_CPU_S = {"fast": (25, 1.5e-6), "normal": (50, 4e-6), "best": (180, 9e-6)}
-# Peaks with 7, 248 and 800 slices of 512 x 512 were 1,809, 3,322 and 6,460 MiB, with effort fast and 7 slices 898; this
-# is up to a sixth more.
+# Python peaked at 1,809, 3,322 and 6,460 MiB with 7, 248 and 800 slices of 512 x 512, and at 898 MiB with effort fast
+# and 7 slices; the bound is up to a sixth higher.
 _PATCHES_MIB, _PATCHES_BYTES = {"fast": 1000, "normal": 1950, "best": 2600}, 25
 _PATCHES_JVM_MIB = 1500
 
@@ -46,20 +43,20 @@ Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 
 
 @dataclass(frozen=True)
-class Need:
-    """What `denoise` needs for a series; bounds, not measurements.
+class Requirements:
+    """Resources that `denoise` needs for a series: bounds, not measurements.
 
     Attributes
     ----------
     method : str
     matrix_rows, matrix_columns : int
-        Of method ``patches`` of all groups together.
+        For method ``patches``, of all groups together.
     disk_mib : int
-        Room for the matrix beside the output while the run lasts.
+        For matrices during the run, besides the output.
     python_mib, jvm_mib : int
-        Memory of the two processes, from above: the peak is not larger, and no less than about 80 % of it.
+        Upper bounds of the memory of the two processes; the peak is at least about 80 % of them.
     cpu_s : int
-        CPU seconds, of both processes together; about, and on a core as docs/numbers.md was measured on.
+        Approximate CPU seconds of both processes on the machine of docs/numbers.md.
     """
 
     method: str
@@ -72,23 +69,33 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found: either series, or an exchange directory."""
+class Inspection:
+    """Result of `inspect_path`: series with their requirements, or the manifest of an exchange directory.
+
+    Attributes
+    ----------
+    series : tuple of SeriesInfo
+    requirements : tuple of Requirements
+        For each series.
+    manifest : Manifest or None
+    notes : tuple of str
+        Sentences for users.
+    """
 
     series: tuple[SeriesInfo, ...] = ()
-    needs: tuple[Need, ...] = ()
+    requirements: tuple[Requirements, ...] = ()
     manifest: Manifest | None = None
     notes: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the result as JSON values."""
         if self.manifest is not None:
             return {"manifest": self.manifest.to_dict(), "notes": list(self.notes)}
-        pairs = zip(self.series, self.needs, strict=True)
+        pairs = zip(self.series, self.requirements, strict=True)
         return {"series": [asdict(s) | {"needs": asdict(n)} for s, n in pairs], "notes": list(self.notes)}
 
     def tables(self) -> list[Table]:
-        """Return it as tables: title, column names, rows."""
+        """Return the result as tables: title, column names, rows."""
         if self.manifest is not None:
             return [_exchange_table(self.manifest)]
         rows = [
@@ -97,22 +104,22 @@ class Found:
                 ", ".join(filter(None, (s.series_number or "-", s.part))),
                 f"{s.slices} x {s.rows} x {s.columns}",
                 " x ".join(f"{mm:.3g}" for mm in s.spacing_mm),
-                s.kernel[:_KERNEL] or "-",
+                s.kernel[:_KERNEL_LETTERS] or "-",
                 f"{n.python_mib} + {n.jvm_mib}",
                 n.disk_mib,
                 n.cpu_s,
             )
-            for s, n in zip(self.series, self.needs, strict=True)
+            for s, n in zip(self.series, self.requirements, strict=True)
         ]
         columns = ("", "number", "voxels", "spacing mm", "kernel", "memory MiB", "disk MiB", "CPU s")
-        methods = " and ".join(sorted({need.method for need in self.needs})) or "denoise"
+        methods = " and ".join(sorted({n.method for n in self.requirements})) or "denoise"
         return [(f"CT series, and what method {methods} needs (memory: Python + JVM)", columns, rows)]
 
 
-def inspect_path(location: str | Path | Uri, config: Config | None = None) -> Found:
-    """Look into a folder or archive of DICOM files, a NIfTI or npz file, or a matrix, factors or model directory.
+def inspect_path(location: str | Path | Uri, config: Config | None = None) -> Inspection:
+    """Inspect a folder or archive of DICOM files, a NIfTI or npz file, or a matrix, factors or model directory.
 
-    Of DICOM and of directories only headers and manifests are read.
+    Of DICOM files only headers are read, of directories only manifests.
 
     Raises
     ------
@@ -121,24 +128,24 @@ def inspect_path(location: str | Path | Uri, config: Config | None = None) -> Fo
     ExchangeError
         The directory's manifest is not valid.
     """
-    with local_copy(parse_location(location), is_no_row) as path:
-        return _inspected(path, config or Config())
+    with local_copy(parse_location(location), is_sidecar) as path:
+        return _inspect(path, config or Config())
 
 
-def _inspected(path: Path, config: Config) -> Found:
+def _inspect(path: Path, config: Config) -> Inspection:
     if is_exchange(path):
         manifest = read_manifest(path)
-        return Found(manifest=manifest, notes=_of_exchange(manifest, config))
+        return Inspection(manifest=manifest, notes=_exchange_notes(manifest, config))
     if is_array(path):
-        return _found([_of_array(path, config)], [], config)
+        return _inspection([_array_info(path, config)], [], config)
     series = summarise(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
-    others = ", ".join(f"{count} {what}" for what, count in series.skipped.items())
+    skipped = ", ".join(f"{count} {kind}" for kind, count in series.skipped.items())
     if not series and not series.unreadable:
-        raise InputError("CTM_INPUT_NO_CT", path=path, found=others)
-    return _found(series, [*series.unreadable, *([f"No CT slices: {others}."] if others else [])], config)
+        raise InputError("CTM_INPUT_NO_CT", path=path, found=skipped)
+    return _inspection(series, [*series.unreadable, *([f"No CT slices: {skipped}."] if skipped else [])], config)
 
 
-def _of_array(path: Path, config: Config) -> SeriesInfo:
+def _array_info(path: Path, config: Config) -> SeriesInfo:
     volume = read_array(path, unpack_gib=config.unpack_gib)
     slices, rows, columns = volume.shape
     return SeriesInfo(
@@ -160,71 +167,71 @@ def _of_array(path: Path, config: Config) -> SeriesInfo:
     )
 
 
-def _found(series: Sequence[SeriesInfo], notes: list[str], config: Config) -> Found:
-    needs = tuple(_need(s, config) for s in series)
-    notes += [f"[{s.number}] {doubt}" for s in series for doubt in s.doubts]
-    for s, n in zip(series, needs, strict=True):
-        if hint := _refused(s):
+def _inspection(series: Sequence[SeriesInfo], notes: list[str], config: Config) -> Inspection:
+    requirements = tuple(_requirements(s, config) for s in series)
+    notes += [f"[{s.number}] {issue}" for s in series for issue in s.doubts]
+    for s, n in zip(series, requirements, strict=True):
+        if hint := _refusal_hint(s):
             notes += [f"[{s.number}] It will be refused as it is. {hint}"]
         elif s.slices > 1:
             notes += [f"[{s.number}] {_advice(n)}"]
             notes += [f"[{s.number}] {_algorithm(n.matrix_columns, config)}"] if n.method == "slices" else []
-    return Found(series=tuple(series), needs=needs, notes=tuple(notes))
+    return Inspection(series=tuple(series), requirements=requirements, notes=tuple(notes))
 
 
-def _refused(series: SeriesInfo) -> str:
-    """Return what to do about a series that reading will refuse, empty if it will not."""
-    for doubt in series.doubts:
-        if match := re.match(r"\[(CTM_[A-Z_]+)\]", doubt):
+def _refusal_hint(series: SeriesInfo) -> str:
+    """Return a hint on a series that cannot be read as it is; empty for others."""
+    for issue in series.doubts:
+        if match := re.match(r"\[(CTM_[A-Z_]+)\]", issue):
             hint = catalogue()[match[1]]["hint"]
             return "Its files are damaged." if "{" in hint else hint
     return ""
 
 
-def _need(series: SeriesInfo, config: Config) -> Need:
+def _requirements(series: SeriesInfo, config: Config) -> Requirements:
     m, n = series.rows * series.columns, series.slices
     k = config.k or n
     voxels = m * n
     mib = 1 << 20
     if config.method == "patches":
-        start, each = _PATCHES_CPU_S[config.effort]
+        base, per_voxel = _PATCHES_CPU_S[config.effort]
         rows, columns = min(voxels, EFFORTS[config.effort].passes[-1].patches), int(np.prod(PATCH))
-        return Need(
+        return Requirements(
             method="patches",
             matrix_rows=rows,
             matrix_columns=columns,
-            # Matrices of both passes, and the first result.
+            # The matrices of both passes, and the result of the first.
             disk_mib=(2 * rows * columns + voxels) * 4 // mib + 1,
             python_mib=_PATCHES_MIB[config.effort] + voxels * _PATCHES_BYTES // mib,
             jvm_mib=_PATCHES_JVM_MIB,
-            cpu_s=round(start + voxels * each),
+            cpu_s=round(base + voxels * per_voxel),
         )
-    return Need(
+    return Requirements(
         method="slices",
         matrix_rows=m,
         matrix_columns=n,
         disk_mib=voxels * 4 // mib + 1,
-        # The volume, its result and what the report measures in both; modules loaded.
+        # Modules; the volume, its result, and arrays of the report.
         python_mib=_PYTHON_MIB + voxels * _PYTHON_BYTES // mib,
-        # A as floats; Y and Q as doubles; Spark itself.
+        # Spark; A as floats; Y and Q as doubles.
         jvm_mib=600 + (voxels * 4 + 2 * m * min(n, k + config.p) * 8) // mib,
-        # Up to some hundred columns the products are a small part of it.
+        # Up to a few hundred columns, products take a small part of the time.
         cpu_s=round(_START_CPU_S + voxels * _VOXEL_CPU_S + 2 * voxels * min(n, k + config.p) / _FLOPS),
     )
 
 
-def _advice(need: Need) -> str:
+def _advice(requirements: Requirements) -> str:
     cores = os.cpu_count() or 1
-    if need.jvm_mib < 16_000:
+    if requirements.jvm_mib < 16_000:
         return f"Fits one machine: Spark in one process ({cores} cores here) is the quickest way, no cluster is needed."
     return "Large for one machine: give --driver-memory, or use --engine submit with a cluster."
 
 
 def _algorithm(columns: int, config: Config) -> str:
-    """Say which algorithm suits a matrix with so many columns, by what each multiplies for a row of A."""
+    """Return which algorithm suits a matrix of `columns` columns, by the number of products for each row of A."""
     choice = choose(columns, config.k, config.p, config.q)
     r, passes = choice.directions, choice.passes
-    if columns > MOST_COLUMNS:
+    if columns > MAX_EXACT_COLUMNS:
         text = f"--algorithm dssvd suits: {columns} columns are many for exact, whose A'A is decomposed on the driver."
         return text if config.k else text + " Give -k: computing all components of so many columns is slow."
     if choice.algorithm == "dssvd":
@@ -238,14 +245,14 @@ def _algorithm(columns: int, config: Config) -> str:
     )
 
 
-def _of_exchange(manifest: Manifest, config: Config) -> tuple[str, ...]:
+def _exchange_notes(manifest: Manifest, config: Config) -> tuple[str, ...]:
     if manifest.kind == "model":
         count = len(manifest.layout.get("learnt_on", ()))
         return (f"Learnt from {count} series; for `denoise --model`.",)
     if manifest.kind == "matrix":
         return (_algorithm(manifest.groups[0].columns, config),)
-    of = "the matrix less the means of its columns" if manifest.centring == "columns" else "the matrix"
-    return (f"Factors of {of}, by {manifest.request.get('algorithm', 'dssvd')}.",)
+    matrix = "the matrix less the means of its columns" if manifest.centring == "columns" else "the matrix"
+    return (f"Factors of {matrix}, by {manifest.request.get('algorithm', 'dssvd')}.",)
 
 
 def _exchange_table(manifest: Manifest) -> Table:
@@ -255,11 +262,11 @@ def _exchange_table(manifest: Manifest) -> Table:
         rows = [
             (
                 number,
-                " x ".join(str(n) for n in one.get("shape", ())),
-                " x ".join(f"{mm:.3g}" for mm in one.get("spacing_mm", ())),
-                one.get("kernel") or "-",
+                " x ".join(str(n) for n in info.get("shape", ())),
+                " x ".join(f"{mm:.3g}" for mm in info.get("spacing_mm", ())),
+                info.get("kernel") or "-",
             )
-            for number, one in enumerate(series, 1)
+            for number, info in enumerate(series, 1)
         ]
         return (
             f"{title}, method {manifest.layout.get('method', '-')}",
@@ -268,13 +275,14 @@ def _exchange_table(manifest: Manifest) -> Table:
         )
     names, groups = ("group", "rows", "columns", "rank"), manifest.groups
     ranks = [None if manifest.kind == "matrix" else g.rank for g in groups]
-    if len(groups) > _SHOWN:
-        spans = (_span([g.rows for g in groups]), _span([g.columns for g in groups]), _span(ranks))
-        return (f"{title}, in sizes of groups", ("groups", *names[1:]), [(len(groups), *spans)])
+    if len(groups) > _MAX_GROUPS:
+        ranges = (_range([g.rows for g in groups]), _range([g.columns for g in groups]), _range(ranks))
+        return (f"{title}, in sizes of groups", ("groups", *names[1:]), [(len(groups), *ranges)])
     return (title, names, [(g.group, g.rows, g.columns, r) for g, r in zip(groups, ranks, strict=True)])
 
 
-def _span(values: Sequence[int | None]) -> str | None:
+def _range(values: Sequence[int | None]) -> str | None:
+    """Return the range of values as text, None if all are unknown."""
     known = [value for value in values if value is not None]
     if not known:
         return None

@@ -173,7 +173,7 @@ class _Learning:
         second = config.groups or _GROUPS
         groups = (max(1, round(_FIRST_SHARE * second)), second)
         each = [-(-g * n // len(sources)) for g, n in zip(groups, _PATCHES_OF_A_GROUP, strict=True)]
-        self._tell("sample")
+        self._report_phase("sample")
         reading = {"lenient": config.lenient, "unpack_gib": config.unpack_gib, "workers": 1}
         sampler = _FirstSample(self.work, each[0], config.seed, reading)
         series = list(self.workers.map(sampler, enumerate(sources)))
@@ -181,13 +181,13 @@ class _Learning:
         series = _with_noise_classes(series, config.seed)
         covariances = _means(series)
         rng = np.random.default_rng([config.seed, 5])
-        self._tell("learn")
+        self._report_phase("learn")
         parts = [part for one in series for part in one.parts]
         one, filter = self._pass(1, parts, groups[0], covariances, rng)
-        self._tell("refine")
+        self._report_phase("refine")
         again = _SecondSample(self.work, filter, covariances, each[1], config.seed, reading)
-        parts = [part for found in self.workers.map(again, enumerate(series)) for part in found]
-        self._tell("learn")
+        parts = [part for sample in self.workers.map(again, enumerate(series)) for part in sample]
+        self._report_phase("learn")
         two, _ = self._pass(2, parts, groups[1], covariances, rng)
         return (one, two), series
 
@@ -210,13 +210,13 @@ class _Learning:
             )
         matrix, factors = self.work / f"matrix-{number}", self.work / f"factors-{number}"
         write_matrix(matrix, groups.matrices(parts), units="noise SD", centring="columns", layout={"method": "cohort"})
-        self._tell("dssvd")
+        self._report_phase("dssvd")
         factorise_with(self.engine, matrix, factors, self.config)
         filter = groups.filter(read_all_factors(factors))
         assert groups.assigner.candidates is not None
         return ModelPass(groups.assigner.mixture, filter.shrinker.mixture, groups.assigner.candidates), filter
 
-    def _tell(self, phase: str) -> None:
+    def _report_phase(self, phase: str) -> None:
         if self.progress:
             self.progress(phase, 0, 0)
 
@@ -241,8 +241,8 @@ class _FirstSample:
         hu = MeasuredPart.of(volume).hu
         noise = measure_noise(hu, volume.geometry, Threads(1))
         if not isinstance(noise, NoiseModel):
-            given = "there is none" if noise is None else noise.reason
-            raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given=given)
+            reason = "there is none" if noise is None else noise.reason
+            raise InputError("CTM_NOISE_UNMEASURABLE", path=f"Series {number + 1}", given=reason)
         rng = np.random.default_rng([self.seed, 6, number])
         grid = PatchGrid.of(hu, noise, 1, rng)
         facts = {

@@ -22,8 +22,8 @@ from ..errors import OutputError
 from ..exchange import Factors, Manifest
 from ..files.arrays import ArraySource, WrittenArray, write_array
 from ..options import Config
-from ..quality import Apply, ShareTaken
-from ..report import doubts, report_numbers, share_taken, with_spread, write_report
+from ..quality import Apply, NoiseRemoved
+from ..report import limit_warnings, noise_removed_by_region, report_numbers, with_range, write_report
 from ..volume import Volume
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
 
@@ -89,7 +89,7 @@ class Provenance:
         learnt_on = run.model.learnt_on
         about = {"sha256": manifest.sha256, "learnt_on": learnt_on, "writer": manifest.writer}
         if run.fit is not None:
-            about["log_likelihood"] = {"model": round(run.fit.model, 3), "own": round(run.fit.own, 3)}
+            about["log_likelihood"] = {"model": round(run.fit.model, 3), "own": round(run.fit.baseline, 3)}
         return cls(
             "patches model",
             f"bases of a model learnt from {len(learnt_on)} series",
@@ -129,8 +129,8 @@ def check_writing(config: Config) -> None:
         CTM_CONFIG_VALUE.
     """
     timestamp(config)
-    for shown in (_DENOISED, *((_RESIDUAL, _NOISE) if config.maps else ())):
-        _derivation(shown, config, "", "")
+    for kind in (_DENOISED, *((_RESIDUAL, _NOISE) if config.maps else ())):
+        _derivation(kind, config, "", "")
 
 
 def check_source(volume: Volume, output: Path, config: Config) -> None:
@@ -171,7 +171,7 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
     """
     when = timestamp(config)
     after: dict[str, Volume] = {}
-    taken: dict[str, ShareTaken] = {}
+    by_region: dict[str, NoiseRemoved] = {}
     apply: dict[str, Apply] = {}
     series: list[DenoisedSeries] = []
     warnings = [*volume.warnings, *finished.provenance.warnings]
@@ -185,8 +185,8 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
         with timer.phase("measure"):
             kept = result.kept
             if removed := result.facts.get("noise_removed"):
-                taken[text] = share_taken(volume, result.volume)
-                kept = with_spread(kept, removed, taken[text].low, taken[text].high)
+                by_region[text] = noise_removed_by_region(volume, result.volume)
+                kept = with_range(kept, removed, by_region[text].low, by_region[text].high)
         with timer.phase("write"):
             written = write(_DENOISED, result.volume, folder, text, f"strength {text}: {kept}")
             if config.maps:
@@ -201,8 +201,8 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
         with timer.phase("write"):
             write(_NOISE, _noise_map(volume, finished, config), output / "noise", "", "measured in the series itself")
     with timer.phase("measure"):
-        numbers = report_numbers(volume, after, apply=apply, taken=taken)
-    warnings += doubts(numbers)
+        numbers = report_numbers(volume, after, apply=apply, by_region=by_region)
+    warnings += limit_warnings(numbers)
     run = run_manifest(
         config,
         volume,
@@ -231,7 +231,7 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _SeriesKind:
     """What a series shows.
 
     Attributes
@@ -252,9 +252,9 @@ class _Shown:
     window: tuple[float, float] | None = None
 
 
-_DENOISED = _Shown("DENOISED", "Denoised")
-_RESIDUAL = _Shown("RESIDUAL", "Residual removed", " RESIDUAL", (0.0, 200.0))
-_NOISE = _Shown("NOISE", "Noise SD in HU, estimated", " NOISE SD", (50.0, 100.0))
+_DENOISED = _SeriesKind("DENOISED", "Denoised")
+_RESIDUAL = _SeriesKind("RESIDUAL", "Residual removed", " RESIDUAL", (0.0, 200.0))
+_NOISE = _SeriesKind("NOISE", "Noise SD in HU, estimated", " NOISE SD", (50.0, 100.0))
 
 
 @dataclass(frozen=True)
@@ -267,17 +267,17 @@ class _Writer:
     progress: Progress | None
 
     def __call__(
-        self, shown: _Shown, volume: Volume, output: Path, strength: str, said: str
+        self, kind: _SeriesKind, volume: Volume, output: Path, strength: str, note: str
     ) -> WrittenSeries | WrittenArray:
-        """Write a volume; pixels depend on the strength, `said` tells people of it."""
+        """Write a volume; pixels depend on the strength, `note` is for people."""
         if isinstance(volume.source, ArraySource):
             return write_array(volume, output / volume.source.path.name)
         origin, config = self.origin, self.config
-        description = f"{shown.sentence} by ctmahout {__version__}: method {origin.method}, {said}; {origin.maths}."
+        description = f"{kind.sentence} by ctmahout {__version__}: method {origin.method}, {note}; {origin.maths}."
         return write_series(
             volume,
             output,
-            derivation=_derivation(shown, config, description, json.dumps([__version__, strength, *origin.key])),
+            derivation=_derivation(kind, config, description, json.dumps([__version__, strength, *origin.key])),
             compression=config.compression,
             timestamp=self.when,
             progress=self.progress,
@@ -285,18 +285,18 @@ class _Writer:
         )
 
 
-def _derivation(shown: _Shown, config: Config, description: str, key: str) -> Derivation:
+def _derivation(kind: _SeriesKind, config: Config, description: str, key: str) -> Derivation:
     return Derivation(
         description=description,
         key=key,
-        series_suffix=config.series_suffix + shown.suffix,
+        series_suffix=config.series_suffix + kind.suffix,
         image_type_value2=config.image_type,
         series_number_offset=config.series_number_offset,
         software_version=__version__,
         private=config.private,
         deidentified=config.deidentify,
-        shows=shown.name,
-        window=shown.window,
+        shows=kind.name,
+        window=kind.window,
     )
 
 

@@ -1,4 +1,4 @@
-"""Write a simulated scan as DICOM: ``ctmahout phantom``."""
+"""Simulated scan as DICOM, with and without noise: ``ctmahout phantom``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..storage.atomic import atomic_dir
 
 __all__ = ["write_phantom"]
 
-# The scan never took place, so it has no time of its own; a fixed one keeps the files the same from run to run.
+# A simulation has no time of acquisition; a fixed one gives the same bytes in every run.
 _TIME = datetime(2026, 1, 1)
 
 
@@ -31,7 +31,16 @@ def write_phantom(
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Location]:
-    """Write a synthetic low-dose CT series and its noise-free twin; parameters as for `make_phantom`.
+    """Write a simulated CT series and the same without noise.
+
+    Parameters
+    ----------
+    out : path, str or Uri
+        A new folder.
+    size, slices, dose, extent_mm, anatomy, scanner, seed, progress
+        As for `make_phantom`.
+    overwrite : bool
+        Replace an earlier phantom.
 
     Returns
     -------
@@ -41,7 +50,7 @@ def write_phantom(
     Raises
     ------
     ConfigError
-        CTM_CONFIG_VALUE: there is no anatomy or scanner of this name.
+        CTM_CONFIG_VALUE: no anatomy or scanner has this name.
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
@@ -79,4 +88,5 @@ def write_phantom(
 
 
 def _is_phantom(folder: Path) -> bool:
+    """Return whether a folder is an earlier phantom, which may be replaced."""
     return (folder / "noisy").is_dir() and (folder / "clean").is_dir()

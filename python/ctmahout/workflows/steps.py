@@ -12,7 +12,7 @@ from typing import Any
 
 from ..denoising.registry import load, start, strengths_of_matrix
 from ..errors import ExchangeError, InputError
-from ..exchange import Factors, Manifest, is_manifest, is_no_row, read_all_factors, read_manifest
+from ..exchange import Factors, Manifest, is_manifest, is_sidecar, read_all_factors, read_manifest
 from ..files import read_volume
 from ..options import Config
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
@@ -66,9 +66,9 @@ def refine(
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options, "refine")
-    source, matrix, factors, refined = (parse_location(given) for given in (source, matrix, factors, refined))
-    for given in (source, matrix, factors):
-        refuse_overlap(refined, given)
+    source, matrix, factors, refined = (parse_location(place) for place in (source, matrix, factors, refined))
+    for place in (source, matrix, factors):
+        refuse_overlap(refined, place)
     with upload_matrix(refined, config) as target, local_copy(source) as series, _local(matrix, factors) as here:
         run = load(read_volume(series, config, progress), here[0], config)
         svds = _factors_of(*here)
@@ -102,12 +102,12 @@ def reconstruct(
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
     """
     config = options_of(config, options, "reconstruct")
-    source, matrix, factors, output = (parse_location(given) for given in (source, matrix, factors, output))
+    source, matrix, factors, output = (parse_location(place) for place in (source, matrix, factors, output))
     with local_copy(matrix, is_manifest) as folder:
         strengths = parse_strengths(config, strengths_of_matrix(read_manifest(folder, "matrix"), matrix))
     check_writing(config)
-    for given in (source, matrix, factors):
-        refuse_overlap(output, given)
+    for place in (source, matrix, factors):
+        refuse_overlap(output, place)
     timer = Timer(progress)
     with (
         upload_on_success(output, overwrite=config.overwrite, is_replaceable=is_run) as target,
@@ -133,7 +133,7 @@ def reconstruct(
 @contextmanager
 def _local(matrix: Location, factors: Location) -> Iterator[tuple[Path, Path]]:
     """Yield local paths of a matrix, without its rows if it is in a store, and of its factors."""
-    with local_copy(matrix, is_no_row) as matrix_here, local_copy(factors) as factors_here:
+    with local_copy(matrix, is_sidecar) as matrix_here, local_copy(factors) as factors_here:
         yield matrix_here, factors_here
 
 

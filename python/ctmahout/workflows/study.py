@@ -29,7 +29,7 @@ STUDY = "study.json"
 """The list of what became of each series; by it the folder is known as ours."""
 
 # Options that leave the values as they are: a run with others of these need not be done again.
-_HOW = frozenset(
+_METHOD_OPTIONS = frozenset(
     {
         "overwrite",
         "workers",
@@ -115,7 +115,7 @@ def denoise_study(
     *,
     session: object = None,
     progress: Progress | None = None,
-    told: Callable[[StudySeries], None] | None = None,
+    on_series: Callable[[StudySeries], None] | None = None,
     **options: Any,
 ) -> Study:
     """Denoise every CT series of a study; a series that fails does not stop the others.
@@ -134,7 +134,7 @@ def denoise_study(
         A session of yours to work in; it is neither reconfigured nor stopped. If not given, one is started for all.
     progress : callable, optional
         See `Progress`.
-    told : callable, optional
+    on_series : callable, optional
         Called with each series when it is done with.
     **options
         Fields of `Config`, instead of `config`.
@@ -157,7 +157,7 @@ def denoise_study(
     source, output = parse_location(source), parse_location(output)
     refuse_overlap(output, source)
     with cached_headers(), local_copy(source) as folder, _known(output) as known:
-        return _every(folder, source, output, known, config, session, progress, told)
+        return _every(folder, source, output, known, config, session, progress, on_series)
 
 
 def _every(
@@ -168,9 +168,9 @@ def _every(
     config: Config,
     session: object,
     progress: Progress | None,
-    told: Callable[[StudySeries], None] | None,
+    on_series: Callable[[StudySeries], None] | None,
 ) -> Study:
-    found = summarise(
+    listing = summarise(
         folder,
         split=config.split,
         lenient=config.lenient,
@@ -178,31 +178,31 @@ def _every(
         workers=config.workers,
         progress=progress,
     )
-    unreadable = tuple(text.replace(str(folder), str(source)) for text in found.unreadable)
-    if not found:
+    unreadable = tuple(text.replace(str(folder), str(source)) for text in listing.unreadable)
+    if not listing:
         if unreadable:
             raise InputError(
                 "CTM_STUDY_UNREADABLE", count=len(unreadable), path=source, first=unreadable[0].rstrip(".")
             )
-        others = ", ".join(f"{count} {what}" for what, count in found.skipped.items())
+        others = ", ".join(f"{count} {what}" for what, count in listing.skipped.items())
         raise InputError("CTM_INPUT_NO_CT", path=source, found=others)
     _begin(output, known)
     done: list[StudySeries] = []
     model = _model_digest(config)
-    undone = [_undone(info, known, config, model) for info in found]
+    undone = [_undone(info, known, config, model) for info in listing]
     with _one_session(config, session, needed=any(undone)) as shared:
-        for info, needed in zip(found, undone, strict=True):
-            outcome = _one(info, found, folder, output, config, shared, progress, needed=needed)
+        for info, needed in zip(listing, undone, strict=True):
+            outcome = _one(info, listing, folder, output, config, shared, progress, needed=needed)
             done.append(replace(outcome, message=outcome.message.replace(str(folder), str(source))))
             _note(Study(output, tuple(done), unreadable), known)
-            if told:
-                told(done[-1])
+            if on_series:
+                on_series(done[-1])
     return Study(output, tuple(done), unreadable)
 
 
 def _one(
     info: SeriesInfo,
-    found: list[SeriesInfo],
+    listing: list[SeriesInfo],
     source: Path,
     output: Location,
     config: Config,
@@ -217,7 +217,7 @@ def _one(
     if not needed:
         return replace(so_far, outcome="kept")
     # By its UID, which stays when others come or go; a part of a series has none of its own.
-    alone = bool(info.series_uid) and sum(other.series_uid == info.series_uid for other in found) == 1
+    alone = bool(info.series_uid) and sum(other.series_uid == info.series_uid for other in listing) == 1
     chosen = info.series_uid if alone else f"[{info.number}]"
     start = time.perf_counter()
     try:
@@ -248,8 +248,8 @@ def _undone(info: SeriesInfo, known: Path, config: Config, model: str | None) ->
     before = run.get("config")
     if not isinstance(before, dict) or run.get("ctmahout") != __version__:
         return True
-    given = config.to_dict()
-    same = all(given.get(key) == value for key, value in before.items() if key not in _HOW)
+    options = config.to_dict()
+    same = all(options.get(key) == value for key, value in before.items() if key not in _METHOD_OPTIONS)
     return not (same and _same_model(run, config, model))
 
 

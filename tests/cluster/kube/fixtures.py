@@ -32,12 +32,12 @@ class Site:
         self.inside = f"http://{address}:{cluster.port}"
 
     def settings(self):
-        """Spark's settings: two small executors, and the folder in every pod."""
+        """Spark's settings: a small executor, and the folder in every pod."""
         # Where the folder is mounted is where it is here, so that one path means one place.
         settings = {
             "spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher",
             "spark.kubernetes.driver.master": self.inside,
-            "spark.executor.instances": "2",
+            "spark.executor.instances": "1",
             "spark.executor.memory": "512m",
             "spark.kubernetes.executor.request.cores": "500m",
             "spark.kubernetes.executor.deleteOnTermination": "true",

@@ -63,6 +63,9 @@ class Sample:
 class Part(Protocol):
     """A part of a sample, that can be handed to another process."""
 
+    def __len__(self) -> int:
+        """Return the number of its patches, without loading them."""
+
     def load(self) -> Sample:
         """Return it."""
 
@@ -111,12 +114,8 @@ def fit(
 
 def max_groups(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
     """Return `groups`, or as many as a sample supports: a basis needs hundreds of patches."""
-    count = sum(map(_size, parts) if workers is None else workers.map(_size, parts))
+    count = sum(map(len, parts) if workers is None else workers.map(len, parts))
     return max(1, min(groups, count // _PATCHES_OF_A_GROUP))
-
-
-def _size(part: Part) -> int:
-    return len(part.load().patches)
 
 
 class Assigner(Protocol):

@@ -73,8 +73,8 @@ def line_variance(power: Float64, share: Float32) -> Float32:
         of_sectors.append((power * response).mean(axis=(1, 2)))
     sums = np.tensordot(np.array(of_sectors, np.float32), share / share.sum(axis=0), 1)
     # Of an estimate some powers are below nothing, so some sums may be.
-    found: Float32 = np.maximum(sums, _LEAST * sums.mean())
-    return found
+    variance: Float32 = np.maximum(sums, _LEAST * sums.mean())
+    return variance
 
 
 def line_evidence(series: Float32, residual: Float32, variance: Float32, cell: int, significant: float) -> Float32:
@@ -100,15 +100,15 @@ def line_evidence(series: Float32, residual: Float32, variance: Float32, cell: i
         0 where there is none.
     """
     beyond = ((0, 0), (_REACH, _REACH), (_REACH, _REACH))
-    found = np.zeros_like(series)
-    own, rest = (np.pad(band, beyond, mode="symmetric") for band in (series, residual))
-    _strongest(own, rest, np.sqrt(variance), cell, np.float32(significant), _WINDOWS + _REACH, found)
-    return found
+    evidence = np.zeros_like(series)
+    padded, rest = (np.pad(band, beyond, mode="symmetric") for band in (series, residual))
+    _strongest(padded, rest, np.sqrt(variance), cell, np.float32(significant), _WINDOWS + _REACH, evidence)
+    return evidence
 
 
 @numba.njit(cache=True, nogil=True)
-def _project(series, residual, found):  # type: ignore[no-untyped-def]
-    slices, rows, columns = found.shape
+def _project(series, residual, out):  # type: ignore[no-untyped-def]
+    slices, rows, columns = out.shape
     side = 2 * _AROUND + 1
     common, power = np.empty(columns + 2 * _AROUND, np.float32), np.empty(columns + 2 * _AROUND, np.float32)
     for z in range(slices):
@@ -116,10 +116,10 @@ def _project(series, residual, found):  # type: ignore[no-untyped-def]
             common[:] = 0
             power[:] = 0
             for step in range(-_AROUND, _AROUND + 1):
-                own, rest = series[z, mirror(y + step, rows)], residual[z, mirror(y + step, rows)]
+                line, rest = series[z, mirror(y + step, rows)], residual[z, mirror(y + step, rows)]
                 for x in range(columns):
-                    common[_AROUND + x] += own[x] * rest[x]
-                    power[_AROUND + x] += own[x] * own[x]
+                    common[_AROUND + x] += line[x] * rest[x]
+                    power[_AROUND + x] += line[x] * line[x]
             for x in range(_AROUND):
                 left, right = _AROUND + mirror(x - _AROUND, columns), _AROUND + mirror(columns + x, columns)
                 common[x], common[columns + _AROUND + x] = common[left], common[right]
@@ -130,16 +130,16 @@ def _project(series, residual, found):  # type: ignore[no-untyped-def]
                     alike += common[x + step]
                     size += power[x + step]
                 places = np.float32(side * side)
-                found[z, y, x] = (alike / places - np.float32(1)) / np.sqrt(max(size / places, np.float32(1)))
+                out[z, y, x] = (alike / places - np.float32(1)) / np.sqrt(max(size / places, np.float32(1)))
 
 
 @numba.njit(cache=True, nogil=True)
-def _strongest(own, rest, sd, cell, significant, windows, found):  # type: ignore[no-untyped-def]
-    slices, rows, columns = found.shape
+def _strongest(coefficients, rest, sd, cell, significant, windows, out):  # type: ignore[no-untyped-def]
+    slices, rows, columns = out.shape
     of_own, of_rest, unit = np.empty(columns, np.float32), np.empty(columns, np.float32), np.empty(columns, np.float32)
     for z in range(slices):
         for y in range(rows):
-            best = found[z, y]
+            best = out[z, y]
             for direction in range(len(windows)):
                 for cells in range(sd.shape[3]):
                     unit[cells * cell : (cells + 1) * cell] = sd[direction, z, y // cell, cells]
@@ -147,7 +147,10 @@ def _strongest(own, rest, sd, cell, significant, windows, found):  # type: ignor
                 of_rest[:] = 0
                 for at in range(windows.shape[1]):
                     row, first = y + windows[direction, at, 0], windows[direction, at, 1]
-                    series, residual = own[z, row, first : first + columns], rest[z, row, first : first + columns]
+                    series, residual = (
+                        coefficients[z, row, first : first + columns],
+                        rest[z, row, first : first + columns],
+                    )
                     for x in range(columns):
                         of_own[x] += series[x]
                         of_rest[x] += residual[x]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import best_groups
+from .once import Once
 
 __all__ = ["CandidateIndex", "Mixture", "Noise", "NoiseCovariances", "NoisyMixture", "SigmaGrid"]
 
@@ -217,9 +217,9 @@ class NoisyMixture:
             sigmas,
             candidates,
         )
-        self._tables: dict[tuple[int, int], tuple[NDArray[Any], ...]] = {}
-        self._factors: dict[tuple[int, int], tuple[Float32, Float32]] = {}
-        # Made here, not when first needed: then threads would make them side by side.
+        self._tables: Once[tuple[int, int], tuple[NDArray[Any], ...]] = Once()
+        self._factors: Once[tuple[int, int], tuple[Float32, Float32]] = Once()
+        self._synthesis: Once[int, list[Float32]] = Once()
         self._directions = [
             [_directions(whiten @ basis) for basis in mixture.bases] for whiten in noise_covariances.whiten
         ]
@@ -228,13 +228,14 @@ class NoisyMixture:
             for whiten, of_class in zip(noise_covariances.whiten, self._directions, strict=True)
         ]
 
-    @cached_property
-    def synthesis(self) -> list[list[Float32]]:
-        """(r, d) for each noise_class and group: a patch is mu plus coordinates times it. Made by shrinking only."""
-        return [
-            [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in of_class]
-            for colour, of_class in zip(self.noise_covariances.colour, self._directions, strict=True)
-        ]
+    def synthesis(self, noise_class: int) -> list[Float32]:
+        """Return an array of shape (r, d) for each group: a patch is mu plus coordinates times it."""
+
+        def compute() -> list[Float32]:
+            colour = self.noise_covariances.colour[noise_class]
+            return [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in self._directions[noise_class]]
+
+        return self._synthesis.get(noise_class, compute)
 
     def shrinkage(self, noise_class: int, group: int) -> Float32:
         """Return the Wiener factor lam / (lam + b l^2) of each coordinate, for each level: (sigmas, r)."""
@@ -251,11 +252,9 @@ class NoisyMixture:
     # ---------------------------------------------------------------------------------------------------- grouping
 
     def _table(self, noise_class: int, cell: int) -> tuple[NDArray[Any], ...]:
-        if (noise_class, cell) not in self._tables:
-            lists = self.candidates.groups if self.candidates else ()
-            names = lists[cell] if lists else np.arange(len(self.mixture))
-            self._tables[noise_class, cell] = self._make_table(noise_class, names)
-        return self._tables[noise_class, cell]
+        lists = self.candidates.groups if self.candidates else ()
+        names = lists[cell] if lists else np.arange(len(self.mixture))
+        return self._tables.get((noise_class, cell), lambda: self._make_table(noise_class, names))
 
     def _make_table(self, noise_class: int, names: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Put the columns of these groups side by side, as `best_groups` takes them."""
@@ -324,7 +323,7 @@ class NoisyMixture:
         # Sorted once: each run then is a slice, and a small one costs little.
         ordered, level = patches.take(order, axis=0), self.sigmas.index(noise.sigma_hu).take(order)
         variance = self.sigmas.variances.astype(np.float32)[level]
-        labels, found = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
+        labels, sorted_scores = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
         for a, b in runs:
             noise_class, cell = divmod(int(key[order[a]]), 1 << 32)
             centre, columns, offset, first, gain, constant, names = self._table(noise_class, cell)
@@ -341,10 +340,10 @@ class NoisyMixture:
                     level[part],
                     names,
                     labels[part],
-                    found[part],
+                    sorted_scores[part],
                 )
-        groups, scores = np.empty_like(labels), np.empty_like(found)
-        groups[order], scores[order] = labels, found
+        groups, scores = np.empty_like(labels), np.empty_like(sorted_scores)
+        groups[order], scores[order] = labels, sorted_scores
         return groups, scores
 
     def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
@@ -396,7 +395,7 @@ class NoisyMixture:
             factors, sums = self._shrinkages(noise_class, group)
             coordinates = (group_patches - mean) @ self.analysis[noise_class][group]
             coordinates *= factors.take(level[a:b], axis=0)
-            group_estimates = coordinates @ self.synthesis[noise_class][group]
+            group_estimates = coordinates @ self.synthesis(noise_class)[group]
             group_estimates += mean
             residual = group_patches - group_estimates
             misses = np.einsum("ij,ij->i", residual, residual) >= limit[a:b]
@@ -409,11 +408,13 @@ class NoisyMixture:
         return estimates, kept
 
     def _shrinkages(self, noise_class: int, group: int) -> tuple[Float32, Float32]:
-        """Return `shrinkage` and its sums over the coordinates, of shape (sigmas,); made once."""
-        if (noise_class, group) not in self._factors:
+        """Return `shrinkage` and its sums over the coordinates, of shape (sigmas,); computed once."""
+
+        def compute() -> tuple[Float32, Float32]:
             factors = self.shrinkage(noise_class, group)
-            self._factors[noise_class, group] = factors, factors.sum(axis=1)
-        return self._factors[noise_class, group]
+            return factors, factors.sum(axis=1)
+
+        return self._factors.get((noise_class, group), compute)
 
 
 def _directions(basis: Float64) -> tuple[Float64, Float64]:

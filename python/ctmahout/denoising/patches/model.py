@@ -39,7 +39,7 @@ __all__ = ["Fit", "Model", "ModelPass"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_OWN_GROUPS, _OWN_ROUNDS = 40, 3
+_BASELINE_GROUPS, _BASELINE_ROUNDS = 40, 3
 _LEARNT, _HELD_OUT = 40_000, 10_000  # patches
 
 
@@ -65,18 +65,18 @@ class Fit:
 
     Attributes
     ----------
-    model, own : float
+    model, baseline : float
         Mean log-likelihood per patch of patches that neither has seen, in nats: by the model, and by a small mixture
         learnt on the series.
     """
 
     model: float
-    own: float
+    baseline: float
 
     @property
     def is_good(self) -> bool:
         """Whether the model says at least as much."""
-        return self.model >= self.own
+        return self.model >= self.baseline
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +154,12 @@ class Model:
         )
         noise_covariances, groups = (
             NoiseCovariances(grid.covariances * BETA),
-            max(1, min(_OWN_GROUPS, len(chosen) // 500)),
+            max(1, min(_BASELINE_GROUPS, len(chosen) // 500)),
         )
-        own = fit(parts_of(train), groups, _OWN_ROUNDS, noise_covariances, FIRST.assigner, threads, rng)
+        baseline = fit(parts_of(train), groups, _BASELINE_ROUNDS, noise_covariances, FIRST.assigner, threads, rng)
         sigmas = SigmaGrid.of(sample.noise.sigma_hu)
         model = NoisyMixture(self.passes[0].assigner, noise_covariances, sigmas, self.passes[0].candidates)
-        return Fit(*(float(p.log_likelihood(test.patches, test.noise).mean()) for p in (model, own)))
+        return Fit(*(float(p.log_likelihood(test.patches, test.noise).mean()) for p in (model, baseline)))
 
     # ----------------------------------------------------------------------------------------------- the exchange
 

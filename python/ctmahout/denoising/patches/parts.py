@@ -22,6 +22,9 @@ class _MemoryPart:
 
     sample: Sample
 
+    def __len__(self) -> int:
+        return len(self.sample.patches)
+
     def load(self) -> Sample:
         return self.sample
 
@@ -39,6 +42,10 @@ class FilePart:
 
     path: Path
     noise_class: int | None = None
+
+    def __len__(self) -> int:
+        with np.load(self.path) as a:
+            return len(a["level"])
 
     def load(self) -> Sample:
         with np.load(self.path) as a:

@@ -195,7 +195,7 @@ def filter_volume(
 ) -> Float32:
     """Filter a whole volume; returns ndarray of its shape, HU, the same bytes for any workers."""
     out = np.empty_like(grid.hu)
-    if workers.elsewhere:
+    if workers.is_remote:
         slabs = (_Slab.of(grid, pilot, z, min(z + _SLAB, len(out))) for z in range(0, len(out), _SLAB))
         done = 0
         for slab in workers.map(_SlabFilter(filter, stride), slabs):

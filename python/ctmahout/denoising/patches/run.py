@@ -170,6 +170,8 @@ class PatchesRun(_Run):
 
     @single_threaded_blas
     def save(self, path: Path, *, overwrite: bool = False) -> Manifest:
+        if not self._sample:
+            raise ValueError("matrices are saved once, by the process that made them")
         manifest = write_matrix(
             path,
             self._state.groups.matrices(self._sample),

@@ -41,14 +41,14 @@ def restore_means(before: Float32, after: Float32) -> None:
 
 def _give_back(before: Float32, after: Float32) -> None:
     slabs = [slice(start, start + _SLAB) for start in range(0, len(before), _SLAB)]
-    found: list[list[tuple[Float32, Float32]]] = [[] for _ in range(len(_BORDERS_HU) + 1)]
+    shifts: list[list[tuple[Float32, Float32]]] = [[] for _ in range(len(_BORDERS_HU) + 1)]
     for slab in slabs:
         tissues, residual = np.digitize(after[slab], _BORDERS_HU), before[slab] - after[slab]
-        for tissue, parts in enumerate(found):
+        for tissue, parts in enumerate(shifts):
             mask = (tissues == tissue).astype(np.float32)
             parts.append((block_mean(residual * mask, _CELL), block_mean(mask, _CELL)))
     lows = []
-    for parts in found:
+    for parts in shifts:
         total, count = (ndimage.gaussian_filter(np.concatenate(part), _SPREAD) for part in zip(*parts, strict=True))
         lows.append(total / (count + np.float32(_LEAST)))
     for slab in slabs:

@@ -107,5 +107,5 @@ class Series:
             if checksum and checksum != hashlib.md5(image.read_bytes(), usedforsecurity=False).hexdigest():
                 raise self._incomplete("an image with another checksum than its list has", "the same")
 
-    def _incomplete(self, given: str, expected: str) -> InputError:
-        return InputError("CTM_FETCH_INCOMPLETE", source=self.source, given=given, expected=expected)
+    def _incomplete(self, content: str, expected: str) -> InputError:
+        return InputError("CTM_FETCH_INCOMPLETE", source=self.source, given=content, expected=expected)
