@@ -10,6 +10,10 @@ BANNED = {
 }  # fmt: skip
 
 
+# The key of `ctmahout doctor --json`.
+KEYS = {("workflows/doctor.py", "found")}
+
+
 def bound_names(tree):
     """Names that a module binds: variables, parameters, functions, classes, attributes."""
     for node in ast.walk(tree):
@@ -28,6 +32,6 @@ def test_no_name_is_a_filler():
         f"{path.relative_to(PACKAGE)}:{line} {name}"
         for path in sorted(PACKAGE.rglob("*.py"))
         for name, line in bound_names(ast.parse(path.read_text(encoding="utf-8")))
-        if name.strip("_").lower() in BANNED
+        if name.strip("_").lower() in BANNED and (str(path.relative_to(PACKAGE)), name) not in KEYS
     ]
     assert banned == []

@@ -62,8 +62,8 @@ def _check_geometry(a: Location, geometry: Geometry, reference: Geometry, *, len
     distance = float(np.linalg.norm(geometry.positions_mm - reference.positions_mm, axis=1).max())
     if same_size and (lenient or distance <= _POSITION_TOLERANCE * sizes[1].min()):
         return
-    given, expected = (" x ".join(f"{mm:.4g}" for mm in size) + " mm" for size in sizes)
+    actual, expected = (" x ".join(f"{mm:.4g}" for mm in size) + " mm" for size in sizes)
     attribute = "the size of a voxel"
     if same_size:
-        attribute, given, expected = "where it lies", f"{distance:.1f} mm off", "the place of the reference"
-    raise InputError("CTM_SERIES_MIXED", file=a, attribute=attribute, given=given, expected=expected)
+        attribute, actual, expected = "where it lies", f"{distance:.1f} mm off", "the place of the reference"
+    raise InputError("CTM_SERIES_MIXED", file=a, attribute=attribute, given=actual, expected=expected)

@@ -91,12 +91,14 @@ def _s3_connector() -> str:
 def _decoders() -> list[Check]:
     syntaxes = decodable()
     missing = [name for name, is_decodable in syntaxes.items() if not is_decodable]
-    found = f"{len(syntaxes) - len(missing)} of {len(syntaxes)} transfer syntaxes can be read"
+    readable = f"{len(syntaxes) - len(missing)} of {len(syntaxes)} transfer syntaxes can be read"
     if not missing:
-        return [Check("decoders", True, found)]
+        return [Check("decoders", True, readable)]
     # One unreadable syntax does not prevent series in others from being denoised.
     return [
-        Check("decoders", True, found, f"Not read here: {', '.join(missing)}. Convert with dcmdjpeg or gdcmconv --raw.")
+        Check(
+            "decoders", True, readable, f"Not read here: {', '.join(missing)}. Convert with dcmdjpeg or gdcmconv --raw."
+        )
     ]
 
 
