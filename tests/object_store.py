@@ -92,8 +92,8 @@ class Bucket:
     def get(self, key):
         return self._ask("GET", key)
 
-    def put(self, key, content=b""):
-        self._ask("PUT", key, content=content)
+    def put(self, key, content=b"", acl="private"):
+        self._ask("PUT", key, content=content, acl=acl)
 
     def delete(self, key):
         self._ask("DELETE", key)
@@ -108,9 +108,9 @@ class Bucket:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(self.get(f"{prefix}/{name}"))
 
-    def _ask(self, method, key, query="", content=None):
+    def _ask(self, method, key, query="", content=None, acl="private"):
         # Of what urllib says without being told, a form, moto would read nothing.
-        headers = {"Content-Type": "application/octet-stream", "Authorization": _SIGNED}
+        headers = {"Content-Type": "application/octet-stream", "Authorization": _SIGNED, "x-amz-acl": acl}
         request = Request(f"{self.endpoint}/{self.name}/{quote(key)}{query}", content, headers, method=method)
         with urlopen(request, timeout=60) as answer:
             return answer.read()

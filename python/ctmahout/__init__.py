@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from .workflows.steps import reconstruct as reconstruct
     from .workflows.steps import refine as refine
     from .workflows.study import denoise_study as denoise_study
+    from .workflows.verify import verify as verify
+    from .workflows.verify import write_expectation as write_expectation
 
 _HOME = {
     "Config": "options",
@@ -77,7 +79,9 @@ _HOME = {
     "repeat": "workflows.repeat",
     "refine": "workflows.steps",
     "spark_builder": "engines",
+    "verify": "workflows.verify",
     "write_array": "files",
+    "write_expectation": "workflows.verify",
     "write_series": "dicom",
 }
 

@@ -292,7 +292,9 @@ _HINTS: dict[str, Any] = get_type_hints(Config)
 # Options that also accept paths and URIs.
 _LOCATIONS = frozenset({"model", "work", "jar"})
 # Variables that are not options: of the verb `fetch`, and of tests.
-_OTHER_VARIABLES = frozenset({"CTMAHOUT_TCIA", "CTMAHOUT_TEST_DATA", "CTMAHOUT_TEST_PICTURES"})
+_OTHER_VARIABLES = frozenset(
+    {"CTMAHOUT_TCIA", "CTMAHOUT_IDC_INDEX", "CTMAHOUT_IDC_STORE", "CTMAHOUT_TEST_DATA", "CTMAHOUT_TEST_PICTURES"}
+)
 # Kubernetes sets these in every pod if a service is named ctmahout.
 _SERVICE_VARIABLE = re.compile(r"CTMAHOUT_(.*_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?")
 

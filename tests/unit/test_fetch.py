@@ -57,7 +57,7 @@ def scan(tmp_path_factory):
 @pytest.fixture
 def tcia(scan):
     with served(Tcia(*scan)) as archive:
-        archive.base = archive.url + "/v1/"
+        archive.base = archive.url + "/v4/"
         yield archive
 
 
@@ -157,8 +157,10 @@ def test_a_file_of_numpy_is_no_archive_of_images(web, tmp_path):
     assert fails(tmp_path, web.url + "/volume.npz", "NumPy") == "CTM_FETCH_ARCHIVE"
 
 
-def test_a_public_series(tcia, scan, tmp_path):
+@pytest.mark.parametrize("counts_in_series", [True, False])
+def test_a_public_series(tcia, scan, tmp_path, counts_in_series):
     uid, folder = scan
+    tcia.counts_in_series = counts_in_series
     fetched = fetch(f"tcia:{uid}", tmp_path / "out", tcia=tcia.base)
     assert fetched.source == f"tcia:{uid}"
     assert set(below(tmp_path / "out")) == {*tcia.images, "LICENSE", "fetch.json"}
@@ -290,6 +292,8 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path, monkeypatch):
         "",
         "tcia:",
         "tcia:1.2.x",
+        "idc:",
+        "idc:1.2.x",
         "tcia:../1.2",
         "tcia:" + "1." * 40 + "1",
         "ftp://user:s3cret@h/x",

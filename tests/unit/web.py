@@ -62,13 +62,13 @@ class Web:
 
 
 class Tcia(Web):
-    """NBIA's Search API with one series: zips are made while they are sent, without a length.
+    """NBIA's Search API, v4 or v1, with one series: zips are made while they are sent, without a length.
 
     Attributes
     ----------
     images : dict of str to bytes
     count : int
-        What getSeriesSize tells.
+        The number of images, in the answers to getSeriesSize and, if `counts_in_series`, to getSeries.
     hashes : dict of str to str
     """
 
@@ -79,14 +79,18 @@ class Tcia(Web):
         self.count = len(self.images)
         self.hashes = {name: hashlib.md5(data).hexdigest() for name, data in self.images.items()}
         self.list_hashes = True
+        self.counts_in_series = True
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = urlsplit(handler.path)
         known = parse_qs(asked.query).get("SeriesInstanceUID") == [self.uid]
-        if asked.path == "/v1/getSeriesSize":
+        if asked.path == "/v4/getSeries":
+            series = {"SeriesInstanceUID": self.uid} | ({"ImageCount": self.count} if self.counts_in_series else {})
+            self._send(handler, json.dumps([series] if known else []).encode())
+        elif asked.path == "/v4/getSeriesSize":
             size = {"TotalSizeInBytes": f"{sum(map(len, self.images.values()))}.000000", "ObjectCount": self.count}
             self._send(handler, json.dumps([size] if known else []).encode())
-        elif asked.path == "/v1/getImageWithMD5Hash" and known:
+        elif asked.path == "/v4/getImageWithMD5Hash" and known:
             self._send(handler, self.zipped())
         else:
             handler.send_error(400)

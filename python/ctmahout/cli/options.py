@@ -32,9 +32,9 @@ class _Location(click.Path):
 LOCATION = _Location()
 
 
-def location(name: str) -> Callable[[Any], Any]:
+def location(name: str, *, optional: bool = False) -> Callable[[Any], Any]:
     """Return an argument for a path or URI. With --show-config it may be missing: see `with_config`."""
-    return click.argument(name.lower(), type=LOCATION, metavar=name, required=False)
+    return click.argument(name.lower(), type=LOCATION, metavar=f"[{name}]" if optional else name, required=False)
 
 
 def _option(name: str) -> Callable[[Any], Any]:
@@ -80,7 +80,8 @@ def with_config(*names: str) -> Callable[[Any], Any]:
                 click.echo(config.to_toml(), nl=False)
                 return None
             for argument in click.get_current_context().command.params:
-                if isinstance(argument, click.Argument) and arguments[str(argument.name)] is None:
+                optional = str(argument.metavar).startswith("[")
+                if isinstance(argument, click.Argument) and arguments[str(argument.name)] is None and not optional:
                     raise click.MissingParameter(param=argument)
             return verb(config=config, **arguments)
 

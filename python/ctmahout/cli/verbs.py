@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -307,6 +308,57 @@ def _flatten(scores: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 @ctmahout.command()
+@location("RUN")
+@location("EXPECTED", optional=True)
+@click.option("--write", type=click.Path(path_type=Path), metavar="FILE", help="Write RUN's own expectation to FILE.")
+@click.option("--about", default="", metavar="TEXT", help="With --write: which data, from where, their licence.")
+@with_config("workers", "overwrite")
+@json_option
+def verify(
+    config: Config, as_json: bool, run: Location, expected: Location | None, write: Path | None, about: str
+) -> None:
+    """Compare the output RUN of `denoise` with what is expected: reproduced, or what differs.
+
+    EXPECTED is a file that --write wrote, or the output of another run. By default it is the expectation that ctmahout
+    has for RUN's source: of the default phantom, and of the series in docs/reproduce.md.
+    """
+    from ..errors import InputError
+    from ..workflows.verify import verify as compare_run
+    from ..workflows.verify import write_expectation
+
+    if write is not None:
+        if expected is not None:
+            raise click.UsageError("EXPECTED and --write exclude each other.")
+        made = write_expectation(run, write, about=about, overwrite=config.overwrite, workers=config.workers)
+        if as_json:
+            print_json(made)
+            return
+        print_line(f"{write}: expectation of {', '.join(made['series'])}")
+        return
+    found = compare_run(run, expected, workers=config.workers)
+    if as_json:
+        print_json(found.as_dict())
+        if found.failures:
+            raise SystemExit(3)
+        return
+    rows = [
+        ("ok" if check.ok else "NO", check.measure, *map(_cell, (check.given, check.expected, check.tolerance)))
+        for check in found.checks
+    ]
+    print_table(f"{run} against {found.expectation}", ("", "measure", "run", "expected", "tolerance"), rows)
+    for note in found.notes:
+        print_line(f"note: {note}")
+    if found.failures:
+        failed, count = len(found.failures), len(found.checks)
+        raise InputError("CTM_NOT_REPRODUCED", path=run, expectation=found.expectation, failed=failed, count=count)
+    print_line(found.summary)
+
+
+def _cell(value: float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:.3f}"
+
+
+@ctmahout.command()
 @location("IN")
 @location("OUT")
 @with_config("series", "split", "lenient", "unpack_gib", "workers", "overwrite")
@@ -358,6 +410,22 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     help="Another archive with the interface of TCIA.",
 )
 @click.option(
+    "--idc-index",
+    envvar="CTMAHOUT_IDC_INDEX",
+    show_envvar=True,
+    default=None,
+    metavar="PLACE",
+    help="Another index of the Imaging Data Commons: URL or path of an idc_index.parquet.",
+)
+@click.option(
+    "--idc-store",
+    envvar="CTMAHOUT_IDC_STORE",
+    show_envvar=True,
+    default=None,
+    metavar="URL",
+    help="Another address of its buckets, with {bucket} for a bucket's name.",
+)
+@click.option(
     "--limit-gib",
     type=click.FloatRange(min=0, min_open=True),
     default=32,
@@ -366,17 +434,35 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
 )
 @with_config("overwrite")
 @json_option
-def fetch(config: Config, as_json: bool, what: str, out: Location, tcia: str | None, limit_gib: float) -> None:
+def fetch(
+    config: Config,
+    as_json: bool,
+    what: str,
+    out: Location,
+    tcia: str | None,
+    idc_index: str | None,
+    idc_store: str | None,
+    limit_gib: float,
+) -> None:
     """Download images into the folder OUT, all of them or none.
 
-    WHAT is tcia:UID, the SeriesInstanceUID of a public series in The Cancer Imaging Archive, or the http or https
-    address of a zip or tar archive.
+    WHAT is idc:UID, the SeriesInstanceUID of a series in the NCI Imaging Data Commons; tcia:UID, that of a public
+    series in The Cancer Imaging Archive; s3://BUCKET/PREFIX; or the http or https address of a zip or tar archive.
     """
-    from ..workflows.fetch import TCIA
+    from ..workflows.fetch import IDC_INDEX, IDC_STORE, TCIA
     from ..workflows.fetch import fetch as run
 
     with progress_bar() as progress:
-        result = run(what, out, tcia=tcia or TCIA, limit_gib=limit_gib, overwrite=config.overwrite, progress=progress)
+        result = run(
+            what,
+            out,
+            tcia=tcia or TCIA,
+            idc_index=idc_index or IDC_INDEX,
+            idc_store=idc_store or IDC_STORE,
+            limit_gib=limit_gib,
+            overwrite=config.overwrite,
+            progress=progress,
+        )
     if as_json:
         print_json(result.as_dict())
         return

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from .._version import __version__
 from ..errors import ConfigError, InputError
-from ..storage import Location, Uri, parse_location, upload_on_success
+from ..storage import Location, Uri, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import atomic_dir
-from ..storage.download import TCIA, Connection, Series, Tick, open_connection, unpack, without_secrets
+from ..storage.download import (
+    IDC_INDEX,
+    IDC_STORE,
+    TCIA,
+    Archive,
+    Bucket,
+    Connection,
+    IdcSeries,
+    Received,
+    Series,
+    Tick,
+    open_connection,
+)
 
-__all__ = ["FETCH", "TCIA", "Fetched", "fetch"]
+__all__ = ["FETCH", "IDC_INDEX", "IDC_STORE", "TCIA", "Fetched", "fetch"]
 
 FETCH = "fetch.json"
 """Where the images are from; by it the folder is known as ours."""
@@ -35,10 +45,12 @@ class Fetched:
     source : str
         Where from, without anything secret.
     sha256 : str
-        Of the archive that was sent.
+        Of the archive that was sent; of a series that came as single images, of the list of their SHA-256 as the
+        command sha256sum prints it, sorted by name.
     size_bytes : int
+        What was sent.
     files : int
-        Files in it.
+        Files that were received.
     """
 
     path: Location
@@ -57,6 +69,8 @@ def fetch(
     output: str | Path | Uri,
     *,
     tcia: str = TCIA,
+    idc_index: str = IDC_INDEX,
+    idc_store: str = IDC_STORE,
     limit_gib: float = 32,
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
@@ -69,12 +83,17 @@ def fetch(
     Parameters
     ----------
     what : str
-        ``tcia:`` and the SeriesInstanceUID of a public series of The Cancer Imaging Archive; or the http or https
-        address of a zip or tar archive.
+        ``idc:`` and the SeriesInstanceUID of a series of the NCI Imaging Data Commons; ``tcia:`` and that of a public
+        series of The Cancer Imaging Archive; an object-store prefix, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX; or the
+        http or https address of a zip or tar archive.
     output : path or URI
         The folder; it gets the images and ``fetch.json``.
     tcia : str, optional
-        Address of another archive with TCIA's interface (NBIA Search API, v1).
+        Address of another archive with TCIA's interface (NBIA Search API, v4 or v1).
+    idc_index : str, optional
+        Address or path of another index of the Imaging Data Commons: an ``idc_index.parquet`` of idc-index-data.
+    idc_store : str, optional
+        Address of its buckets, with ``{bucket}`` in the place of a name; read by S3's REST interface.
     limit_gib : float, optional
         The most that is downloaded, and the most that comes out of the archive (GiB).
     overwrite : bool, optional
@@ -92,51 +111,51 @@ def fetch(
         CTM_FETCH_SOURCE.
     InputError
         CTM_FETCH_NOT_FOUND, CTM_FETCH_FORBIDDEN, CTM_FETCH_CERTIFICATE, CTM_FETCH_UNAVAILABLE, CTM_FETCH_INCOMPLETE,
-        CTM_FETCH_ARCHIVE, CTM_FETCH_TOO_LARGE.
+        CTM_FETCH_MOVED, CTM_FETCH_ARCHIVE, CTM_FETCH_TOO_LARGE, CTM_INPUT_NOT_FOUND, CTM_STORAGE_READ.
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
     """
     if not isinstance(what, str):
         raise TypeError(f"expected tcia:UID or an address, not {type(what).__name__}")
-    archive_source = _source(what, tcia)
+    source = _source(what, tcia, idc_index, idc_store)
     output, limit = parse_location(output), int(limit_gib * (1 << 30))
+    if isinstance(source, Bucket):
+        refuse_overlap(output, source.uri)
     with (
         upload_on_success(output, overwrite=overwrite, is_replaceable=_is_fetched) as target,
         atomic_dir(target, overwrite=overwrite, is_replaceable=_is_fetched) as partial,
-        # Without a name: nothing of it is left, however this process ends.
-        tempfile.TemporaryFile(dir=partial) as archive,
+        open_connection() as connection,
     ):
-        with open_connection() as connection:
-            tick = None if progress is None else lambda done, total: progress("fetch", done, total)
-            archive_source.download(connection, archive, limit=limit, tick=tick)
-        files = unpack(archive, partial, source=archive_source.source, limit=limit)
-        archive_source.check(partial)
-        fetched = Fetched(output, archive_source.source, _sha256(archive), archive.tell(), files)
+        tick = None if progress is None else lambda done, total: progress("fetch", done, total)
+        received = source.fetch(connection, partial, limit=limit, tick=tick)
+        fetched = Fetched(output, source.source, **vars(received))
         _note(fetched, partial)
     return fetched
 
 
-class _Address:
-    """An archive at an http or https address."""
+class _Source(Protocol):
+    """Where images come from."""
 
-    def __init__(self, url: str) -> None:
-        self._url, self.source = url, without_secrets(url)
+    source: str
 
-    def download(self, connection: Connection, file: IO[bytes], *, limit: int, tick: Tick | None) -> None:
-        connection.download(self._url, {}, file, limit=limit, tick=tick)
-
-    def check(self, folder: Path) -> None:
-        """Nothing more is known of what it should hold."""
+    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None) -> Received:
+        """Write the images to a folder."""
 
 
-def _source(what: str, tcia: str) -> Series | _Address:
-    """Return what fetches. Each kind of place has its prefix; a bucket's (s3:, gs:) belongs here, too."""
+def _source(what: str, tcia: str, idc_index: str, idc_store: str) -> _Source:
+    """Return what fetches, by the prefix of the name."""
     if what.startswith("tcia:"):
         return Series(what.removeprefix("tcia:"), tcia)
+    if what.startswith("idc:"):
+        return IdcSeries(what.removeprefix("idc:"), idc_index, idc_store)
+    if what.startswith(("s3:", "s3a:", "gs:")):
+        uri = parse_location(what)
+        if isinstance(uri, Uri):
+            return Bucket(uri)
     with suppress(ValueError):  # as in http://[
         parts = urlsplit(what)
         if parts.scheme in ("http", "https") and parts.hostname:
-            return _Address(what)
+            return Archive(what)
     raise ConfigError("CTM_FETCH_SOURCE", given=what.partition("?")[0].rpartition("@")[2])
 
 
@@ -154,11 +173,3 @@ def _note(fetched: Fetched, folder: Path) -> None:
     facts = {name: value for name, value in asdict(fetched).items() if name != "path"}
     note = {"kind": "fetch", "ctmahout": __version__} | facts
     (folder / FETCH).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-
-
-def _sha256(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()

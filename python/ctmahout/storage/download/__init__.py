@@ -1,7 +1,24 @@
-"""Download archives of images: over HTTP, or from The Cancer Imaging Archive; and unpack them safely."""
+"""Download images: archives over HTTP, prefixes of object stores, series of TCIA and the Imaging Data Commons."""
 
-from .http import Connection, Tick, open_connection, without_secrets
+from .archive import Archive
+from .bucket import Bucket
+from .http import Connection, Tick, open_connection
+from .idc import IDC_INDEX, IDC_STORE, IdcSeries
+from .received import Received
 from .tcia import TCIA, Series
 from .unpack import unpack
 
-__all__ = ["TCIA", "Connection", "Series", "Tick", "open_connection", "unpack", "without_secrets"]
+__all__ = [
+    "IDC_INDEX",
+    "IDC_STORE",
+    "TCIA",
+    "Archive",
+    "Bucket",
+    "Connection",
+    "IdcSeries",
+    "Received",
+    "Series",
+    "Tick",
+    "open_connection",
+    "unpack",
+]

@@ -27,7 +27,9 @@ _CHUNK = 1 << 16
 # To connect, and between two chunks: an archive may have to assemble a series first.
 _TIMEOUTS_S = (10, 120)
 _BACKOFF_S = 1.0
-_MAX_JSON_SIZE = 1 << 20
+_MAX_ANSWER_SIZE = 1 << 20
+# Images of a bucket are copied many at once.
+_CONNECTIONS = 16
 
 
 def without_secrets(url: str) -> str:
@@ -41,7 +43,7 @@ def open_connection() -> Iterator[Connection]:
     """Yield a connection for several requests. Proxies, ``~/.netrc`` and REQUESTS_CA_BUNDLE are honoured."""
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=_retry_policy()))
+            session.mount(scheme, HTTPAdapter(max_retries=_retry_policy(), pool_maxsize=_CONNECTIONS))
         yield Connection(session)
 
 
@@ -57,13 +59,17 @@ class Connection:
 
     def json(self, url: str, parameters: dict[str, str]) -> Any:
         """Return the JSON response to a query; None if it is empty."""
-        file = BytesIO()
-        self.download(url, parameters, file, limit=_MAX_JSON_SIZE)
         try:
-            return json.loads(file.getvalue() or "null")
+            return json.loads(self.text(url, parameters) or "null")
         except ValueError as e:
             problem = "its answer is not JSON"
             raise InputError("CTM_FETCH_UNAVAILABLE", source=without_secrets(url), problem=problem) from e
+
+    def text(self, url: str, parameters: dict[str, str]) -> bytes:
+        """Return the bytes of an answer of at most a MiB."""
+        file = BytesIO()
+        self.download(url, parameters, file, limit=_MAX_ANSWER_SIZE)
+        return file.getvalue()
 
     def download(
         self,

@@ -1,22 +1,26 @@
-"""Download a series of The Cancer Imaging Archive by its public REST interface (NBIA Search API, v1)."""
+"""Download a series of The Cancer Imaging Archive by its public REST interface (NBIA Search API, v4 or v1)."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from ...errors import ConfigError, InputError
+from .archive import receive
 from .http import Connection, Tick
+from .received import Received
 
 __all__ = ["TCIA", "Series"]
 
-TCIA = "https://services.cancerimagingarchive.net/nbia-api/services/v1"
-"""The public interface. Other archives offer the same one."""
+TCIA = "https://services.cancerimagingarchive.net/nbia-api/services/v4"
+"""The public interface. Other archives offer the same one, or its predecessor v1."""
 
 _CHECKSUMS = "md5hashes.csv"
+# Where the number of images is found. v1 has both queries; of v4, users report that the second takes long.
+_COUNTS = (("getSeries", "ImageCount"), ("getSeriesSize", "ObjectCount"))
 
 
 class Series:
@@ -43,23 +47,42 @@ class Series:
         self._query = {"SeriesInstanceUID": uid}
         self._images = 0
 
-    def download(self, connection: Connection, file: IO[bytes], *, limit: int, tick: Tick | None = None) -> None:
-        """Download the series as a zip file; parameters and errors as for `Connection.download`.
+    def fetch(self, connection: Connection, folder: Path, *, limit: int, tick: Tick | None = None) -> Received:
+        """Write the images to a folder.
 
-        The archive generates the zip while sending it, so a broken download cannot be resumed.
+        The archive makes the zip while it sends it, so a connection that breaks means to begin again.
+
+        Raises
+        ------
+        InputError
+            CTM_FETCH_NOT_FOUND, CTM_FETCH_INCOMPLETE, and those of `Connection` and `unpack`.
         """
-        size = connection.json(f"{self._base}/getSeriesSize", self._query)
-        try:
-            self._images = int(size[0]["ObjectCount"]) if size else 0
-        except (LookupError, TypeError, ValueError) as e:
-            problem = "it tells no number of images"
-            raise InputError("CTM_FETCH_UNAVAILABLE", source=self.source, problem=problem) from e
+        self._images = self._count(connection)
         if not self._images:
             problem = "the archive has no public series of this UID"
             raise InputError("CTM_FETCH_NOT_FOUND", source=self.source, problem=problem)
-        connection.download(f"{self._base}/getImageWithMD5Hash", self._query, file, limit=limit, tick=tick)
+        url = f"{self._base}/getImageWithMD5Hash"
+        received = receive(
+            lambda file: connection.download(url, self._query, file, limit=limit, tick=tick),
+            folder,
+            source=self.source,
+            limit=limit,
+        )
+        self._check(folder)
+        return received
 
-    def check(self, folder: Path) -> None:
+    def _count(self, connection: Connection) -> int:
+        """Return the number of images of the series; 0 if the archive does not have it."""
+        for query, name in _COUNTS:
+            rows = connection.json(f"{self._base}/{query}", self._query)
+            if not rows:
+                return 0
+            with suppress(LookupError, TypeError, ValueError):
+                return int(rows[0][name])
+        problem = "it tells no number of images"
+        raise InputError("CTM_FETCH_UNAVAILABLE", source=self.source, problem=problem)
+
+    def _check(self, folder: Path) -> None:
         """Check the unpacked images against their number and the archive's list of checksums, and remove the list.
 
         Needed because an archive that fails while sending may still end its zip properly.
