@@ -35,9 +35,19 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
     if (isGramCheaper(n, r) && n.toLong * n <= context.driverEntries) ofGram
     else {
       val z = GramSchmidt.longestFirst(w)
-      val single = if (!isSquare && Decompositions.isDssvdCalling) Some(sketchedSingly(z)) else None
+      val single = if (!isSquare && Decompositions.isDssvdCalling && mayDoInSingle(z)) Some(sketchedSingly(z)) else None
       single.filter(_.isGoodInSingle).getOrElse(refined(z, 1, spansAll = false))
     }
+
+  /**
+   * Whether a pass in single precision may do. In a power iteration W = A'Q tells before how far A Z will spread, and where that is
+   * too far the pass would be for nothing. Omega has columns of one length, and tells nothing.
+   */
+  private def mayDoInSingle(z: DenseBlock): Boolean = {
+    val rows = Products.transposedTimes(z, w) // the longest of what is left when its direction is chosen is in row j
+    def longest(j: Int) = (0 until r).map(i => math.abs(rows.getQuick(j, i))).max
+    r == 0 || longest(0) <= SpreadInSingle * longest(r - 1)
+  }
 
   /** W = Z X. */
   private lazy val coordinates: DenseBlock = sketch.z.fold(w)(Products.transposedTimes(_, w))

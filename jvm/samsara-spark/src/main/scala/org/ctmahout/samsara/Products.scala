@@ -159,6 +159,7 @@ object Products {
     if (sparse(a) || sparse(b)) MMul(a, b, into)
     else {
       val product = a match {
+        case _: Identity => dense(b)
         case t: TransposedMatrixView => transposedTimes(dense(Matrices.transposedView(t)), dense(b))
         case _ => times(block(a), dense(b))
       }
