@@ -71,4 +71,11 @@ class ErrorsTest {
     a.initCause(b)
     assertEquals("CTM_ENGINE_FAILED", from(a)._1)
   }
+
+  @Test def executorsThatMultiplyByDifferentMeansAreRefused(): Unit = {
+    Job.checkKernels(Set("vector kernel"))
+    val e = assertThrows(classOf[CtmahoutException], () => Job.checkKernels(Set("vector kernel", "VectorBLAS (no FMA)")))
+    assertEquals("CTM_ENGINE_FAILED", e.code)
+    for (word <- Seq("no FMA", "vector kernel", "spark.executor.extraJavaOptions")) assertTrue(e.getMessage.contains(word), e.getMessage)
+  }
 }

@@ -59,6 +59,9 @@ private[samsara] sealed trait Blocks[K] {
   /** What `f` makes of each partition, on the driver, in the order of the partitions. */
   def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T]
 
+  /** What `f` makes of the first partition, of which it need not take all. */
+  def ofFirst[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Option[T]
+
   /** What each partition has for others. */
   def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange
 
@@ -103,6 +106,8 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
   override def coalesced(parts: Int): Blocks[K] = new SparkBlocks(rdd.coalesce(parts))
   override def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T] =
     rdd.mapPartitions(blocks => Iterator.single(f(blocks))).collect().toSeq
+  override def ofFirst[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Option[T] =
+    rdd.sparkContext.runJob(rdd, f, (0 until math.min(1, rdd.getNumPartitions))).headOption
   override def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange =
     new SparkExchange(rdd.mapPartitionsWithIndex(f))
   override def sendWith[L](that: Blocks[L])(
@@ -249,6 +254,7 @@ private[samsara] final class LocalBlocks[K](blocks: () => Iterator[(Array[K], Ma
   override def ++(that: Blocks[K]): Blocks[K] = new LocalBlocks(() => blocks() ++ LocalBlocks.of(that))
   override def coalesced(parts: Int): Blocks[K] = this
   override def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T] = Seq(f(blocks()))
+  override def ofFirst[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Option[T] = Some(f(blocks()))
   override def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange =
     new LocalExchange(() => f(0, blocks()))
   override def sendWith[L](that: Blocks[L])(

@@ -78,7 +78,7 @@ private[samsara] object Passes {
     })
 
   private def apart(n: Int, r: Int, sums: Array[Double]) =
-    (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums.drop(r * r)))
+    (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums, r * r, r))
 
   /**
    * The same in single precision, and Y. What one partition makes is what `keep` is given to keep: its blocks of Y, and
