@@ -4,7 +4,7 @@ import java.io.{FileNotFoundException, IOException}
 
 import org.ctmahout.bridge.Testing._
 import org.apache.spark.SparkException
-import org.junit.jupiter.api.Assertions.{assertEquals, assertNotNull, assertTrue}
+import org.junit.jupiter.api.Assertions.{assertEquals, assertNotNull, assertThrows, assertTrue}
 import org.junit.jupiter.api.Test
 
 class ErrorsTest {
