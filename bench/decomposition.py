@@ -133,7 +133,7 @@ class Bench:
         key = f"{name} {q} {u}"
         if key not in self._rivals:
             say(f"{name}, q = {q}")
-            times = {"warm": 1, "runs": 1 if self.quick else 5}
+            times: dict[str, Any] = {"warm": 1, "runs": 1 if self.quick else 5}
             self._rivals[key] = runs.rival(name, self.npy(self.rows), k=K, q=q, u=u, **times)
         return self._rivals[key]
 
