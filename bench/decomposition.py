@@ -133,7 +133,7 @@ class Bench:
         key = f"{name} {q} {u}"
         if key not in self._rivals:
             say(f"{name}, q = {q}")
-            times = {"warm": 1, "runs": 1 if self.quick else 5}
+            times: dict[str, Any] = {"warm": 1, "runs": 1 if self.quick else 5}
             self._rivals[key] = runs.rival(name, self.npy(self.rows), k=K, q=q, u=u, **times)
         return self._rivals[key]
 
@@ -412,17 +412,28 @@ def wide(bench: Bench) -> Section:
     if not matrix.exists():
         say(f"Making a matrix of {height:,} x {width:,}")
         tall.save(bench.data / "partial.npy").rename(matrix)
+    own: dict[int, list[Measured]] = {q: [] for q in (0, 1)}
     for line in bench.lines:
         say(f"Spark {line.spark.version}: {height:,} x {width:,}")
         base = {"matrix": str(matrix), "k": k, "p": P, "u": False, "algorithm": "dssvd", "warm": 0, "runs": 1}
-        for q, measured in enumerate(runs.ours(line, "Decompose", [{**base, "q": q} for q in (0, 1)], cores=(0, 1))):
+        for q, measured in enumerate(runs.ours(line, "Decompose", [{**base, "q": q} for q in own], cores=(0, 1))):
             rows.append(measured.row(who=who(line), q=q))
+            own[q].append(measured)
     targets.append(Target("\\|V'V - I\\|", worst(float(r.get("orthogonality_v", "nan")) for r in rows), 1e-12, "below"))
+    for q, ours in own.items():
+        say(f"numpy and scikit-learn: {height:,} x {width:,}, q = {q}")
+        once: dict[str, Any] = {"k": k, "q": q, "u": False, "warm": 0, "runs": 1, "cores": (0, 1)}
+        numpy, sklearn = (runs.rival(name, matrix, **once) for name in ("numpy", "sklearn"))
+        rows.append(numpy.row(who="numpy, same algorithm, float64", q=q))
+        rows.append(sklearn.row(who="scikit-learn randomized_svd, LU", q=q))
+        cpu, wall = worst(m.cpu_s for m in ours), worst(m.wall_s for m in ours)
+        targets.append(Target(f"q = {q}: CPU against numpy's", ratio(cpu, numpy.cpu_s), 1.3, unit=" times"))
+        targets.append(Target(f"q = {q}: wall time against numpy's", ratio(wall, numpy.wall_s), 1.0, "below", " times"))
     return Section(
         "wide",
         "Many columns, two cores",
         f"{height:,} x {width:,} float32 in memory, singular values 1/i, k = {k}, p = {P}, s and V; the heap is of 4 "
-        "GiB. Not warm: the first request of its kind.",
+        "GiB. Not warm: the first request of its kind, Java's compiling included.",
         [Column("q", "q"), *_COST, _QUALITY[2], *_SPARK, *_NOTE],
         rows,
         targets,

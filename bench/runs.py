@@ -155,11 +155,21 @@ def ours(
     return measured + [Measured({"error": "the process ended"}) for _ in tasks[len(measured) :]]
 
 
-def rival(name: str, matrix: Path, *, k: int, q: int = 0, u: bool = True, warm: int, runs: int) -> Measured:
-    """Measure one of `rivals.py` on one core."""
+def rival(
+    name: str,
+    matrix: Path,
+    *,
+    k: int,
+    q: int = 0,
+    u: bool = True,
+    warm: int,
+    runs: int,
+    cores: Sequence[int] = (0,),
+) -> Measured:
+    """Measure one of `rivals.py` on these cores."""
     python = ROOT / ".venv-bench" / "bin" / "python"
     command = [python, BENCH / "rivals.py", name, matrix, "--k", k, "--q", q, "--warm", warm, "--runs", runs]
-    return _one(_measured([*map(str, command), *([] if u else ["--no-u"])], (0,), {}))
+    return _one(_measured([*map(str, command), *([] if u else ["--no-u"])], cores, {}))
 
 
 def mllib(line: Line, matrix: Path, *, k: int, warm: int, runs: int) -> Measured:

@@ -6,6 +6,7 @@ import scala.util.Try
 import org.apache.spark.rdd.{PartitionPruningRDD, RDD}
 import org.apache.spark.storage.StorageLevel
 import org.apache.spark.util.CollectionAccumulator
+import org.ctmahout.samsara.Products
 
 /**
  * A group in blocks of rows, in memory what fits; the caller frees it. Its rows are checked by whatever passes over the
@@ -30,9 +31,10 @@ private[bridge] final class CachedGroup(
   private val rest = from(read(false), kept)
   cached.setName(s"$path, group ${group.group}").persist(StorageLevel.MEMORY_ONLY)
   private val checks = keepable.sparkContext.collectionAccumulator[(Int, RowCheck)]
+  private val multiplying = keepable.sparkContext.collectionAccumulator[String]
 
   /** In the order of partitions; the values of one may be gone when the next is asked for. */
-  val blocks: RDD[RowBlock] = telling(cached ++ rest, checks)
+  val blocks: RDD[RowBlock] = telling(cached ++ rest, checks, multiplying)
 
   /** Memory that is free and will be taken by what is kept of the blocks. */
   def promisedBytes: Long = if (check.isDefined || count == 0) 0 else bytes / count * kept
@@ -52,6 +54,13 @@ private[bridge] final class CachedGroup(
     val whole = check.getOrElse(throw new IllegalStateException("not every partition has told what it read"))
     GroupCheck.refusal(path, group, whole)(RowDiagnosis.of(blocks.map(_.rows), group.rows)).foreach(r => throw r.error)
     (result.get, whole.squaredNorm)
+  }
+
+  /** What has multiplied where blocks were read. */
+  def kernels: Set[String] = {
+    val all = mutable.Set.empty[String]
+    multiplying.value.forEach(name => all += name)
+    all.toSet
   }
 
   def free(): Unit = cached.unpersist()
@@ -86,11 +95,15 @@ private[bridge] object CachedGroup {
    * The same blocks; behind the last one of a partition `checks` gets its number and what all of them are. Those that are
    * kept tell it as well each time: a task that has failed behind the reading finds them kept when it is tried again.
    */
-  private def telling(blocks: RDD[RowBlock], checks: CollectionAccumulator[(Int, RowCheck)]): RDD[RowBlock] =
+  private def telling(
+      blocks: RDD[RowBlock],
+      checks: CollectionAccumulator[(Int, RowCheck)],
+      multiplying: CollectionAccumulator[String]): RDD[RowBlock] =
     blocks.mapPartitionsWithIndex { (partition, some) =>
       var sum = RowCheck.sum(Iterator.empty)
       def tell() = {
         checks.add((partition, sum))
+        multiplying.add(Products.blasName)
         Iterator.empty
       }
       some.map { block =>

@@ -7,7 +7,7 @@ import org.apache.spark.network.util.JavaUtils
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
-import org.ctmahout.samsara.ProcessContext
+import org.ctmahout.samsara.{ProcessContext, Products}
 
 /**
  * Decomposes the small groups of a directory, each whole inside a task, all of them in one Spark job.
@@ -108,6 +108,7 @@ private[bridge] final class GroupTasks(
         u.map(_._2),
         written.map { case (_, sum) => ExchangeWriter.U -> Checksum.hex(sum) }.toMap,
         svd.warnings,
+        Set(Products.blasName),
         written.map(_._1).toSet))
   }
 }

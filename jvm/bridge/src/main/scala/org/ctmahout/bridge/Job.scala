@@ -32,6 +32,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       val (small, large) = groups.partition(GroupTasks.fit(session))
       // The large ones wait for each other: each of them keeps the whole cluster busy.
       val results = (inTasks(small, large, reader, writer) ++ large.map(onCluster(_, reader, writer))).sortBy(_.group.group)
+      Job.checkKernels(results.flatMap(_.kernels).toSet)
       val s = timed("write")(writer.singularValues(results.map(r => r.group.group -> r.s)))
       run.checkCancelled()
       val answer = Answer.text(request, manifest, results, s, partitions, seconds.toSeq, sc)
@@ -85,7 +86,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       val v = timed("write")(writer.narrow(group.group, Decomposition.v(svd)))
       val u = if (request.wantU) Some(timed("write")(writer.tall(group.group, Decomposition.u(svd)))) else None
       val checksums = Map(ExchangeWriter.V -> v) ++ u.map { case (sum, _) => ExchangeWriter.U -> sum }
-      GroupResult(group, svd.s, squaredNorm, svd.orthogonality, u.map(_._2), checksums, svd.warnings)
+      GroupResult(group, svd.s, squaredNorm, svd.orthogonality, u.map(_._2), checksums, svd.warnings, cached.kernels)
     } finally {
       samsara.close()
       cached.free()
@@ -151,6 +152,13 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
 private[bridge] object Job {
   private val PartitionBytes = 64L << 20
   private val MostPartitions = 100000L
+
+  /** Rows of U are right only if what computes them multiplies as what has summed over them did: to the last bit. */
+  private[bridge] def checkKernels(kernels: Set[String]): Unit =
+    if (kernels.size > 1)
+      throw Errors("CTM_ENGINE_FAILED", "engine" -> "spark", "detail" ->
+        (s"executors multiply by different means, ${kernels.toSeq.sorted.mkString(" and ")}: they need the same Java with the same " +
+          "options, for instance --add-modules=jdk.incubator.vector in spark.executor.extraJavaOptions"))
 }
 
 /**
@@ -162,6 +170,8 @@ private[bridge] object Job {
  *   the largest entry of |V'V - I|
  * @param checksums
  *   of V and U, by part
+ * @param kernels
+ *   what has multiplied in its tasks
  * @param files
  *   that tasks have written it to
  */
@@ -173,4 +183,5 @@ private[bridge] final case class GroupResult(
     orthogonalityU: Option[Double],
     checksums: Map[String, String],
     warnings: Seq[String],
+    kernels: Set[String],
     files: Set[String] = Set.empty)

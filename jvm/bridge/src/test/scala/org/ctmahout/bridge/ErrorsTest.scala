@@ -4,7 +4,7 @@ import java.io.{FileNotFoundException, IOException}
 
 import org.ctmahout.bridge.Testing._
 import org.apache.spark.SparkException
-import org.junit.jupiter.api.Assertions.{assertEquals, assertNotNull, assertTrue}
+import org.junit.jupiter.api.Assertions.{assertEquals, assertNotNull, assertThrows, assertTrue}
 import org.junit.jupiter.api.Test
 
 class ErrorsTest {
@@ -70,5 +70,12 @@ class ErrorsTest {
     val b = new RuntimeException("b", a)
     a.initCause(b)
     assertEquals("CTM_ENGINE_FAILED", from(a)._1)
+  }
+
+  @Test def executorsThatMultiplyByDifferentMeansAreRefused(): Unit = {
+    Job.checkKernels(Set("vector kernel"))
+    val e = assertThrows(classOf[CtmahoutException], () => Job.checkKernels(Set("vector kernel", "VectorBLAS (no FMA)")))
+    assertEquals("CTM_ENGINE_FAILED", e.code)
+    for (word <- Seq("no FMA", "vector kernel", "spark.executor.extraJavaOptions")) assertTrue(e.getMessage.contains(word), e.getMessage)
   }
 }

@@ -37,6 +37,38 @@ final class VectorKernel {
       double[] b, int bAt, int bRow,
       double[] c, int cAt, int cRow,
       boolean fromDiagonal) {
+    if (aTerm < FAR || columns < MANY) {
+      add(0, rows, columns, terms, a, aAt, aRow, aTerm, b, bAt, bRow, c, cAt, cRow, fromDiagonal);
+      return;
+    }
+    double[] side = SIDE.get();
+    for (int k = 0; k < terms; k += DEPTH) {
+      int depth = Math.min(DEPTH, terms - k);
+      for (int top = 0; top < rows; top += HEIGHT) {
+        int height = Math.min(HEIGHT, rows - top);
+        for (int t = 0; t < depth; t++)
+          for (int i = 0; i < height; i++) side[i * DEPTH + t] = a[aAt + (top + i) * aRow + (k + t) * aTerm];
+        add(top, height, columns, depth, side, 0, DEPTH, 1, b, bAt + k * bRow, bRow, c, cAt + top * cRow, cRow, fromDiagonal);
+      }
+    }
+  }
+
+  /** Numbers apart from which on each is on a page of its own, and columns from which on copying it is little beside using it. */
+  private static final int FAR = 512;
+  private static final int MANY = 32;
+
+  /** Rows of op(A) copied at a time: they stay in the second-level cache. */
+  private static final int HEIGHT = 128;
+
+  private static final ThreadLocal<double[]> SIDE = ThreadLocal.withInitial(() -> new double[HEIGHT * DEPTH]);
+
+  /** @param top number of the first row, for the diagonal */
+  private static void add(
+      int top, int rows, int columns, int terms,
+      double[] a, int aAt, int aRow, int aTerm,
+      double[] b, int bAt, int bRow,
+      double[] c, int cAt, int cRow,
+      boolean fromDiagonal) {
     for (int k = 0; k < terms; k += DEPTH) {
       int depth = Math.min(DEPTH, terms - k);
       int ak = aAt + k * aTerm;
@@ -45,7 +77,7 @@ final class VectorKernel {
       for (int j = 0; j < columns; ) {
         int left = (columns - j) / LANES;
         int vectors = left == 4 ? 2 : Math.min(3, left); // two by two costs less than three and one
-        int last = fromDiagonal ? Math.min(rows, j + vectors * LANES) : rows;
+        int last = fromDiagonal ? Math.min(rows, j + vectors * LANES - top) : rows;
         int i = 0;
         for (; i + 4 <= last; i += 4) {
           int ai = ak + i * aRow;

@@ -35,7 +35,7 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
     if (isGramCheaper(n, r) && n.toLong * n <= context.driverEntries) ofGram
     else {
       val z = GramSchmidt.longestFirst(w)
-      val single = if (!isSquare && Decompositions.isDssvdCalling) Some(sketchedSingly(z)) else None
+      val single = if (!isSquare && Decompositions.isDssvdCalling && mayDoInSingle(context, a, m, w, z)) Some(sketchedSingly(z)) else None
       single.filter(_.isGoodInSingle).getOrElse(refined(z, 1, spansAll = false))
     }
 
@@ -173,6 +173,44 @@ private[samsara] object Basis {
    * half of the first part in single precision.
    */
   private[samsara] def isGramCheaper(n: Int, r: Int): Boolean = 2L * r >= n
+
+  /**
+   * Whether a pass in single precision is likely to do. In a power iteration W = A'Q tells before how far A Z will spread, and where
+   * that is too far the pass would be for nothing. Omega has columns of one length: there some rows of A tell, where these cost
+   * little beside a pass.
+   *
+   * @param z
+   *   of W's columns, the longest first
+   * @param fromEntries
+   *   entries of Z from which on rows are asked: it takes another job
+   */
+  private[samsara] def mayDoInSingle[K](
+      context: SamsaraContext, a: RowBlocks[K], m: Long, w: DenseBlock, z: DenseBlock, fromEntries: Long = 1L << 20): Boolean = {
+    val r = w.columnSize
+    val ofW = Products.transposedTimes(z, w) // the longest of what is left when its direction is chosen is in row j
+    def longest(j: Int) = (0 until r).map(i => math.abs(ofW.getQuick(j, i))).max
+    val isProbed = w.rowSize.toLong * r >= fromEntries && m >= 64L * r
+    longest(0) <= SpreadInSingle * longest(r - 1) && (!isProbed || mayDoInSome(context, a, z))
+  }
+
+  private def mayDoInSome[K](context: SamsaraContext, a: RowBlocks[K], z: DenseBlock): Boolean = {
+    val (sent, r) = (context.send(z.whole), z.columnSize)
+    val gram = a.made(context).ofFirst { blocks =>
+      val (sketch, rows) = (new Products.Sketch(sent.value), blocks.flatMap(Alignment.cut(_, 4 * r)))
+      var left = 4 * r
+      while (left > 0 && rows.hasNext) {
+        val some = Products.block(rows.next()._2)
+        sketch.add(some)
+        left -= some.rowSize
+      }
+      sketch.sums.take(r * r)
+    }
+    gram.forall { sums =>
+      val found = new Sketch[K](z.rowSize, Some(z), new DenseBlock(r, r, sums), z, None)
+      // Of four times as many rows as directions the inverse comes out a third too large. To be wrong costs a pass either way.
+      found.isGood && found.isWhole && found.spread <= 1.5 * SpreadInSingle && found.loss <= 1.5 * Loss
+    }
+  }
 
   private def symmetric(m: DenseBlock): DenseBlock = {
     val both = new DenseBlock(m.rowSize, m.rowSize)

@@ -3,7 +3,7 @@ package org.ctmahout.samsara
 import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
-import org.apache.spark.{Partitioner, SparkContext}
+import org.apache.spark.SparkContext
 import org.apache.spark.rdd.RDD
 
 /**
@@ -59,6 +59,9 @@ private[samsara] sealed trait Blocks[K] {
   /** What `f` makes of each partition, on the driver, in the order of the partitions. */
   def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T]
 
+  /** What `f` makes of the first partition, of which it need not take all. */
+  def ofFirst[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Option[T]
+
   /** What each partition has for others. */
   def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange
 
@@ -103,6 +106,8 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
   override def coalesced(parts: Int): Blocks[K] = new SparkBlocks(rdd.coalesce(parts))
   override def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T] =
     rdd.mapPartitions(blocks => Iterator.single(f(blocks))).collect().toSeq
+  override def ofFirst[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Option[T] =
+    rdd.sparkContext.runJob(rdd, f, (0 until math.min(1, rdd.getNumPartitions))).headOption
   override def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange =
     new SparkExchange(rdd.mapPartitionsWithIndex(f))
   override def sendWith[L](that: Blocks[L])(
@@ -114,50 +119,117 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
 private[samsara] object SparkBlocks {
   private def rddOf[L](blocks: Blocks[L]): RDD[(Array[L], Matrix)] = blocks.asInstanceOf[SparkBlocks[L]].rdd
 
-  /** More than this many bytes of partial sums are added up on the cluster before they come to the driver. */
-  private val DriverBytes = 128L << 20
-
-  /** The same where Spark refuses results of less: other jobs may have results under way, too. */
-  private def driverBytes(sc: SparkContext): Long = {
-    val most = sc.getConf.getSizeAsBytes("spark.driver.maxResultSize", "1g")
-    if (most <= 0) DriverBytes else math.min(DriverBytes, most / 4)
-  }
-
   /** A sum over some partitions, and what they tell besides. */
   final class Sum[+T](val values: Array[Double], val told: Seq[T]) extends Serializable
 
+  /**
+   * The sum over all partitions, in their order and in [[RunningSum]]'s, wherever it is added up: no limit decides on its bits.
+   *
+   * Few sums come to the driver as they are. Of many, each is cut into ranges, and a range of all of them goes to one task: so one
+   * sum reaches the driver, and neither a task nor its result holds more than some ranges.
+   */
   private def total[T](parts: RDD[(Int, Sum[T])], size: Int): Sum[T] = {
-    val most = driverBytes(parts.sparkContext)
-    def isMuch(sums: RDD[_]) = sums.getNumPartitions > 1 && sums.getNumPartitions.toLong * size * 8 > most
-    val few = Iterator.iterate(parts)(addedUp[T]).dropWhile(isMuch).next().collect().sortBy(_._1).map(_._2)
-    new Sum(few.foldLeft(new Array[Double](size))((sum, part) => add(sum, part.values)), few.toSeq.flatMap(_.told))
-  }
-
-  /** The sums of neighbours, as many as give the root of the number; each is added as it comes, and none but the sum is held. */
-  private def addedUp[T](parts: RDD[(Int, Sum[T])]): RDD[(Int, Sum[T])] = {
+    val limits = new Limits(parts.sparkContext)
+    limits.check(8L * size)
     val count = parts.getNumPartitions
-    val fan = math.ceil(math.sqrt(count.toDouble)).toInt
-    parts
-      .repartitionAndSortWithinPartitions(new Neighbours(fan, (count + fan - 1) / fan))
-      .mapPartitionsWithIndex((index, sums) => sums.map(_._2).reduceLeftOption(joined[T]).map((index, _)).iterator)
-  }
-
-  /** Every so many numbers in one partition. */
-  private final class Neighbours(private val fan: Int, override val numPartitions: Int) extends Partitioner {
-    override def getPartition(key: Any): Int = key.asInstanceOf[Int] / fan
-    override def equals(that: Any): Boolean = that match {
-      case other: Neighbours => other.fan == fan && other.numPartitions == numPartitions
-      case _ => false
+    if (count <= 1 || count.toLong * size * 8 <= limits.atOnce) {
+      val sums = parts.collect().sortBy(_._1).map(_._2)
+      val all = new RunningSum(size)
+      sums.foreach(sum => all.add(sum.values))
+      new Sum(all.values, sums.toSeq.flatMap(_.told))
+    } else {
+      val cuts = limits.cuts(count, size)
+      val ranges = parts.flatMap { case (part, sum) =>
+        Iterator.range(0, cuts.length - 1).map { range =>
+          val values = java.util.Arrays.copyOfRange(sum.values, cuts(range), cuts(range + 1))
+          (Place(range, 0, part, 0), new Sum(values, if (range == 0) sum.told else Nil))
+        }
+      }
+      val partitioner = new ByGroup(cuts.length - 1, cuts.length - 1)
+      val added = ranges.repartitionAndSortWithinPartitions(partitioner).mapPartitionsWithIndex { (range, sums) =>
+        val all = new RunningSum(cuts(range + 1) - cuts(range))
+        val told = Seq.newBuilder[T]
+        for ((_, sum) <- sums) { all.add(sum.values); told ++= sum.told }
+        Iterator.single(new Sum(all.values, told.result()))
+      }
+      val all = new Array[Double](size)
+      var told = Seq.empty[T]
+      // Each is put where it belongs when it comes, and let go.
+      added.sparkContext.runJob[Sum[T], Sum[T]](added, (sums: Iterator[Sum[T]]) => sums.next(), (range: Int, sum: Sum[T]) => {
+        System.arraycopy(sum.values, 0, all, cuts(range), sum.values.length)
+        if (range == 0) told = sum.told
+      })
+      new Sum(all, told)
     }
-    override def hashCode: Int = fan * 31 + numPartitions
   }
 
-  private def joined[T](a: Sum[T], b: Sum[T]): Sum[T] = new Sum(add(a.values, b.values), a.told ++ b.told)
+  /** What results of a job may come to, as Spark is set. */
+  private final class Limits(sc: SparkContext) {
+    private val most = sc.getConf.getSizeAsBytes(Limits.Setting, "1g")
 
-  private def add(into: Array[Double], a: Array[Double]): Array[Double] = {
+    /** Bytes of sums that come to the driver as they are. Other jobs may have results under way, too. */
+    val atOnce: Long = if (most <= 0) Limits.AtOnce else math.min(Limits.AtOnce, most / 4)
+
+    /** @throws IllegalArgumentException Spark would refuse the one sum that has to come */
+    def check(bytes: Long): Unit = require(
+      most <= 0 || bytes + Limits.Wrapping < most,
+      s"a sum of ${bytes >> 20} MiB has to come to the driver, and ${Limits.Setting} is ${most >> 20} MiB: " +
+        "ask for fewer components, or raise that setting")
+
+    /** Where the ranges begin that are added up apart: of so many sums each range takes about as much as may come at once. */
+    def cuts(count: Int, size: Int): Array[Int] = {
+      val (fewest, mostRanges) = (size / Limits.Longest + 1L, size / Limits.Shortest + 1L)
+      val ranges = math.max(fewest, math.min(mostRanges, count.toLong * size * 8 / atOnce + 1))
+      Array.tabulate(ranges.toInt + 1)(i => (size.toLong * i / ranges).toInt)
+    }
+  }
+
+  private object Limits {
+    val Setting = "spark.driver.maxResultSize"
+    val AtOnce: Long = 128L << 20
+
+    /** Of what a result is besides its numbers. */
+    val Wrapping: Long = 64L << 10
+
+    /** Numbers in a range: more than a shuffle has to do with each, and less than Kryo's largest buffer, which is of 64 MiB. */
+    val Shortest: Int = 1 << 13
+    val Longest: Int = 1 << 22
+  }
+}
+
+/** Arrays of one size, added up in two levels: rounding grows with the number of terms that one sum takes. */
+private final class RunningSum(size: Int) {
+  private val all = new Array[Double](size)
+  private var part = Option.empty[Array[Double]]
+  private var count = 0
+
+  /** `next` may be written to from now on. */
+  def add(next: Array[Double]): Unit = {
+    part match {
+      case None => part = Some(next)
+      case Some(sum) => RunningSum.add(sum, next)
+    }
+    count += 1
+    if (count % RunningSum.Terms == 0) close()
+  }
+
+  def values: Array[Double] = {
+    close()
+    all
+  }
+
+  private def close(): Unit = {
+    part.foreach(RunningSum.add(all, _))
+    part = None
+  }
+}
+
+private object RunningSum {
+  private val Terms = 64
+
+  private def add(into: Array[Double], a: Array[Double]): Unit = {
     var i = 0
     while (i < a.length) { into(i) += a(i); i += 1 }
-    into
   }
 }
 
@@ -182,6 +254,7 @@ private[samsara] final class LocalBlocks[K](blocks: () => Iterator[(Array[K], Ma
   override def ++(that: Blocks[K]): Blocks[K] = new LocalBlocks(() => blocks() ++ LocalBlocks.of(that))
   override def coalesced(parts: Int): Blocks[K] = this
   override def fold[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Seq[T] = Seq(f(blocks()))
+  override def ofFirst[T: ClassTag](f: Iterator[(Array[K], Matrix)] => T): Option[T] = Some(f(blocks()))
   override def send(f: (Int, Iterator[(Array[K], Matrix)]) => Iterator[(Place, Piece)]): Exchange =
     new LocalExchange(() => f(0, blocks()))
   override def sendWith[L](that: Blocks[L])(

@@ -4,9 +4,10 @@ import java.lang.invoke.SerializedLambda
 
 import scala.reflect.ClassTag
 
-import org.apache.mahout.math.{DenseVector, Matrix, Vector}
+import org.apache.mahout.math.{AbstractMatrix, DenseVector, Matrix, Vector}
 import org.apache.mahout.math.drm.{BCast, BlockMapFunc}
 import org.apache.mahout.math.drm.logical.OpAewUnaryFunc
+import org.apache.mahout.math.flavor.MatrixFlavor
 
 /**
  * The block functions of Mahout's that multiply each row by one and the same small matrix, which the engine can carry along
@@ -45,20 +46,21 @@ private[samsara] object Closures {
     } catch { case _: ReflectiveOperationException | _: RuntimeException => Unknown }
 
   /** The matrix that a function multiplies rows of n columns by: what it makes of the identity. */
-  def factor[S, R](f: BlockMapFunc[S, R], keys: ClassTag[S], n: Int): DenseBlock = {
-    // In pieces, because the identity of some thousands of columns is large.
-    val pieces = (0 until n by Piece).map { from =>
-      val rows = new DenseBlock(math.min(Piece, n - from), n)
-      for (i <- 0 until rows.rowSize) rows.setQuick(i, from + i, 1.0)
-      Products.dense(f((keys.newArray(rows.rowSize), rows))._2)
-    }
-    val all = new DenseBlock(n, pieces.head.columnSize)
-    for ((piece, p) <- pieces.zipWithIndex; rows = piece.toArray)
-      System.arraycopy(rows, 0, all.data, p * Piece * all.columnSize, rows.length)
-    all
-  }
+  def factor[S, R](f: BlockMapFunc[S, R], keys: ClassTag[S], n: Int): DenseBlock =
+    Products.dense(f((keys.newArray(n), new Identity(n)))._2)
+}
 
-  private val Piece = 256
+/** The identity, which is not written out: [[Products]] know what comes of it, and for whatever else it has its values. */
+private[samsara] final class Identity(n: Int) extends AbstractMatrix(n, n) {
+  override def getQuick(i: Int, j: Int): Double = if (i == j) 1.0 else 0.0
+  override def setQuick(i: Int, j: Int, value: Double): Unit = throw new UnsupportedOperationException("it is the identity")
+  override def viewPart(start: Array[Int], size: Array[Int]): Matrix = DenseBlock.identity(n).viewPart(start, size)
+  override def like(): Matrix = new DenseBlock(n, n)
+  override def like(r: Int, c: Int): Matrix = new DenseBlock(r, c)
+  override def clone(): Matrix = DenseBlock.identity(n)
+  override def getFlavor: MatrixFlavor = MatrixFlavor.DENSELIKE
+  override def assignColumn(column: Int, v: Vector): Matrix = throw new UnsupportedOperationException("it is the identity")
+  override def assignRow(row: Int, v: Vector): Matrix = throw new UnsupportedOperationException("it is the identity")
 }
 
 /** A function of one value, applied to each of a block. */

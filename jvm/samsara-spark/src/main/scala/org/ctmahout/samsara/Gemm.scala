@@ -30,7 +30,33 @@ private[samsara] sealed trait Gemm {
 
 private[samsara] object Gemm {
   lazy val instance: Gemm =
-    if (ModuleLayer.boot().findModule("jdk.incubator.vector").isPresent) VectorGemm else NetlibGemm
+    if (ModuleLayer.boot().findModule("jdk.incubator.vector").isEmpty) new NetlibGemm("")
+    else obstacle(name => Option(System.getProperty(name)).getOrElse(""), flag).fold[Gemm](VectorGemm)(why => new NetlibGemm(s" ($why)"))
+
+  /**
+   * Why the vector module, which is there, would be slower than plain Java on this JVM: its compiler has to turn vectors into
+   * instructions, and where it does not each is an object, ten to a thousand times slower. What the JVM says of itself is the same
+   * whenever it is asked; a stopwatch would choose otherwise on a busy machine, and results have the bits of what was chosen.
+   *
+   * @param flag
+   *   the value of an option of HotSpot's
+   */
+  def obstacle(property: String => String, flag: String => Option[String]): Option[String] = {
+    def isOff(name: String) = flag(name).contains("false")
+    if (property("java.vm.info").contains("interpreted mode")) Some("interpreted")
+    else if (!Seq("OpenJDK", "HotSpot").exists(property("java.vm.name").contains(_)) || property("java.vm.name").contains("J9"))
+      Some(s"no vectors on ${property("java.vm.name")}")
+    else if (flag("TieredStopAtLevel").exists(_ != "4") || flag("UseJVMCICompiler").contains("true")) Some("no C2 compiler")
+    else if (isOff("EnableVectorSupport")) Some("EnableVectorSupport is off")
+    else if (isOff("UseFMA")) Some("no FMA")
+    else None
+  }
+
+  private def flag(name: String): Option[String] =
+    try {
+      val bean = java.lang.management.ManagementFactory.getPlatformMXBean(classOf[com.sun.management.HotSpotDiagnosticMXBean])
+      Option(bean).map(_.getVMOption(name).getValue)
+    } catch { case _: IllegalArgumentException => None } // this JVM has no such option
 }
 
 /** The kernel of this project. */
@@ -49,10 +75,11 @@ private[samsara] object VectorGemm extends Gemm {
   }
 }
 
-private[samsara] object NetlibGemm extends Gemm {
+/** @param why why it is not the vector kernel, for who reads its name */
+private[samsara] final class NetlibGemm(why: String) extends Gemm {
   private lazy val blas: BLAS = JavaBLAS.getInstance
 
-  override def name: String = blas.getClass.getSimpleName
+  override def name: String = blas.getClass.getSimpleName + why
   override def hasSingle: Boolean = false
   override def stride(columns: Int): Int = columns
   // BLAS is column-major: it is asked for C' += B' op(A)'.

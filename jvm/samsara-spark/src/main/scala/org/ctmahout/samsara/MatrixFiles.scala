@@ -117,7 +117,7 @@ private[samsara] object MatrixFiles {
     val read = Far.computed(new SparkBlocks(blocks), m, n, keys)
     // As many rows as numbers, and the numbers add up: nobody has to look at each of them.
     val isComplete = !Keys.areNumbers(keys) || found.rows == m && found.fingerprint == Keys.fingerprintBelow(m)
-    if (!isComplete) Numbering.gaps(read.rows.base, m)
+    if (!isComplete) Numbering.requireOnce(read.rows.base, m, context)
     val wide = if (parMin > 0) new Plans(context).partitioned(read, parMin, -1).asInstanceOf[Far[K]] else read
     new DistributedRows[K](context, wide.rows, m, n, org.apache.mahout.math.drm.CacheHint.NONE, !isComplete)
   }

@@ -78,7 +78,7 @@ private[samsara] object Passes {
     })
 
   private def apart(n: Int, r: Int, sums: Array[Double]) =
-    (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums.drop(r * r)))
+    (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums, r * r, r))
 
   /**
    * The same in single precision, and Y. What one partition makes is what `keep` is given to keep: its blocks of Y, and
@@ -162,16 +162,29 @@ private[samsara] object Passes {
     all
   }
 
-  /** What `reduce` makes of what `f` makes of each block with rows: in the order of the blocks, partition by partition. */
+  /**
+   * What `reduce` makes of what `f` makes of each block with rows: in the order of the blocks, partition by partition. How large
+   * that is only `f` knows; so a few at most come to the driver, and those of many partitions meet on the cluster before.
+   */
   def reduced[K](in: Blocks[K], f: BlockMapFunc2[K], reduce: BlockReduceFunc): Matrix = {
-    val parts = in.fold[Option[Matrix]](
-      _.filter(_._1.nonEmpty)
-        .map { case (keys, block) => f((keys, Products.block(block).clone())) }
-        .reduceLeftOption(reduce)
-        .map(Products.dense))
-    val all = parts.flatten.reduceLeftOption(reduce)
-    all.getOrElse(throw new IllegalArgumentException("a matrix without rows cannot be reduced"))
+    def one(all: Iterator[Matrix]): Option[Matrix] = all.reduceLeftOption(reduce).map(Products.dense)
+    def ofBlocks(blocks: Iterator[(Array[K], Matrix)]) =
+      one(blocks.filter(_._1.nonEmpty).map { case (keys, block) => f((keys, Products.block(block).clone())) })
+    @annotation.tailrec
+    def few(made: Blocks[Int]): Blocks[Int] =
+      if (made.parts <= MostReduced) made
+      else {
+        val groups = (made.parts + Fan - 1) / Fan
+        few(made.send((part, all) => all.map { case (_, m) => (Place(part / Fan, 0, part, 0), Piece(null, null, Products.dense(m))) })
+          .assembled[Int](groups, groups)((_, pieces) => one(pieces.map(_._2.values)).map((Array(0), _)).iterator))
+      }
+    val all = few(in.mapParts[Int]((_, blocks) => ofBlocks(blocks).map((Array(0), _)).iterator)).collect().map(_._2)
+    all.reduceLeftOption(reduce).getOrElse(throw new IllegalArgumentException("a matrix without rows cannot be reduced"))
   }
+
+  /** So many results come to the driver; so many of more meet in a task. */
+  private val MostReduced = 4
+  private val Fan = 32
 
   /** Sums over all rows of what `f` makes of each value. */
   def columnSums[K](in: Blocks[K], n: Int)(f: Double => Double): Array[Double] =

@@ -98,7 +98,12 @@ object Products {
     }
 
     /** The r x r and the n x r sums, one behind the other, row-major. */
-    def sums: Array[Double] = symmetric(compact(gram.sum, r, r, width), r) ++ compact(cross.sum, n, r, width)
+    def sums: Array[Double] = {
+      val all = new Array[Double](Math.addExact(r * r, Math.multiplyExact(n, r)))
+      packed(gram.sum, r, r, width, all, 0)
+      packed(cross.sum, n, r, width, all, r * r)
+      symmetric(all, r)
+    }
   }
 
   /** a'b, for matrices on the driver. */
@@ -108,7 +113,7 @@ object Products {
     new DenseBlock(a.columnSize, b.columnSize, cross.sum)
   }
 
-  /** Fills what is below the diagonal from what is above. */
+  /** Fills what is below the diagonal of n x n from what is above; there may be more behind. */
   private def symmetric(upper: Array[Double], n: Int): Array[Double] = {
     for (i <- 0 until n; j <- 0 until i) upper(i * n + j) = upper(j * n + i)
     upper
@@ -118,9 +123,12 @@ object Products {
     if (width == columns) padded
     else {
       val all = new Array[Double](rows * columns)
-      for (i <- 0 until rows) System.arraycopy(padded, i * width, all, i * columns, columns)
+      packed(padded, rows, columns, width, all, 0)
       all
     }
+
+  private def packed(padded: Array[Double], rows: Int, columns: Int, width: Int, into: Array[Double], at: Int): Unit =
+    for (i <- 0 until rows) System.arraycopy(padded, i * width, into, at + i * columns, columns)
 
   /** Some rows of b, `width` apart; b's own array if that is what it is. */
   private def strided(b: DenseBlock, from: Int, rows: Int, width: Int): Array[Double] =
@@ -159,6 +167,7 @@ object Products {
     if (sparse(a) || sparse(b)) MMul(a, b, into)
     else {
       val product = a match {
+        case _: Identity => dense(b)
         case t: TransposedMatrixView => transposedTimes(dense(Matrices.transposedView(t)), dense(b))
         case _ => times(block(a), dense(b))
       }

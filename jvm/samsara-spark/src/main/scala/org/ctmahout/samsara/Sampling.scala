@@ -59,7 +59,7 @@ private[samsara] final class Sampling(context: SamsaraContext) {
         ranks.map(place)
       }
     val wanted = if (draws.isEmpty) 0 else draws.max + 1
-    val found = new Joins(context).far(a).rows.made(context).fold(first(_, wanted, seed)).flatten.sortBy(_.rank).take(wanted)
+    val found = lowest(new Joins(context).far(a).rows.made(context), a.m, wanted, seed)
     val all = new DenseBlock(draws.length, a.n)
     for ((draw, i) <- draws.zipWithIndex) System.arraycopy(found(draw).values, 0, all.data, i * a.n, a.n)
     (all, draws.toSeq.map(found(_).key))
@@ -73,18 +73,40 @@ private[samsara] object Sampling {
   /** A row, and where it stands in the random order; the key settles what a rank cannot. */
   final case class Drawn(rank: (Long, String), key: Any, values: Array[Double])
 
-  private def first(blocks: Iterator[(Array[_], Matrix)], count: Int, seed: Long): Array[Drawn] =
+  /**
+   * The rows of the lowest ranks, in their order. Ranks are spread evenly: so each partition sends the rows below a bound that a
+   * few more than `count` of all m rows are below, and not `count` of its own. If they turn out to be too few, it is raised.
+   */
+  private def lowest(blocks: Blocks[_], m: Long, count: Int, seed: Long): Array[Drawn] = {
+    @annotation.tailrec
+    def below(share: Double): Array[Drawn] = {
+      val found = blocks.fold(first(_, count, seed, share)).flatten.sortBy(_.rank)
+      if (found.size >= count || share >= 1) found.take(count).toArray else below(4 * share)
+    }
+    below((count + 6 * math.sqrt(count.toDouble) + 6) / math.max(1L, m))
+  }
+
+  /** Of a hash, where it stands among all, from 0 to 1. */
+  private def standing(hash: Long): Double = hash * math.pow(2, -64) + 0.5
+
+  /** The first of some rows, of those that stand below `share`. */
+  private def first(blocks: Iterator[(Array[_], Matrix)], count: Int, seed: Long, share: Double): Array[Drawn] =
     blocks.foldLeft(Array.empty[Drawn]) { case (best, (keys, block)) =>
-      val ranks = keys.indices.map { i =>
-        val key = Keys.identity(keys, i)
-        ((hash(seed, key), key.toString), i)
+      val ranks = for {
+        i <- keys.indices
+        key = Keys.identity(keys, i)
+        number = hash(seed, key)
+        if standing(number) <= share
+      } yield ((number, key.toString), i)
+      if (ranks.isEmpty) best
+      else {
+        val ranked = ranks.sortBy(_._1).take(count)
+        val rows = Joins.rowsOf(Products.dense(block), ranked.map(_._2).toArray)
+        val drawn = ranked.zipWithIndex.map { case ((rank, i), at) =>
+          Drawn(rank, keys(i), rows.data.slice(at * rows.columnSize, (at + 1) * rows.columnSize))
+        }
+        (best ++ drawn).sortBy(_.rank).take(count)
       }
-      val ranked = ranks.sortBy(_._1).take(count)
-      val rows = Joins.rowsOf(Products.dense(block), ranked.map(_._2).toArray)
-      val drawn = ranked.zipWithIndex.map { case ((rank, i), at) =>
-        Drawn(rank, keys(i), rows.data.slice(at * rows.columnSize, (at + 1) * rows.columnSize))
-      }
-      (best ++ drawn).sortBy(_.rank).take(count)
     }
 
   /** 64 bits of a seed and a key. */

@@ -1,5 +1,6 @@
 package org.ctmahout.samsara
 
+import org.apache.mahout.common.RandomUtils
 import org.apache.mahout.math.{DenseMatrix, Matrix}
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
@@ -11,19 +12,38 @@ import org.junit.jupiter.api.Test
 class LimitsTest {
   import Local._
 
-  private def multiplied(a: Array[Array[Double]]) =
-    a.transpose.map(x => a.transpose.map(y => x.zip(y).map { case (p, q) => p * q }.sum))
-
-  @Test def sumsOfManyPartitionsComeToTheDriverAsOne(): Unit = {
-    val a = Array.tabulate(72, 160)((i, j) => ((i * 7 + j * 3) % 13).toDouble)
-    // 36 sums of 200 KiB; one of them may come at a time.
+  /** Forty partitions, each of which has for the driver what alone would be no trouble. */
+  @Test def whatComesToTheDriverDoesNotGrowWithThePartitions(): Unit = {
+    val a = gaussian(480, 160, 1)
+    def drm(context: ClusterContext, a: Array[Array[Double]], keys: Int => Long = _.toLong, m: Long = 480) = {
+      val rows = context.sparkContext.parallelize(a.indices.grouped(a.length / 40).map { some =>
+        (some.map(keys).toArray, new DenseBlock(some.size, a.head.length, some.toArray.flatMap(a(_))): Matrix)
+      }.toSeq, 40)
+      context.drm(rows, m, a.head.length, canHaveMissingRows = m > a.length)
+    }
+    def gram(context: ClusterContext) = { val x = drm(context, a); Products.dense((x.t %*% x).collect).toArray } // 200 KiB
+    def sample(context: ClusterContext) = { // 38 KiB
+      RandomUtils.seedNext(1)
+      rows(drmSampleKRows(drm(context, a), 30, replacement = false)).flatten
+    }
+    def reduced(context: ClusterContext) = // 80 KiB
+      Products.dense(drm(context, a).allreduceBlock({ case (_, b) => b.transpose().times(b).viewPart(0, 100, 0, 100) })).toArray
+    val narrow = gaussian(80000, 1, 2)
+    def sums(context: ClusterContext) = { // every second row, and none near another: 312 KiB of numbers
+      val order = new scala.util.Random(3).shuffle((0 until narrow.length).toVector)
+      (drm(context, narrow, i => 2L * order(i), m = 160000) + 1.0).colSums().get(0)
+    }
+    val (expected, expectedSums) = withContext(c => (Seq(gram(c), sample(c), reduced(c)), sums(c)))
+    assertEquals(160000 + narrow.map(_.head).sum, expectedSums, 1e-6)
     withSpark("local[2]", "spark.driver.maxResultSize" -> "1m") { sc =>
       val context = new ClusterContext(sc)
-      val drm = context.drm(sc.parallelize(a.indices.grouped(2).map { some =>
-        (some.map(_.toLong).toArray, new DenseBlock(2, 160, some.toArray.flatMap(a(_))): Matrix)
-      }.toSeq, 36), 72, 160)
-      val found = rows((drm.t %*% drm).collect)
-      for ((expected, row) <- multiplied(a).zip(found)) assertArrayEquals(expected, row)
+      assertArrayEquals(expected(0), gram(context), "A'A, to the last bit")
+      assertArrayEquals(expected(1), sample(context), "drmSampleKRows")
+      assertArrayEquals(expected(2), reduced(context), "allreduceBlock")
+      assertEquals(expectedSums, sums(context), 1e-9, "rows of zeros")
+      val wide = context.drm(sc.parallelize(Seq((Array(0L), new DenseBlock(1, 400): Matrix)), 1), 1, 400) // a sum of 1.2 MiB
+      val e = assertThrows(classOf[IllegalArgumentException], () => { (wide.t %*% wide).collect; () })
+      for (word <- Seq("spark.driver.maxResultSize", "1 MiB", "fewer components")) assertTrue(e.getMessage.contains(word), e.getMessage)
     }
   }
 

@@ -57,6 +57,24 @@ class SinglePrecisionTest {
     }
   }
 
+  /** Where a pass in single precision would be thrown away it is better not made. */
+  @Test def isNotTriedWhereItWillNotDo(): Unit = withContext { context =>
+    def may(spectrum: Int => Double, w: Option[DenseBlock], fromEntries: Long): (Boolean, Long) = {
+      val reads = sc.longAccumulator
+      val a = new SparkBlocks(blocks(withSpectrum(spectrum), parts = 3, height = 60, floats = true).map { block => reads.add(1); block })
+      val factor = w.getOrElse(new DenseBlock(n, 12, gaussian(n, 12, 5).flatten))
+      val rows = new RowBlocks(a, None, RowBlocks.newTag(), isStored = true)
+      (Basis.mayDoInSingle(context, rows, m.toLong, factor, GramSchmidt.longestFirst(factor), fromEntries), reads.value)
+    }
+    def graded(by: Double) = Some(new DenseBlock(n, 12, gaussian(n, 12, 5).flatMap(_.zipWithIndex.map { case (x, j) => x * math.pow(by, -j / 11.0) })))
+    val (flat, steep) = ((i: Int) => 1.0 / (i + 1), (i: Int) => math.pow(10, -i / 2.0))
+    assertEquals((true, 0L), may(flat, None, Long.MaxValue))
+    assertEquals((true, 0L), may(flat, graded(10), Long.MaxValue))
+    assertEquals((false, 0L), may(flat, graded(1e4), Long.MaxValue))
+    assertEquals((true, 1L), may(flat, None, 0), "one block of the first partition has enough rows")
+    assertEquals((false, 1L), may(steep, None, 0))
+  }
+
   /** Whether there is memory to keep Y must not show in the answer, and what was kept may get lost. */
   @Test def uHasTheSameBitsFromAKeptSketchAndFromA(): Unit = {
     val a = withSpectrum(i => 1.0 / (i + 1))
