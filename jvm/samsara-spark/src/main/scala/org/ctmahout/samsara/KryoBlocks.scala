@@ -31,5 +31,5 @@ final class KryoClasses extends KryoRegistrator {
     Seq[Class[_]](
       classOf[DenseBlock], classOf[FloatBlock], classOf[Place], classOf[Piece], classOf[SparkBlocks.Sum[_]],
       classOf[Sampling.Drawn], classOf[Array[Sampling.Drawn]], classOf[Array[Array[Sampling.Drawn]]],
-      classOf[MatrixFiles.Found], classOf[Array[Option[_]]], classOf[Array[Array[(_, _)]]]).foreach(kryo.register(_))
+      classOf[SingleRows.Found], classOf[Array[Option[_]]], classOf[Array[Array[(_, _)]]]).foreach(kryo.register(_))
 }
