@@ -116,7 +116,7 @@ test: environments ## Run all tests of every commit
 ci: environments ## Run everything that CI runs: the tests and the demo
 	$(MAKE) $(IN_TURN) $(PARTS) demo
 
-test-jvm: ## Test the Scala modules, and the bridge on Scala 2.12, too
+test-jvm: ## Test the Scala modules, and the bridge on Spark 3.5, too
 	./sbt "++2.13; test; ++2.12; bridge/test"
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel on the newest Spark 4
@@ -133,7 +133,7 @@ test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and 
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "cluster and not release" tests
 
 test-release: test ## Run, before a release, what takes too long for every time as well
-	./sbt "++2.12; samsaraSpark/test"
+	tests/bridge/every_spark.sh $(WHEEL)
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and not cluster" -n 2 --dist loadgroup tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and cluster" tests
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge/test_faults.py \
@@ -198,6 +198,6 @@ pictures: $(SPARK4)/ready ## Draw docs/pictures anew: a head, a chest and an abd
 	$(SPARK4)/bin/python bench/pictures.py
 
 clean: ## Remove everything that was built
-	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) python/ctmahout/jars/*.jar
+	rm -rf dist build demo $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) .venv-sparks python/ctmahout/jars/*.jar
 	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -23,7 +23,7 @@ ThisBuild / version := {
 ThisBuild / scalaVersion := scala213
 ThisBuild / crossScalaVersions := Seq(scala212, scala213)
 
-// What is published: the engine, and Mahout's core beside it. The jar for spark-submit is the wheel's.
+// What is published: the engine, Mahout's core beside it, and names that old programs import. The jar for spark-submit is the wheel's.
 ThisBuild / licenses := Seq("Apache-2.0" -> url("https://www.apache.org/licenses/LICENSE-2.0.txt"))
 ThisBuild / organizationName := "the ctmahout authors"
 ThisBuild / startYear := Some(2026)
@@ -157,6 +157,7 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
   .settings(ours, overwriting)
   .settings(
     name := "samsara-spark",
+    moduleName := s"samsara-spark${sparkLine(scalaBinaryVersion.value)}",
     description := "Apache Mahout's distributed linear algebra on Apache Spark 3.5 and 4",
     terms,
     // Nobody else publishes what it depends on.
@@ -192,6 +193,7 @@ lazy val sparkbindings = (project in file("jvm/sparkbindings"))
   .settings(ours, overwriting)
   .settings(
     name := "mahout-sparkbindings",
+    moduleName := s"mahout-sparkbindings-spark${sparkLine(scalaBinaryVersion.value)}",
     description := "The package org.apache.mahout.sparkbindings of Apache Mahout 14.1, written anew for ctmahout's engine",
     terms,
     publish := publish.dependsOn(samsaraSpark / publish).value,
@@ -256,7 +258,7 @@ def isMapNobodyUses(file: String): Boolean =
     "(Function|Map|OpenHashMap|ArrayMap|Maps|Functions)(\\$.*)?\\.class")
 
 // What must hold for the one jar of the wheel, looked up in the jar itself: our terms and Mahout's in META-INF, nothing loose at
-// its top, and every class that is named of packages that live in this jar alone.
+// its top, no package but ours, Mahout's and those moved to ours, and every class that is named of packages that live here alone.
 def checkJar(jar: File, terms: Seq[File], shaded: String): Unit = {
   import scala.collection.JavaConverters._
   val zip = new java.util.zip.ZipFile(jar)
@@ -266,9 +268,9 @@ def checkJar(jar: File, terms: Seq[File], shaded: String): Unit = {
     val names = zip.entries.asScala.map(_.getName).toSet
     for (file <- terms; name = s"META-INF/${file.getName}")
       require(names(name) && bytes(name).sameElements(IO.readBytes(file)), s"lacks our own ${file.getName}")
-    for (name <- Seq("META-INF/mahout/LICENSE", "META-INF/mahout/NOTICE")) require(names(name), s"lacks $name")
-    val loose = names.filterNot(name => Seq("META-INF/", "org/", "scala/").exists(name.startsWith(_)))
-    require(loose.isEmpty, s"has at its top ${loose.mkString(", ")}")
+    for (name <- Seq("LICENSE", "NOTICE", "changed-lines.txt").map("META-INF/mahout/" + _)) require(names(name), s"lacks $name")
+    val foreign = names.filterNot(name => name.endsWith("/") || Seq("META-INF/", "org/ctmahout/", "org/apache/mahout/").exists(name.startsWith(_)))
+    require(foreign.isEmpty, s"has, beside our packages and Mahout's, ${foreign.take(3).mkString(", ")}")
     val missing = for {
       name <- names.toSeq.sorted if name.endsWith(".class")
       other <- classesNamedBy(bytes(name)) if other.startsWith(shaded) && !names(s"$other.class")

@@ -25,19 +25,14 @@ class NaiveBayesTest {
   private def observations: CheckpointedDrm[String] =
     drmWrap(Local.sc.parallelize(documents, 2).map { case (name, words) => name -> (dvec(words): Vector) })
 
-  private lazy val complement = model(complementary = true)
-
-  private def model(complementary: Boolean): NBModel = {
-    val (labels, sums) = SparkNaiveBayes.extractLabelsAndAggregateObservations(observations)
-    val all = sums.collect
-    for ((label, of) <- documents.groupBy(_._1.split('/')(1)); j <- 0 until 4)
-      assertEquals(of.map(_._2(j)).sum, all(labels(label), j))
-    SparkNaiveBayes.train(sums, labels, complementary)
-  }
+  private lazy val (labels, sums) = SparkNaiveBayes.extractLabelsAndAggregateObservations(observations)
+  private lazy val complement = SparkNaiveBayes.train(sums, labels, trainComplementary = true)
 
   @Test def weightsAreThoseOfThePaper(): Unit = {
     val counts = documents.groupBy(_._1.split('/')(1)).map { case (l, d) => l -> (0 until 4).map(j => d.map(_._2(j)).sum) }
-    val standard = model(complementary = false)
+    val all = sums.collect
+    for ((label, n) <- counts; j <- 0 until 4) assertEquals(n(j), all(labels(label), j))
+    val standard = SparkNaiveBayes.train(sums, labels, trainComplementary = false)
     val scores = new StandardNBClassifier(standard).classifyFull(dvec(1, 0, 2, 0))
     for ((label, n) <- counts) {
       def weight(j: Int) = math.log((n(j) + 1) / (n.sum + 4))

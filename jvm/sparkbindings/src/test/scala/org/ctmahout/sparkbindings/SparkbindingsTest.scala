@@ -30,6 +30,9 @@ class SparkbindingsTest {
   private def vectors(of: (Int, Array[Double])*)(make: Array[Double] => Vector) =
     Local.sc.parallelize(of, 2).map { case (key, values) => key -> make(values) }
 
+  @Test def theProgramOfThePage(): Unit =
+    assertEquals((0 until 100).map(i => math.pow(i, 4)).sum, MahoutProgram.run(Local.sc))
+
   @Test def rowsBecomeAMatrixAndAMatrixRows(): Unit =
     for (make <- Seq[Array[Double] => Vector](new DenseVector(_), SparkbindingsTest.sparse(_))) {
       val a = drmWrap(vectors(2 -> Array(5.0, 7.0), 0 -> Array(1.0, 2.0), 1 -> Array(3.0, 0.0))(make))
