@@ -39,6 +39,7 @@ println("similar " + SimilarityAnalysis.cooccurrences(bought).head.collect.zSum.
 
 @pytest.mark.spark
 @pytest.mark.release
+@pytest.mark.timeout(1300)
 def test_spark_shell_with_the_jar_of_the_wheel(jar, tmp_path):
     page = (ROOT / "docs" / "samsara.md").read_text()
     program, printed = (
@@ -51,7 +52,7 @@ def test_spark_shell_with_the_jar_of_the_wheel(jar, tmp_path):
         [*map(str, shell), "--jars", str(jar.path), "-i", str(script)],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1200,
         stdin=subprocess.DEVNULL,
     )
     said = run.stdout + run.stderr

@@ -47,7 +47,8 @@ object SamsaraPage {
     val B = samsara.fromRows(rows)
     val plusOne = samsara.toRows(B + 1.0).collect()
     // end
-    try (plusOne.toSeq.map { case (k, row) => k -> row.toSeq }, samsara.toRows(B.t %*% B).collect().toSeq.map { case (k, row) => k -> row.toSeq })
+    def readable[K](rows: Array[(K, Array[Double])]) = rows.toSeq.map { case (key, row) => key -> row.toSeq }
+    try readable(plusOne) -> readable(samsara.toRows(B.t %*% B).collect())
     finally samsara.close()
   }
 }
