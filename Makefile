@@ -127,7 +127,7 @@ define all
 +@$(MAKE) $(IN_TURN) $(1); code=$$?; $(PYTHON) tests/skipped.py $(SKIPPED_TESTS); exit $$code
 endef
 
-test-jvm: ## Test the Scala modules, and the bridge on Scala 2.12, too
+test-jvm: ## Test the Scala modules, and the bridge on Spark 3.5, too
 	./sbt "++2.13; test; ++2.12; bridge/test"
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel on the newest Spark 4
@@ -145,7 +145,7 @@ test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and 
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not release" tests/cluster
 
 test-release: test ## Run, before a release, what takes too long for every time as well
-	./sbt "++2.12; samsaraSpark/test"
+	tests/bridge/every_spark.sh $(WHEEL)
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and not cluster" -n 2 --dist loadgroup tests
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and cluster" tests
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge/test_faults.py \
@@ -244,6 +244,6 @@ pictures: $(SPARK4)/ready ## Draw docs/pictures anew: a head, a chest and an abd
 	$(SPARK4)/bin/python bench/pictures.py
 
 clean: ## Remove everything that was built
-	rm -rf dist build demo reproduce $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) python/ctmahout/jars/*.jar
+	rm -rf dist build demo reproduce $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) .venv-sparks python/ctmahout/jars/*.jar
 	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-// Three modules, each for two Spark lines: Scala 2.12 with Spark 3.5, Scala 2.13 with Spark 4.
+// Four modules, each for two Spark lines: 3.5 and 4. Scala 2.12 has the first, Scala 2.13 both.
 import com.eed3si9n.jarjarabrams.ShadeRule
 
 val scala212 = "2.12.18"
@@ -6,9 +6,12 @@ val scala213 = "2.13.16"
 val mahoutVersion = "14.1"
 val exchangeVersion = "1.0"
 
-// Compiled against these; run on every release of the line.
-val sparkVersion = Map("2.12" -> "3.5.9", "2.13" -> "4.0.1")
-val sparkLine = Map("2.12" -> "3.5", "2.13" -> "4")
+// Compiled against these, and run on every release of the line. `-Dctmahout.spark=VERSION` takes another: Spark 3.5 on Scala
+// 2.13, or a release to be tested. `-Dctmahout.jdk=FOLDER` runs the tests on another JDK.
+val otherSpark = sys.props.get("ctmahout.spark")
+val otherJdk = sys.props.get("ctmahout.jdk").map(file)
+val sparkVersion = Map("2.12" -> "3.5.9", "2.13" -> "4.0.1").map { case (scala, v) => scala -> otherSpark.getOrElse(v) }
+val sparkLine = sparkVersion.map { case (scala, version) => scala -> (if (version.startsWith("3.")) "3.5" else "4") }
 val netlibVersion = "3.0.3" // what both Spark lines carry
 
 ThisBuild / organization := "org.ctmahout"
@@ -20,7 +23,7 @@ ThisBuild / version := {
 ThisBuild / scalaVersion := scala213
 ThisBuild / crossScalaVersions := Seq(scala212, scala213)
 
-// What is published: the engine, and Mahout's core beside it. The jar for spark-submit is the wheel's.
+// What is published: the engine, Mahout's core beside it, and names that old programs import. The jar for spark-submit is the wheel's.
 ThisBuild / licenses := Seq("Apache-2.0" -> url("https://www.apache.org/licenses/LICENSE-2.0.txt"))
 ThisBuild / organizationName := "the ctmahout authors"
 ThisBuild / startYear := Some(2026)
@@ -38,7 +41,7 @@ val overwriting = Seq(
 )
 
 lazy val root = (project in file("."))
-  .aggregate(mahoutCore, samsaraSpark, bridge)
+  .aggregate(mahoutCore, samsaraSpark, sparkbindings, bridge)
   .settings(publish / skip := true, crossScalaVersions := Nil)
 
 def spark(name: String) = Def.setting("org.apache.spark" %% s"spark-$name" % sparkVersion(scalaBinaryVersion.value) % Provided)
@@ -54,7 +57,11 @@ val moduleOptions = Seq("--add-modules=jdk.incubator.vector", "-XX:+IgnoreUnreco
 val ours = Seq(
   scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xfatal-warnings", "-release", "17"),
   javacOptions ++= Seq("--release", "17", "-Xlint:all", "-Werror"),
+  // What differs between Spark lines; between Scala lines nothing does.
+  Compile / unmanagedSourceDirectories += (Compile / sourceDirectory).value / s"scala-spark-${sparkLine(scalaBinaryVersion.value)}",
+  target := otherSpark.fold(target.value)(version => target.value / s"spark-$version"),
   Test / fork := true,
+  Test / javaHome := otherJdk,
   Test / javaOptions ++= moduleOptions ++ Seq("-Xmx2g", "-Dspark.ui.enabled=false", "-Dspark.driver.bindAddress=127.0.0.1"),
   Test / envVars ++= Map("SPARK_LOCAL_IP" -> "127.0.0.1"),
   Test / parallelExecution := false,
@@ -96,24 +103,52 @@ mahoutCore / mahoutSources := {
     .find(_.getName.endsWith("-sources.jar"))
     .getOrElse(sys.error("Mahout's sources artifact was not resolved"))
   val pinned = "033a1e3cde1cf172dd1460d3a970326516c9c5b8edc6974c9314d3522775972d"
-  val leftOut = (mahoutCore / baseDirectory).value / "left-out.txt"
+  val changes = (mahoutCore / baseDirectory).value / "changed-lines.txt"
   val sources = (mahoutCore / crossTarget).value / "src_managed" / "mahout"
   val resources = (mahoutCore / crossTarget).value / "resource_managed" / "mahout" / "META-INF" / "mahout"
   val unpack = FileFunction.cached((mahoutCore / streams).value.cacheDirectory / "mahout" / (mahoutCore / scalaBinaryVersion).value, FilesInfo.hash) { _ =>
     val found = java.security.MessageDigest.getInstance("SHA-256").digest(IO.readBytes(jar)).map("%02x".format(_)).mkString
     if (found != pinned) sys.error(s"$jar has SHA-256 $found, not the pinned $pinned")
-    val prefixes = IO.readLines(leftOut).map(_.trim).filter(l => l.nonEmpty && !l.startsWith("#"))
     IO.delete(Seq(sources, resources))
-    def code(n: String) = (n.endsWith(".java") || n.endsWith(".scala")) && !prefixes.exists(n.startsWith)
-    IO.unzip(jar, sources, (n: String) => code(n))
+    val leftOut = IO.readLines(changes).collect { case line if line.startsWith("xx ") => line.drop(3).trim }
+    IO.unzip(jar, sources, (n: String) => (n.endsWith(".java") || n.endsWith(".scala")) && !leftOut.exists(n.startsWith(_)))
+    changeLines(sources, IO.readLines(changes))
     IO.withTemporaryDirectory { tmp =>
       IO.unzip(jar, tmp, (n: String) => n == "META-INF/LICENSE" || n == "META-INF/NOTICE")
       IO.copyDirectory(tmp / "META-INF", resources)
     }
+    IO.copyFile(changes, resources / changes.getName)
     ((sources ** "*").get() ++ (resources ** "*").get()).filter(_.isFile).toSet
   }
-  val files = unpack(Set(jar, leftOut)).toSeq.sortBy(_.getPath)
+  val files = unpack(Set(jar, changes)).toSeq.sortBy(_.getPath)
   files.partition(f => f.getName.endsWith(".java") || f.getName.endsWith(".scala"))
+}
+
+// Compiles lines of Mahout's in another form, as changed-lines.txt says; a file that was changed says so in its first line.
+def changeLines(sources: File, changes: Seq[String]): Unit = {
+  def write(file: File, lines: Seq[String]): Unit = {
+    val notice = "/* Changed by ctmahout: META-INF/mahout/changed-lines.txt says what. */ "
+    IO.writeLines(file, (if (lines.head.startsWith(notice)) lines.head else notice + lines.head) +: lines.tail)
+  }
+  var in = ""
+  var rest = changes.filterNot(_.startsWith("#"))
+  while (rest.nonEmpty) {
+    val line = rest.head
+    rest = rest.tail
+    if (line.startsWith("== ")) in = line.drop(3).trim
+    else if (line.startsWith("- ")) {
+      val (old, (now, others)) = (line.drop(2).trim, rest.span(_.startsWith("+")))
+      rest = others
+      for (file <- if (in == "*") (sources ** "*.scala").get() else Seq(sources / in)) {
+        val lines = IO.readLines(file)
+        val found = lines.count(_.trim == old)
+        if (in != "*" && found != 1) sys.error(s"$in has $found lines: $old")
+        if (found > 0) write(file, lines.flatMap { l =>
+          if (l.trim == old) now.map(n => (l.takeWhile(_ == ' ') + n.drop(2)).replaceAll(" +$", "")) else Seq(l)
+        })
+      }
+    }
+  }
 }
 
 // Mahout's distributed engine for today's Spark; usable without the rest.
@@ -122,6 +157,7 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
   .settings(ours, overwriting)
   .settings(
     name := "samsara-spark",
+    moduleName := s"samsara-spark${sparkLine(scalaBinaryVersion.value)}",
     description := "Apache Mahout's distributed linear algebra on Apache Spark 3.5 and 4",
     terms,
     // Nobody else publishes what it depends on.
@@ -149,6 +185,21 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
       IO.createDirectory(home / "jars")
       Map("SPARK_HOME" -> home.getPath, "SPARK_SCALA_VERSION" -> scalaBinaryVersion.value)
     }
+  )
+
+// The names that programs for Mahout 14.1 on Spark import.
+lazy val sparkbindings = (project in file("jvm/sparkbindings"))
+  .dependsOn(samsaraSpark % "compile->compile;test->test")
+  .settings(ours, overwriting)
+  .settings(
+    name := "mahout-sparkbindings",
+    moduleName := s"mahout-sparkbindings-spark${sparkLine(scalaBinaryVersion.value)}",
+    description := "The package org.apache.mahout.sparkbindings of Apache Mahout 14.1, written anew for ctmahout's engine",
+    terms,
+    publish := publish.dependsOn(samsaraSpark / publish).value,
+    publishLocal := publishLocal.dependsOn(samsaraSpark / publishLocal).value,
+    publishM2 := publishM2.dependsOn(samsaraSpark / publishM2).value,
+    libraryDependencies ++= Seq(spark("core").value, spark("sql").value, spark("mllib").value)
   )
 
 // The bridge: request in, manifest out, Parquet on both ends.
@@ -207,7 +258,7 @@ def isMapNobodyUses(file: String): Boolean =
     "(Function|Map|OpenHashMap|ArrayMap|Maps|Functions)(\\$.*)?\\.class")
 
 // What must hold for the one jar of the wheel, looked up in the jar itself: our terms and Mahout's in META-INF, nothing loose at
-// its top, and every class that is named of packages that live in this jar alone.
+// its top, no package but ours, Mahout's and those moved to ours, and every class that is named of packages that live here alone.
 def checkJar(jar: File, terms: Seq[File], shaded: String): Unit = {
   import scala.collection.JavaConverters._
   val zip = new java.util.zip.ZipFile(jar)
@@ -217,9 +268,9 @@ def checkJar(jar: File, terms: Seq[File], shaded: String): Unit = {
     val names = zip.entries.asScala.map(_.getName).toSet
     for (file <- terms; name = s"META-INF/${file.getName}")
       require(names(name) && bytes(name).sameElements(IO.readBytes(file)), s"lacks our own ${file.getName}")
-    for (name <- Seq("META-INF/mahout/LICENSE", "META-INF/mahout/NOTICE")) require(names(name), s"lacks $name")
-    val loose = names.filterNot(name => Seq("META-INF/", "org/", "scala/").exists(name.startsWith(_)))
-    require(loose.isEmpty, s"has at its top ${loose.mkString(", ")}")
+    for (name <- Seq("LICENSE", "NOTICE", "changed-lines.txt").map("META-INF/mahout/" + _)) require(names(name), s"lacks $name")
+    val foreign = names.filterNot(name => name.endsWith("/") || Seq("META-INF/", "org/ctmahout/", "org/apache/mahout/").exists(name.startsWith(_)))
+    require(foreign.isEmpty, s"has, beside our packages and Mahout's, ${foreign.take(3).mkString(", ")}")
     val missing = for {
       name <- names.toSeq.sorted if name.endsWith(".class")
       other <- classesNamedBy(bytes(name)) if other.startsWith(shaded) && !names(s"$other.class")

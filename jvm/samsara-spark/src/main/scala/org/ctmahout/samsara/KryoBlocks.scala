@@ -31,5 +31,6 @@ final class KryoClasses extends KryoRegistrator {
     Seq[Class[_]](
       classOf[DenseBlock], classOf[FloatBlock], classOf[Place], classOf[Piece], classOf[SparkBlocks.Sum[_]],
       classOf[Sampling.Drawn], classOf[Array[Sampling.Drawn]], classOf[Array[Array[Sampling.Drawn]]],
-      classOf[MatrixFiles.Found], classOf[Array[Option[_]]], classOf[Numbering.Gap], classOf[Array[Numbering.Gap]]).foreach(kryo.register(_))
+      classOf[SingleRows.Found], classOf[Array[Option[_]]], classOf[Array[Array[(_, _)]]],
+      classOf[Numbering.Gap], classOf[Array[Numbering.Gap]]).foreach(kryo.register(_))
 }

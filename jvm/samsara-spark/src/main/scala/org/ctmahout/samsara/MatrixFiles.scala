@@ -3,7 +3,6 @@ package org.ctmahout.samsara
 import scala.reflect.ClassTag
 
 import org.apache.hadoop.fs.Path
-import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm.CheckpointedDrm
 import org.apache.spark.SparkContext
 import org.apache.spark.rdd.RDD
@@ -35,14 +34,7 @@ private[samsara] object MatrixFiles {
 
   private def writeRows[K](sc: SparkContext, matrix: Far[K], context: SamsaraContext, path: String): Unit = {
     val blocks = matrix.rows.made(context).asInstanceOf[SparkBlocks[K]].rdd
-    val rows: RDD[(Any, Array[Double])] = blocks.flatMap { case (keys, m) =>
-      val block = Products.block(m)
-      keys.indices.iterator.map { i =>
-        val values = new Array[Double](block.columnSize)
-        block.copyRows(i, 1, values)
-        (keys(i), values)
-      }
-    }
+    val rows: RDD[(Any, Array[Double])] = blocks.flatMap { case (keys, m) => SingleRows.of(keys, m) }
     if (path.endsWith(".txt")) rows.map { case (key, values) => RowText(key, values) }.saveAsTextFile(path)
     else {
       val key = matrix.keys match {
@@ -95,32 +87,8 @@ private[samsara] object MatrixFiles {
     }
   }
 
-  /** What a pass over the rows finds out. */
-  final case class Found(rows: Long, last: Long, fingerprint: Long, narrowest: Int, widest: Int) {
-    def and(that: Found): Found = Found(
-      rows + that.rows, math.max(last, that.last), fingerprint + that.fingerprint,
-      math.min(narrowest, that.narrowest), math.max(widest, that.widest))
-  }
-
-  private def matrix[K: ClassTag](context: SamsaraContext, rows: RDD[(Any, Array[Double])], parMin: Int): CheckpointedDrm[K] = {
-    val keys = implicitly[ClassTag[K]]
-    val found = rows.map { case (key, values) =>
-      val number = if (Keys.areNumbers(keys)) key.asInstanceOf[Number].longValue else -1
-      Found(1, number, Keys.fingerprint(number), values.length, values.length)
-    }.fold(Found(0, -1, 0, Int.MaxValue, 0))(_.and(_))
-    require(found.rows == 0 || found.narrowest == found.widest, s"rows have from ${found.narrowest} to ${found.widest} values")
-    val n = found.widest
-    val m = if (Keys.areNumbers(keys)) found.last + 1 else found.rows
-    val blocks = rows.mapPartitions(_.grouped(Height.of(n)).map { some =>
-      (some.map(_._1.asInstanceOf[K]).toArray(keys), new DenseBlock(some.size, n, some.toArray.flatMap(_._2)): Matrix)
-    })
-    val read = Far.computed(new SparkBlocks(blocks), m, n, keys)
-    // As many rows as numbers, and the numbers add up: nobody has to look at each of them.
-    val isComplete = !Keys.areNumbers(keys) || found.rows == m && found.fingerprint == Keys.fingerprintBelow(m)
-    if (!isComplete) Numbering.requireOnce(read.rows.base, m, context)
-    val wide = if (parMin > 0) new Plans(context).partitioned(read, parMin, -1).asInstanceOf[Far[K]] else read
-    new DistributedRows[K](context, wide.rows, m, n, org.apache.mahout.math.drm.CacheHint.NONE, !isComplete)
-  }
+  private def matrix[K: ClassTag](context: SamsaraContext, rows: RDD[(Any, Array[Double])], parMin: Int): CheckpointedDrm[K] =
+    SingleRows.matrix(context, rows.asInstanceOf[RDD[(K, Array[Double])]], SingleRows.Arrays, parMin = parMin)
 
   private def sparkOf(context: SamsaraContext, what: String): SparkContext = context match {
     case cluster: ClusterContext => cluster.sparkContext

@@ -5,7 +5,7 @@ import java.lang.ref.WeakReference
 import scala.collection.mutable.ArrayBuffer
 import scala.reflect.ClassTag
 
-import org.apache.mahout.math.Matrix
+import org.apache.mahout.math.{Matrix, Vector}
 import org.apache.mahout.math.drm.{BCast, CacheHint, CheckpointedDrm, DistributedContext, DistributedEngine, DrmLike}
 import org.apache.spark.SparkContext
 import org.apache.spark.broadcast.Broadcast
@@ -86,12 +86,15 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
  *   U it is a little slower
  * @param promisedBytes
  *   memory of executors that is free and will be taken by others, such as a matrix that is persisted and not read yet
+ * @param ownsSpark
+ *   whether `close` stops Spark, too
  */
 final class ClusterContext(
     @transient val sparkContext: SparkContext,
     override private[samsara] val driverEntries: Long = 1L << 26,
     keepsSketch: Boolean = true,
-    @transient promisedBytes: () => Long = () => 0L)
+    @transient promisedBytes: () => Long = () => 0L,
+    ownsSpark: Boolean = false)
     extends SamsaraContext {
   // What nobody uses any more Spark's cleaner removes, unless it is held here.
   @transient private val stored = new Weakly[RDD[_]]
@@ -113,6 +116,38 @@ final class ClusterContext(
     if (canHaveMissingRows) Keys.requireNumbers(implicitly[ClassTag[K]], "a matrix with missing rows")
     drmOf(new SparkBlocks(blocks), rows, columns, canHaveMissingRows)
   }
+
+  /**
+   * A matrix from rows, each with its key. Takes a pass that counts them: what is costly to make again, the caller caches first.
+   * Rows that are not there are zero, if keys are numbers.
+   *
+   * @throws IllegalArgumentException
+   *   rows differ in length; a number is negative, or there twice
+   */
+  def fromRows[K: ClassTag](rows: RDD[(K, Array[Double])]): CheckpointedDrm[K] = SingleRows.matrix(this, rows, SingleRows.Arrays)
+
+  /**
+   * A matrix from rows that are vectors of Mahout's, each with its key; see [[fromRows]]. Blocks of sparse ones are kept as they
+   * are, and made dense one at a time in each pass.
+   *
+   * @param rows
+   *   within a task: between tasks, vectors of Mahout's travel by Kryo only
+   * @param nrow
+   *   how many rows the matrix has; if negative, up to the last number, or as many as are there
+   * @param ncol
+   *   how many columns, if not negative
+   * @param hint
+   *   how to keep the rows, if at all
+   * @throws IllegalArgumentException
+   *   rows differ in length or from `ncol`; a number is negative, there twice, or not below `nrow`
+   */
+  def fromVectors[K: ClassTag](
+      rows: RDD[(K, Vector)], nrow: Long = -1, ncol: Int = -1, hint: CacheHint.CacheHint = CacheHint.NONE): CheckpointedDrm[K] =
+    SingleRows.matrix(this, rows, SingleRows.Vectors, nrow, ncol, hint = hint)
+
+  /** Any matrix as rows, each with its key, for whoever goes on with Spark from here. They end with the context. */
+  def toRows[K](drm: DrmLike[K]): RDD[(K, Array[Double])] = 
+    rdd(drm).flatMap { case (keys, block) => SingleRows.of(keys, block) }
 
   /** Any matrix as blocks of keys and rows, for whoever goes on with Spark from here. They end with the context. */
   def rdd[K](drm: DrmLike[K]): RDD[(Array[K], Matrix)] = {
@@ -166,6 +201,7 @@ final class ClusterContext(
   override def close(): Unit = synchronized {
     stored.drain().foreach(_.unpersist(blocking = false))
     sent.drain().foreach(_.destroy())
+    if (ownsSpark) sparkContext.stop()
   }
 
   /** Broadcasts that somebody can still use. */

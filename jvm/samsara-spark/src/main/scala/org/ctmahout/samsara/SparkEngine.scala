@@ -41,7 +41,7 @@ object SparkEngine extends DistributedEngine with Serializable {
   }
 
   /** Mahout's hints are named like Spark's levels. */
-  private def level(hint: CacheHint): StorageLevel = StorageLevel.fromString(hint.toString)
+  private[samsara] def level(hint: CacheHint): StorageLevel = StorageLevel.fromString(hint.toString)
 
   // ------------------------------------------------------------------------------------------------- sums over columns
 

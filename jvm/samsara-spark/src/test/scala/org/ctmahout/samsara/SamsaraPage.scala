@@ -37,23 +37,18 @@ object SamsaraPage {
     // end
   }
 
-  def rdds(sc: SparkContext): Seq[(Long, Double)] = {
+  def rdds(sc: SparkContext): (Seq[(Long, Seq[Double])], Seq[(Int, Seq[Double])]) = {
     import org.apache.mahout.math.drm.RLikeDrmOps._
     import org.ctmahout.samsara.ClusterContext
 
     val samsara = new ClusterContext(sc)
     // begin rdds
-    import org.apache.mahout.math.Matrix
-    import org.ctmahout.samsara.DenseBlock
-
-    val rows = sc.parallelize(Seq((0L, Array(1.0, 2.0)), (1L, Array(3.0, 4.0)), (2L, Array(5.0, 6.0))), 2)
-    val blocks = rows.mapPartitions(_.grouped(1000).map { some =>
-      (some.map(_._1).toArray, new DenseBlock(some.size, 2, some.flatMap(_._2).toArray): Matrix)
-    })
-    val B = samsara.drm[Long](blocks, rows = 3, columns = 2)
-    val plusOne = samsara.rdd(B + 1.0).flatMap { case (keys, block) => keys.indices.map(i => keys(i) -> block.get(i, 1)) }.collect()
+    val rows = sc.parallelize(Seq(0L -> Array(1.0, 2.0), 1L -> Array(3.0, 4.0), 2L -> Array(5.0, 6.0)), 2)
+    val B = samsara.fromRows(rows)
+    val plusOne = samsara.toRows(B + 1.0).collect()
     // end
-    try plusOne.toSeq ++ samsara.rdd(B.t %*% B).map { case (keys, block) => keys.length.toLong -> block.zSum() }.collect()
+    def readable[K](rows: Array[(K, Array[Double])]) = rows.toSeq.map { case (key, row) => key -> row.toSeq }
+    try readable(plusOne) -> readable(samsara.toRows(B.t %*% B).collect())
     finally samsara.close()
   }
 }

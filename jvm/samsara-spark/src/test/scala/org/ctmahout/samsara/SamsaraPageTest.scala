@@ -14,25 +14,27 @@ class SamsaraPageTest {
   }
   private lazy val page = find("docs/samsara.md")
 
-  /** What is in a fenced block, the first after some words. */
+  /** What is in a fenced block of Scala or of text, the first after some words. */
   private def block(after: String): String = {
-    val from = page.indexOf("\n", page.indexOf("```", page.indexOf(after))) + 1
+    val from = "```(scala|text)\n".r.findFirstMatchIn(page.substring(page.indexOf(after))).get.end + page.indexOf(after)
     page.substring(from, page.indexOf("```", from))
   }
 
-  @Test def theExampleIsWhatIsCompiledHere(): Unit = {
-    val source = find("jvm/samsara-spark/src/test/scala/org/ctmahout/samsara/SamsaraPage.scala")
-    for ((begin, after) <- Seq("// begin" -> "## An example", "// begin rdds" -> "An RDD of yours")) {
-      val marked = source.linesIterator.dropWhile(_.trim != begin).drop(1).takeWhile(_.trim != "// end").toSeq
+  @Test def theExamplesAreWhatIsCompiled(): Unit = {
+    val here = "jvm/samsara-spark/src/test/scala/org/ctmahout/samsara/SamsaraPage.scala"
+    val bindings = "jvm/sparkbindings/src/test/scala/org/ctmahout/sparkbindings/MahoutProgram.scala"
+    for ((source, begin, after) <- Seq(
+        (here, "// begin", "## An example"), (here, "// begin rdds", "An RDD of rows"), (bindings, "// begin", "mahout-sparkbindings-spark4"))) {
+      val marked = find(source).linesIterator.dropWhile(_.trim != begin).drop(1).takeWhile(_.trim != "// end").toSeq
       assertEquals(marked.map(_.stripPrefix("    ")).mkString("", "\n", "\n"), block(after))
     }
   }
 
+  /** On the cluster, and on the driver. */
   @Test def rddsComeAndGo(): Unit = {
-    val found = SamsaraPage.rdds(Local.sc)
-    assertEquals(Seq(0L -> 3.0, 1L -> 5.0, 2L -> 7.0), found.take(3).sorted)
-    // A'A, which is on the driver: 35, 44, 44, 56.
-    assertEquals((2L, 179.0), (found.drop(3).map(_._1).sum, found.drop(3).map(_._2).sum))
+    val (plusOne, gram) = SamsaraPage.rdds(Local.sc)
+    assertEquals(Map(0L -> Seq(2.0, 3.0), 1L -> Seq(4.0, 5.0), 2L -> Seq(6.0, 7.0)), plusOne.toMap)
+    assertEquals(Map(0 -> Seq(35.0, 44.0), 1 -> Seq(44.0, 56.0)), gram.toMap)
   }
 
   @Test def andPrintsWhatThePageSays(): Unit = {
