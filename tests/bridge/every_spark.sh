@@ -24,7 +24,7 @@ attempt() {
 
 # On this Spark, Scala and JDK.
 suites() {
-    attempt ./sbt "-Dctmahout.spark=$1" "-Dctmahout.jdk=$3" "++$2; samsaraSpark/test; sparkbindings/test; bridge/test"
+    attempt ./sbt "-Dctmahout.spark=$1" "-Dctmahout.jdk=$3" "++$2; samsaraSpark/test; bridge/test; sparkbindings/test"
 }
 
 for spark in '==3.5.*' '==4.0.*' '==4.1.*' '==4.2.*' '>=4,<5'; do

@@ -112,10 +112,10 @@ class AlgebraPropertyTest {
       val x = random(1, n).head
       check("A x", times(a, x.map(Array(_))), da %*% new DenseVector(x))
       val wide = random(n, m)
-      check("A B, B keyed by Int", times(a, wide), da %*% farOf[Int](wide, i => i))
-      check("A B, B keyed by Long", times(a, wide), da %*% farOf[Long](wide, i => i.toLong))
+      check("A B, B keyed by Int", times(a, wide), da %*% farOf[Int](wide, (i: Int) => i))
+      check("A B, B keyed by Long", times(a, wide), da %*% farOf[Long](wide, (i: Int) => i.toLong))
       val tall = random(m + 3, n)
-      check("A B', B keyed by Int", times(a, t(tall)), da %*% farOf[Int](tall, i => i).t)
+      check("A B', B keyed by Int", times(a, t(tall)), da %*% farOf[Int](tall, (i: Int) => i).t)
       check("A (A'A)", times(a, times(t(a), a)), da %*% (da.t %*% da))
       check("columns", a.map(_.slice(n / 2, n)), da(::, n / 2 until n))
       check("par", a, da.par(exact = 1 + r.nextInt(6)))
@@ -199,7 +199,7 @@ class AlgebraPropertyTest {
       val sums = Array.tabulate(m, n)((i, j) => a.indices.filter(_ / 2 == i).map(a(_)(j)).sum)
       check("A' of rows of one number", t(sums), halved.t)
       check("A'A of rows of one number", times(t(a), a), halved.t %*% halved)
-      if (m > 1) for (product <- Seq(farOf[Int](random(m, m), i => i) %*% halved, drm %*% halved.t)) {
+      if (m > 1) for (product <- Seq(farOf[Int](random(m, m), (i: Int) => i) %*% halved, drm %*% halved.t)) {
         val e = assertThrows(classOf[Exception], () => { product.checkpoint(CacheHint.NONE).collect; () }, what)
         assertTrue(e.getMessage.contains("two rows have the key"), s"${e.getMessage}, $what")
       }
