@@ -137,7 +137,7 @@ PLANTED = {
 def test_planted_changes(run, volume, expected, tmp_path, name):
     plant, verdict, told = PLANTED[name]
     found = ctmahout.verify(plant(run, volume, tmp_path), expected)
-    failed = [f"{check.measure} {check.given}" for check in found.failures]
+    failed = [f"{check.measure} {check.actual}" for check in found.failures]
     assert found.verdict == verdict, (failed, found.changed_slices)
     assert bool(failed) == (verdict == "different")
     assert told in " ".join([*failed, *found.notes])

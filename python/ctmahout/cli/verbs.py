@@ -329,29 +329,31 @@ def verify(
     if write is not None:
         if expected is not None:
             raise click.UsageError("EXPECTED and --write exclude each other.")
-        made = write_expectation(run, write, about=about, overwrite=config.overwrite, workers=config.workers)
+        expectation = write_expectation(run, write, about=about, overwrite=config.overwrite, workers=config.workers)
         if as_json:
-            print_json(made)
+            print_json(expectation)
             return
-        print_line(f"{write}: expectation of {', '.join(made['series'])}")
+        print_line(f"{write}: expectation of {', '.join(expectation['series'])}")
         return
-    found = compare_run(run, expected, workers=config.workers)
+    verification = compare_run(run, expected, workers=config.workers)
     if as_json:
-        print_json(found.as_dict())
-        if found.failures:
+        print_json(verification.as_dict())
+        if verification.failures:
             raise SystemExit(3)
         return
     rows = [
-        ("ok" if check.ok else "NO", check.measure, *map(_cell, (check.given, check.expected, check.tolerance)))
-        for check in found.checks
+        ("ok" if check.ok else "NO", check.measure, *map(_cell, (check.actual, check.expected, check.tolerance)))
+        for check in verification.checks
     ]
-    print_table(f"{run} against {found.expectation}", ("", "measure", "run", "expected", "tolerance"), rows)
-    for note in found.notes:
+    print_table(f"{run} against {verification.expectation}", ("", "measure", "run", "expected", "tolerance"), rows)
+    for note in verification.notes:
         print_line(f"note: {note}")
-    if found.failures:
-        failed, count = len(found.failures), len(found.checks)
-        raise InputError("CTM_NOT_REPRODUCED", path=run, expectation=found.expectation, failed=failed, count=count)
-    print_line(found.summary)
+    if verification.failures:
+        failed, count = len(verification.failures), len(verification.checks)
+        raise InputError(
+            "CTM_NOT_REPRODUCED", path=run, expectation=verification.expectation, failed=failed, count=count
+        )
+    print_line(verification.summary)
 
 
 def _cell(value: float | str | None) -> str:

@@ -67,7 +67,7 @@ class Check:
     ----------
     measure : str
         What was compared, for people: "auto: noise SD in soft".
-    given, expected : float or str or None
+    actual, expected : float or str or None
         HU or mm; None where the tissue is absent.
     tolerance : float or None
         The difference that is tolerated; None where the two must be equal.
@@ -75,7 +75,7 @@ class Check:
     """
 
     measure: str
-    given: float | str | None
+    actual: float | str | None
     expected: float | str | None
     tolerance: float | None
     ok: bool
@@ -159,13 +159,13 @@ def verify(
         `read_series`.
     """
     run = parse_location(run)
-    given = _describe(run, workers)
+    actual = _describe(run, workers)
     if expected is None:
-        name, wanted = _known(run, given)
+        name, wanted = _known(run, actual)
     else:
         place = parse_location(expected)
         name, wanted = str(place), _load(place, workers)
-    return _compare(given, wanted, name)
+    return _compare(actual, wanted, name)
 
 
 def write_expectation(
@@ -303,12 +303,12 @@ def _block_means(values: NDArray[np.int32]) -> NDArray[np.float64]:
 # ------------------------------------------------------------------------------------------------------ expectations
 
 
-def _known(place: Location, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _known(place: Location, actual: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the expectation for the source of a run, by its fingerprint."""
     abouts = []
     for file in sorted((files("ctmahout") / "expected").iterdir(), key=lambda file: file.name):
         expectation: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if expectation["source"]["sha256"] == given["source"]["sha256"]:
+        if expectation["source"]["sha256"] == actual["source"]["sha256"]:
             return file.name, expectation
         abouts.append(file.name.removesuffix(".json"))
     raise InputError("CTM_EXPECTATION_UNKNOWN", path=place, known=", ".join(abouts))
@@ -337,23 +337,23 @@ def _load(place: Location, workers: int | None) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------- comparison
 
 
-def _compare(given: Mapping[str, Any], expected: Mapping[str, Any], name: str) -> Verification:
+def _compare(actual: Mapping[str, Any], expected: Mapping[str, Any], name: str) -> Verification:
     checks: list[Check] = []
     changed = total = 0
     try:
-        shapes = [" x ".join(map(str, d["source"]["shape"])) for d in (given, expected)]
+        shapes = [" x ".join(map(str, d["source"]["shape"])) for d in (actual, expected)]
         checks.append(_equal("shape of the source", *shapes))
-        checks += _compare_measures("source", given["before"], expected["before"])
+        checks += _compare_measures("source", actual["before"], expected["before"])
         for strength, wanted in expected["series"].items():
-            series = given["series"].get(strength)
+            series = actual["series"].get(strength)
             if series is None:
-                checks.append(_equal("strength", ", ".join(given["series"]), strength))
+                checks.append(_equal("strength", ", ".join(actual["series"]), strength))
                 continue
             checks += _compare_measures(strength, series, wanted)
             checks += _compare_slices(strength, series["slices"], wanted["slices"])
             total += len(wanted["slices"])
             changed += sum(a["sha256"] != b["sha256"] for a, b in zip(series["slices"], wanted["slices"], strict=False))
-        notes = tuple(_notes(given, expected))
+        notes = tuple(_notes(actual, expected))
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         problem = f"it is incomplete ({type(e).__name__}: {e})"
         raise InputError("CTM_EXPECTATION_INVALID", path=name, problem=problem) from e
@@ -362,14 +362,14 @@ def _compare(given: Mapping[str, Any], expected: Mapping[str, Any], name: str) -
     return Verification(verdict, name, tuple(checks), notes, changed, total)
 
 
-def _equal(measure: str, given: str, expected: str) -> Check:
-    return Check(measure, given, expected, None, given == expected)
+def _equal(measure: str, actual: str, expected: str) -> Check:
+    return Check(measure, actual, expected, None, actual == expected)
 
 
-def _compare_measures(prefix: str, given: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[Check]:
+def _compare_measures(prefix: str, actual: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[Check]:
     for name, title in _TITLES.items():
         for where, wanted in expected.get(name, {}).items():
-            value = given[name][where]
+            value = actual[name][where]
             if value is None and wanted is None:
                 continue
             tolerance = TOLERANCES[name].of(wanted or 0.0)
@@ -378,23 +378,23 @@ def _compare_measures(prefix: str, given: Mapping[str, Any], expected: Mapping[s
 
 
 def _compare_slices(
-    prefix: str, given: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
+    prefix: str, actual: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
 ) -> Iterator[Check]:
     """Yield the checks of the slices: their order, and the slice and the block that differ most."""
-    if len(given) != len(expected):
-        yield _equal(f"{prefix}: slices", str(len(given)), str(len(expected)))
+    if len(actual) != len(expected):
+        yield _equal(f"{prefix}: slices", str(len(actual)), str(len(expected)))
         return
     indices = {s["sha256"]: z for z, s in enumerate(expected)}
     # Only if all slices differ from each other: several may hold nothing but air.
     if len(indices) == len(expected):
-        order = [indices.get(s["sha256"], z) for z, s in enumerate(given)]
+        order = [indices.get(s["sha256"], z) for z, s in enumerate(actual)]
         moved = ", ".join(f"{z + 1} is {index + 1}" for z, index in enumerate(order) if index != z)
         yield Check(f"{prefix}: order of the slices", moved or "as expected", "as expected", None, not moved)
-    sds = [np.array([s["sd_hu"] for s in slices]) for slices in (given, expected)]
+    sds = [np.array([s["sd_hu"] for s in slices]) for slices in (actual, expected)]
     limits = [TOLERANCES["slice_sd_hu"].of(sd) for sd in sds[1]]
     z = int(np.argmax(np.abs(sds[0] - sds[1]) / limits))
     yield _closest(f"{prefix}: SD of slice {z + 1}, HU", "slice_sd_hu", sds[0][z], sds[1][z])
-    blocks = [np.array([s["blocks_hu"] for s in slices]) for slices in (given, expected)]
+    blocks = [np.array([s["blocks_hu"] for s in slices]) for slices in (actual, expected)]
     z, y, x = map(int, np.unravel_index(int(np.argmax(np.abs(blocks[0] - blocks[1]))), blocks[1].shape))
     # Over everything: a shift of all values is smaller than what a single block may differ by.
     yield _closest(f"{prefix}: mean of all blocks, HU", "mean_hu", blocks[0].mean(), blocks[1].mean())
@@ -402,16 +402,16 @@ def _compare_slices(
     yield _closest(where, "block_mean_hu", blocks[0][z, y, x], blocks[1][z, y, x])
 
 
-def _closest(measure: str, name: str, given: float, expected: float) -> Check:
+def _closest(measure: str, name: str, actual: float, expected: float) -> Check:
     tolerance = TOLERANCES[name].of(float(expected))
-    return Check(measure, float(given), float(expected), tolerance, bool(abs(given - expected) <= tolerance))
+    return Check(measure, float(actual), float(expected), tolerance, bool(abs(actual - expected) <= tolerance))
 
 
-def _notes(given: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
-    if given["source"]["sha256"] != expected["source"]["sha256"]:
+def _notes(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[str]:
+    if actual["source"]["sha256"] != expected["source"]["sha256"]:
         yield "The source is not the expected one: its fingerprint differs."
-    pairs = {"ctmahout": (given["ctmahout"], expected["ctmahout"]), "maths": (given["origin"], expected["origin"])}
-    pairs |= {name: (given["options"][name], wanted) for name, wanted in expected["options"].items()}
+    pairs = {"ctmahout": (actual["ctmahout"], expected["ctmahout"]), "maths": (actual["origin"], expected["origin"])}
+    pairs |= {name: (actual["options"][name], wanted) for name, wanted in expected["options"].items()}
     for name, (value, wanted) in pairs.items():
         if value != wanted:
             yield f"{name} is {value}, expected {wanted}."

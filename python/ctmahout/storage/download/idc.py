@@ -140,7 +140,7 @@ class IdcSeries:
 
     def _list(self, connection: Connection, base: str, prefix: str) -> list[_Object]:
         """Return the objects below a prefix (S3's ListObjectsV2)."""
-        found: list[_Object] = []
+        objects: list[_Object] = []
         token = ""
         while True:
             query = {"list-type": "2", "prefix": prefix, "max-keys": str(_PAGE)}
@@ -154,13 +154,13 @@ class IdcSeries:
                         continue
                     if key.removeprefix(prefix) in (".", "..") or "/" in key.removeprefix(prefix):
                         raise ValueError(key)
-                    found.append(_Object(key, int(size), etag.strip('"')))
+                    objects.append(_Object(key, int(size), etag.strip('"')))
                 token = page.findtext("s3:NextContinuationToken", "", name)
             except (ET.ParseError, ValueError) as e:
                 problem = "its answer is no list of objects"
                 raise InputError("CTM_FETCH_UNAVAILABLE", source=self.source, problem=problem) from e
             if not token:
-                return found
+                return objects
 
     def _copy(self, connection: Connection, url: str, item: _Object, path: Path, limit: int) -> None:
         """Write an object to a new file, and check its size and its checksum."""
@@ -172,5 +172,5 @@ class IdcSeries:
         if _MD5.fullmatch(item.etag) and hashlib.md5(content, usedforsecurity=False).hexdigest() != item.etag:
             raise self._incomplete("an image with another checksum than its bucket lists", "the same")
 
-    def _incomplete(self, given: str, expected: str) -> InputError:
-        return InputError("CTM_FETCH_INCOMPLETE", source=self.source, given=given, expected=expected)
+    def _incomplete(self, actual: str, expected: str) -> InputError:
+        return InputError("CTM_FETCH_INCOMPLETE", source=self.source, given=actual, expected=expected)
