@@ -132,7 +132,7 @@ test-jvm: ## Test the Scala modules, and the bridge on Spark 3.5, too
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge tests/e2e
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark" -n 2 --dist loadfile --no-loadscope-reorder tests/contract tests/e2e tests/unit
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not release" -n 2 --dist loadfile --no-loadscope-reorder tests/contract tests/e2e tests/unit
 
 # What is no matter of Spark's line is left to Spark 4: an archive of classes that is damaged or cannot be made.
 test-spark35: $(SPARK35)/warm ## Test the engines, their start and the main job once more on Spark 3.5
