@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from ctmahout import Volume, denoise_volume
+from ctmahout import Volume, denoise_volume, prepare, read_array, reconstruct, write_array
+from ctmahout import factorise as decompose
 from ctmahout.denoising.effort import EFFORTS, Effort, PassSpec
 from ctmahout.denoising.registry import load, start
 from ctmahout.denoising.strength import Strength
 from ctmahout.engines import Request, connect
 from ctmahout.engines.workers import Threads
 from ctmahout.errors import ConfigError, InputError
-from ctmahout.exchange import read_all_factors
+from ctmahout.exchange import read_all_factors, read_manifest, read_matrix, write_matrix
 from ctmahout.options import Config
 
 SPACING = (3.0, 2.4, 2.4)
@@ -125,3 +126,22 @@ def test_the_public_name_is_the_function_whatever_is_imported():
     assert callable(ctmahout.denoise)
     assert callable(ctmahout.dssvd)
     assert callable(ctmahout.learn)
+
+
+def test_the_noise_map_is_measured_whoever_wrote_the_matrix(scan, tmp_path):
+    """A method of somebody's own has no noise model: its map is that of ``slices``, and not one of zeros."""
+    source = tmp_path / "scan.npz"
+    write_array(Volume.of_array(scan, SPACING), source)
+    prepare(source, tmp_path / "slices", method="slices")
+    manifest = read_manifest(tmp_path / "slices", "matrix")
+    layout = {**manifest.layout, "method": "own"}
+    rows = read_matrix(tmp_path / "slices")
+    write_matrix(tmp_path / "own", [rows], dtype="float32", units="HU", centring="columns", layout=layout)
+    maps = []
+    for name in ("slices", "own"):
+        factors, out = tmp_path / f"{name}-factors", tmp_path / f"{name}-out"
+        decompose(tmp_path / name, factors, engine="numpy")
+        reconstruct(source, tmp_path / name, factors, out, strength="rank:2", maps=True, report=False)
+        maps.append(read_array(out / "noise" / "scan.npz").hu)
+    assert maps[0].min() > 0
+    assert maps[1].tobytes() == maps[0].tobytes()

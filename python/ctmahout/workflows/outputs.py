@@ -304,7 +304,7 @@ def _noise_map(volume: Volume, finished: Finished, config: Config) -> Volume:
     """Return the SD of the noise of every voxel, HU; 0 where there is none."""
     part, zero = MeasuredPart.of(volume), np.zeros_like(volume.hu)
     noise = finished.noise
-    if finished.provenance.method == "slices":  # has no noise model
+    if noise is None:  # there is none, or the method has no noise model
         noise = measure_noise(part.hu, volume.geometry, Threads.of(config.workers))
     return volume.with_hu(
         part.expand(noise.sigma_hu(0, *part.hu.shape), zero) if isinstance(noise, NoiseModel) else zero
