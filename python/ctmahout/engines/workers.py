@@ -105,6 +105,11 @@ class Threads:
         """Return this many threads, or as many as cores if not given."""
         return cls() if count is None else cls(count)
 
+    @classmethod
+    def local(cls, workers: Workers) -> Threads:
+        """Return `workers` if they are threads, or else threads of this process: for work not worth sending."""
+        return workers if isinstance(workers, Threads) else cls()
+
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield function(item) for each item, in order; at most `count` + 1 results are pending."""
         remaining = iter(items)

@@ -317,7 +317,7 @@ def _known(place: Location, actual: Mapping[str, Any]) -> tuple[str, dict[str, A
 def _load(place: Location, workers: int | None) -> dict[str, Any]:
     with local_copy(place) as path:
         if path.is_dir():
-            return _describe(place, workers) if isinstance(place, Path) else _describe(path, workers)
+            return _describe(path, workers)
         if not path.exists():
             raise InputError("CTM_INPUT_NOT_FOUND", path=place)
         try:

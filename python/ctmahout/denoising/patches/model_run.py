@@ -35,47 +35,51 @@ class ModelRun:
     ----------
     model : Model
     volume : Volume
+    part : MeasuredPart
+        Of `volume`.
     effort : str
         As many passes as it has, of the model's.
-    noise : NoiseModel, Unmeasurable or None
-        None: there is no noise.
-    grid : PatchGrid, or None
-        The series as patches; None without a noise model.
+    grid : PatchGrid, Unmeasurable or None
+        The series as patches, or why its noise cannot be measured; None: there is no noise.
     fit : Fit, or None
-        How well the model knows the series; None without a noise model.
+        How well the model knows the series; None without a grid.
     """
 
     model: Model
     volume: Volume
+    part: MeasuredPart
     effort: str
-    noise: NoiseModel | Unmeasurable | None
-    grid: PatchGrid | None = None
+    grid: PatchGrid | Unmeasurable | None
     fit: Fit | None = None
 
     @classmethod
     def start(cls, model: Model, volume: Volume, config: Config) -> ModelRun:
         """Measure the noise of a series, and how well the model knows its patches; errors as of `measure_noise`."""
-        hu, threads = MeasuredPart.of(volume).hu, Threads.of(config.workers)
-        noise = measure_noise(hu, volume.geometry, threads)
+        part, threads = MeasuredPart.of(volume), Threads.of(config.workers)
+        noise = measure_noise(part.hu, volume.geometry, threads)
         if not isinstance(noise, NoiseModel):
-            return cls(model, volume, config.effort, noise)
-        grid = PatchGrid.of(hu, noise, EFFORTS[config.effort].noise_classes, np.random.default_rng([config.seed, 2]))
-        return cls(model, volume, config.effort, noise, grid, model.fit(grid, threads, config.seed))
+            return cls(model, volume, part, config.effort, noise)
+        rng = np.random.default_rng([config.seed, 2])
+        grid = PatchGrid.of(part.hu, noise, EFFORTS[config.effort].noise_classes, rng)
+        return cls(model, volume, part, config.effort, grid, model.fit(grid, threads, config.seed))
+
+    @property
+    def noise(self) -> NoiseModel | Unmeasurable | None:
+        """As of `Run`."""
+        return self.grid.noise if isinstance(self.grid, PatchGrid) else self.grid
 
     def results(self, strengths: Sequence[Strength], workers: Workers, progress: Progress | None) -> Iterator[Result]:
         """Yield the denoised volume for each strength; parameters as of `Run.results`."""
-        if not isinstance(self.noise, NoiseModel) or self.grid is None:
-            assert not isinstance(self.noise, NoiseModel)
-            return unchanged_results(self.volume, strengths, self.noise)
-        grid, threads = self.grid, workers if isinstance(workers, Threads) else Threads()
+        grid, threads = self.grid, Threads.local(workers)
+        if not isinstance(grid, PatchGrid):
+            return unchanged_results(self.volume, strengths, grid)
         strides = [spec.stride for spec in EFFORTS[self.effort].passes][: len(self.model.passes)]
         estimate = self.model.apply(grid, strides, workers, progress and partial(progress, "reconstruct"))
 
         def estimate_slab(slab: Float32, first: int) -> Float32:
             return self.model.apply(grid.slab(first, first + len(slab)).with_hu(slab), strides, threads)
 
-        part = MeasuredPart.of(self.volume)
-        return blended_results(self.volume, part, estimate, strengths, self.noise, threads, estimate_slab)
+        return blended_results(self.volume, self.part, estimate, strengths, grid.noise, threads, estimate_slab)
 
     def report_data(self) -> dict[str, Any]:
         """Return what the report shows: a model has no spectrum of this series."""

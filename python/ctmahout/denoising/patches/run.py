@@ -110,6 +110,8 @@ class PatchesRun(_Run):
     Parameters
     ----------
     volume : Volume
+    part : MeasuredPart
+        Of `volume`.
     settings : _Settings
     state : PassState
     sample : tuple of Part
@@ -119,11 +121,16 @@ class PatchesRun(_Run):
     """
 
     def __init__(
-        self, volume: Volume, settings: _Settings, state: PassState, sample: tuple[Part, ...], threads: Threads
+        self,
+        volume: Volume,
+        part: MeasuredPart,
+        settings: _Settings,
+        state: PassState,
+        sample: tuple[Part, ...],
+        threads: Threads,
     ) -> None:
         super().__init__(volume, settings)
-        self._state, self._sample, self._threads = state, sample, threads
-        self._part = MeasuredPart.of(volume)
+        self._part, self._state, self._sample, self._threads = part, state, sample, threads
         self._filter: PatchFilter | None = None
 
     @classmethod
@@ -136,13 +143,13 @@ class PatchesRun(_Run):
             CTM_INPUT_TOO_SMALL.
         """
         settings = _Settings(config.effort, config.seed, volume.fingerprint())
-        hu, threads = MeasuredPart.of(volume).hu, Threads.of(config.workers)
-        noise = measure_noise(hu, volume.geometry, threads)
+        part, threads = MeasuredPart.of(volume), Threads.of(config.workers)
+        noise = measure_noise(part.hu, volume.geometry, threads)
         if not isinstance(noise, NoiseModel):
             return UnchangedRun(volume, settings, noise)
         classes = EFFORTS[config.effort].noise_classes
-        state, sample = first_pass(hu, noise, settings.passes[0], classes, config.seed, threads)
-        return cls(volume, settings, state.reloaded(), sample, threads)
+        state, sample = first_pass(part.hu, noise, settings.passes[0], classes, config.seed, threads)
+        return cls(volume, part, settings, state.reloaded(), sample, threads)
 
     @classmethod
     def layout_keys(cls, layout: Mapping[str, Any]) -> tuple[str, ...]:
@@ -158,7 +165,8 @@ class PatchesRun(_Run):
         if layout["pass"] == 0:
             noise = Unmeasurable(layout["unmeasurable"]) if "unmeasurable" in layout else None
             return UnchangedRun(volume, settings, noise)
-        return cls(volume, settings, PassState.load(path, manifest), (), Threads.of(config.workers))
+        part, state = MeasuredPart.of(volume), PassState.load(path, manifest)
+        return cls(volume, part, settings, state, (), Threads.of(config.workers))
 
     @property
     def noise(self) -> NoiseModel:
@@ -190,13 +198,13 @@ class PatchesRun(_Run):
         hu, spec = self._part.hu, self._settings.passes[self._state.groups.number]
         pilot = self._estimate(factors, workers, progress and partial(progress, "refine"))
         state, sample = second_pass(hu, self._state, pilot, spec, self.seed, self._threads)
-        return PatchesRun(self.volume, self._settings, state.reloaded(), sample, self._threads)
+        return PatchesRun(self.volume, self._part, self._settings, state.reloaded(), sample, self._threads)
 
     def results(
         self, factors: Sequence[Factors], strengths: Sequence[Strength], workers: Workers, progress: Progress | None
     ) -> Iterator[Result]:
         estimate = self._estimate(factors, workers, progress and partial(progress, "reconstruct"))
-        threads = workers if isinstance(workers, Threads) else Threads()  # the rest is not worth sending
+        threads = Threads.local(workers)
         slab = partial(self._estimate_slab, factors, threads)
         return blended_results(self.volume, self._part, estimate, strengths, self.noise, threads, slab)
 
