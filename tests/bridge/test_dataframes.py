@@ -9,7 +9,13 @@ from helpers import code_of
 import ctmahout
 from ctmahout.errors import CtmahoutError
 
-pytestmark = [pytest.mark.spark, pytest.mark.xdist_group("dataframes")]
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.xdist_group("dataframes"),
+    # PySpark 3.5 leaves the connection of each of its threads to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
 
 GROUPS = 1000
 

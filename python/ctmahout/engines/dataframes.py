@@ -153,13 +153,14 @@ def _factors(row: Any, group: object, u: Any, result: _Result) -> DataFrameFacto
     s = np.array(row["s"], np.float64)
     v = np.frombuffer(row["v"], "<f8").astype(np.float64).reshape(row["columns"], s.size)
     return DataFrameFactors(
-        group=group,
+        # Clients of Spark Connect 3.5 give numbers of numpy.
+        group=group.item() if isinstance(group, np.generic) else group,
         s=s,
         v=v,
         u=u,
-        rows=row["rows"],
-        columns=row["columns"],
-        squared_norm=row["squared_norm"],
+        rows=int(row["rows"]),
+        columns=int(row["columns"]),
+        squared_norm=float(row["squared_norm"]),
         warnings=tuple(row["warnings"]),
         algorithm=row["algorithm"],
         _result=result,
