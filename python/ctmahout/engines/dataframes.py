@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ConfigError, CtmahoutError, EngineError
 from ..exchange import Svd
 from .jars import find_jar
-from .jvm_calls import interruptible, translate_error
+from .jvm_calls import exception_text, interruptible, translate_error
 from .request import Request
 
 __all__ = ["DataFrameFactors", "GroupedFactors", "decompose", "is_dataframe"]
@@ -22,6 +22,13 @@ __all__ = ["DataFrameFactors", "GroupedFactors", "decompose", "is_dataframe"]
 _SOURCE = "ctmahout"
 # What a Request has where a directory has its path.
 _PLACE = "dataframe:/"
+# What tasks say that lack our classes; the last, where an RDD of ours cannot be put together.
+_CLASSES_MISSING = (
+    "ClassNotFoundException: org.ctmahout",
+    "ClassNotFound with classloader",
+    "NoClassDefFoundError: org/ctmahout",
+    "ClassCastException: cannot assign instance of",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,11 +225,11 @@ class _Result:
         return InheritableThread
 
     def _error(self, error: Exception) -> CtmahoutError:
-        text = str(error)
+        text = exception_text(error)
         if "DATA_SOURCE_NOT_FOUND" in text or f"data source: {_SOURCE}" in text:
             return _invisible(self._session.version, "server" if self.is_remote else "driver")
         # A jar that a client of Connect adds to its session is seen by the driver's SQL, not where results arrive.
-        if "ClassNotFoundException: org.ctmahout" in text or "ClassNotFound with classloader" in text:
+        if any(symptom in text for symptom in _CLASSES_MISSING):
             return _invisible(self._session.version, "server" if self.is_remote else "executors")
         return translate_error(error, engine="spark")
 
