@@ -68,7 +68,7 @@ def mid_job(kube, process, executors=1):
     def working():
         assert process.poll() is None, process.communicate()
         pods = kube.pods("executor")
-        return [pod for pod in pods if b"Finished task" in kube.cluster.kubelet.log(pod)]
+        return [pod for pod in pods if b"Finished task" in kube.cluster.node.log(pod)]
 
     assert wait(lambda: len(working()) == executors, 240, pause=0.5)
     return kube.pods("executor")
@@ -102,7 +102,7 @@ def test_a_driver_that_is_evicted_and_the_same_command_again(kube, local):
     target = kube.data / "f"
     process = kube.start(kube.data / "m", target, *LONG)
     mid_job(kube, process)
-    kube.cluster.kubelet.evict(kube.pods("driver")[0], "The node was low on resource: memory.")
+    kube.cluster.node.evict(kube.pods("driver")[0], "The node was low on resource: memory.")
     out, _ = process.communicate(timeout=100)
     error = json.loads(out)["error"]
     assert (process.returncode, error["code"]) == (5, "CTM_KUBERNETES_LOST")
@@ -135,7 +135,7 @@ def test_one_node_is_drained_and_another_one_cut_off(kube, local, podman):
     threading.Thread(target=kube.cluster.delete, args=("pods", "default", drained["metadata"]["name"])).start()
     said = b""
     while process.poll() is None:
-        log = kube.cluster.kubelet.log(drained)
+        log = kube.cluster.node.log(drained)
         said = log if b"ecommission" in log else said
         time.sleep(0.2)
     told = process.communicate()

@@ -1,6 +1,7 @@
 """The manifests that we ship: what Kubernetes takes, and what the image and the jar have."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,10 @@ def test_the_operators_application_is_what_the_image_has(manifests, root):
     Request(**json.loads(request))
     accounts = {d["metadata"]["name"] for d in documents(manifests / "base" / "roles.yaml")}
     assert spec["driver"]["serviceAccount"] in accounts
+    (work,) = re.findall(r"^WORKDIR (\S+)$", text.rpartition("FROM ")[2], re.MULTILINE)
     for role in ("driver", "executor"):
         assert spec[role]["securityContext"]["readOnlyRootFilesystem"] is True
+        assert spec[role]["podSecurityContext"] == {"fsGroup": 185}
+        # Spark writes to the folder that it runs in.
+        assert {"/tmp", work} <= {mount["mountPath"] for mount in spec[role]["volumeMounts"]}
         assert {mount["name"] for mount in spec[role]["volumeMounts"]} <= {v["name"] for v in spec["volumes"]}

@@ -21,6 +21,7 @@ from ctmahout.engines import Jar, Request, connect, find_jar, find_java
 from ctmahout.engines.executors import Executors
 from ctmahout.engines.jars import Spark, find_spark, spark_line
 from ctmahout.engines.jvm_calls import interruptible, translate_error
+from ctmahout.engines.kubernetes_api import KubernetesApi
 from ctmahout.engines.launcher import module_options
 from ctmahout.engines.session import default_driver_memory, spark_settings
 from ctmahout.engines.spark_applications import Applications
@@ -346,7 +347,7 @@ def test_cluster_mode_needs_the_kubernetes_client(monkeypatch):
 
 
 def test_cluster_mode_hands_over_a_request_and_a_jar_in_the_image(monkeypatch):
-    monkeypatch.setattr("ctmahout.engines.kubernetes.Pods", lambda master, conf: None)
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent")
     conf = {"spark.kubernetes.executor.annotation.sidecar.istio.io/inject": "true"}
     engine = connect("submit", master="k8s://x", deploy_mode="cluster", image="i", conf=conf)
     command = engine._arguments("ctmahout-1", "ctmahout-1-driver", Path("/t"), Request("/in", "/out"))
@@ -358,7 +359,7 @@ def test_cluster_mode_hands_over_a_request_and_a_jar_in_the_image(monkeypatch):
 
 
 def test_cluster_mode_inherits_nothing_that_needs_a_jar_on_this_machine(monkeypatch):
-    monkeypatch.setattr("ctmahout.engines.kubernetes.Pods", lambda master, conf: None)
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent")
     engine = connect("submit", master="k8s://x", deploy_mode="cluster", image="i")
     assert not isinstance(engine, SubmitEngine)
     assert not hasattr(engine, "command")
@@ -374,7 +375,7 @@ def test_the_driver_log_of_an_application_is_logged_and_not_printed(monkeypatch,
     web.files["/api/v1/namespaces/default/pods/driver/log"] = b"reading\nwriting\n"
     caplog.set_level("INFO", "ctmahout.engines")
     with served(web):
-        applications = Applications("k8s://" + web.url, {})
+        applications = Applications(KubernetesApi("k8s://" + web.url, {}))
         assert applications.wait_for("a", timeout_s=60.0) == (None, "reading\nwriting\n")
         assert caplog.messages == ["reading\nwriting"]
         assert capfd.readouterr().err == ""

@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 
 from .api import Cluster
+from .kubelet import Kubelet
 
-DEPLOY = Path(__file__).parents[3] / "deploy" / "k8s"
+DEPLOY = Path(__file__).parents[2] / "deploy" / "k8s"
 
 
 def roles(*folders):
@@ -98,7 +99,11 @@ def site(podman, image, folder, *more_roles):
     number = os.getpid() % 200 + 20
     network, subnet = f"ctmahout-kube-{os.getpid()}", f"10.97.{number}"
     assert podman("network", "create", "--subnet", f"{subnet}.0/24", network).returncode == 0
-    cluster = Cluster(podman, network, subnet, Path(folder) / "pods", roles("base", *more_roles))
+
+    def node(store):
+        return Kubelet(store, podman, network, subnet, Path(folder) / "pods", {"ct": data})
+
+    cluster = Cluster(node, roles("base", *more_roles))
     try:
         yield Site(cluster, image, f"{subnet}.1", data, network)
     finally:

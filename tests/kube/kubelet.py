@@ -8,20 +8,23 @@ import threading
 import time
 from pathlib import Path
 
+from .node import Node, place
+
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
 _CAPACITY = 64 * 2**30
 _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
-class Kubelet:
+class Kubelet(Node):
     """Starts and watches containers.
 
     `podman` runs podman with arguments and returns a CompletedProcess; `network` is its name, `subnet` the first three
-    numbers of its addresses.
+    numbers of its addresses; `claims` has the folder of each volume claim.
     """
 
-    def __init__(self, store, podman, network, subnet, folder):
-        self.store, self.folder = store, Path(folder)
+    def __init__(self, store, podman, network, subnet, folder, claims=None):
+        super().__init__(store)
+        self.folder, self.claims = Path(folder), claims or {}
         self._podman, self._network, self._subnet = podman, network, subnet
         self._next = 9
         self._lock = threading.Lock()
@@ -35,6 +38,8 @@ class Kubelet:
         if hook := (pod["spec"]["containers"][0].get("lifecycle") or {}).get("preStop"):
             self._podman("exec", container(pod), "timeout", str(grace), *hook["exec"]["command"])
         self._podman("stop", "--ignore", "-t", str(grace), container(pod))
+
+    def remove(self, pod):
         self._podman("rm", "-f", "--ignore", container(pod))
         shutil.rmtree(self.folder / container(pod), ignore_errors=True)
 
@@ -52,18 +57,18 @@ class Kubelet:
         spec = pod["spec"]["containers"][0]
         if memory(spec, "requests") > _CAPACITY:
             refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-            self._tell(
+            self.report(
                 pod, "Pending", conditions=[refused | {"message": "0/1 nodes are available: Insufficient memory."}]
             )
             return
         if self._podman("image", "exists", spec["image"]).returncode != 0:
             why = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{spec["image"]}"'}
-            self._tell(pod, "Pending", {"waiting": why})
+            self.report(pod, "Pending", {"waiting": why})
             return
         with self._lock:
             self._next += 1
             address = f"{self._subnet}.{self._next}"
-        self._tell(pod, "Pending", {"waiting": {"reason": "ContainerCreating"}}, podIP=address)
+        self.report(pod, "Pending", {"waiting": {"reason": "ContainerCreating"}}, podIP=address)
         mounts = self._mounts(pod, spec)
         if mounts is None:
             return
@@ -71,9 +76,9 @@ class Kubelet:
             "run", "-d", *self._arguments(pod, spec, address), *mounts, spec["image"], *spec.get("args", ())
         )
         if run.returncode != 0:
-            self._tell(pod, "Pending", {"waiting": {"reason": "CreateContainerError", "message": run.stderr[-500:]}})
+            self.report(pod, "Pending", {"waiting": {"reason": "CreateContainerError", "message": run.stderr[-500:]}})
             return
-        self._tell(pod, "Running", {"running": {}})
+        self.report(pod, "Running", {"running": {}})
         while True:
             self._podman("wait", container(pod))  # to ask again and again takes a sixth of a core
             seen = self._podman("inspect", "--format", "{{json .State}}", container(pod))
@@ -81,11 +86,8 @@ class Kubelet:
                 return  # it was deleted
             state = json.loads(seen.stdout)
             if state["Status"] in ("exited", "stopped"):
-                code = state["ExitCode"]
-                reason = (
-                    "OOMKilled" if state["OOMKilled"] or self._starved(pod) else "Completed" if code == 0 else "Error"
-                )
-                self._tell(pod, "Failed" if code else "Succeeded", {"terminated": {"exitCode": code, "reason": reason}})
+                starved = state["OOMKilled"] or self._starved(pod)
+                self.report_end(pod, state["ExitCode"], "OOMKilled" if starved else None)
                 return
             time.sleep(0.3)
 
@@ -94,20 +96,6 @@ class Kubelet:
         number = self._podman("inspect", "--format", "{{.Id}}", container(pod)).stdout.strip()
         said = subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout
         return any("oom-kill:" in line and number in line for line in said.splitlines() if number)
-
-    def _tell(self, pod, phase, state=None, **more):
-        spec = pod["spec"]["containers"][0]
-
-        def change(found):
-            status = found.setdefault("status", {})
-            status |= {"phase": phase, "startTime": "2026-01-01T00:00:00Z", **more}
-            if state:
-                one = {"name": spec["name"], "image": spec["image"], "imageID": "", "restartCount": 0}
-                status["containerStatuses"] = [one | {"ready": "running" in state, "state": state}]
-                # Spark's driver waits for this before it asks for executors.
-                status["conditions"] = [{"type": "Ready", "status": str("running" in state)}]
-
-        self.store.change("pods", *place(pod), change)
 
     def _arguments(self, pod, spec, address):
         namespace, name = place(pod)
@@ -123,6 +111,9 @@ class Kubelet:
         rights = pod["spec"].get("securityContext") or {}
         if "runAsUser" in rights:
             arguments += ["--user", f"{rights['runAsUser']}:{rights.get('runAsGroup', 0)}"]
+        # podman's own folders for a read-only root would hide who writes beside the volumes.
+        if (spec.get("securityContext") or {}).get("readOnlyRootFilesystem"):
+            arguments += ["--read-only", "--read-only-tmpfs=false"]
         for capability in ((spec.get("securityContext") or {}).get("capabilities") or {}).get("drop", ()):
             arguments += ["--cap-drop", capability]
         for variable in spec.get("env", ()):
@@ -145,6 +136,8 @@ class Kubelet:
             source = sources.get(mount["name"], {})
             if "hostPath" in source:
                 path = Path(source["hostPath"]["path"])
+            elif "persistentVolumeClaim" in source:
+                path = Path(self.claims[source["persistentVolumeClaim"]["claimName"]])
             else:
                 path = folder / mount["name"]
                 path.mkdir(exist_ok=True)
@@ -161,10 +154,6 @@ class Kubelet:
                     (path / item["path"]).write_text(found["data"][item["key"]])
             mounts += ["-v", f"{path}:{mount['mountPath']}"]
         return mounts
-
-
-def place(pod):
-    return pod["metadata"]["namespace"], pod["metadata"]["name"]
 
 
 def container(pod):

@@ -2,11 +2,11 @@
 
 import json
 import threading
+import time
 import urllib.parse
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from .kubelet import Kubelet
 from .store import Store, json_patch, merge, selector
 
 KINDS = {
@@ -19,27 +19,47 @@ KINDS = {
 }
 
 
-class Cluster:
-    """An API on a port of its own, and its node. `roles` has the rules of each account's Role; a token is its name."""
+# How long a deleted pod can still be seen after its end. A poll a second must meet it, as it does on a real cluster.
+LINGER_S = 1.2
 
-    def __init__(self, podman, network, subnet, folder, roles):
+
+class Cluster:
+    """An API on a port of its own, and its node.
+
+    `node` makes the node of a store; `roles` has the rules of each account's Role; a token is its name. Each check of
+    `admission` is asked about each new object; one with a reason is refused.
+    """
+
+    def __init__(self, node, roles):
         self.store = Store()
         self.roles = roles
-        self.kubelet = Kubelet(self.store, podman, network, subnet, folder)
+        self.node = node(self.store)
+        self.admission = []
         self.used = set()
+        self.answers = threading.Event()  # cleared: requests are taken and not answered
+        self.answers.set()
+        self._without_rights_until = 0.0
         self._server = ThreadingHTTPServer(("0.0.0.0", 0), type("Bound", (Handler,), {"cluster": self}))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self):
+        self.answers.set()
         for pod in self.store.list("pods", "default"):
-            self.kubelet.stop(pod)
+            self.node.stop(pod)
+            self.node.remove(pod)
         self._server.shutdown()
         self._server.server_close()
 
+    def restart(self, seconds=2.0):
+        """Know no role for some seconds, as an API server that has just started."""
+        self._without_rights_until = time.monotonic() + seconds
+
     def may(self, account, verb, resource):
-        return any(resource in rule["resources"] and verb in rule["verbs"] for rule in self.roles.get(account, ()))
+        return time.monotonic() > self._without_rights_until and any(
+            resource in rule["resources"] and verb in rule["verbs"] for rule in self.roles.get(account, ())
+        )
 
     def delete(self, kind, namespace, name):
         """Delete an object, and what it owns: a pod once its container has ended."""
@@ -57,7 +77,9 @@ class Cluster:
         return found
 
     def _end(self, pod):
-        self.kubelet.stop(pod)
+        self.node.stop(pod)
+        time.sleep(LINGER_S)
+        self.node.remove(pod)
         self._forget("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
 
     def _forget(self, kind, namespace, name):
@@ -72,6 +94,7 @@ class Handler(BaseHTTPRequestHandler):
     cluster: Cluster
 
     def _handle(self):
+        self.cluster.answers.wait()
         path, _, query = self.path.partition("?")
         self.query = dict(urllib.parse.parse_qsl(query))
         group, _, place = path.partition("/namespaces/")
@@ -89,10 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         # To apply what is not there yet takes the right to create it, too.
         for needed in [verb, "create"] if makes else [verb]:
             if not self.cluster.may(account, needed, resource):
-                said = (
-                    f'{resource} is forbidden: User "{account}" cannot {needed} resource "{resource}" in API group ""'
-                )
-                return self._refuse(403, "Forbidden", f'{said} in the namespace "{namespace}"')
+                return self._refuse(403, "Forbidden", self._no_right(account, needed, namespace, resource, name))
             self.cluster.used.add((account, needed, resource))
         # Who asked may have gone away, a watcher above all.
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -100,6 +120,13 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
+
+    def _no_right(self, account, verb, namespace, resource, name):
+        user = f"system:serviceaccount:{namespace}:{account}"
+        group = self.version.rpartition("/")[0]
+        which = f'{resource.split("/")[0]} "{name}"' if name else resource
+        wish = f'cannot {verb} resource "{resource}" in API group "{group}" in the namespace "{namespace}"'
+        return f'{which} is forbidden: User "{user}" {wish}'
 
     def _verb(self, name):
         if self.command == "GET":
@@ -117,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         if found is None:
             return self._refuse(404, "NotFound", f'{kind} "{name}" not found')
         if resource == "pods/log":
-            return self._send(200, self.cluster.kubelet.log(found), "text/plain")
+            return self._send(200, self.cluster.node.log(found), "text/plain")
         return self._answer(kind, found)
 
     def _list(self, kind, namespace, name, resource, body):
@@ -152,6 +179,11 @@ class Handler(BaseHTTPRequestHandler):
         found = json.loads(body)
         if self.cluster.store.get(kind, namespace, found["metadata"].get("name")):
             return self._refuse(409, "AlreadyExists", f'{kind} "{found["metadata"]["name"]}" already exists')
+        for check in self.cluster.admission:
+            if reason := check(kind, found):
+                which = f'{kind} "{found["metadata"].get("name") or found["metadata"].get("generateName")}"'
+                message = reason if reason.startswith("admission webhook") else f"{which} is forbidden: {reason}"
+                return self._refuse(403, "Forbidden", message)
         return self._answer(kind, self._add(kind, namespace, found), 201)
 
     def _add(self, kind, namespace, found):
@@ -159,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
             found["status"] = {"phase": "Pending"}
         made = self.cluster.store.put(kind, namespace, found)
         if kind == "pods":
-            self.cluster.kubelet.start(made)
+            self.cluster.node.start(made)
         return made
 
     def _update(self, kind, namespace, name, resource, body):
