@@ -1,6 +1,7 @@
 """What an API server refuses although the account has the right, in the words of Kubernetes 1.34.
 
-Each function returns a check of a new object: kind and object in, the reason out, None where there is none.
+Each is, or returns, a check of a new object: kind and object in, the reason out, None where there is none. It may
+change the object, as a mutating webhook does.
 """
 
 import re
@@ -74,3 +75,21 @@ def operators_webhook(kind, found):
 def _bytes(text):
     number, unit = re.fullmatch(r"(\d+)(\w*)", text).groups()
     return int(number) * _UNITS[unit]
+
+
+def kueue(kind, found):
+    """Kueue's webhook: what bears the name of a queue is held until the queue admits it. Refuses nothing."""
+    labels = found["metadata"].get("labels") or {}
+    if "kueue.x-k8s.io/queue-name" in labels:
+        if kind == "sparkapplications":
+            found["spec"]["suspend"] = True
+        # Not the pods of what it has admitted as a whole.
+        elif kind == "pods" and "sparkoperator.k8s.io/launched-by-spark-operator" not in labels:
+            found["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+
+
+def before_pod_templates(kind, found):
+    """A resource definition of an old operator, which drops what it does not know. Refuses nothing."""
+    if kind == "sparkapplications":
+        for role in ("driver", "executor"):
+            found["spec"][role].pop("template", None)

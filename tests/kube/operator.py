@@ -39,6 +39,7 @@ def settings_of(application, pod, folder):
         "spark.kubernetes.driver.pod.name": pod,
         "spark.kubernetes.authenticate.driver.serviceAccountName": spec["driver"]["serviceAccount"],
         "spark.kubernetes.submission.waitAppCompletion": "false",
+        "spark.kubernetes.driver.label.sparkoperator.k8s.io/launched-by-spark-operator": "true",
     }
     for role in ("driver", "executor"):
         fields = spec[role]

@@ -15,7 +15,15 @@ class Script(Node):
         self.ends = True  # whether a pod that is stopped ends
 
     def start(self, pod):
+        if pod["spec"].get("schedulingGates"):
+            gated = "Scheduling is blocked due to non-empty scheduling gates"
+            return self.unscheduled(pod, "SchedulingGated", gated)
         threading.Thread(target=self.life, args=(pod,), daemon=True).start()
+        return None
+
+    def admit(self, pod):
+        """Remove the gates of a pod, as a queue does that admits it."""
+        self.start(self.store.change("pods", *place(pod), lambda o: o["spec"].pop("schedulingGates")))
 
     def run(self, pod):
         self.report(pod, "Running", {"running": {}}, podIP="10.0.0.9")

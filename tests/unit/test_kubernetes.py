@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import code_of
 from kube import admission, api
-from kube.launcher import ANSWER, Launcher, spark_home
+from kube.launcher import ANSWER, TOKEN, Launcher, spark_home
+from kubeflow_spark_api.models import SparkV1beta2SparkApplication
 
 from ctmahout.engines import Request, connect, driver_pod
+from ctmahout.workflows.dssvd import factorise
 
 QUOTA = "exceeded quota: q, requested: limits.memory=1084Mi, used: limits.memory=0, limited: limits.memory=1Gi"
 
@@ -306,6 +309,125 @@ def test_what_an_interrupt_cannot_delete_is_named_with_the_command_that_does(kub
             kube.cluster.delete(kind, "default", found["metadata"]["name"])
 
 
+def test_a_matrix_on_a_volume_that_is_not_mounted_here(kube, monkeypatch, tmp_path):
+    monkeypatch.setenv("SPARK_HOME", kube.spark_home)
+    kube.node.life = lambda pod: kube.node.end(pod, 0, ANSWER)
+    options = {"engine": "submit", "master": kube.master, "deploy_mode": "cluster", "image": "i"}
+    options["conf"] = (f"{TOKEN}=ctmahout-launcher",)
+    assert factorise("/only/in/pods/matrix", "/only/in/pods/factors", **options) == {"groups": []}
+    # One that is here is looked at as ever, before there is a pod.
+    kube.cluster.roles = {}
+    assert code_of(factorise, tmp_path, tmp_path.parent / "f", **options) == "CTM_EXCHANGE_NOT_COMMITTED"
+    assert code_of(factorise, "/only/in/pods/matrix", "/f", engine="numpy") == "CTM_INPUT_NOT_FOUND"
+
+
+TEMPLATE = """
+metadata:
+  labels: {team: radiology, kueue.x-k8s.io/queue-name: night}
+  annotations: {sidecar.istio.io/inject: "true"}
+spec:
+  priorityClassName: low
+  nodeSelector: {disk: fast}
+  tolerations: [{key: spot, operator: Exists, effect: NoSchedule}]
+  securityContext: {fsGroup: 2000}
+  containers:
+    - securityContext: {runAsUser: null, readOnlyRootFilesystem: true}
+      envFrom: [{secretRef: {name: bucket}}]
+"""
+
+
+@pytest.fixture
+def template(tmp_path):
+    (tmp_path / "pod.yaml").write_text(TEMPLATE)
+    return str(tmp_path / "pod.yaml")
+
+
+def check_pod(spec):
+    assert spec["priorityClassName"] == "low"
+    assert spec["nodeSelector"] == {"disk": "fast"}
+    assert spec["tolerations"][0]["key"] == "spot"
+    assert spec["securityContext"] == {"fsGroup": 2000}
+    (container,) = spec["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "bucket"}}]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "runAsUser" not in container["securityContext"]
+    # What the file does not mention stays.
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_pod_settings_and_a_queue_for_a_driver_pod(kube, template):
+    kube.cluster.admission = [admission.kueue, admission.restricted]
+    with kube.run(kube.engine(pod_template=template), until="Pending") as run:
+        kube.node.admit(run.driver)
+        kube.driver("Running")
+        kube.node.end(run.driver, 0, ANSWER)
+    assert run.error is None
+    check_pod(run.driver["spec"])
+    assert run.driver["metadata"]["labels"]["team"] == "radiology"
+
+
+def test_pod_settings_and_a_queue_for_an_application(kube, template, caplog):
+    caplog.set_level("INFO", "ctmahout.engines")
+    kube.cluster.admission = [admission.kueue, admission.operators_webhook, admission.restricted]
+    with kube.operating(), kube.run(kube.engine("operator", pod_template=template), until=None) as run:
+        while "the application is suspended" not in caplog.text:
+            time.sleep(0.05)
+        (application,) = kube.store.list("sparkapplications", "default")
+        kube.store.change(
+            "sparkapplications", "default", application["metadata"]["name"], lambda o: o["spec"].update(suspend=False)
+        )
+        driver = kube.driver()
+        kube.node.end(driver, 0, ANSWER)
+    assert run.error is None
+    assert SparkV1beta2SparkApplication.from_dict(application)
+    assert application["metadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "night"}
+    for role in ("driver", "executor"):
+        fields = application["spec"][role]
+        assert fields["labels"] == {"sidecar.istio.io/inject": "false", "team": "radiology"}
+        assert fields["annotations"] == {"sidecar.istio.io/inject": "true"}
+        check_pod(fields["template"]["spec"])
+    check_pod(driver["spec"])
+
+
+def test_an_operator_that_drops_the_template_is_told_and_nothing_runs(kube, template):
+    kube.cluster.admission = [admission.before_pod_templates]
+    with kube.run(kube.engine("operator", pod_template=template), until=None) as run:
+        pass
+    assert run.error.code == "CTM_KUBERNETES_OPERATOR"
+    assert "pod templates" in run.error.message
+
+
+def test_a_queue_that_does_not_admit_in_time_is_told_as_a_queue(kube, engine, template):
+    kube.cluster.admission = [admission.kueue]
+    options = {"pod_template": template, "start_timeout": 1}
+    with kube.run(kube.engine(engine.name, **options), until=None) as run:
+        pass
+    assert run.error.code == "CTM_KUBERNETES_QUEUED"
+    assert ("suspended" if engine.name == "operator" else "SchedulingGated") in run.error.message
+    assert "--start-timeout" in run.error.hint
+
+
+def test_a_pod_that_no_node_takes_in_time(kube, engine, caplog):
+    caplog.set_level("INFO", "ctmahout.engines")
+    claim = 'persistentvolumeclaim "ct" not found'
+    kube.node.life = lambda pod: kube.node.unscheduled(pod, "Unschedulable", claim)
+    with kube.run(kube.engine(engine.name, start_timeout=2), until=None) as run:
+        pass
+    assert run.error.code == "CTM_KUBERNETES_PENDING"
+    assert claim in run.error.message
+    assert "--start-timeout" in run.error.hint
+    # It was said while there was time to mend it, and once.
+    assert caplog.text.count(claim) == 1
+
+
+@pytest.mark.parametrize("text", [None, "- a\n- list\n", "a: {b: c", "kind: Deployment\n", "spec: {containers: [a]}\n"])
+def test_a_template_that_is_no_pod(kube, text, tmp_path):
+    if text is not None:
+        (tmp_path / "bad.yaml").write_text(text)
+    for name in ("submit", "operator"):
+        assert code_of(kube.engine, name, pod_template=str(tmp_path / "bad.yaml")) == "CTM_CONFIG_VALUE"
+
+
 @pytest.fixture
 def in_a_pod(kube, monkeypatch, tmp_path):
     """As if this process ran in a pod of the cluster, with the driver's account."""
@@ -315,14 +437,14 @@ def in_a_pod(kube, monkeypatch, tmp_path):
     monkeypatch.setattr("socket.gethostname", lambda: "notebook-0")
     pod = {"metadata": {"name": "notebook-0"}, "spec": {"containers": [{"name": "n", "image": "i"}]}}
     kube.store.put("pods", "default", pod | {"status": {"phase": "Running"}})
-    yield "spark.kubernetes.authenticate.submission.oauthToken"
+    yield TOKEN
     kube.cluster.delete("pods", "default", "notebook-0")
 
 
-def client(kube, conf, tmp_path, token):
+def client(kube, conf, tmp_path, token, **options):
     """The settings of a run in client mode, and the template that its executors are made from."""
     conf = {token: "ctmahout"} | conf
-    made = connect("submit", master=kube.master, image="i", conf=conf, spark_home=kube.spark_home, jar=None)
+    made = connect("submit", master=kube.master, image="i", conf=conf, spark_home=kube.spark_home, **options)
     settings = made._settings_of_run(tmp_path)
     return settings, json.loads(Path(settings["spark.kubernetes.executor.podTemplateFile"]).read_text())
 
@@ -347,3 +469,7 @@ def test_a_driver_in_no_pod_of_that_namespace_owns_no_executors(kube, in_a_pod, 
         time.sleep(0.05)
     settings, _ = client(kube, {}, tmp_path, in_a_pod)
     assert "spark.kubernetes.driver.pod.name" not in settings
+
+
+def test_pod_settings_for_executors_of_client_mode(kube, in_a_pod, tmp_path, template):
+    check_pod(client(kube, {}, tmp_path, in_a_pod, pod_template=template)[1]["spec"])

@@ -10,7 +10,7 @@ from ..errors import CtmahoutError, EngineError
 from .jvm_calls import log_tail, translate_error
 from .kubernetes_api import one_line, refusal
 
-__all__ = ["driver_failure", "queue_error", "startup_failure", "wait_reason"]
+__all__ = ["driver_failure", "start_error", "startup_failure", "wait_reason"]
 
 _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 # Spark's exit code if more executors fail than spark.executor.maxNumFailures.
@@ -43,16 +43,15 @@ def startup_failure(pod: Any, timeout_s: float, *, expired: bool) -> EngineError
             return EngineError("CTM_KUBERNETES_IMAGE", image=container.image, detail=detail.rstrip("."))
     if not expired:
         return None
-    detail = wait_reason(pod) or f"its phase is {pod.status.phase}"
-    # A gate that a queue such as Kueue's removes when it admits the pod.
-    if any(c.reason == "SchedulingGated" for c in pod.status.conditions or ()):
-        return queue_error(detail, timeout_s)
-    return EngineError("CTM_KUBERNETES_PENDING", seconds=f"{timeout_s:.0f}", detail=detail)
+    # A queue such as Kueue's removes the gate when it admits the pod.
+    gated = any(c.reason == "SchedulingGated" for c in pod.status.conditions or ())
+    return start_error(wait_reason(pod) or f"its phase is {pod.status.phase}", timeout_s, queued=gated)
 
 
-def queue_error(detail: str, timeout_s: float) -> EngineError:
-    """Return the error of a driver that a queue has not admitted within the limit."""
-    return EngineError("CTM_KUBERNETES_QUEUED", seconds=f"{timeout_s:.0f}", detail=detail)
+def start_error(reason: str, timeout_s: float, *, queued: bool) -> EngineError:
+    """Return the error of a driver that has not started within the limit, or that a queue has not admitted."""
+    code = "CTM_KUBERNETES_QUEUED" if queued else "CTM_KUBERNETES_PENDING"
+    return EngineError(code, seconds=f"{timeout_s:.0f}", detail=one_line(reason))
 
 
 def driver_failure(pod: Any, log: str, *, executors: Sequence[Any], engine: str, namespace: str) -> CtmahoutError:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CtmahoutError, EngineError
-from .kubernetes_api import KubernetesApi
+from .kubernetes_api import KubernetesApi, one_line
 from .pod_failures import driver_failure, startup_failure, wait_reason
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Pods:
     def report_wait(self, name: str, reason: str | None) -> None:
         """Log what a driver waits for, if that is new."""
         if reason is not None and reason != self._reason:
-            _log.info("%s waits: %s", name, reason)
+            _log.info("%s waits: %s", name, one_line(reason))
         self._reason = reason or self._reason
 
     def log(self, name: str) -> str:

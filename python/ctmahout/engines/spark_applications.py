@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from .kubernetes_api import KubernetesApi, one_line, refusal
-from .pod_failures import queue_error, startup_failure, wait_reason
+from .pod_failures import start_error, startup_failure, wait_reason
 from .pods import Pods
 
 __all__ = ["API_VERSION", "PLURAL", "Applications"]
@@ -67,7 +67,7 @@ class Applications(Pods):
         timeout_s : float
             Limit for the start of the driver, in seconds.
         """
-        deadline, log, read_at = time.monotonic() + timeout_s, "", 0.0
+        deadline, log, read_at, started = time.monotonic() + timeout_s, "", 0.0, False
         while True:
             application = self._application(name, long_outage=True)
             if application is None:
@@ -85,22 +85,20 @@ class Applications(Pods):
             if state == "COMPLETED":
                 return None, log
             driver = self.get(pod, long_outage=True) if pod else None
+            started = started or driver is not None
             if state == "FAILED":
                 if driver is not None and driver.status.phase == "Failed":
                     return self.failure(driver, log, status.get("executorState") or ()), log
+                if driver is None and started:
+                    return EngineError("CTM_KUBERNETES_LOST", detail=f"somebody deleted {pod}"), log
                 return self._submission_error(reported.get("errorMessage") or ""), log
             expired = time.monotonic() > deadline
             if driver is None:
-                reason = reported.get("errorMessage") or f"the application's state is {state}"
-                if state in _SUSPENDED:
-                    reason = f"the application is suspended ({state})"
-                if expired and state in _SUSPENDED:
-                    return queue_error(reason, timeout_s), log
+                held = state in _SUSPENDED
+                reason = f"the application is suspended ({state})" if held else reported.get("errorMessage")
                 if expired:
-                    return EngineError(
-                        "CTM_KUBERNETES_PENDING", seconds=f"{timeout_s:.0f}", detail=one_line(reason)
-                    ), log
-                self.report_wait(name, one_line(reason))
+                    return start_error(reason or f"the application's state is {state}", timeout_s, queued=held), log
+                self.report_wait(name, reason)
             elif driver.status.phase == "Pending":
                 error = startup_failure(driver, timeout_s, expired=expired)
                 if error is not None:
