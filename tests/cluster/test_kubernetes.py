@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from kube import admission
 from kube.fixtures import site
 from kube.kubelet import container
 
@@ -144,6 +145,26 @@ def test_one_node_is_drained_and_another_one_cut_off(kube, local, podman):
     np.testing.assert_allclose(read_factors(kube.data / "cut-off").s, local, rtol=1e-10)
 
 
+def test_client_mode_in_a_pod_of_a_restricted_namespace(kube, local):
+    kube.cluster.admission = [admission.restricted]
+    conf = {key: value for key, value in kube.settings().items() if "executor" in key}
+    chosen = [part for item in conf.items() for part in ("--conf", "=".join(item))]
+    where = ["--engine", "submit", "--master", f"k8s://{kube.inside}", "--image", kube.image, "--driver-memory", "700m"]
+    target = kube.data / "client"
+    kube.pod("notebook-0", "ctmahout", "ctmahout", "dssvd", kube.data / "m", target, *LONG, *where, *chosen)
+
+    def ended():
+        pod = kube.cluster.store.get("pods", "default", "notebook-0")
+        return pod if pod["status"]["phase"] in ("Succeeded", "Failed") else None
+
+    driver = wait(ended, 280, pause=0.5)
+    assert driver["status"]["phase"] == "Succeeded", kube.cluster.node.log(driver).decode()[-4000:]
+    kube.cluster.admission = []
+    np.testing.assert_allclose(read_factors(target).s, local, rtol=1e-10)
+    # Whatever it leaves goes with its pod.
+    kube.cluster.delete("pods", "default", "notebook-0")
+
+
 def test_ctrl_c_leaves_nothing_and_the_next_run_is_free(kube):
     process = kube.start(kube.data / "m", kube.data / "stopped", *LONG)
     mid_job(kube, process)
@@ -197,11 +218,12 @@ def test_an_account_without_the_role(kube, account):
     assert "deploy/k8s" in told["error"]["hint"]
 
 
-def test_a_pod_that_no_node_has_room_for(kube, monkeypatch):
-    monkeypatch.setattr("ctmahout.engines.kubernetes.START_TIMEOUT_S", 2.0)
+def test_a_pod_that_no_node_has_room_for(kube):
     conf = {"spark.kubernetes.authenticate.submission.oauthToken": "ctmahout-launcher", "spark.driver.memory": "500g"}
     with (
-        connect("submit", master=kube.master, deploy_mode="cluster", image=kube.image, conf=conf) as engine,
+        connect(
+            "submit", master=kube.master, deploy_mode="cluster", image=kube.image, conf=conf, start_timeout=2
+        ) as engine,
         pytest.raises(EngineError, match="Insufficient memory") as caught,
     ):
         engine.run(Request(str(kube.data / "m"), str(kube.data / "none")))

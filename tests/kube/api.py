@@ -52,6 +52,15 @@ class Cluster:
         self._server.shutdown()
         self._server.server_close()
 
+    def add(self, kind, namespace, found):
+        """Add an object, and start it if it is a pod."""
+        if kind == "pods":
+            found["status"] = {"phase": "Pending"}
+        made = self.store.put(kind, namespace, found)
+        if kind == "pods":
+            self.node.start(made)
+        return made
+
     def restart(self, seconds=2.0):
         """Know no role for some seconds, as an API server that has just started."""
         self._without_rights_until = time.monotonic() + seconds
@@ -184,15 +193,7 @@ class Handler(BaseHTTPRequestHandler):
                 which = f'{kind} "{found["metadata"].get("name") or found["metadata"].get("generateName")}"'
                 message = reason if reason.startswith("admission webhook") else f"{which} is forbidden: {reason}"
                 return self._refuse(403, "Forbidden", message)
-        return self._answer(kind, self._add(kind, namespace, found), 201)
-
-    def _add(self, kind, namespace, found):
-        if kind == "pods":
-            found["status"] = {"phase": "Pending"}
-        made = self.cluster.store.put(kind, namespace, found)
-        if kind == "pods":
-            self.cluster.node.start(made)
-        return made
+        return self._answer(kind, self.cluster.add(kind, namespace, found), 201)
 
     def _update(self, kind, namespace, name, resource, body):
         return self._answer(kind, self.cluster.store.put(kind, namespace, json.loads(body)))
@@ -202,7 +203,7 @@ class Handler(BaseHTTPRequestHandler):
         change = json_patch if "json-patch" in self.headers["Content-Type"] else merge
         made = self.cluster.store.change(kind, namespace, name, lambda found: change(found, patch))
         if made is None and "apply-patch" in self.headers["Content-Type"]:
-            made = self._add(kind, namespace, patch)
+            made = self.cluster.add(kind, namespace, patch)
         if made is None:
             return self._refuse(404, "NotFound", f'{kind} "{name}" not found')
         return self._answer(kind, made)

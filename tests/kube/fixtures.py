@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from ctmahout.engines.pod_template import SECURITY
+
 from .api import Cluster
 from .kubelet import Kubelet
 
@@ -67,6 +69,21 @@ class Site:
         out, err = process.communicate(timeout=300)
         assert out, err[-4000:]
         return process.returncode, json.loads(out)
+
+    def pod(self, name, account, *args):
+        """Start a restricted pod of the image, which sees the folder, as a notebook or the step of a pipeline."""
+        host, _, port = self.inside.removeprefix("http://").partition(":")
+        container = {"name": "main", "image": self.image, "args": [str(arg) for arg in args]}
+        container["env"] = [
+            {"name": "KUBERNETES_SERVICE_HOST", "value": host},
+            {"name": "KUBERNETES_SERVICE_PORT", "value": port},
+        ]
+        container["volumeMounts"] = [{"name": "data", "mountPath": str(self.data)}]
+        container["securityContext"] = SECURITY
+        volumes = [{"name": "data", "hostPath": {"path": str(self.data)}}]
+        spec = {"containers": [container], "volumes": volumes, "serviceAccountName": account}
+        spec["securityContext"] = {"runAsUser": 185}
+        return self.cluster.add("pods", "default", {"metadata": {"name": name}, "spec": spec})
 
     def granted(self):
         """Every right of every account, as the cluster notes those that are used."""
