@@ -28,9 +28,29 @@ def documents(file):
 
 def test_kubernetes_knows_every_field(manifests):
     files = [*manifests.glob("base/[!k]*.yaml"), *manifests.glob("*/claim.yaml"), *manifests.glob("*/roles.yaml")]
-    assert len(files) == 5
+    files.append(manifests.parent / "kubeflow" / "roles.yaml")
+    assert len(files) == 6
     done = subprocess.run([VALIDATE, "--strict", *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_runs_of_kubeflow_are_bound_to_roles_that_are_there(manifests):
+    files = [manifests / folder / "roles.yaml" for folder in ("base", "spark-operator")]
+    found = {(d["kind"], d["metadata"]["name"]) for file in files for d in documents(file)}
+    for binding in documents(manifests.parent / "kubeflow" / "roles.yaml"):
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) in found
+        assert (binding["kind"], binding["metadata"]["name"]) not in found
+
+
+def test_compiled_pipelines_have_the_step_as_it_is(root):
+    folder = root / "deploy" / "kubeflow"
+    step = (folder / "step.py").read_text(encoding="utf-8")
+    files = [folder / "volume.yaml", folder / "s3.yaml", *folder.glob("components/*.yaml")]
+    assert len(files) == 8
+    for file in files:
+        executors = documents(file)[0]["deploymentSpec"]["executors"]
+        for executor in executors.values():
+            assert executor["container"]["command"] == ["python3", "-c", step], f"compile {file} anew"
 
 
 def test_a_typing_error_is_found(manifests, tmp_path):
