@@ -1,6 +1,7 @@
 """`ctmahout dssvd` in cluster mode on a small Kubernetes whose pods are containers: answers, failures, leftovers."""
 
 import json
+import re
 import signal
 import threading
 import time
@@ -94,8 +95,8 @@ def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, loc
     assert process.returncode == 0, said
     assert len(seen) >= 3  # it was replaced
     np.testing.assert_allclose(read_factors(kube.data / "killed").s, local, rtol=1e-10)
-    # The roles were enough; nor do they hold a right that was not needed.
-    assert kube.granted() <= kube.cluster.used, kube.granted() - kube.cluster.used
+    # The roles were enough; nor do they hold a right that was not needed, but one for dynamic allocation.
+    assert kube.granted() - kube.cluster.used <= {("ctmahout", "delete", "pods")}
 
 
 @pytest.mark.release
@@ -122,7 +123,7 @@ def test_executors_that_cannot_start_end_the_driver(kube):
     no_java = {"spark.executor.extraJavaOptions": "-agentpath:/no/such.so", "spark.executor.maxNumFailures": "1"} | TWO
     code, told = kube.run(kube.data / "m", kube.data / "none", **no_java)
     assert (code, told["error"]["code"]) == (5, "CTM_KUBERNETES_EXECUTORS"), told
-    assert "Max number of executor failures (1) reached" in told["error"]["message"]
+    assert re.search(r"\d ended with exit code 1 \(Error\)", told["error"]["message"]), told
 
 
 @pytest.mark.release

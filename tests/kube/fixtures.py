@@ -43,7 +43,6 @@ class Site:
             "spark.executor.instances": "1",
             "spark.executor.memory": "512m",
             "spark.kubernetes.executor.request.cores": "500m",
-            "spark.kubernetes.executor.deleteOnTermination": "true",
             "spark.kubernetes.allocation.batch.delay": "1s",
         }
         for role in ("driver", "executor"):

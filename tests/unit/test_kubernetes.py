@@ -232,6 +232,18 @@ def test_executors_out_of_memory_are_told_with_exit_code_and_limit(kube, engine)
     assert "2 ended with exit code 137 (OOMKilled, limit 896Mi)" in run.error.message
 
 
+def test_an_account_that_may_not_mark_failed_executors_does_not_hide_why_they_failed(kube):
+    log = 'ERROR Utils: pods "x-exec-1" is forbidden: User "ctmahout" cannot patch resource "pods" in API group ""\n'
+    with kube.run() as run:
+        executor(kube, run.driver, 1, 137, "OOMKilled")
+        kube.node.end(run.driver, 11, log)
+    assert run.error.code == "CTM_KUBERNETES_EXECUTORS"
+    assert "OOMKilled" in run.error.message
+    with kube.run() as run:
+        kube.node.end(run.driver, 11, log)
+    assert run.error.code == "CTM_KUBERNETES_FORBIDDEN"
+
+
 def test_executors_that_a_quota_does_not_admit_are_told_with_the_quota(kube):
     thrown = f'Message: pods "x-exec-5" is forbidden: {QUOTA}. Received status: Status(apiVersion=v1, code=403'
     log = f"ERROR ExecutorPodsAllocator: Failed to create executor pod 5.\nio.fabric8.Exception: Failure: {thrown}\n"

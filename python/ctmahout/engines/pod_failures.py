@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import CtmahoutError, EngineError
@@ -72,12 +72,16 @@ def driver_failure(pod: Any, log: str, *, executors: Sequence[Any], engine: str,
     code = state.exit_code if state is not None else None
     if disruption := _disruption(pod, code):
         return EngineError("CTM_KUBERNETES_LOST", detail=disruption.rstrip("."))
-    # Takes precedence over the bridge's error, which only knows that the session was stopped.
     refused = refusal(log, namespace)
+    ends = Counter(filter(None, map(_end, executors))) if code == _EXECUTORS_FAILED else Counter[str]()
+    # What executors say counts before a right that was lacking to mark them as failed.
     if refused is not None and refused.code == "CTM_KUBERNETES_FORBIDDEN":
-        return refused
+        if not ends:
+            return refused
+        refused = None
+    # Takes precedence over the bridge's error, which only knows that the session was stopped.
     if code == _EXECUTORS_FAILED:
-        return _executors_error(log, executors, refused)
+        return _executors_error(log, ends, refused)
     for line in reversed(log.splitlines()):
         if line.startswith("[CTM_"):
             return translate_error(line, engine=engine, log=log)
@@ -103,9 +107,9 @@ def _disruption(pod: Any, code: int | None) -> str | None:
     return None
 
 
-def _executors_error(log: str, executors: Sequence[Any], refused: EngineError | None) -> EngineError:
+def _executors_error(log: str, ends: Mapping[str, int], refused: EngineError | None) -> EngineError:
     """Return CTM_KUBERNETES_EXECUTORS with the reason: of the pods, of the API server, else of the log."""
-    details = [f"{count} ended with {end}" for end, count in Counter(filter(None, map(_end, executors))).items()]
+    details = [f"{count} ended with {end}" for end, count in ends.items()]
     if refused is not None:
         details.append(str(refused.fields["detail"]))
     if not details:
