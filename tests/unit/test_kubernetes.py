@@ -341,9 +341,9 @@ spec:
   priorityClassName: low
   nodeSelector: {disk: fast}
   tolerations: [{key: spot, operator: Exists, effect: NoSchedule}]
-  securityContext: {fsGroup: 2000}
+  securityContext: {fsGroup: 2000, runAsUser: null}
   containers:
-    - securityContext: {runAsUser: null, readOnlyRootFilesystem: true}
+    - securityContext: {readOnlyRootFilesystem: true}
       envFrom: [{secretRef: {name: bucket}}]
 """
 
@@ -358,12 +358,12 @@ def check_pod(spec):
     assert spec["priorityClassName"] == "low"
     assert spec["nodeSelector"] == {"disk": "fast"}
     assert spec["tolerations"][0]["key"] == "spot"
-    assert spec["securityContext"] == {"fsGroup": 2000}
+    # What the file does not mention stays.
+    seccomp = {"type": "RuntimeDefault"}
+    assert spec["securityContext"] == {"fsGroup": 2000, "runAsNonRoot": True, "seccompProfile": seccomp}
     (container,) = spec["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "bucket"}}]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert "runAsUser" not in container["securityContext"]
-    # What the file does not mention stays.
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 

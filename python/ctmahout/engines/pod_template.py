@@ -12,13 +12,9 @@ from ..options import option_error
 __all__ = ["FS_GROUP", "SECURITY", "pod_template"]
 
 # Pod security standard "restricted"; 185 is the user of Spark's images and of ctmahout's.
-SECURITY = {
-    "runAsNonRoot": True,
-    "runAsUser": 185,
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
+_POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 185, "seccompProfile": {"type": "RuntimeDefault"}}
+_CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+SECURITY = _POD_SECURITY | _CONTAINER_SECURITY
 # Volumes whose driver honours it are open to that user.
 FS_GROUP = {"fsGroup": 185}
 
@@ -41,9 +37,9 @@ def pod_template(file: str | None) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {},
-        "spec": {"securityContext": copy.deepcopy(FS_GROUP)},
+        "spec": {"securityContext": copy.deepcopy(_POD_SECURITY | FS_GROUP)},
     }
-    container = {"name": "spark", "securityContext": copy.deepcopy(SECURITY)}
+    container = {"name": "spark", "securityContext": copy.deepcopy(_CONTAINER_SECURITY)}
     pod = {} if file is None else _read(file)
     first, *others = (pod.get("spec") or {}).get("containers") or [{}]
     _merge(container, {key: value for key, value in first.items() if key != "name"})
