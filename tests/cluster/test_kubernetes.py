@@ -21,6 +21,7 @@ pytestmark = pytest.mark.cluster
 # Some seconds of work in twenty jobs, in nine tasks each.
 # Fewer than half of the columns: else one pass would do.
 LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9")
+MARK = ("ctmahout", "patch", "pods")
 TWO = {"spark.executor.instances": "2"}
 
 
@@ -77,7 +78,9 @@ def mid_job(kube, process, executors=1):
 
 
 def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, local, podman):
-    process = kube.start(kube.data / "m", kube.data / "killed", *LONG, **TWO)
+    # As plain spark-submit has it.
+    conf = TWO | {"spark.kubernetes.executor.deleteOnTermination": "true"}
+    process = kube.start(kube.data / "m", kube.data / "killed", *LONG, **conf)
     victim, _ = mid_job(kube, process, executors=2)
     (driver,) = kube.pods("driver")
     for pod in (victim, driver):
@@ -95,8 +98,8 @@ def test_two_executors_and_one_of_them_killed_give_what_a_laptop_gives(kube, loc
     assert process.returncode == 0, said
     assert len(seen) >= 3  # it was replaced
     np.testing.assert_allclose(read_factors(kube.data / "killed").s, local, rtol=1e-10)
-    # The roles were enough; nor do they hold a right that was not needed, but one for dynamic allocation.
-    assert kube.granted() - kube.cluster.used <= {("ctmahout", "delete", "pods")}
+    # The roles were enough; nor do they hold a right that was not needed, but one to mark executors that stay.
+    assert kube.granted() - kube.cluster.used <= {MARK}, kube.granted() - kube.cluster.used
 
 
 @pytest.mark.release
@@ -124,6 +127,7 @@ def test_executors_that_cannot_start_end_the_driver(kube):
     code, told = kube.run(kube.data / "m", kube.data / "none", **no_java)
     assert (code, told["error"]["code"]) == (5, "CTM_KUBERNETES_EXECUTORS"), told
     assert re.search(r"\d ended with exit code 1 \(Error\)", told["error"]["message"]), told
+    assert MARK in kube.cluster.used
 
 
 @pytest.mark.release
