@@ -102,7 +102,8 @@ def test_what_the_operator_says_is_told(engine, kube, monkeypatch):
     monkeypatch.setitem(engine._settings, "spark.kubernetes.driver.podTemplateFile", "/nonexistent")
     error = refused(engine, kube)
     assert error.code == "CTM_ENGINE_FAILED"
-    assert "failed to run spark-submit" in error.message
+    # Its reason, which stands at the end of spark-submit's log, and not the beginning of that.
+    assert "nonexistent" in error.message
 
 
 def test_an_interrupt_deletes_the_application(engine, kube, monkeypatch):
