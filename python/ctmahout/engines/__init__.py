@@ -69,6 +69,11 @@ def connect(
     start_timeout : int
         For the same two: how long a driver pod may take to start, in seconds, waiting in a queue included.
 
+    Returns
+    -------
+    Engine
+        A context manager.
+
     Raises
     ------
     ConfigError
@@ -76,6 +81,12 @@ def connect(
     EngineError
         CTM_JAVA_MISSING, CTM_JAVA_OLD, CTM_JAVA_NEW, CTM_SPARK_MISSING, CTM_SPARK_CONNECT, CTM_JAR_MISSING,
         CTM_JAR_MISMATCH, CTM_JAR_INVISIBLE, CTM_JVM_RUNNING, CTM_ENGINE_FAILED.
+
+    Examples
+    --------
+    >>> with connect("numpy") as engine:
+    ...     engine.name
+    'numpy'
     """
     if engine not in ENGINES:
         raise ConfigError(
