@@ -43,6 +43,14 @@ def edit(path, **fields):
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
+def as_version_1_0(path):
+    """Make of a directory what version 1.0 would have written."""
+    file = path / "_ctmahout.json"
+    values = json.loads(file.read_text()) | {"exchange_version": "1.0"}
+    del values["files"]
+    file.write_text(json.dumps(values))
+
+
 # ---------------------------------------------------------------------------------------------------------- round trips
 
 
@@ -142,6 +150,38 @@ def test_reading_is_of_one_group_only(tmp_path):
     assert code_of(read_matrix, tmp_path / "m", 3) == "CTM_EXCHANGE_GROUP_UNKNOWN"
 
 
+def test_what_the_manifest_does_not_name_is_not_there(tmp_path):
+    path = tmp_path / "m"
+    made = write_matrix(path, [matrix()], **ABOUT)
+    assert made.files == ("part-00000.parquet",)
+    shutil.copy(path / "part-00000.parquet", path / "part-00001.parquet")
+    (path / "part-00002.parquet").write_text("cut off")
+    np.testing.assert_array_equal(read_matrix(path), matrix())
+    # A reader of version 1.0 takes what is there. It may refuse such a directory, but never returns other numbers.
+    as_version_1_0(path)
+    assert code_of(read_matrix, path) == "CTM_EXCHANGE_CORRUPT"
+    (path / "part-00002.parquet").unlink()
+    assert code_of(read_matrix, path) == "CTM_EXCHANGE_ROW_DUPLICATE"
+    (path / "part-00001.parquet").unlink()
+    np.testing.assert_array_equal(read_matrix(path), matrix())
+
+
+def test_every_part_file_of_every_kind_is_named(tmp_path):
+    write_matrix(tmp_path / "m", [matrix()], arrays={"b": matrix(), "a": matrix()}, **ABOUT)
+    svd = Svd(0, np.ones(1), np.ones((1, 1)), np.ones((1, 1)), 1, 1, 1.0, ())
+    about = {"dtype": "float64", "input_sha256": "0" * 64, "engine": "numpy", "timings_s": {}}
+    write_factors(tmp_path / "f", [svd], request={"want": ["s", "v", "u"]}, **about)
+    for path in (tmp_path / "m", tmp_path / "f"):
+        there = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
+        assert len(there) == 3
+        assert read_manifest(path).files == tuple(there)
+        (path / there[-1]).unlink()
+        read = read_matrix if path.name == "m" else read_factors
+        with pytest.raises(ExchangeError) as caught:
+            read(path)
+        assert f"names {there[-1]}, which is not there" in str(caught.value)
+
+
 def test_higher_minor_versions_and_unknown_fields_are_fine(tmp_path):
     write_matrix(tmp_path / "m", [matrix()], **ABOUT)
     edit(tmp_path / "m", exchange_version="1.9", colour="blue")
@@ -193,7 +233,7 @@ def test_factors_of_different_ranks_and_of_rank_zero(tmp_path, u):
     write_matrix(tmp_path / "m", [matrix()], **ABOUT)
     assert code_of(read_factors, tmp_path / "m") == "CTM_EXCHANGE_KIND"
     shutil.rmtree(tmp_path / "f" / "v")
-    assert code_of(read_factors, tmp_path / "f") == "CTM_EXCHANGE_ROW_MISSING"
+    assert code_of(read_factors, tmp_path / "f") == "CTM_EXCHANGE_FILE_MISSING"
 
 
 # ------------------------------------------------------------------------------------------------------------ checksums
@@ -355,6 +395,7 @@ def test_more_files_than_a_process_may_open(tmp_path):
     whole.unlink()
     for row in range(1500):
         pq.write_table(table.slice(row, 1), tmp_path / "m" / f"part-{row:05d}.parquet", store_schema=False)
+    edit(tmp_path / "m", files=[f"part-{row:05d}.parquet" for row in range(1500)])
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
     try:

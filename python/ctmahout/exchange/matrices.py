@@ -137,16 +137,17 @@ def read_matrices(path: str | Path, groups: Sequence[int]) -> Iterator[tuple[int
     """
     path = Path(path)
     manifest = read_manifest(path, "matrix")
+    parts = manifest.part_files(path)
     batch: dict[int, Expected] = {}
     size = 0
     for g in select_groups(path, manifest, groups):
         matrix_bytes = g.rows * g.columns * np.dtype(manifest.dtype).itemsize
         if batch and size + matrix_bytes > _READ_BYTES:
-            yield from read_parts(path, path, batch, manifest.dtype).items()
+            yield from read_parts(path, parts, batch, manifest.dtype).items()
             batch, size = {}, 0
         batch[g.group] = Expected(g.rows, g.columns, g.checksum or "")
         size += matrix_bytes
-    yield from read_parts(path, path, batch, manifest.dtype).items()
+    yield from read_parts(path, parts, batch, manifest.dtype).items()
 
 
 def _chunks(matrix: ArrayLike | Iterable[Chunk]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,13 +218,17 @@ class _Collected:
     sum: int = 0
 
 
-def read_parts(path: Path, folder: Path, expected: Mapping[int, Expected], dtype: str) -> dict[int, NDArray[Any]]:
-    """Read groups of a folder in one pass over its files, with the checks of steps 2 and 3 of contract/v1.
+def read_parts(
+    path: Path, parts: Sequence[Path], expected: Mapping[int, Expected], dtype: str
+) -> dict[int, NDArray[Any]]:
+    """Read groups in one pass over part files, with the checks of steps 2 and 3 of contract/v1.
 
     Parameters
     ----------
-    path, folder : Path
-        The exchange directory, for errors, and the folder with the files.
+    path : Path
+        The exchange directory, for errors.
+    parts : sequence of Path
+        The files, see `Manifest.part_files`.
     expected : mapping of int to Expected
         The groups to read, by number.
     dtype : str
@@ -233,7 +237,7 @@ def read_parts(path: Path, folder: Path, expected: Mapping[int, Expected], dtype
     -------
     dict of int to ndarray of shape (rows, columns)
     """
-    files = _checked_footers(folder, dtype)
+    files = _checked_footers(path, parts, dtype)
     rows_in_files = sum(files.values())
     collected = {group: _Collected() for group in expected}
     failures: list[_Failure] = []
@@ -309,13 +313,16 @@ def _collect(
     return None
 
 
-def _checked_footers(folder: Path, dtype: str) -> dict[Path, int]:
+def _checked_footers(path: Path, parts: Sequence[Path], dtype: str) -> dict[Path, int]:
     """Return the part files and the numbers of rows in their footers, after checking their schemas."""
+    for part in parts:
+        if not part.is_file():
+            raise ExchangeError("CTM_EXCHANGE_FILE_MISSING", path=path, file=part.relative_to(path).as_posix())
     files: dict[Path, int] = {}
     problems: list[ExchangeError] = []
-    for path in sorted(folder.glob("part-*.parquet")):
+    for part in parts:
         try:
-            files[path] = _check_footer(path, dtype)
+            files[part] = _check_footer(part, dtype)
         except ExchangeError as e:
             problems.append(e)
     if problems:  # a schema error takes precedence, then the first file

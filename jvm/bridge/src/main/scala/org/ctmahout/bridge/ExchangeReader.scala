@@ -31,7 +31,7 @@ private[bridge] final class ExchangeReader(
   val path: String = Manifest.shown(manifest.path)
 
   private lazy val files = {
-    val found = PartFiles.list(fs, manifest.path)
+    val found = PartFiles.of(fs, manifest)
     PartFiles.check(session.sparkContext, found, manifest.dtype, ReadingSession.hadoop(session))
     found
   }

@@ -1,7 +1,5 @@
 package org.ctmahout.bridge
 
-import java.io.FileNotFoundException
-
 import scala.collection.mutable
 import scala.util.control.NonFatal
 
@@ -15,7 +13,7 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
   import ExchangeWriter._
 
   private val parts = Seq(S, V) ++ (if (wantU) Seq(U) else Nil)
-  private val heardOf = mutable.Set.empty[String]
+  private val written = mutable.Set.empty[String]
 
   /** What tasks write their files by. */
   val tasks = new TaskWriter(output.partial.toString, output.shown, dtype, new SerializableConfiguration(output.conf))
@@ -33,7 +31,7 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
 
   private def small(part: String, name: String, groups: Seq[(Int, Array[Array[Double]])]): Map[Int, String] =
     tasks.filling(part, name) { file =>
-      heardOf += s"$part/$name"
+      keep(Seq(s"$part/$name"))
       for ((group, rows) <- groups; (values, row) <- rows.zipWithIndex) tasks.write(file, group, row.toLong, values)
       groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
     }
@@ -42,18 +40,16 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
   def tall(group: Int, u: DistributedRows[Long]): (String, Double) = {
     val writer = tasks
     val (told, orthogonality) = Decomposition.written(u)(writer.tall(group, _, TaskContext.get()))
-    val written = told.flatten
-    heardOf ++= written.map(_._1)
-    (Checksum.hex(written.map(_._2).sum), orthogonality)
+    val parts = told.flatten
+    keep(parts.map(_._1))
+    (Checksum.hex(parts.map(_._2).sum), orthogonality)
   }
 
-  /** Files that tasks have written, and told of. */
-  def keep(files: Iterable[String]): Unit = heardOf ++= files
+  /** Adds files that tasks have written, and told of. */
+  def keep(files: Iterable[String]): Unit = written ++= files
 
-  /** Removes from a factors directory what tasks have left that failed, or were overtaken by another attempt. */
-  def tidy(factors: Path): Unit = output.writing {
-    for (part <- parts; file <- output.files(new Path(factors, part)) if !heardOf(s"$part/${file.getName}")) output.delete(file)
-  }
+  /** What the manifest is to name. Tasks that failed, or were overtaken by another attempt, may have left more. */
+  def files: Seq[String] = written.toSeq.sorted
 
   private def directory(part: String) = new Path(output.partial, part)
 }
@@ -64,7 +60,7 @@ private[bridge] object ExchangeWriter {
   val U = "u"
 }
 
-/** Writes files of a factors directory, in tasks too. */
+/** Writes files of a factors directory, in tasks too. What is written counts if the driver hears of it: the manifest names it. */
 private[bridge] final class TaskWriter(directory: String, output: String, dtype: Dtype, conf: SerializableConfiguration)
     extends Serializable {
   import ExchangeWriter._
@@ -75,9 +71,6 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
    */
   def filling[T](part: String, name: String)(body: FactorFile => T): T = {
     val path = new Path(new Path(directory, part), name)
-    def remove() = path.getFileSystem(conf.value).delete(path, false)
-    // Creating a file makes its parents, so a straggler would bring a removed directory back.
-    checkWanted()
     val file = writing(new FactorFile(path, if (part == U) dtype else Dtype.Float64, conf.value))
     val result =
       try body(file)
@@ -85,24 +78,12 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
         case e: Throwable =>
           try {
             file.close()
-            remove()
+            path.getFileSystem(conf.value).delete(path, false)
           } catch { case NonFatal(late) => e.addSuppressed(late) }
           throw e
       }
     writing(file.close())
-    // In an object store a file appears when it is closed, whether its directory is there or not.
-    try checkWanted()
-    catch {
-      case e: Throwable =>
-        writing(remove())
-        throw e
-    }
     result
-  }
-
-  private def checkWanted(): Unit = writing {
-    val mark = new Path(directory, OutputDirectory.Mark)
-    if (!mark.getFileSystem(conf.value).exists(mark)) throw new FileNotFoundException(s"$directory was removed")
   }
 
   def write(file: FactorFile, group: Int, row: Long, values: Array[Double]): Unit = writing(file.write(group, row, values))

@@ -35,8 +35,8 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       Job.checkKernels(results.flatMap(_.kernels).toSet)
       val s = timed("write")(writer.singularValues(results.map(r => r.group.group -> r.s)))
       run.checkCancelled()
-      val answer = Answer.text(request, manifest, results, s, partitions, seconds.toSeq, sc)
-      output.commit(answer, writer.tidy)
+      val answer = Answer.text(request, manifest, results, s, writer.files, partitions, seconds.toSeq, sc)
+      output.commit(answer)
       answer
     } catch {
       case e: Throwable =>

@@ -1,5 +1,7 @@
 package org.ctmahout.bridge
 
+import java.io.FileNotFoundException
+
 import scala.util.control.NonFatal
 
 import org.apache.hadoop.conf.Configuration
@@ -15,7 +17,19 @@ import org.apache.spark.util.SerializableConfiguration
 /** The Parquet files of a directory, and the check that each is one and has the contract's columns. */
 private[bridge] object PartFiles {
 
-  def list(fs: FileSystem, directory: Path): Seq[FileStatus] =
+  /** Those that the manifest names; of version 1.0, all that are there. */
+  def of(fs: FileSystem, manifest: MatrixManifest): Seq[FileStatus] = manifest.files match {
+    case None => list(fs, manifest.path)
+    case Some(names) => names.filterNot(_.contains('/')).map { name =>
+        try fs.getFileStatus(new Path(manifest.path, name))
+        catch {
+          case e: FileNotFoundException =>
+            throw Errors.because(e, "CTM_EXCHANGE_FILE_MISSING", "path" -> Manifest.shown(manifest.path), "file" -> name)
+        }
+      }
+  }
+
+  private def list(fs: FileSystem, directory: Path): Seq[FileStatus] =
     fs.listStatus(directory).toSeq.filter(f => f.isFile && isPart(f.getPath.getName)).sortBy(_.getPath.getName)
 
   private def isPart(name: String) = name.startsWith("part-") && name.endsWith(".parquet")
