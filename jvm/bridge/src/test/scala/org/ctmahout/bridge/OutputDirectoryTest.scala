@@ -130,8 +130,12 @@ class OutputDirectoryTest {
     writer.tasks.filling(ExchangeWriter.V, "part-task-7.parquet")(writer.tasks.write(_, 0, 0L, Array(1.0)))
     writer.tasks.filling(ExchangeWriter.V, "part-task-8.parquet")(writer.tasks.write(_, 0, 0L, Array(1.0)))
     writer.singularValues(Seq(0 -> Array(2.0)))
-    writer.keep(Seq("v/part-task-8.parquet"))
+    writer.keep(Seq(WrittenFile("v/part-task-8.parquet", "v/8"), WrittenFile("v/part-task-8.parquet", "v/8")))
     assertEquals(Seq("s/part-00000.parquet", "v/part-task-8.parquet"), writer.files)
+    // A task ran again when some had heard of its first attempt: both files have all its groups.
+    writer.keep(Seq(WrittenFile("u/part-read-00000-3.parquet", "u/0"), WrittenFile("u/part-read-00001-4.parquet", "u/1")))
+    writer.keep(Seq(WrittenFile("u/part-read-00000-9.parquet", "u/0")))
+    assertEquals(Seq("s/part-00000.parquet", "u/part-read-00000-9.parquet", "u/part-read-00001-4.parquet", "v/part-task-8.parquet"), writer.files)
     out.discard()
   }
 
