@@ -112,6 +112,52 @@ def test_many_blocks_become_row_groups_of_8_mb_in_several_files(tmp_path):
     np.testing.assert_array_equal(found[:, -1], np.arange(total, dtype=np.float32))
 
 
+def test_small_groups_share_row_groups_and_a_large_one_has_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("ctmahout.exchange.parquet.ROW_GROUP_BYTES", 40_000)
+    small, large = [matrix(30, 7, seed=i) for i in range(100)], matrix(5000, 7, seed=100)
+    groups = [*small[:50], large, *small[50:]]
+    buffer = np.empty((30, 7), np.float32)
+
+    def filled(values):
+        buffer[:] = values
+        yield np.arange(30), buffer
+
+    write_matrix(tmp_path / "m", [filled(A) if len(A) == 30 else A for A in groups], **ABOUT)
+    (file,) = (tmp_path / "m").glob("part-*.parquet")
+    row_groups = [pq.ParquetFile(file).read_row_group(i).column("group").to_numpy() for i in range(9)]
+    held = [sorted(set(numbers.tolist())) for numbers in row_groups]
+    assert pq.ParquetFile(file).metadata.num_row_groups == len(held)
+    assert [numbers for numbers in held if 50 in numbers] == [[50]] * 5
+    of_small = [number for numbers in held for number in numbers if number != 50]
+    assert of_small == [*range(50), *range(51, 101)]  # in order, and cut nowhere
+    # Read one after the other, each row group's values are read for its own groups alone.
+    reads = []
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "read_row_group",
+        lambda self, i, columns: (reads.append((i, *columns)), read(self, i, columns))[1],
+    )
+    monkeypatch.setattr("ctmahout.exchange.matrices._READ_BYTES", 0)
+    for number, values in read_matrices(tmp_path / "m", [50, 0, 100, 50]):
+        np.testing.assert_array_equal(values, groups[number])
+    of_large = [i for i, numbers in enumerate(held) if numbers == [50]]
+    ends = [0, len(held) - 1]
+    assert sorted(i for i, *columns in reads if "values" in columns) == sorted(of_large * 2 + ends)
+    assert sum(i == ends[1] for i, column, *_ in reads if column == "group") == 2  # once for all, once to take its rows
+
+
+def test_rows_of_several_groups_in_any_order_are_read(tmp_path):
+    groups = [matrix(40, 3, seed=i) for i in range(4)]
+    write_matrix(tmp_path / "m", groups, **ABOUT)
+    file = tmp_path / "m" / "part-00000.parquet"
+    table = pq.read_table(file)
+    order = np.random.default_rng(0).permutation(160)
+    pq.write_table(table.take(order), file, store_schema=False)
+    for number, A in enumerate(groups):
+        np.testing.assert_array_equal(read_matrix(tmp_path / "m", number), A)
+
+
 def test_a_matrix_is_streamed_and_never_held_as_a_whole(tmp_path):
     script = """
 import sys, numpy as np
