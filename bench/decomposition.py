@@ -530,8 +530,8 @@ def group_limits(bench: Bench) -> Section:
     return Section(
         "group-limits",
         "Large groups side by side, and many small ones, two cores",
-        "As above, on a heap of 1 GiB. Cores are busy by the JVM's CPU seconds, of which other programs on the machine take "
-        "some, and by the time that tasks run.",
+        "As above, on a heap of 1 GiB. Cores are busy by the JVM's CPU seconds, of which other programs on the machine "
+        "take some, and by the time that tasks run.",
         [
             Column("what", "groups"),
             *_COST,

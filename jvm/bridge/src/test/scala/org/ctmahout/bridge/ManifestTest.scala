@@ -29,7 +29,7 @@ class ManifestTest {
     assertEquals(10L, parse(good.replace("\"1.0\"", "\"1.7\", \"files\": [], \"more\": {\"x\": []}")).groups.head.rows)
 
   @Test def filesAreNamedFromTheNextVersionOn(): Unit = {
-    def naming(files: String) = good.replace("\"1.0\"", s"\"1.1\", \"files\": $files")
+    def naming(files: String) = good.replace("\"1.0\"", "\"1.1\", \"files\": " + files)
     assertEquals(None, parse(good).files)
     assertEquals(Some(Seq("part-0.parquet", "v/part-1.parquet")), parse(naming("""["v/part-1.parquet", "part-0.parquet"]""")).files)
     assertEquals(Some(Nil), parse(naming("[]")).files)
