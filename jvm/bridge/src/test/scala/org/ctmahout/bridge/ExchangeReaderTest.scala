@@ -65,7 +65,7 @@ class ExchangeReaderTest {
     open { (session, fs, manifest) =>
       val reader = new ExchangeReader(session, fs, manifest)
       for (g <- manifest.groups) {
-        val read = reader.rows(Seq(g), 4, whole = false).mapPartitions(some => Iterator.single(some.map(_.getInt(0)).toSeq)).collect()
+        val read = reader.rows(Seq(g), 4, whole = false).mapPartitions(some => Iterator.single(some.map(_.getInt(0)).toList)).collect()
         assertEquals(Seq.fill(4)(100), read.toSeq.map(_.size))
         assertEquals(Set(g.group), read.flatten.toSet)
       }
