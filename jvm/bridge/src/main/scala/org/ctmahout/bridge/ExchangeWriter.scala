@@ -5,7 +5,7 @@ import java.util.concurrent.ConcurrentHashMap
 import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.Path
-import org.apache.spark.{InterruptibleIterator, TaskContext}
+import org.apache.spark.{InterruptibleIterator, TaskContext, TaskKilledException}
 import org.apache.spark.util.SerializableConfiguration
 import org.ctmahout.samsara.DistributedRows
 
@@ -91,8 +91,17 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
           catch { case NonFatal(late) => e.addSuppressed(late) }
           throw e
       }
-    writing(file.close())
+    close(file, part, name)
     result
+  }
+
+  /** In an object store a file appears when it is closed: one of a run that was given up meanwhile is taken away again. */
+  private def close(file: FactorFile, part: String, name: String): Unit = {
+    writing(file.close())
+    if (Option(TaskContext.get()).exists(_.isInterrupted())) {
+      writing(delete(part, name))
+      throw new TaskKilledException
+    }
   }
 
   private def open(part: String, name: String): FactorFile =
@@ -100,6 +109,10 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
 
   private def remove(file: FactorFile, part: String, name: String): Unit = {
     file.close()
+    delete(part, name)
+  }
+
+  private def delete(part: String, name: String): Unit = {
     path(part, name).getFileSystem(conf.value).delete(path(part, name), false)
     ()
   }
@@ -128,8 +141,9 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
 
     /** Before anybody hears of it. What is not closed when the task ends, since it has failed, is removed. */
     def close(): Unit = {
-      file.foreach(open => writing(open.close()))
+      val written = file
       file = None
+      written.foreach(TaskWriter.this.close(_, U, name))
     }
   }
 
