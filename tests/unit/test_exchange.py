@@ -43,6 +43,14 @@ def edit(path, **fields):
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
+def as_version_1_0(path):
+    """Make of a directory what version 1.0 would have written."""
+    file = path / "_ctmahout.json"
+    values = json.loads(file.read_text()) | {"exchange_version": "1.0"}
+    del values["files"]
+    file.write_text(json.dumps(values))
+
+
 # ---------------------------------------------------------------------------------------------------------- round trips
 
 
@@ -104,6 +112,52 @@ def test_many_blocks_become_row_groups_of_8_mb_in_several_files(tmp_path):
     np.testing.assert_array_equal(found[:, -1], np.arange(total, dtype=np.float32))
 
 
+def test_small_groups_share_row_groups_and_a_large_one_has_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("ctmahout.exchange.parquet.ROW_GROUP_BYTES", 40_000)
+    small, large = [matrix(30, 7, seed=i) for i in range(100)], matrix(5000, 7, seed=100)
+    groups = [*small[:50], large, *small[50:]]
+    buffer = np.empty((30, 7), np.float32)
+
+    def filled(values):
+        buffer[:] = values
+        yield np.arange(30), buffer
+
+    write_matrix(tmp_path / "m", [filled(A) if len(A) == 30 else A for A in groups], **ABOUT)
+    (file,) = (tmp_path / "m").glob("part-*.parquet")
+    row_groups = [pq.ParquetFile(file).read_row_group(i).column("group").to_numpy() for i in range(9)]
+    held = [sorted(set(numbers.tolist())) for numbers in row_groups]
+    assert pq.ParquetFile(file).metadata.num_row_groups == len(held)
+    assert [numbers for numbers in held if 50 in numbers] == [[50]] * 5
+    of_small = [number for numbers in held for number in numbers if number != 50]
+    assert of_small == [*range(50), *range(51, 101)]  # in order, and cut nowhere
+    # Read one after the other, each row group's values are read for its own groups alone.
+    reads = []
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "read_row_group",
+        lambda self, i, columns: (reads.append((i, *columns)), read(self, i, columns))[1],
+    )
+    monkeypatch.setattr("ctmahout.exchange.matrices._READ_BYTES", 0)
+    for number, values in read_matrices(tmp_path / "m", [50, 0, 100, 50]):
+        np.testing.assert_array_equal(values, groups[number])
+    of_large = [i for i, numbers in enumerate(held) if numbers == [50]]
+    ends = [0, len(held) - 1]
+    assert sorted(i for i, *columns in reads if "values" in columns) == sorted(of_large * 2 + ends)
+    assert sum(i == ends[1] for i, column, *_ in reads if column == "group") == 2  # once for all, once to take its rows
+
+
+def test_rows_of_several_groups_in_any_order_are_read(tmp_path):
+    groups = [matrix(40, 3, seed=i) for i in range(4)]
+    write_matrix(tmp_path / "m", groups, **ABOUT)
+    file = tmp_path / "m" / "part-00000.parquet"
+    table = pq.read_table(file)
+    order = np.random.default_rng(0).permutation(160)
+    pq.write_table(table.take(order), file, store_schema=False)
+    for number, A in enumerate(groups):
+        np.testing.assert_array_equal(read_matrix(tmp_path / "m", number), A)
+
+
 def test_a_matrix_is_streamed_and_never_held_as_a_whole(tmp_path):
     script = """
 import sys, numpy as np
@@ -140,6 +194,38 @@ def test_reading_is_of_one_group_only(tmp_path):
     write_matrix(tmp_path / "m", [matrix(seed=i) for i in range(3)], **ABOUT)
     np.testing.assert_array_equal(read_matrix(tmp_path / "m", 2), matrix(seed=2))
     assert code_of(read_matrix, tmp_path / "m", 3) == "CTM_EXCHANGE_GROUP_UNKNOWN"
+
+
+def test_what_the_manifest_does_not_name_is_not_there(tmp_path):
+    path = tmp_path / "m"
+    made = write_matrix(path, [matrix()], **ABOUT)
+    assert made.files == ("part-00000.parquet",)
+    shutil.copy(path / "part-00000.parquet", path / "part-00001.parquet")
+    (path / "part-00002.parquet").write_text("cut off")
+    np.testing.assert_array_equal(read_matrix(path), matrix())
+    # A reader of version 1.0 takes what is there. It may refuse such a directory, but never returns other numbers.
+    as_version_1_0(path)
+    assert code_of(read_matrix, path) == "CTM_EXCHANGE_CORRUPT"
+    (path / "part-00002.parquet").unlink()
+    assert code_of(read_matrix, path) == "CTM_EXCHANGE_ROW_DUPLICATE"
+    (path / "part-00001.parquet").unlink()
+    np.testing.assert_array_equal(read_matrix(path), matrix())
+
+
+def test_every_part_file_of_every_kind_is_named(tmp_path):
+    write_matrix(tmp_path / "m", [matrix()], arrays={"b": matrix(), "a": matrix()}, **ABOUT)
+    svd = Svd(0, np.ones(1), np.ones((1, 1)), np.ones((1, 1)), 1, 1, 1.0, ())
+    about = {"dtype": "float64", "input_sha256": "0" * 64, "engine": "numpy", "timings_s": {}}
+    write_factors(tmp_path / "f", [svd], request={"want": ["s", "v", "u"]}, **about)
+    for path in (tmp_path / "m", tmp_path / "f"):
+        there = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
+        assert len(there) == 3
+        assert read_manifest(path).files == tuple(there)
+        (path / there[-1]).unlink()
+        read = read_matrix if path.name == "m" else read_factors
+        with pytest.raises(ExchangeError) as caught:
+            read(path)
+        assert f"names {there[-1]}, which is not there" in str(caught.value)
 
 
 def test_higher_minor_versions_and_unknown_fields_are_fine(tmp_path):
@@ -193,7 +279,7 @@ def test_factors_of_different_ranks_and_of_rank_zero(tmp_path, u):
     write_matrix(tmp_path / "m", [matrix()], **ABOUT)
     assert code_of(read_factors, tmp_path / "m") == "CTM_EXCHANGE_KIND"
     shutil.rmtree(tmp_path / "f" / "v")
-    assert code_of(read_factors, tmp_path / "f") == "CTM_EXCHANGE_ROW_MISSING"
+    assert code_of(read_factors, tmp_path / "f") == "CTM_EXCHANGE_FILE_MISSING"
 
 
 # ------------------------------------------------------------------------------------------------------------ checksums
@@ -355,6 +441,7 @@ def test_more_files_than_a_process_may_open(tmp_path):
     whole.unlink()
     for row in range(1500):
         pq.write_table(table.slice(row, 1), tmp_path / "m" / f"part-{row:05d}.parquet", store_schema=False)
+    edit(tmp_path / "m", files=[f"part-{row:05d}.parquet" for row in range(1500)])
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
     try:

@@ -127,7 +127,7 @@ def test_a_part_that_is_gone_or_of_another_array_is_found(tmp_path):
     a.write_bytes(b.read_bytes())
     assert code_of(read_arrays, tmp_path / "n", manifest) == "CTM_EXCHANGE_CHECKSUM"
     a.unlink()
-    assert code_of(read_arrays, tmp_path / "n", manifest) == "CTM_EXCHANGE_ROW_MISSING"
+    assert code_of(read_arrays, tmp_path / "n", manifest) == "CTM_EXCHANGE_FILE_MISSING"
 
 
 MALFORMED = {
