@@ -246,6 +246,7 @@ lazy val bridge = (project in file("jvm/bridge"))
       // Of fastutil's many kinds of maps Mahout's core has two; the functions they are made of name each other.
       case PathList("org", "ctmahout", "shaded", "fastutil", path @ _*) if isMapNobodyUses(path.last) => MergeStrategy.discard
       case PathList("META-INF", "MANIFEST.MF") => MergeStrategy.discard
+      case PathList("META-INF", "services", "org.apache.spark.sql.sources.DataSourceRegister") => MergeStrategy.first
       case PathList("META-INF", _*) => MergeStrategy.discard
       case PathList(name) if name.endsWith(".class") => MergeStrategy.discard // module-info
       case _ => MergeStrategy.deduplicate
