@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from repeats import VOXEL, blurred, moved, noise, phantom, scans, volume
+from repeats import VOXEL, blurred, breathing, moved, noise, phantom, scans, volume
 from scipy import ndimage
-from test_quality_repeat import breathing
 
 import ctmahout
 from ctmahout.cli.verbs import ctmahout as cli

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from repeats import SD, SHAPE, SPACING, VOXEL, blurred, moved, noise, phantom, scans
+from repeats import SD, SHAPE, SPACING, VOXEL, blurred, breathing, moved, noise, phantom, scans
 from scipy import ndimage
 
 from ctmahout.quality import TISSUES_AND_FAT, Motion, NoiseAgreement, Transfer, repeat_errors, tissues_from_neighbours
@@ -217,12 +217,6 @@ def test_a_turn_is_a_motion_of_the_whole(truth, masks):
 def test_parts_that_move_by_themselves_are_no_motion_of_the_whole(truth, masks):
     found = Motion.of(truth + noise(1), breathing(truth) + noise(2), masks["body"], VOXEL)
     assert found.local_px > max(0.2, found.shift_px)
-
-
-def breathing(hu):
-    z, y, x = np.mgrid[: hu.shape[0], : hu.shape[1], : hu.shape[2]].astype(np.float64)
-    bulge = 1.5 * np.exp(-((y - 40) ** 2 + (x - 54) ** 2) / (2 * 12**2))
-    return ndimage.map_coordinates(hu, [z, y + bulge, x], order=3, mode="nearest").astype(np.float32)
 
 
 def test_what_has_no_edges_does_not_tell_whether_it_moved():

@@ -520,7 +520,7 @@ def test_no_text_makes_the_manifest_reader_stumble(tmp_path, text):
 @given(data=st.data())
 def test_any_value_in_any_field_of_a_manifest_is_read_or_refused(data):
     made = json.loads(
-        (Path(__file__).parents[2] / "contract/v1/golden/python-matrix-float32/_ctmahout.json").read_text()
+        (Path(__file__).parents[3] / "contract/v1/golden/python-matrix-float32/_ctmahout.json").read_text()
     )
     value = data.draw(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers())
