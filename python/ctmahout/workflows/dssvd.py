@@ -57,9 +57,11 @@ def factorise(
     config = options_of(config, options, "factorise")
     matrix, factors = parse_location(matrix), parse_location(factors)
     refuse_overlap(factors, matrix)
-    # Refused here as well as by the engine: before a JVM starts.
-    with local_copy(matrix, is_manifest) as folder:
-        read_manifest(folder, "matrix")
+    # Refused here as well as by the engine: before a JVM starts. A volume of pods need not be mounted here.
+    in_pods = config.engine == "operator" or config.deploy_mode == "cluster"
+    if not (in_pods and isinstance(matrix, Path) and not matrix.exists()):
+        with local_copy(matrix, is_manifest) as folder:
+            read_manifest(folder, "matrix")
     with open_engine(config, session) as engine:
         return factorise_with(engine, matrix, factors, config)
 
@@ -267,6 +269,8 @@ def open_engine(config: Config, session: object) -> Engine:
         conf=config.spark_conf,
         deploy_mode=config.deploy_mode,
         image=config.image,
+        pod_template=config.pod_template,
+        start_timeout=config.start_timeout,
     )
 
 
