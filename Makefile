@@ -156,7 +156,7 @@ test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test 
 # What is no matter of Spark's line is left to Spark 4: an archive of classes that is damaged or cannot be made.
 test-spark35: $(SPARK35)/warm $(CONNECT35)/ready ## Test the engines, their start and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -n 2 --dist loadgroup tests/bridge/test_doors.py \
-		tests/bridge/test_dataframes.py tests/bridge/test_connect.py \
+		tests/bridge/test_dataframes.py::test_array_directory_and_dataframe_give_the_same_factors tests/bridge/test_connect.py \
 		tests/bridge/test_warm_up.py::test_every_engine_takes_its_classes_from_the_archive \
 		tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
 

@@ -40,6 +40,9 @@ val overwriting = Seq(
   publishM2Configuration := publishM2Configuration.value.withOverwrite(true)
 )
 
+// Modules test side by side: each of their JVMs waits for its Spark more than it computes.
+Global / concurrentRestrictions := Seq(Tags.limitAll(2), Tags.limit(Tags.ForkedTestGroup, 2), Tags.exclusiveGroup(Tags.Clean))
+
 lazy val root = (project in file("."))
   .aggregate(mahoutCore, samsaraSpark, sparkbindings, bridge)
   .settings(publish / skip := true, crossScalaVersions := Nil)
