@@ -233,8 +233,8 @@ def through_submit(url, source, target, disturb=None, **conf):
     def later():
         # The first jobs read the rows and keep them; then the power iterations begin, a job each.
         deadline = time.monotonic() + 90
-        while len(lines(events, "SparkListenerJobEnd")) < 4 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        while count(events, "SparkListenerJobEnd") < 4 and time.monotonic() < deadline:
+            time.sleep(0.1)
         disturb()
         disturbed.append(bool(list(target.parent.glob(f"{target.name}.partial-*"))))
 
@@ -256,11 +256,20 @@ def through_submit(url, source, target, disturb=None, **conf):
     return lines(events, "SparkListenerExecutorRemoved"), lines(events, "SparkListenerTaskEnd")
 
 
-def lines(events, kind):
-    """Return the events of a kind from Spark's event log, also while it is being written."""
+def log(events):
+    """Return the text of Spark's event log, also while it is being written."""
     files = [path for path in events.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    found = [line for path in files for line in path.read_text(errors="replace").splitlines() if f'"{kind}"' in line]
-    return [json.loads(line) for line in found if line.endswith("}")]
+    return "".join(path.read_text(errors="replace") for path in files)
+
+
+def count(events, kind):
+    """Return how many events of a kind there are; it is asked often, so nothing is parsed."""
+    return log(events).count(f'"{kind}"')
+
+
+def lines(events, kind):
+    """Return the events of a kind."""
+    return [json.loads(line) for line in log(events).splitlines() if f'"{kind}"' in line and line.endswith("}")]
 
 
 def check_same(one, other):

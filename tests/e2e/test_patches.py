@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import tree
+from helpers import code_of, tree
 from test_denoise import TIME, ctmahout, datasets, names_nobody, some_of
 
+from ctmahout import denoise, factorise, prepare, reconstruct, refine
 from ctmahout.dicom import read_series
 from ctmahout.quality import FlatRegions, tissues
 
@@ -51,19 +52,13 @@ def test_steps_one_by_one_and_any_number_of_threads_give_the_same_bytes(ct_data,
     flat = FlatRegions.of(before, tissues(full)["soft"])
     assert flat.sd(full) < 0.3 * flat.sd(before)
     assert flat.sd(half) == pytest.approx(0.5 * flat.sd(before), rel=0.05)
-    again = ctmahout("refine", source, tmp_path / "refined", tmp_path / "refined-factors", tmp_path / "third", code=3)
-    assert "[CTM_NOTHING_TO_REFINE]" in again.stderr
-    mixed = ctmahout("reconstruct", source, tmp_path / "refined", tmp_path / "factors", tmp_path / "mixed", code=4)
-    assert "[CTM_FACTORS_MISMATCH]" in mixed.stderr
-    other = ctmahout(
-        "reconstruct",
-        ct_data / "lowdose_pet_ct_STS_002",
-        tmp_path / "refined",
-        tmp_path / "refined-factors",
-        tmp_path / "other",
-        code=3,
-    )
-    assert "[CTM_SERIES_MISMATCH]" in other.stderr
+    # What does not belong together is refused in this process: another would say the same, seconds later.
+    refined, out = (tmp_path / "refined", tmp_path / "refined-factors"), tmp_path / "no"
+    assert code_of(refine, source, *refined, out) == "CTM_NOTHING_TO_REFINE"
+    assert code_of(reconstruct, source, tmp_path / "refined", tmp_path / "factors", out) == "CTM_FACTORS_MISMATCH"
+    other = some_of(ct_data / "lowdose_pet_ct_STS_002", SLICES, tmp_path / "another")
+    assert code_of(reconstruct, other, *refined, out) == "CTM_SERIES_MISMATCH"
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("name", ["chest_pair_sharp_B70f", "j2k_series_no_sopclass"])
@@ -99,10 +94,9 @@ def test_three_thick_slices_keep_their_anatomy(ct_data, tmp_path):
 
 def test_one_slice_is_refused_and_a_damaged_stage_is_found(ct_data, tmp_path):
     one, source = (some_of(ct_data / SMALL, n, tmp_path / f"{n}") for n in (1, 6))
-    done = ctmahout("denoise", one, tmp_path / "out", "--engine", "numpy", code=3)
-    assert "[CTM_INPUT_TOO_SMALL]" in done.stderr
-    ctmahout("prepare", source, tmp_path / "matrix", "--effort", "fast")
-    ctmahout("dssvd", tmp_path / "matrix", tmp_path / "factors", "--engine", "numpy")
+    assert code_of(denoise, one, tmp_path / "out", engine="numpy") == "CTM_INPUT_TOO_SMALL"
+    prepare(source, tmp_path / "matrix", effort="fast")
+    factorise(tmp_path / "matrix", tmp_path / "factors", engine="numpy")
     (part,) = (tmp_path / "matrix/arrays/telling_basis").glob("part-*.parquet")
     data = bytearray(part.read_bytes())
     data[len(data) // 2] ^= 1

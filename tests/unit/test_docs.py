@@ -4,8 +4,11 @@ import doctest
 import inspect
 
 import pytest
+import repeats
 
 import ctmahout
+from ctmahout.phantom.dicom import write_synthetic
+from ctmahout.workflows.phantom import write_phantom
 
 FUNCTIONS = [name for name in ctmahout.__all__ if inspect.isfunction(getattr(ctmahout, name))]
 CLASSES = [name for name in ctmahout.__all__ if inspect.isclass(getattr(ctmahout, name))]
@@ -21,9 +24,30 @@ def examples():
                 yield pytest.param(test, id=test.name)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What the examples begin with: a small phantom, two scans of another one, and a result of the first."""
+    folder = tmp_path_factory.mktemp("examples")
+    write_phantom(folder / "phantom", size=96, slices=8)
+    scan1, scan2 = repeats.scans(repeats.phantom(), 1)
+    volumes = {"scan1": scan1, "scan2": scan2, "denoised1": repeats.blurred(scan1)}
+    for number, (name, hu) in enumerate(volumes.items(), 1):
+        write_synthetic(
+            repeats.volume(hu), folder / name, description=name, key=name, study_key="repeats", series_number=number
+        )
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::ctmahout.CtmahoutWarning")
 @pytest.mark.parametrize("test", list(examples()))
-def test_examples_run(test):
+def test_examples_run(test, folder, monkeypatch):
+    monkeypatch.chdir(folder)
     assert doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test).failed == 0
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_has_an_example(name):
+    assert ">>> " in inspect.getdoc(getattr(ctmahout, name))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -80,6 +80,11 @@ def read_series(
         patient.
     ConfigError
         CTM_LOCATION_INVALID.
+
+    Examples
+    --------
+    >>> read_series("phantom/noisy").hu.shape
+    (8, 96, 96)
     """
     with ExitStack() as stack:
         folder = stack.enter_context(local_copy(parse_location(path)))

@@ -103,6 +103,15 @@ def write_series(
         The volume was not read from DICOM.
     ValueError
         Its shape differs from that of its source, or values are not finite.
+
+    Examples
+    --------
+    >>> from ctmahout import Derivation, read_series
+    >>> volume = read_series("phantom/noisy")
+    >>> softer = volume.with_hu((volume.hu + volume.hu[::-1]) / 2)
+    >>> derivation = Derivation("Mean of the series and itself upside down.", key="mean with flipped, 1")
+    >>> write_series(softer, "mean", derivation=derivation).slices
+    8
     """
     source = volume.source
     if not isinstance(source, SourceSeries):

@@ -63,6 +63,11 @@ def connect(
     image : str, optional
         For "operator", and "submit" on Kubernetes: the container image.
 
+    Returns
+    -------
+    Engine
+        A context manager.
+
     Raises
     ------
     ConfigError
@@ -70,6 +75,12 @@ def connect(
     EngineError
         CTM_JAVA_MISSING, CTM_JAVA_OLD, CTM_JAVA_NEW, CTM_SPARK_MISSING, CTM_SPARK_CONNECT, CTM_JAR_MISSING,
         CTM_JAR_MISMATCH, CTM_JAR_INVISIBLE, CTM_JVM_RUNNING, CTM_ENGINE_FAILED.
+
+    Examples
+    --------
+    >>> with connect("numpy") as engine:
+    ...     engine.name
+    'numpy'
     """
     if engine not in ENGINES:
         raise ConfigError(

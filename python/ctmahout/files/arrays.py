@@ -70,6 +70,13 @@ def read_array(path: str | Path | Uri, *, unpack_gib: int = 1) -> Volume:
         CTM_ARRAYS_MISSING, CTM_STORAGE_READ.
     ConfigError
         CTM_EXTRA_MISSING: nibabel is not installed. CTM_LOCATION_INVALID.
+
+    Examples
+    --------
+    >>> from ctmahout import read_series, write_array
+    >>> _ = write_array(read_series("phantom/noisy"), "scan.npz")
+    >>> read_array("scan.npz").hu.shape
+    (8, 96, 96)
     """
     with local_copy(parse_location(path)) as file:
         return _read(file, int(_VOLUME_LIMIT * unpack_gib * (1 << 30)))
@@ -108,6 +115,12 @@ def write_array(volume: Volume, path: str | Path | Uri, *, overwrite: bool = Fal
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE, CTM_OUTPUT_IS_INPUT, CTM_STORAGE_WRITE.
     ConfigError
         CTM_CONFIG_VALUE: another suffix. CTM_EXTRA_MISSING: nibabel is not installed. CTM_LOCATION_INVALID.
+
+    Examples
+    --------
+    >>> from ctmahout import read_series
+    >>> write_array(read_series("phantom/noisy"), "noisy.npz").path.name
+    'noisy.npz'
     """
     location = parse_location(path)
     name = Path(location.name)

@@ -61,10 +61,20 @@ def denoise(
     **options
         Fields of `Config`, instead of `config`.
 
+    Returns
+    -------
+    Denoised
+
     Raises
     ------
     CtmahoutError
         With the code of what is wrong; then nothing was written.
+
+    Examples
+    --------
+    >>> done = denoise("phantom/noisy", "denoised", effort="fast", engine="numpy", strength=("auto", "remove:50%"))
+    >>> [series.path.name for series in done.series], done.report.name
+    (['auto', 'remove-50'], 'report.html')
     """
     config = options_of(config, options, "denoise")
     source, output = parse_location(source), parse_location(output)

@@ -48,7 +48,13 @@ class Check:
 
 
 def check_environment() -> list[Check]:
-    """Check Python, Java, Spark, the jar, the decoders and the disk; leaves no JVM running, raises no error."""
+    """Check Python, Java, Spark, the jar, the decoders and the disk; leaves no JVM running, raises no error.
+
+    Examples
+    --------
+    >>> [check.name for check in check_environment()][:2]
+    ['ctmahout', 'Java']
+    """
     return [
         Check("ctmahout", True, f"{__version__} on Python {platform.python_version()}, {sys.platform}"),
         _check("Java", lambda: (java := find_java()).version + f" at {java.path}"),

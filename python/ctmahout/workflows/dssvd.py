@@ -45,6 +45,13 @@ def factorise(
     Raises
     ------
     ExchangeError, EngineError, OutputError
+
+    Examples
+    --------
+    >>> from ctmahout import prepare
+    >>> _ = prepare("phantom/noisy", "slices-matrix", method="slices")
+    >>> factorise("slices-matrix", "slices-factors", k=4, engine="numpy")["request"]["k"]
+    4
     """
     config = options_of(config, options, "factorise")
     matrix, factors = parse_location(matrix), parse_location(factors)

@@ -114,6 +114,10 @@ def fetch(
         CTM_FETCH_MOVED, CTM_FETCH_ARCHIVE, CTM_FETCH_TOO_LARGE, CTM_INPUT_NOT_FOUND, CTM_STORAGE_READ.
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+
+    Examples
+    --------
+    >>> fetch("https://example.org/chest.zip", "chest")    # doctest: +SKIP
     """
     if not isinstance(what, str):
         raise TypeError(f"expected tcia:UID or an address, not {type(what).__name__}")

@@ -125,6 +125,12 @@ def learn(
     -----
     With a master or a session, series are read and patches are compared by its executors, which see the same paths
     and URIs; else by threads here. The model is the same.
+
+    Examples
+    --------
+    >>> manifest = learn(["phantom/noisy"], "model", groups=20, engine="numpy")
+    >>> manifest.kind
+    'model'
     """
     config = options_of(config, options, "learn")
     if isinstance(sources, (str, Path, Uri)):

@@ -91,6 +91,12 @@ def repeat(
         CTM_REPEAT_GRID, CTM_REPEAT_KERNEL, CTM_REPEAT_SAME, CTM_REPEAT_NOISE, CTM_REPEAT_MOVED,
         CTM_REPEAT_NOT_AT_REST, CTM_REPEAT_CHANGED: the scans are not repeats of each other. CTM_REPEAT_SWAPPED: a
         result is of the other scan. CTM_REPEAT_UNMEASURABLE: there is too little to measure in. And those of reading.
+
+    Examples
+    --------
+    >>> soft = repeat("scan1", "scan2", "denoised1")["tissues"]["soft"]
+    >>> bool(soft["rmse_hu"] < soft["noise_sd_hu"])
+    True
     """
     config = options_of(config, options, "repeat")
     results_of = [denoised1] if denoised2 is None else [denoised1, denoised2]

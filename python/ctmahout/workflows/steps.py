@@ -33,7 +33,14 @@ def prepare(
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`."""
+    """Read a series and write its matrix: step one. Returns the matrix's manifest; parameters as for `denoise`.
+
+    Examples
+    --------
+    >>> manifest = prepare("phantom/noisy", "matrix", method="slices")
+    >>> manifest["kind"], manifest["units"]
+    ('matrix', 'HU')
+    """
     config = options_of(config, options, "prepare")
     source, matrix = parse_location(source), parse_location(matrix)
     refuse_overlap(matrix, source)
@@ -64,6 +71,14 @@ def refine(
         CTM_NOTHING_TO_REFINE: the matrix is that of the last pass. CTM_SERIES_MISMATCH.
     ExchangeError
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
+
+    Examples
+    --------
+    >>> from ctmahout import factorise, prepare
+    >>> _ = prepare("phantom/noisy", "first")
+    >>> _ = factorise("first", "first-factors", engine="numpy")
+    >>> refine("phantom/noisy", "first", "first-factors", "second")["kind"]
+    'matrix'
     """
     config = options_of(config, options, "refine")
     source, matrix, factors, refined = (parse_location(place) for place in (source, matrix, factors, refined))
@@ -100,6 +115,15 @@ def reconstruct(
         CTM_SERIES_MISMATCH: the series is not the one the matrix was prepared from.
     ExchangeError
         CTM_FACTORS_MISMATCH: the factors are those of another matrix.
+
+    Examples
+    --------
+    >>> from ctmahout import factorise, prepare
+    >>> _ = prepare("phantom/noisy", "its-matrix", method="slices")
+    >>> _ = factorise("its-matrix", "its-factors", engine="numpy")
+    >>> done = reconstruct("phantom/noisy", "its-matrix", "its-factors", "rebuilt", strength=("rank:4",), report=False)
+    >>> done.series[0].kept
+    '4 of 8 components kept'
     """
     config = options_of(config, options, "reconstruct")
     source, matrix, factors, output = (parse_location(place) for place in (source, matrix, factors, output))

@@ -139,6 +139,10 @@ def denoise_study(
     **options
         Fields of `Config`, instead of `config`.
 
+    Returns
+    -------
+    Study
+
     Raises
     ------
     InputError
@@ -149,6 +153,12 @@ def denoise_study(
         CTM_OUTPUT_EXISTS: what is at `output` is not of an earlier run. CTM_OUTPUT_IS_INPUT.
     EngineError
         Spark cannot be started.
+
+    Examples
+    --------
+    >>> study = denoise_study("phantom", "study", method="slices", engine="numpy", report=False)
+    >>> [series.outcome for series in study.series], study.failed
+    (['done', 'done'], 0)
     """
     config = options_of(config, options, "denoise_study")
     if config.series is not None or config.work is not None:

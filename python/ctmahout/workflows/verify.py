@@ -157,6 +157,14 @@ def verify(
     InputError
         CTM_INPUT_NOT_FOUND, CTM_RUN_INVALID, CTM_EXPECTATION_INVALID, CTM_EXPECTATION_UNKNOWN, and those of
         `read_series`.
+
+    Examples
+    --------
+    >>> from ctmahout import denoise
+    >>> for out in ("once", "again"):
+    ...     _ = denoise("phantom/noisy", out, method="slices", engine="numpy")
+    >>> verify("again", "once").verdict
+    'identical'
     """
     run = parse_location(run)
     actual = _describe(run, workers)
@@ -197,6 +205,14 @@ def write_expectation(
         CTM_INPUT_NOT_FOUND, CTM_RUN_INVALID, and those of `read_series`.
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+
+    Examples
+    --------
+    >>> from ctmahout import denoise
+    >>> _ = denoise("phantom/noisy", "run", method="slices", engine="numpy")
+    >>> written = write_expectation("run", "expected.json", about="The phantom of 96 pixels.")
+    >>> written["about"]
+    'The phantom of 96 pixels.'
     """
     expectation = {
         "kind": "expectation",
