@@ -19,6 +19,10 @@ KFP := .venv-kfp
 # A store to test with; not beside the others, for it wants an older dateutil than the client of Kubernetes.
 MOTO := .venv-moto
 S3A := $(SPARK4)/s3a
+CONNECT := .venv-connect
+CONNECT35 := $(SPARK35)/connect
+# What a client of Spark Connect needs there: the extra "connect" of pyspark 3.5 itself wants an old numpy.
+CLIENT35 := grpcio grpcio-status googleapis-common-protos "pandas<3" setuptools
 
 JVM_SOURCES := build.sbt sbt contract/v1/errors.json $(shell find jvm project -type f -not -path '*/target/*' -not -path 'project/project/*' 2>/dev/null)
 PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -path '*/__pycache__/*' -not -name '*.jar')
@@ -71,11 +75,11 @@ $(WHEEL): $(JARS) $(PYTHON_SOURCES) $(BUILD)/ready
 
 # What the wheel depends on does not wait for the jars in it.
 $(SPARK4)/packages: pyproject.toml $(BUILD)/ready
-	$(call venv,$(SPARK4)) --requirements pyproject.toml --extra test --extra lint --extra docs "pyspark>=4,<5"
+	$(call venv,$(SPARK4)) --requirements pyproject.toml --extra spark --extra test --extra lint --extra docs "pyspark>=4,<5"
 	touch $@
 
 $(SPARK35)/packages: pyproject.toml $(BUILD)/ready
-	$(call venv,$(SPARK35)) --requirements pyproject.toml --extra test "pyspark>=3.5.1,<3.6"
+	$(call venv,$(SPARK35)) --requirements pyproject.toml --extra spark --extra test $(CLIENT35) "pyspark>=3.5.1,<3.6"
 	touch $@
 
 $(SPARK4)/ready $(SPARK35)/ready: %/ready: $(WHEEL) %/packages
@@ -85,6 +89,21 @@ $(SPARK4)/ready $(SPARK35)/ready: %/ready: $(WHEEL) %/packages
 # Dozens of tests start a Spark; each starts in two thirds of the time.
 %/warm: %/ready
 	$*/bin/ctmahout warm-up
+	touch $@
+
+# A client without Spark: what the core and one extra bring. pyspark's own client warns of pandas 3.
+$(CONNECT)/ready: $(WHEEL) pyproject.toml $(BUILD)/ready
+	$(call venv,$(CONNECT)) --requirements pyproject.toml --extra connect "pandas<3"
+	$(UV) pip install --quiet --python $(CONNECT)/bin/python --reinstall --no-deps $(WHEEL)
+	touch $@
+
+# The server of Spark 3.5, which pyspark does not have. That of 3.5.9 is not on Maven Central; the last one there serves, too.
+$(CONNECT35)/ready: | $(SPARK35)/packages
+	mkdir -p $(CONNECT35)
+	jars=$$($(SPARK35)/bin/python -c "import pyspark; print(pyspark.__path__[0])")/jars; \
+	java -cp "$$jars/*" org.apache.ivy.Main -warn -confs master -cache $(CONNECT35)/ivy \
+		-dependency org.apache.spark spark-connect_2.12 3.5.7 -retrieve '$(CONNECT35)/[artifact]-[revision].[ext]' > $(CONNECT35)/ivy.log
+	rm -rf $(CONNECT35)/ivy
 	touch $@
 
 $(MOTO)/ready: $(BUILD)/ready
@@ -106,7 +125,7 @@ image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
 		--file docker/Dockerfile --tag $(IMAGE) .
 
-environments: $(SPARK4)/warm $(SPARK35)/warm $(S3A)/ready $(MOTO)/ready $(KFP)/ready ## Install all that the tests need
+environments: $(SPARK4)/warm $(SPARK35)/warm $(S3A)/ready $(MOTO)/ready $(KFP)/ready $(CONNECT)/ready $(CONNECT35)/ready ## Install all that the tests need
 
 # Against the sources and not the wheel: nothing is built.
 check: ## Check style, types and the unit tests of what changed since the last commit
@@ -130,13 +149,14 @@ endef
 test-jvm: ## Test the Scala modules, and the bridge on Spark 3.5, too
 	./sbt "++2.13; test; ++2.12; bridge/test"
 
-test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready ## Test the built wheel on the newest Spark 4
+test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge tests/e2e
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not release" -n 2 --dist loadfile --no-loadscope-reorder tests/contract tests/e2e tests/unit
 
 # What is no matter of Spark's line is left to Spark 4: an archive of classes that is damaged or cannot be made.
-test-spark35: $(SPARK35)/warm ## Test the engines, their start and the main job once more on Spark 3.5
+test-spark35: $(SPARK35)/warm $(CONNECT35)/ready ## Test the engines, their start and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -n 2 --dist loadgroup tests/bridge/test_doors.py \
+		tests/bridge/test_dataframes.py tests/bridge/test_connect.py \
 		tests/bridge/test_warm_up.py::test_every_engine_takes_its_classes_from_the_archive \
 		tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
 
@@ -244,6 +264,6 @@ pictures: $(SPARK4)/ready ## Draw docs/pictures anew: a head, a chest and an abd
 	$(SPARK4)/bin/python bench/pictures.py
 
 clean: ## Remove everything that was built
-	rm -rf dist build demo reproduce $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) .venv-sparks python/ctmahout/jars/*.jar
+	rm -rf dist build demo reproduce $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) $(CONNECT) .venv-sparks python/ctmahout/jars/*.jar
 	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

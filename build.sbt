@@ -4,7 +4,7 @@ import com.eed3si9n.jarjarabrams.ShadeRule
 val scala212 = "2.12.18"
 val scala213 = "2.13.16"
 val mahoutVersion = "14.1"
-val exchangeVersion = "1.0"
+val exchangeVersion = "1.1"
 
 // Compiled against these, and run on every release of the line. `-Dctmahout.spark=VERSION` takes another: Spark 3.5 on Scala
 // 2.13, or a release to be tested. `-Dctmahout.jdk=FOLDER` runs the tests on another JDK.
@@ -246,6 +246,7 @@ lazy val bridge = (project in file("jvm/bridge"))
       // Of fastutil's many kinds of maps Mahout's core has two; the functions they are made of name each other.
       case PathList("org", "ctmahout", "shaded", "fastutil", path @ _*) if isMapNobodyUses(path.last) => MergeStrategy.discard
       case PathList("META-INF", "MANIFEST.MF") => MergeStrategy.discard
+      case PathList("META-INF", "services", "org.apache.spark.sql.sources.DataSourceRegister") => MergeStrategy.first
       case PathList("META-INF", _*) => MergeStrategy.discard
       case PathList(name) if name.endsWith(".class") => MergeStrategy.discard // module-info
       case _ => MergeStrategy.deduplicate

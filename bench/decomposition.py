@@ -28,7 +28,7 @@ from matrices import Tall, harmonic, relative_error
 from page import Column, Section, Target
 from runs import Line, Measured
 
-from ctmahout.exchange import read_factors
+from ctmahout.exchange import read_factors, read_manifest, write_matrix
 
 K, P = 50, 15
 POWERS = (0, 1, 2)
@@ -494,6 +494,60 @@ def groups(bench: Bench) -> Section:
     )
 
 
+def group_limits(bench: Bench) -> Section:
+    """Large groups that share the cores, and more groups than one would like to list."""
+    rows: list[dict[str, Any]] = []
+    targets: list[Target] = []
+    few = (8, 120_000, 75)  # 72 MB as float64, each too large for a task
+    many = (1_000 if bench.quick else 100_000, 12, 4)
+    for count, height, width in (few, many):
+        shape = f"{count:,} of {height:,} x {width}"
+        source = bench.data / f"groups-{count}-{height}"
+        kinds = [harmonic(height, width, seed) for seed in range(8)]
+        if not source.exists():
+            say(f"Writing {source.name}")
+            # Eight matrices, again and again: to draw 100,000 takes longer than to decompose them.
+            arrays = [np.concatenate([values for _, values in kind.blocks()]) for kind in kinds]
+            about: dict[str, Any] = {"units": "none", "centring": "none", "layout": {"method": "bench"}}
+            write_matrix(source, (arrays[group % 8] for group in range(count)), **about)
+        for line in bench.lines:
+            say(f"Spark {line.spark.version}: {shape}")
+            target = bench.data / f"factors-{source.name}"
+            task = {"request": request(source, target, q=1), "warm": 1, "runs": 1 if bench.quick else 3}
+            (measured,) = runs.ours(line, "BridgeRequest", [task], cores=(0, 1), memory="1g")
+            measured = described(measured, target, [(group, kinds[group % 8]) for group in (0, count - 1)])
+            row = request_row(measured, what=shape, who=who(line))
+            if measured.refused is None and measured.wall_s:
+                seconds = (measured.median("task_s") or 0.0, measured.cpu_s or 0.0)
+                row["task_share"], row["cpu_share"] = (100 * s / (2 * measured.wall_s) for s in seconds)
+                row["read_s"] = read_manifest(target).timings_s["read"]
+            rows.append(row)
+            what = f"Spark {line.spark.version}, {shape}"
+            if count == few[0]:
+                targets.append(Target(f"{what}: cores busy", row.get("cpu_share"), 85, "at least", " %"))
+            else:
+                targets.append(Target(f"{what}: reading the footers", row.get("read_s"), 5, "below", " s"))
+    return Section(
+        "group-limits",
+        "Large groups side by side, and many small ones, two cores",
+        "As above, on a heap of 1 GiB. Cores are busy by the JVM's CPU seconds, of which other programs on the machine "
+        "take some, and by the time that tasks run.",
+        [
+            Column("what", "groups"),
+            *_COST,
+            Column("cpu_share", "cores busy, %", ".0f"),
+            Column("task_share", "in tasks, %", ".0f"),
+            Column("read_s", "footers, s", ".2f"),
+            Column("error", "error of s", ".0e"),
+            *_SPARK,
+            *_NOTE,
+        ],
+        rows,
+        targets,
+        versions(rows),
+    )
+
+
 def accuracy(bench: Bench) -> Section:
     """Matrices that are hard to decompose."""
     rows: list[dict[str, Any]] = []
@@ -555,6 +609,7 @@ SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "wide": wide,
     "cores": cores,
     "groups": groups,
+    "group-limits": group_limits,
     "accuracy": accuracy,
 }
 

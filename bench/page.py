@@ -36,6 +36,7 @@ _ORDER = (
     "wide",
     "cores",
     "groups",
+    "group-limits",
     "accuracy",
 )
 

@@ -18,6 +18,11 @@ fi
 case "${1:-}" in
 driver)
     shift
+    # Spark copies its jar to where it runs. The root may be read-only, and Kubernetes gives Spark a folder of its own.
+    if [[ ! -w . ]]; then
+        folders=${SPARK_LOCAL_DIRS:-/tmp}
+        cd "${folders%%,*}"
+    fi
     exec "$SPARK_HOME/bin/spark-submit" \
         --conf "spark.driver.bindAddress=$SPARK_DRIVER_BIND_ADDRESS" \
         --conf "spark.executorEnv.SPARK_DRIVER_POD_IP=$SPARK_DRIVER_BIND_ADDRESS" \

@@ -37,7 +37,7 @@ def _named(tests, *names):
 
 
 def main():
-    tests = [t for part in ("unit", "contract") for t in sorted((ROOT / "tests" / part).glob("test_*.py"))]
+    tests = [t for part in ("unit", "contract") for t in sorted((ROOT / "tests" / part).rglob("test_*.py"))]
     chosen = set()
     for path in changed():
         if path.suffix == ".py" and path.is_relative_to(PACKAGE):

@@ -1,15 +1,16 @@
 """ctmahout as a pipeline of Kubeflow: fetch; for each series prepare, factor, refine and factor again, reconstruct.
 
 ``python pipeline.py`` writes the two files beside it that one uploads: ``volume.yaml`` mounts a claim into every step,
-``s3.yaml`` takes URIs of buckets, and credentials from a secret. See docs/kubeflow.md.
+``s3.yaml`` takes URIs of buckets, and credentials from a secret; and the steps in ``components``. See docs/kubeflow.md.
 """
 
+import argparse
 import inspect
-import sys
 from functools import partial
 from pathlib import Path
 
 from kfp import compiler, dsl, kubernetes
+from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 STEP = (Path(__file__).parent / "step.py").read_text(encoding="utf-8")
 # Each step takes its image from the run's parameter `image`.
@@ -100,9 +101,10 @@ def reconstruct(
     return verb("reconstruct", scans, matrix, factors, denoised, *options, report=("--report", report.path))
 
 
-def in_cluster(task, *, image, secret, claim):
+def in_cluster(task, *, image, secret, claim, cpu=CPU, memory=MEMORY):
     """Say of a step what holds for all of them: how it runs, and what it may touch."""
-    task.set_container_image(image).set_cpu_request(CPU).set_memory_request(MEMORY).set_memory_limit(MEMORY)
+    task.set_container_image(image).set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+    # Kubeflow does so outside of loops only: for a pod that is taken away. What may pass, a step tries again itself.
     task.set_retry(num_retries=2, backoff_duration="30s", backoff_factor=2.0)
     kubernetes.set_timeout(task, TIMEOUT_S)
     kubernetes.set_security_context(task, run_as_user=185, run_as_non_root=True)
@@ -114,7 +116,7 @@ def in_cluster(task, *, image, secret, claim):
     return task
 
 
-def pipeline(data):
+def pipeline(data, *, cpu=CPU, memory=MEMORY, side_by_side=SIDE_BY_SIDE):
     """Return the pipeline; `data` is where the data are, and "/data" a claim that every step mounts."""
 
     def ctmahout(
@@ -135,7 +137,8 @@ def pipeline(data):
         secret: str = "ctmahout",
         claim: str = "ct",
     ):
-        placed = partial(in_cluster, image=image, secret=secret, claim=claim if data == MOUNT else None)
+        mounted = claim if data == MOUNT else None
+        placed = partial(in_cluster, image=image, secret=secret, claim=mounted, cpu=cpu, memory=memory)
         spark = {"engine": engine, "master": master, "deploy_mode": deploy_mode, "image": image, "conf": conf}
 
         def factor(made, matrix, factors):
@@ -146,7 +149,7 @@ def pipeline(data):
         # and its output has a place that nothing else is written to.
         fetched = placed(fetch(source=source, scans=scans)).set_caching_options(False)
         found = placed(find(scans=scans)).after(fetched).set_caching_options(False)
-        with dsl.ParallelFor(found.outputs["series"], parallelism=SIDE_BY_SIDE) as series:
+        with dsl.ParallelFor(found.outputs["series"], parallelism=side_by_side) as series:
             matrix = f"{work}/{series}/{method}-{effort}-{seed}"
             taken = {"scans": scans, "series": series}
             written = {"denoised": f"{denoised}/{series}", "strength": strength, "timestamp": timestamp}
@@ -175,7 +178,28 @@ def pipeline(data):
     return dsl.pipeline(ctmahout, name="ctmahout")
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+def write(folder, namespace, **resources):
+    """Write the pipelines and the steps; with a namespace the pipelines as manifests for ``kubectl apply``."""
+    compile_ = compiler.Compiler().compile
     for name, data in (("volume", MOUNT), ("s3", "s3://BUCKET")):
-        compiler.Compiler().compile(pipeline(data), str(folder / f"{name}.yaml"))
+        options = {}
+        if namespace is not None:
+            manifest = KubernetesManifestOptions(
+                pipeline_name=f"ctmahout-{name}", namespace=namespace, include_pipeline_manifest=True
+            )
+            options = {"kubernetes_manifest_format": True, "kubernetes_manifest_options": manifest}
+        compile_(pipeline(data, **resources), str(folder / f"{name}.yaml"), **options)
+    (folder / "components").mkdir(exist_ok=True)
+    for step in (fetch, find, prepare, dssvd, refine, reconstruct):
+        compile_(step, str(folder / "components" / f"{step.name}.yaml"))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parent)
+    parser.add_argument("--cpu", default=CPU, help="of each step")
+    parser.add_argument("--memory", default=MEMORY, help="of each step")
+    parser.add_argument("--side-by-side", type=int, default=SIDE_BY_SIDE, help="series at a time")
+    parser.add_argument("--namespace", help="write manifests of Kubeflow 2.15 and later, for kubectl")
+    given = parser.parse_args()
+    write(given.folder, given.namespace, cpu=given.cpu, memory=given.memory, side_by_side=given.side_by_side)

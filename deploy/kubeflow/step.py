@@ -2,7 +2,8 @@
 
 Usage: step.py [--report FILE] EXECUTOR_INPUT VERB ARGUMENTS...
 
-`pipeline.py` writes this text into the pipeline, so that any image with ctmahout in it will do.
+What may pass is tried again here: Kubeflow does not retry steps in a loop. `pipeline.py` writes this text into the
+pipeline, so that any image with ctmahout in it will do.
 """
 
 import argparse
@@ -10,23 +11,59 @@ import contextlib
 import hashlib
 import io
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 from ctmahout.cli import main
 from ctmahout.storage import local_copy, parse_location
 
+ATTEMPTS, PAUSE_S = 3, 30
+ATTEMPT = "STEP_ATTEMPT"
+# What may be otherwise next time. The others, a bad file or a missing right, are as they are.
+MAY_PASS = {
+    "CTM_ENGINE_FAILED",
+    "CTM_FETCH_INCOMPLETE",
+    "CTM_FETCH_UNAVAILABLE",
+    "CTM_KUBERNETES_EXECUTORS",
+    "CTM_KUBERNETES_LOST",
+    "CTM_KUBERNETES_UNREACHABLE",
+    "CTM_STORAGE_READ",
+    "CTM_STORAGE_WRITE",
+}
+
 
 def run(arguments):
-    """Run a verb and return its answer; it ends this process if it fails."""
+    """Run a verb and return its answer; it ends this process if it fails, or begins it anew."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
             main([*arguments, "--json"])
     except SystemExit as e:
         if e.code:
+            begin_anew(said.getvalue())
             raise
     return json.loads(said.getvalue())
+
+
+def begin_anew(answer):
+    """Put a fresh process in the place of this one, with the same number, if the error may pass; else return."""
+    try:
+        code = json.loads(answer)["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        return
+    attempt = int(os.environ.get(ATTEMPT, "1"))
+    if code not in MAY_PASS or attempt == ATTEMPTS:
+        return
+    pause_s = PAUSE_S * 2 ** (attempt - 1)
+    sys.stderr.write(f"{code}: tried again in {pause_s} s, attempt {attempt + 1} of {ATTEMPTS}\n")
+    sys.stderr.flush()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    time.sleep(pause_s)
+    os.environ[ATTEMPT] = str(attempt + 1)
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def series(answer):

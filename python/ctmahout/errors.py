@@ -86,11 +86,16 @@ class CtmahoutError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are pickled between processes, which would call __init__ with the message alone.
-        return _unpickle, (self.code, self.fields, self.message)
+        return _unpickle, (self.code, self.fields, self.message, self.hint)
 
     def rename(self, old: str, new: str) -> None:
         """Replace a path in message and hint."""
         self.message, self.hint = self.message.replace(old, new), self.hint.replace(old, new)
+        self.args = (f"[{self.code}] {self.message} {self.hint}",)
+
+    def append_hint(self, sentence: str) -> None:
+        """Append a sentence to the hint."""
+        self.hint = f"{self.hint} {sentence}"
         self.args = (f"[{self.code}] {self.message} {self.hint}",)
 
     def as_dict(self) -> dict[str, object]:
@@ -141,8 +146,9 @@ _CLASS_BY_EXIT_CODE: dict[int, type[CtmahoutError]] = {
 }
 
 
-def _unpickle(code: str, fields: dict[str, object], message: str) -> CtmahoutError:
+def _unpickle(code: str, fields: dict[str, object], message: str, hint: str) -> CtmahoutError:
     error = CtmahoutError(code, **fields)
+    error.hint = hint
     _set_message(error, message)
     return error
 

@@ -30,7 +30,8 @@ DEPLOY_MODES = ("client", "cluster")
 
 # Options by concern, and those that each function and verb accepts.
 _READ = ("series", "split", "lenient", "unpack_gib", "workers")
-_SPARK = ("engine", "master", "deploy_mode", "image", "conf", "partitions", "driver_memory", "jar")
+_KUBERNETES = ("image", "pod_template", "start_timeout")
+_SPARK = ("engine", "master", "deploy_mode", *_KUBERNETES, "conf", "partitions", "driver_memory", "jar")
 _DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
 _METHOD = ("method", "effort", "model", "refit")
 _SPREAD = ("spread", "master", "conf", "driver_memory", "jar")
@@ -147,6 +148,14 @@ class Config:
         None, "For engine submit: run the driver here (client) or in the cluster.", choices=DEPLOY_MODES
     )
     image: str | None = option(None, "Container image of drivers and executors on Kubernetes.", metavar="IMAGE")
+    pod_template: str | None = option(
+        None,
+        "Kubernetes: a Pod as YAML or JSON, from which driver and executor pods are made: labels, tolerations, ...",
+        metavar="FILE",
+    )
+    start_timeout: int = option(
+        900, "Kubernetes: seconds that the driver may take to start, waiting in a queue included.", minimum=1
+    )
     conf: tuple[str, ...] = option((), "A Spark setting; may be repeated.", metavar="KEY=VALUE")
     spread: bool = option(
         False, "Process the volume on Spark's executors, too; they need ctmahout installed. For clusters."

@@ -30,7 +30,7 @@ suites() {
 for spark in '==3.5.*' '==4.0.*' '==4.1.*' '==4.2.*' '>=4,<5'; do
     folder=".venv-sparks/${spark//[^0-9.]/}"
     test -x "$folder/bin/python" || "${PYTHON:-python3}" -m venv "$folder"
-    "$folder/bin/pip" install --quiet "$wheel[test]" "pyspark$spark"
+    "$folder/bin/pip" install --quiet "$wheel[test,spark]" "pyspark$spark"
     "$folder/bin/pip" install --quiet --force-reinstall --no-deps "$wheel"
     version=$("$folder/bin/python" -c 'import pyspark; print(pyspark.__version__)')
     jdks=(17)

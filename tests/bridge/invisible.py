@@ -5,6 +5,7 @@ import sys
 
 from pyspark.sql import SparkSession
 
+from ctmahout import dssvd
 from ctmahout.engines import connect, find_jar
 from ctmahout.errors import CtmahoutError
 
@@ -22,6 +23,11 @@ try:
     told["code"] = "none"
 except CtmahoutError as e:
     told |= e.as_dict()
+try:
+    frame = session.createDataFrame([([float(i), 1.0],) for i in range(9)], "features array<double>")
+    told["s"] = dssvd(frame).s.tolist()
+except CtmahoutError as e:
+    told["of a DataFrame"] = e.code, e.message
 told["alive"] = session.range(3).count()
 session.stop()
 sys.stdout.write(json.dumps(told) + "\n")

@@ -133,6 +133,8 @@ def test_a_session_without_the_jar(python):
     assert "on the driver" in told["message"]
     assert "spark.jars" in told["hint"]
     assert ".jar" in told["hint"]
+    assert told["of a DataFrame"][0] == "CTM_JAR_INVISIBLE"
+    assert "on the driver" in told["of a DataFrame"][1]
     assert told["alive"] == 3
 
 
@@ -217,6 +219,9 @@ def test_a_session_on_a_cluster_with_the_jar_in_some_places(python, cluster, wha
     told = python("invisible.py", what, cluster)
     assert told["code"] == ("CTM_JAR_INVISIBLE" if where else "none")
     assert where in told.get("message", "")
+    of_dataframe = told.get("of a DataFrame", ("none", ""))
+    assert of_dataframe[0] == told["code"], of_dataframe[1]
+    assert where in of_dataframe[1]
     assert told["alive"] == 3
 
 

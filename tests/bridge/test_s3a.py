@@ -160,7 +160,7 @@ def test_ctrl_c_in_mid_write_leaves_nothing_and_the_next_run_is_right(store, con
     process = cli(*command, bucket=outside)
     try:
         assert reached.wait(200), process.communicate(timeout=5)[0]
-        assert [key for key in bucket.keys("halt.partial-") if not key.endswith("/")]
+        assert bucket.keys("halt.partial-")
         process.send_signal(signal.SIGINT)
         threading.Timer(1, open_again.set).start()
         out, _ = process.communicate(timeout=120)

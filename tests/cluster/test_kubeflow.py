@@ -219,12 +219,29 @@ def test_a_step_that_fails_says_why_and_ends_the_run(calm, pipeline):
 
 def test_the_yaml_is_what_the_program_compiles_to(compiled, kfp_python, tmp_path):
     subprocess.run([kfp_python, compiled / "pipeline.py", tmp_path], check=True)
-    for name in ("volume.yaml", "s3.yaml"):
+    names = [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.yaml")]
+    assert len(names) == 8
+    for name in names:
         made, kept = (list(yaml.safe_load_all((folder / name).read_text())) for folder in (tmp_path, compiled))
         # The version that pip has chosen.
         assert made[0].pop("sdkVersion").startswith("kfp-2.")
         assert kept[0].pop("sdkVersion").startswith("kfp-2.")
         assert made == kept, f"run {compiled / 'pipeline.py'}"
+
+
+def test_steps_by_themselves_and_manifests_for_kubectl(compiled, kfp_python, tmp_path):
+    load = "import sys; from kfp import components\nfor file in sys.argv[1:]: components.load_component_from_file(file)"
+    subprocess.run([kfp_python, "-c", load, *(compiled / "components").iterdir()], check=True)
+    more = ["--namespace", "imaging", "--memory", "16G", "--side-by-side", "8"]
+    subprocess.run([kfp_python, compiled / "pipeline.py", tmp_path, *more], check=True)
+    made = list(yaml.safe_load_all((tmp_path / "volume.yaml").read_text()))
+    assert [document["kind"] for document in made] == ["Pipeline", "PipelineVersion"]
+    assert {document["metadata"]["namespace"] for document in made} == {"imaging"}
+    spec = made[1]["spec"]["pipelineSpec"]
+    executors = spec["deploymentSpec"]["executors"].values()
+    assert {e["container"]["resources"]["resourceMemoryLimit"] for e in executors} == {"16G"}
+    loops = [t["iteratorPolicy"] for t in spec["root"]["dag"]["tasks"].values() if "iteratorPolicy" in t]
+    assert loops == [{"parallelismLimit": 8}]
 
 
 def test_kubeflows_own_runner_gives_the_same_bytes(calm, compiled, kfp_python, podman, image, tmp_path):

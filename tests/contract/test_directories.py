@@ -48,7 +48,7 @@ def test_golden_directories_are_read(path):
             assert (found.u.shape, found.u.dtype) == ((g.rows, g.rank), manifest.dtype)
 
 
-@pytest.mark.parametrize("name", ["python-matrix-arrays", "python-model"])
+@pytest.mark.parametrize("name", ["python-matrix-arrays", "python-matrix-files", "python-model", "python-model-files"])
 def test_golden_arrays(name):
     path = CONTRACT / "golden" / name
     manifest = read_manifest(path)

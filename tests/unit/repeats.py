@@ -47,6 +47,13 @@ def blurred(hu, sd=0.8):
     return ndimage.gaussian_filter(hu, (0, sd, sd))
 
 
+def breathing(hu):
+    """The object with a part that has moved by some pixels."""
+    z, y, x = np.mgrid[: hu.shape[0], : hu.shape[1], : hu.shape[2]].astype(np.float64)
+    bulge = 1.5 * np.exp(-((y - 40) ** 2 + (x - 54) ** 2) / (2 * 12**2))
+    return ndimage.map_coordinates(hu, [z, y + bulge, x], order=3, mode="nearest").astype(np.float32)
+
+
 def volume(hu, voxel=VOXEL):
     positions = np.column_stack([np.zeros(len(hu)), np.zeros(len(hu)), voxel[0] * np.arange(len(hu))])
     return Volume(hu.astype(np.float32), Geometry(positions, np.eye(3)[0], np.eye(3)[1], voxel[1:]))

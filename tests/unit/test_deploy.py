@@ -1,6 +1,7 @@
 """The manifests that we ship: what Kubernetes takes, and what the image and the jar have."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,29 @@ def documents(file):
 
 def test_kubernetes_knows_every_field(manifests):
     files = [*manifests.glob("base/[!k]*.yaml"), *manifests.glob("*/claim.yaml"), *manifests.glob("*/roles.yaml")]
-    assert len(files) == 5
+    files.append(manifests.parent / "kubeflow" / "roles.yaml")
+    assert len(files) == 6
     done = subprocess.run([VALIDATE, "--strict", *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_runs_of_kubeflow_are_bound_to_roles_that_are_there(manifests):
+    files = [manifests / folder / "roles.yaml" for folder in ("base", "spark-operator")]
+    found = {(d["kind"], d["metadata"]["name"]) for file in files for d in documents(file)}
+    for binding in documents(manifests.parent / "kubeflow" / "roles.yaml"):
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) in found
+        assert (binding["kind"], binding["metadata"]["name"]) not in found
+
+
+def test_compiled_pipelines_have_the_step_as_it_is(root):
+    folder = root / "deploy" / "kubeflow"
+    step = (folder / "step.py").read_text(encoding="utf-8")
+    files = [folder / "volume.yaml", folder / "s3.yaml", *folder.glob("components/*.yaml")]
+    assert len(files) == 8
+    for file in files:
+        executors = documents(file)[0]["deploymentSpec"]["executors"]
+        for executor in executors.values():
+            assert executor["container"]["command"] == ["python3", "-c", step], f"compile {file} anew"
 
 
 def test_a_typing_error_is_found(manifests, tmp_path):
@@ -92,6 +113,10 @@ def test_the_operators_application_is_what_the_image_has(manifests, root):
     Request(**json.loads(request))
     accounts = {d["metadata"]["name"] for d in documents(manifests / "base" / "roles.yaml")}
     assert spec["driver"]["serviceAccount"] in accounts
+    (work,) = re.findall(r"^WORKDIR (\S+)$", text.rpartition("FROM ")[2], re.MULTILINE)
     for role in ("driver", "executor"):
         assert spec[role]["securityContext"]["readOnlyRootFilesystem"] is True
+        assert spec[role]["podSecurityContext"] == {"fsGroup": 185}
+        # Spark writes to the folder that it runs in.
+        assert {"/tmp", work} <= {mount["mountPath"] for mount in spec[role]["volumeMounts"]}
         assert {mount["name"] for mount in spec[role]["volumeMounts"]} <= {v["name"] for v in spec["volumes"]}

@@ -1,5 +1,6 @@
-"""Makes contract/v1/golden/python-* and contract/v1/bad/*: run it after a change of the contract, commit the result.
+"""Makes contract/v1/golden/python-*-files and contract/v1/bad/*: run it after a change, commit the result.
 
+The other golden directories were written by version 1.0 and stay as they are: they must be read for ever.
 ``index.json`` holds the code with which every reader refuses each bad directory; both languages' tests read it.
 """
 
@@ -24,6 +25,7 @@ GOLDEN = HERE.parent / "golden"
 A = np.array([[1, -2, 3], [0, 5, -1], [2, 2, 2], [-4, 1, 0], [7, -3, 1], [1, 1, -6]], dtype=np.float32)
 ROWS = list(range(6))
 ENTRY = {"group": 0, "rows": 6, "columns": 3, "checksum": checksum(A)}
+# Of version 1.0, whose readers take every part file that is there, but where files are named.
 MANIFEST: dict[str, Any] = {
     "kind": "matrix",
     "exchange_version": "1.0",
@@ -98,6 +100,10 @@ def manifest(**fields: Any) -> dict[str, Any]:
     return {**MANIFEST, **fields}
 
 
+def naming(*files: str) -> dict[str, Any]:
+    return manifest(exchange_version="1.1", files=list(files))
+
+
 def group(**fields: Any) -> dict[str, Any]:
     return manifest(groups=[{**ENTRY, **fields}])
 
@@ -121,8 +127,18 @@ def make_bad() -> None:
     bad("kind-unknown", "KIND", manifest=manifest(kind="tensor", exchange_version="9.9"))
     bad("version-2", "VERSION", manifest=manifest(exchange_version="2.0"))
     bad("version-2-of-another-form", "VERSION", manifest={"kind": "matrix", "exchange_version": "2.7", "blocks": 3})
+    bad("files-not-named", "MANIFEST", manifest=manifest(exchange_version="1.1"))
+    bad("file-twice", "MANIFEST", manifest=naming("part-00000.parquet", "part-00000.parquet"))
+    for number, name in enumerate(
+        ["../m/part-0.parquet", "/part-0.parquet", "arrays/../part-0.parquet", "part-0", "x"]
+    ):
+        bad(f"file-elsewhere-{number}", "MANIFEST", manifest=naming("part-00000.parquet", name))
     bad("wide", "WIDE", rows=[0, 1], values=A[:2], manifest=group(rows=2, checksum=checksum(A[:2])))
-    # Step 2: Parquet.
+    # Step 2: part files. A file that is missing is named rather than the rows in it, or another that is damaged.
+    bad("file-missing", "FILE_MISSING", manifest=naming("part-00000.parquet", "part-00001.parquet"), files=1)
+    part = bad("file-missing-and-damaged", "FILE_MISSING", manifest=naming("part-00000.parquet", "part-7.parquet"))
+    (part / "part-00000.parquet").write_text("group,row,values\n")
+    bad("file-not-named", "ROW_MISSING", manifest=naming("part-00000.parquet"))
     bad("schema-no-row", "SCHEMA", form=schema(leave_out="row"))
     bad("schema-row-int32", "SCHEMA", form=schema(row="int32"))
     bad("schema-group-nullable", "SCHEMA", form=schema(nullable="group"))
@@ -156,14 +172,10 @@ def make_bad() -> None:
 
 
 def make_golden() -> None:
-    for folder in GOLDEN.glob("python-*"):
+    """Write directories of today's version, each with files that its manifest does not name."""
+    for folder in GOLDEN.glob("python-*-files"):
         shutil.rmtree(folder)
-    GOLDEN.mkdir(exist_ok=True)
-    extremes = np.array([[np.finfo(np.float32).max, -0.0], [1e-45, 0.1], [-1.0, 2.0]])
-    shuffled = [([4, 0, 5], A[[4, 0, 5], :2]), ([1], A[1:2, :2]), ([3, 2], A[[3, 2], :2])]
-    about: dict[str, Any] = {"units": "1", "centring": "none", "layout": {"method": "golden"}}
-    path = GOLDEN / "python-matrix-float32"
-    write_matrix(path, [shuffled, extremes], dtype="float32", **about)
+    about: dict[str, Any] = {"units": "1", "centring": "none"}
     double = A.astype(np.float64) * np.pi
     arrays: dict[str, np.ndarray[Any, Any]] = {
         "float32": A[None],
@@ -171,14 +183,16 @@ def make_golden() -> None:
         "nothing": np.empty((0, 3)),
         "line": A[:, 0],
     }
-    write_matrix(GOLDEN / "python-matrix-arrays", [A], arrays=arrays, **about)
-    write_model(GOLDEN / "python-model", arrays, {"method": "golden", "learnt_on": []})
-    path = GOLDEN / "python-matrix-float64"
-    made = write_matrix(path, [double], dtype="float64", **about)
+    path = GOLDEN / "python-matrix-files"
+    made = write_matrix(path, [double, -double], dtype="float64", layout={"method": "golden"}, arrays=arrays, **about)
+    litter(path, path / "arrays" / "line")
+    write_model(GOLDEN / "python-model-files", arrays, {"method": "golden", "learnt_on": []})
+    litter(GOLDEN / "python-model-files" / "arrays" / "float32")
     found = dssvd(double, q=0)
     zero = Svd(1, np.zeros(0), np.zeros((3, 0)), np.zeros((4, 0)), 4, 3, 0.0, ("group 1: 0 of the 3 components.",))
+    path = GOLDEN / "python-factors-files"
     write_factors(
-        GOLDEN / "python-factors",
+        path,
         [Svd(0, found.s, found.v, found.u, 6, 3, found.squared_norm, ()), zero],
         dtype="float64",
         request={"k": None, "p": 15, "q": 0, "seed": 0, "want": ["s", "v", "u"]},
@@ -186,6 +200,14 @@ def make_golden() -> None:
         engine="numpy",
         timings_s={},
     )
+    litter(path / "s", path / "v", path / "u")
+
+
+def litter(*folders: Path) -> None:
+    """Leave in each folder what a second attempt at its first file, and one that was killed, would."""
+    for folder in folders:
+        shutil.copy(folder / "part-00000.parquet", folder / "part-00000-again.parquet")
+        (folder / "part-00001.parquet").write_text("cut off")
 
 
 if __name__ == "__main__":

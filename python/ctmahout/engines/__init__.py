@@ -38,6 +38,8 @@ def connect(
     spark_home: str | None = None,
     deploy_mode: str | None = None,
     image: str | None = None,
+    pod_template: str | None = None,
+    start_timeout: int = 900,
 ) -> Engine:
     """Return an engine that is ready for requests.
 
@@ -62,6 +64,10 @@ def connect(
         For "submit": run the driver here ("client") or in a pod of a Kubernetes cluster ("cluster").
     image : str, optional
         For "operator", and "submit" on Kubernetes: the container image.
+    pod_template : str, optional
+        For the same two: a file with a Pod as YAML or JSON, which the pods of drivers and executors are made from.
+    start_timeout : int
+        For the same two: how long a driver pod may take to start, in seconds, waiting in a queue included.
 
     Returns
     -------
@@ -104,18 +110,17 @@ def connect(
         from .jpype import JpypeEngine
 
         return JpypeEngine(spark_home=spark_home, **settings)
+    on_kubernetes = settings | {"spark_home": spark_home, "image": image, "pod_template": pod_template}
     if engine == "operator":
         from .operator import OperatorEngine
 
-        return OperatorEngine(spark_home=spark_home, image=image, **settings)
+        return OperatorEngine(start_timeout=start_timeout, **on_kubernetes)
     if kubernetes:
-        from .kubernetes import KubernetesEngine, kubernetes_settings
+        from .kubernetes import KubernetesClientEngine, KubernetesEngine
 
         if deploy_mode == "cluster":
-            return KubernetesEngine(spark_home=spark_home, image=image, **settings)
-        defaults = kubernetes_settings(image, conf or {})
-    else:
-        defaults = {}
+            return KubernetesEngine(start_timeout=start_timeout, **on_kubernetes)
+        return KubernetesClientEngine(**on_kubernetes)
     from .submit import SubmitEngine
 
-    return SubmitEngine(spark_home=spark_home, defaults=defaults, **settings)
+    return SubmitEngine(spark_home=spark_home, **settings)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import CtmahoutError, EngineError
+from ..errors import ConfigError, CtmahoutError, EngineError
 from .base import Engine
 from .jars import Jar, Spark, find_jar, find_spark
 from .java import Java, find_java
@@ -43,12 +43,14 @@ class JpypeEngine(Engine):
         driver_memory: str | None = None,
         spark_home: str | None = None,
     ) -> None:
+        try:
+            import jpype
+        except ImportError as e:
+            raise ConfigError("CTM_EXTRA_MISSING", what="Engine jpype", package="jpype1", extra="spark") from e
         spark = find_spark(spark_home)
         java = find_java(spark.version)
         jar_file = find_jar(jar, spark=spark)
         settings = spark_settings(spark, jar_file, master=master, driver_memory=driver_memory, conf=conf)
-        import jpype
-
         self._session: Any = None
         if jpype.isJVMStarted():
             _check_running_jvm(jpype, jar_file)

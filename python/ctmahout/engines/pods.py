@@ -1,82 +1,51 @@
-"""Driver pods in, their end and log or a coded error out, by the `kubernetes` client."""
+"""Driver pods in, their end and log or a coded error out."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, CtmahoutError, EngineError
-from .jvm_calls import log_tail, translate_error
+from ..errors import CtmahoutError, EngineError
+from .kubernetes_api import KubernetesApi, one_line
+from .pod_failures import driver_failure, startup_failure, wait_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Pods", "deleting", "forbidden", "one_line", "startup_failure"]
+__all__ = ["Pods", "deleting"]
 
-_SUBMISSION = "spark.kubernetes.authenticate.submission."
 _POLL_S = 1.0
 # Time for a deleted pod to disappear: Kubernetes gives a driver 30 s to remove its partial output.
 _GRACE_S = 60.0
-_NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
-# Spark's exit code if more executors fail than spark.executor.maxNumFailures.
-_EXECUTORS_FAILED = 11
+# More of them than this tell nothing new.
+_MAX_EXECUTORS = 50
+
+_log = logging.getLogger(__name__)
+_log.addHandler(logging.NullHandler())
 
 
 class Pods:
-    """The pods of a namespace.
-
-    Parameters
-    ----------
-    master : str, optional
-        Spark's master, ``k8s://https://HOST:PORT``; by default the cluster of the kubeconfig or of this pod.
-    conf : mapping
-        Spark's settings; namespace, context and credentials are read from the same ones as by spark-submit.
-
-    Raises
-    ------
-    ConfigError
-        CTM_EXTRA_MISSING: the kubernetes client is not installed.
-    """
+    """The pods of a namespace."""
 
     engine = "submit"
 
-    def __init__(self, master: str | None, conf: Mapping[str, str]) -> None:
-        try:
-            import kubernetes
-        except ImportError as e:
-            raise ConfigError(
-                "CTM_EXTRA_MISSING", what="Cluster mode on Kubernetes", package="kubernetes", extra="kubernetes"
-            ) from e
-        self.namespace = conf.get("spark.kubernetes.namespace", "default")
-        settings = kubernetes.client.Configuration()
-        context = conf.get("spark.kubernetes.context")
-        try:
-            kubernetes.config.load_kube_config(context=context, client_configuration=settings)
-        except kubernetes.config.ConfigException:
-            # Without a kubeconfig and a service account the settings below must suffice.
-            with suppress(kubernetes.config.ConfigException):
-                kubernetes.config.load_incluster_config(client_configuration=settings)
-        if master is not None:
-            url = master.removeprefix("k8s://")
-            settings.host = url if "://" in url else f"https://{url}"
-        self._master = master or settings.host
-        if authority := conf.get(f"{_SUBMISSION}caCertFile"):
-            settings.ssl_ca_cert = authority
-        if token := conf.get(f"{_SUBMISSION}oauthToken"):
-            settings.api_key = {"authorization": f"Bearer {token}"}
-        settings.retries = _retry_policy()
-        self._api = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(settings))
-        self._api_exception: type[Exception] = kubernetes.client.ApiException
+    def __init__(self, api: KubernetesApi) -> None:
+        self.namespace = api.namespace
+        self._api = api
+        self._reason: str | None = None
 
-    def check(self, name: str) -> None:
-        """Look for a pod before it is created, which fails without the right to watch it."""
-        with self._api_errors():
-            self._find(name)
+    def get(self, name: str, *, long_outage: bool = False) -> Any | None:
+        """Return a pod, None if there is none of that name. Fails without the right to get pods."""
+        return self._api.request(self._api.core.read_namespaced_pod, name, self.namespace, long_outage=long_outage)
 
     def wait(self, name: str, *, timeout_s: float) -> CtmahoutError | None:
         """Wait for the end of a driver pod; return None if it succeeded, else the error.
+
+        What it waits for before it starts is logged (logger ``ctmahout.engines.pods``, level INFO), and so is the log
+        of a driver that fails.
 
         Parameters
         ----------
@@ -86,138 +55,97 @@ class Pods:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            with self._api_errors():
-                pod = self._find(name)
+            pod = self.get(name, long_outage=True)
             if pod is None:
                 return EngineError("CTM_KUBERNETES_LOST", detail=f"somebody deleted {name}")
             if pod.status.phase == "Succeeded":
                 return None
             if pod.status.phase == "Failed":
-                return self._failure(pod)
+                log = self.log(name)
+                _log.info("%s", log.rstrip("\n"))
+                prefix = name.removesuffix("-driver")
+                return self.failure(pod, log, (f"{prefix}-exec-{n}" for n in range(1, _MAX_EXECUTORS)))
             if pod.status.phase != "Running":
                 error = startup_failure(pod, timeout_s, expired=time.monotonic() > deadline)
                 if error is not None:
                     return error
+                self.report_wait(name, wait_reason(pod))
             time.sleep(_POLL_S)
+
+    def report_wait(self, name: str, reason: str | None) -> None:
+        """Log what a driver waits for, if that is new."""
+        if reason is not None and reason != self._reason:
+            _log.info("%s waits: %s", name, one_line(reason))
+        self._reason = reason or self._reason
 
     def log(self, name: str) -> str:
         """Return stdout and stderr of the driver; empty if the log is not available."""
         try:
             # As bytes: the client would turn a log that happens to be JSON into the repr of a Python object.
-            answer = self._api.read_namespaced_pod_log(name, self.namespace, _preload_content=False)
-            return str(answer.data.decode("utf-8", "replace"))
-        except self._api_exception:
+            answer = self._api.request(
+                self._api.core.read_namespaced_pod_log, name, self.namespace, _preload_content=False
+            )
+        except CtmahoutError:
             return ""
+        return "" if answer is None else str(answer.data.decode("utf-8", "replace"))
 
     def delete(self, name: str) -> None:
-        """Delete a pod with the objects that it owns, and wait until it has disappeared."""
-        with self._api_errors():
+        """Delete a pod with the objects that it owns, and wait until it has disappeared.
+
+        Raises
+        ------
+        EngineError
+            CTM_KUBERNETES_LEFT: it has not within a minute. And as of `KubernetesApi.request`.
+        """
+        self._api.request(self._api.core.delete_namespaced_pod, name, self.namespace)
+        self.wait_until_gone(name)
+
+    def wait_until_gone(self, name: str) -> None:
+        """Wait until a pod that is being deleted has disappeared; see `delete`."""
+        deadline = time.monotonic() + _GRACE_S
+        while self.get(name) is not None:
+            if time.monotonic() > deadline:
+                raise EngineError("CTM_KUBERNETES_LEFT", kind="pod", name=name, namespace=self.namespace)
+            time.sleep(_POLL_S / 4)
+
+    def failure(self, pod: Any, log: str, executors: Iterable[str]) -> CtmahoutError:
+        """Return the error of a driver pod that has failed; `executors` are the names that its executors may have."""
+        there = []
+        for name in executors:
             try:
-                self._api.delete_namespaced_pod(name, self.namespace)
-            except self._api_exception as e:
-                if getattr(e, "status", None) != 404:
-                    raise
-            deadline = time.monotonic() + _GRACE_S
-            while self._find(name) is not None and time.monotonic() < deadline:
-                time.sleep(_POLL_S / 4)
-
-    def _find(self, name: str) -> Any:
-        try:
-            return self._api.read_namespaced_pod(name, self.namespace)
-        except self._api_exception as e:
-            if getattr(e, "status", None) == 404:
-                return None
-            raise
-
-    def _failure(self, pod: Any) -> CtmahoutError:
-        name = pod.metadata.name
-        state = _terminated(pod)
-        if state is not None and state.reason == "OOMKilled":
-            limits = pod.spec.containers[0].resources.limits or {}
-            return EngineError("CTM_KUBERNETES_MEMORY", limit=limits.get("memory", "that of its node"))
-        # Evicted, Preempting, NodeLost, Shutdown and so on: the pod was stopped from outside.
-        if pod.status.reason:
-            detail = f"{pod.status.reason}: {pod.status.message or 'no more is known'}"
-            return EngineError("CTM_KUBERNETES_LOST", detail=detail.rstrip("."))
-        log = self.log(name)
-        if "is forbidden: User" in log:
-            return forbidden(log, self.namespace)
-        code = state.exit_code if state is not None else "unknown"
-        # Takes precedence over the bridge's error, which only knows that the session was stopped.
-        if code == _EXECUTORS_FAILED:
-            of_executors = "\n".join(line for line in log.splitlines() if "xecutor" in line)
-            detail = log_tail(of_executors or log) or "its log is empty"
-            return EngineError("CTM_KUBERNETES_EXECUTORS", detail=detail.rstrip("."))
-        for line in reversed(log.splitlines()):
-            if line.startswith("[CTM_"):
-                return translate_error(line, engine=self.engine, log=log)
-        return translate_error(f"the driver pod ended with exit code {code}", engine=self.engine, log=log)
-
-    @contextmanager
-    def _api_errors(self) -> Iterator[None]:
-        """Translate errors of the API."""
-        from urllib3.exceptions import HTTPError
-
-        try:
-            yield
-        except self._api_exception as e:
-            if getattr(e, "status", None) in (401, 403):
-                raise forbidden(str(e), self.namespace) from e
-            raise EngineError("CTM_KUBERNETES_UNREACHABLE", master=self._master, detail=one_line(str(e))) from e
-        except HTTPError as e:
-            raise EngineError("CTM_KUBERNETES_UNREACHABLE", master=self._master, detail=one_line(str(e))) from e
+                executor = self.get(name)
+            except CtmahoutError:
+                break
+            if executor is None:
+                break
+            there.append(executor)
+        return driver_failure(pod, log, executors=there, engine=self.engine, namespace=self.namespace)
 
 
 @contextmanager
-def deleting(delete: Callable[[], None]) -> Iterator[None]:
-    """Call `delete` at the end of the block, also after an error."""
+def deleting(delete: Callable[[], None], *, kind: str, name: str, namespace: str) -> Iterator[None]:
+    """Call `delete` at the end of the block, also after an error.
+
+    If it fails, what remains is named with the command that removes it: in the hint of the block's error or, where
+    there is none of ours, in the log at level WARNING.
+    """
+    remains = f"The {kind} {name} may be left; remove it with `kubectl delete {kind} {name} -n {namespace}`."
     try:
         yield
-    except BaseException:
+    except BaseException as e:
         # The first error is the one to report.
-        with suppress(CtmahoutError):
+        try:
             delete()
+        except BaseException as failure:
+            if isinstance(e, CtmahoutError):
+                e.append_hint(remains)
+            else:
+                _log.warning("%s", remains)
+            if not isinstance(failure, CtmahoutError):
+                raise
         raise
-    delete()
-
-
-def forbidden(text: str, namespace: str) -> EngineError:
-    """Return CTM_KUBERNETES_FORBIDDEN with the line of the text that says what is forbidden."""
-    lines = [line.strip() for line in text.splitlines() if "orbidden" in line or "nauthorized" in line]
-    return EngineError("CTM_KUBERNETES_FORBIDDEN", namespace=namespace, detail=(lines or [text])[-1][:600].rstrip("."))
-
-
-def _retry_policy() -> Any:
-    """Return a policy that tolerates an API that is unavailable for half a minute."""
-    from urllib3 import Retry
-
-    return Retry(total=6, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
-
-
-def startup_failure(pod: Any, timeout_s: float, *, expired: bool) -> EngineError | None:
-    """Return the error of a pod that cannot start, or has not within the limit; None while it may still start."""
-    for container in pod.status.container_statuses or ():
-        waiting = container.state.waiting if container.state else None
-        if waiting is not None and waiting.reason in _NO_IMAGE:
-            detail = f"{waiting.reason}: {waiting.message or 'no more is known'}"
-            return EngineError("CTM_KUBERNETES_IMAGE", image=container.image, detail=detail.rstrip("."))
-    if not expired:
-        return None
-    reasons = [c.message for c in pod.status.conditions or () if c.status == "False" and c.message]
-    reasons += [
-        f"{container.state.waiting.reason}: {container.state.waiting.message}"
-        for container in pod.status.container_statuses or ()
-        if container.state and container.state.waiting
-    ]
-    detail = "; ".join(reasons) or f"its phase is {pod.status.phase}"
-    return EngineError("CTM_KUBERNETES_PENDING", seconds=f"{timeout_s:.0f}", detail=detail.rstrip("."))
-
-
-def _terminated(pod: Any) -> Any:
-    states = [container.state.terminated for container in pod.status.container_statuses or () if container.state]
-    return next((state for state in states if state is not None), None)
-
-
-def one_line(text: str) -> str:
-    """Return a text as one line of at most 600 characters, without a full stop at its end."""
-    return " ".join(text.split())[:600].rstrip(".")
+    try:
+        delete()
+    except CtmahoutError as failure:
+        # The answer is there and right.
+        _log.warning("%s %s", failure.message, remains)

@@ -163,7 +163,8 @@ def _s3a(line: str) -> dict[str, str]:
 
 def default_driver_memory() -> str:
     """Return half of the memory that this process may use, from 1 to 32 GiB; Spark's default of 1 GiB is too little."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    # Where the system does not say, a small laptop is assumed.
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             limits.append(int(Path(path).read_text()))

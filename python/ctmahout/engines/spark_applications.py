@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import CtmahoutError, EngineError
-from .pods import Pods, one_line, startup_failure
+from .kubernetes_api import KubernetesApi, one_line, refusal
+from .pod_failures import start_error, startup_failure, wait_reason
+from .pods import Pods
 
-__all__ = ["API_VERSION", "Applications"]
+__all__ = ["API_VERSION", "PLURAL", "Applications"]
 
-_GROUP, _VERSION, _PLURAL = "sparkoperator.k8s.io", "v1beta2", "sparkapplications"
+_GROUP, _VERSION, PLURAL = "sparkoperator.k8s.io", "v1beta2", "sparkapplications"
 API_VERSION = f"{_GROUP}/{_VERSION}"
 _POLL_S = 1.0
 # A log is read as a whole each time, so less often than the state.
 _LOG_S = 5.0
+# Held by a queue, such as Kueue's, or by an administrator.
+_SUSPENDED = ("SUSPENDING", "SUSPENDED")
+_REASON = re.compile(r"^.*(?:Caused by: |Exception in thread|\bERROR\b|\b[Ee]rror: ).*$", re.MULTILINE)
 
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())
 
 
 class Applications(Pods):
-    """The applications of a namespace; parameters and errors as of `Pods`."""
+    """The applications of a namespace, and their pods."""
 
     engine = "operator"
 
-    def __init__(self, master: str | None, conf: Mapping[str, str]) -> None:
-        super().__init__(master, conf)
-        import kubernetes
-
-        self._applications = kubernetes.client.CustomObjectsApi(self._api.api_client)
+    def __init__(self, api: KubernetesApi) -> None:
+        super().__init__(api)
+        self._place = (_GROUP, _VERSION, self.namespace, PLURAL)
 
     def create(self, application: Mapping[str, Any]) -> None:
         """Create an application.
@@ -39,24 +43,23 @@ class Applications(Pods):
         Raises
         ------
         EngineError
-            CTM_KUBERNETES_OPERATOR: the operator is not installed. CTM_KUBERNETES_FORBIDDEN,
-            CTM_KUBERNETES_UNREACHABLE.
+            CTM_KUBERNETES_OPERATOR: the operator is not installed, or too old for a pod template. And as of
+            `KubernetesApi.request`.
         """
-        with self._api_errors():
-            try:
-                self._applications.create_namespaced_custom_object(
-                    _GROUP, _VERSION, self.namespace, _PLURAL, dict(application)
-                )
-            except self._api_exception as e:
-                if getattr(e, "status", None) == 404:
-                    raise EngineError("CTM_KUBERNETES_OPERATOR", kind=API_VERSION) from e
-                raise
+        created = self._api.request(self._api.custom.create_namespaced_custom_object, *self._place, dict(application))
+        if created is None and self._application(application["metadata"]["name"]) is None:
+            raise EngineError("CTM_KUBERNETES_OPERATOR", kind=API_VERSION)
+        # What a resource definition does not know, the API server drops without a word.
+        for role in ("driver", "executor"):
+            if created is not None and "template" in application["spec"][role].keys() - created["spec"][role].keys():
+                raise EngineError("CTM_KUBERNETES_OPERATOR", kind=f"{API_VERSION} with pod templates")
 
     def wait_for(self, name: str, *, timeout_s: float) -> tuple[CtmahoutError | None, str]:
         """Wait for the end of an application; return its error, None if it succeeded, and its driver's log.
 
-        The driver's log is logged as it grows (logger ``ctmahout.engines.spark_applications``, level INFO). Of the
-        states only COMPLETED and FAILED are final: the operator may retry after any other.
+        The driver's log is logged as it grows (logger ``ctmahout.engines.spark_applications``, level INFO), and so is
+        what the driver waits for. Of the states only COMPLETED and FAILED are final: the operator may retry after any
+        other.
 
         Parameters
         ----------
@@ -64,10 +67,9 @@ class Applications(Pods):
         timeout_s : float
             Limit for the start of the driver, in seconds.
         """
-        deadline, log, read_at = time.monotonic() + timeout_s, "", 0.0
+        deadline, log, read_at, started = time.monotonic() + timeout_s, "", 0.0, False
         while True:
-            with self._api_errors():
-                application = self._application(name)
+            application = self._application(name, long_outage=True)
             if application is None:
                 return EngineError("CTM_KUBERNETES_LOST", detail=f"somebody deleted the application {name}"), log
             status = application.get("status") or {}
@@ -82,36 +84,54 @@ class Applications(Pods):
                 log = text or log
             if state == "COMPLETED":
                 return None, log
-            with self._api_errors():
-                driver = self._find(pod) if pod else None
+            driver = self.get(pod, long_outage=True) if pod else None
+            started = started or driver is not None
             if state == "FAILED":
                 if driver is not None and driver.status.phase == "Failed":
-                    return self._failure(driver), log
-                detail = one_line(reported.get("errorMessage") or "the operator says no more")
-                return EngineError("CTM_ENGINE_FAILED", engine=self.engine, detail=detail), log
+                    return self.failure(driver, log, status.get("executorState") or ()), log
+                if driver is None and started:
+                    return EngineError("CTM_KUBERNETES_LOST", detail=f"somebody deleted {pod}"), log
+                return self._submission_error(reported.get("errorMessage") or ""), log
             expired = time.monotonic() > deadline
-            if driver is None and expired:
-                detail = one_line(reported.get("errorMessage") or f"the application's state is {state}")
-                return EngineError("CTM_KUBERNETES_PENDING", seconds=f"{timeout_s:.0f}", detail=detail), log
-            if driver is not None and driver.status.phase == "Pending":
+            if driver is None:
+                held = state in _SUSPENDED
+                reason = f"the application is suspended ({state})" if held else reported.get("errorMessage")
+                if expired:
+                    return start_error(reason or f"the application's state is {state}", timeout_s, queued=held), log
+                self.report_wait(name, reason)
+            elif driver.status.phase == "Pending":
                 error = startup_failure(driver, timeout_s, expired=expired)
                 if error is not None:
                     return error, log
+                self.report_wait(driver.metadata.name, wait_reason(driver))
             time.sleep(_POLL_S)
 
     def remove(self, name: str) -> None:
-        """Delete an application; the operator and Kubernetes delete its pods."""
-        with self._api_errors():
-            try:
-                self._applications.delete_namespaced_custom_object(_GROUP, _VERSION, self.namespace, _PLURAL, name)
-            except self._api_exception as e:
-                if getattr(e, "status", None) != 404:
-                    raise
+        """Delete an application; the operator and Kubernetes delete its pods. Waits for the driver to disappear.
 
-    def _application(self, name: str) -> Any:
-        try:
-            return self._applications.get_namespaced_custom_object(_GROUP, _VERSION, self.namespace, _PLURAL, name)
-        except self._api_exception as e:
-            if getattr(e, "status", None) == 404:
-                return None
-            raise
+        Raises
+        ------
+        EngineError
+            As of `Pods.delete`.
+        """
+        application = self._application(name)
+        if application is None:
+            return
+        self._api.request(self._api.custom.delete_namespaced_custom_object, *self._place, name)
+        status = application.get("status") or {}
+        # The operator's own name for a driver that it has not reported yet.
+        self.wait_until_gone((status.get("driverInfo") or {}).get("podName") or f"{name}-driver")
+
+    def _submission_error(self, text: str) -> CtmahoutError:
+        """Return the error of a submission that failed within the operator, from its log: the reason stands last."""
+        refused = refusal(text, self.namespace)
+        if refused is not None:
+            return refused
+        lines = _REASON.findall(text) or text.splitlines()[-1:]
+        detail = one_line(lines[-1]) if lines else "the operator says no more"
+        return EngineError("CTM_ENGINE_FAILED", engine=self.engine, detail=detail)
+
+    def _application(self, name: str, *, long_outage: bool = False) -> Any:
+        return self._api.request(
+            self._api.custom.get_namespaced_custom_object, *self._place, name, long_outage=long_outage
+        )

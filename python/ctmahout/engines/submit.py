@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from ..exchange import is_manifest, read_manifest
 from ..storage import local_copy, parse_location, remove, siblings
+from ..storage.locks import remove_stale
 from .base import Engine
 from .jars import find_jar, find_spark
 from .java import find_java
@@ -22,7 +24,7 @@ from .jvm_calls import translate_error
 from .request import Request
 from .session import is_local, spark_settings
 
-__all__ = ["MAIN", "SparkSubmit", "SubmitEngine", "parse_answer"]
+__all__ = ["MAIN", "SparkSubmit", "SubmitEngine", "parse_answer", "partials_removed"]
 
 MAIN = "org.ctmahout.bridge.Main"
 _ANSWER_PREFIX = "CTMAHOUT_RESULT "
@@ -123,11 +125,31 @@ class SubmitEngine(SparkSubmit):
             file.write_text(request.to_json(), encoding="utf-8")
             # As a URI: on a cluster a bare path may refer to the cluster's file system.
             arguments = ["--class", MAIN, str(self._jar.path), "--request-file", file.as_uri()]
-            code, out = self._process([*self._command(self._settings), *arguments], log, request)
+            command = self._command(self._settings_of_run(Path(folder)))
+            code, out = self._process([*command, *arguments], log, request)
             stderr = log.read_text("utf-8", "replace")
         if code != 0:
             raise self._error(code, stderr)
         return parse_answer(out, request)
+
+    def _settings_of_run(self, folder: Path) -> Mapping[str, str]:
+        """Return the settings of a run; what they name may be written to the folder."""
+        return self._settings
+
+
+@contextmanager
+def partials_removed(request: Request) -> Iterator[None]:
+    """After Ctrl-C remove what a driver on another machine has left beside its output, where this one sees it.
+
+    The driver has ended by then; the output of another that still runs is locked, and stays.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        target = parse_location(request.output)
+        if isinstance(target, Path):
+            remove_stale(target.parent, glob.escape(target.name))
+        raise
 
 
 def parse_answer(out: str, request: Request) -> dict[str, Any]:

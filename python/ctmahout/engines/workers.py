@@ -87,6 +87,11 @@ def _set_threads(library: Any, count: int) -> None:
     release(force=True)
 
 
+def _cores() -> int:
+    """Return the cores that this process may use; not every system limits them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Threads:
     """Threads of this process.
@@ -97,7 +102,7 @@ class Threads:
         As many as the process may use cores, if not given.
     """
 
-    count: int = field(default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    count: int = field(default_factory=_cores)
     is_remote: ClassVar[bool] = False
 
     @classmethod

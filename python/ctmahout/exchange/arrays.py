@@ -77,5 +77,6 @@ def read_arrays(path: Path, manifest: Manifest, names: tuple[str, ...] | None = 
         if shape[0] == 0:
             arrays[name] = np.empty(shape, dtype)
             continue
-        arrays[name] = read_parts(path, path / _FOLDER / name, {0: expected}, dtype)[0].reshape(shape)
+        parts = manifest.part_files(path, f"{_FOLDER}/{name}")
+        arrays[name] = read_parts(path, parts, {0: expected}, dtype)[0].reshape(shape)
     return arrays

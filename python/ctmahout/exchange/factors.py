@@ -179,7 +179,7 @@ def _read(path: Path, numbers: list[int] | None) -> list[Factors]:
     parts = {
         name: read_parts(
             path,
-            path / name,
+            manifest.part_files(path, name),
             {
                 g.group: Expected({"s": 1, "v": g.columns, "u": g.rows}[name], g.rank, g.checksums[name])
                 for g in groups

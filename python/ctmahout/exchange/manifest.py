@@ -30,9 +30,10 @@ __all__ = [
 ]
 
 NAME = "_ctmahout.json"
-VERSION = "1.0"
+VERSION = "1.1"
 _KINDS = {"matrix": "a matrix", "factors": "factors", "model": "a model"}
 _CHECKSUM = re.compile(r"[0-9a-f]{16}")
+_PART = re.compile(r"((s|v|u|arrays/(?!\.)[^/]+)/)?part-[^/]+\.parquet")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Manifest:
     kind : str
         "matrix", "factors" or "model".
     exchange_version : str
-        For instance "1.0".
+        For instance "1.1".
     dtype : str
         "float32" or "float64": that of a matrix, or of U.
     groups : tuple of Group
@@ -95,6 +96,8 @@ class Manifest:
     warnings : tuple of str
     sha256 : str
         SHA-256 of the file itself.
+    files : tuple of str, or None
+        Names of all part files, relative to the directory. None in version 1.0: there all that exist belong to it.
     """
 
     kind: str
@@ -111,11 +114,18 @@ class Manifest:
     warnings: tuple[str, ...]
     sha256: str
     chosen: dict[str, str]
+    files: tuple[str, ...] | None
     _raw: dict[str, Any] = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole file, as JSON types."""
         return copy.deepcopy(self._raw)
+
+    def part_files(self, path: Path, folder: str = "") -> list[Path]:
+        """Return the part files of the exchange directory `path`, or of a folder in it, that belong to it."""
+        if self.files is None:
+            return sorted((path / folder).glob("part-*.parquet"))
+        return [path / name for name in self.files if name.rpartition("/")[0] == folder]
 
 
 def read_manifest(path: str | Path, kind: str | None = None) -> Manifest:
@@ -175,7 +185,12 @@ def _list_groups(groups: Sequence[int]) -> str:
 
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> Manifest:
-    """Write `_ctmahout.json` into an otherwise complete folder, and return it as `read_manifest` does."""
+    """Write `_ctmahout.json` into an otherwise complete folder, and return it as `read_manifest` does.
+
+    The part files of the folder are added to `values`: only files that a manifest names belong to its directory.
+    """
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("part-*.parquet"))
+    values = {**values, "files": files}
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     manifest = _parse(text, values["kind"])
     (folder / NAME).write_bytes(text)
@@ -253,6 +268,7 @@ def _parse(text: bytes, kind: str | None) -> Manifest:
         warnings=tuple(fields.texts("warnings")),
         sha256=hashlib.sha256(text).hexdigest(),
         chosen=fields.object("chosen"),
+        files=_files(fields),
         _raw=json_object,
     )
 
@@ -269,6 +285,18 @@ def _check_kind_and_version(json_object: dict[str, Any], kind: str | None) -> No
         raise _MalformedError("exchange_version is missing or not of the form 1.0")
     if version.partition(".")[0] != VERSION.partition(".")[0]:
         raise _RefusedError("CTM_EXCHANGE_VERSION", given=version, expected=VERSION)
+
+
+def _files(fields: _FieldReader) -> tuple[str, ...] | None:
+    if "files" not in fields.values and fields.values["exchange_version"] == "1.0":
+        return None
+    files = fields.texts("files", required=True)
+    for name in files:
+        if not _PART.fullmatch(name):
+            raise _MalformedError(f"files has {name!r}, which is no name of a part file")
+    if len(set(files)) < len(files):
+        raise _MalformedError("a file is listed twice")
+    return tuple(sorted(files))
 
 
 def _group(fields: _FieldReader, factors: bool) -> Group:
@@ -337,8 +365,8 @@ class _FieldReader:
             raise _MalformedError(f"{key} is not a list of one or more objects")
         return value
 
-    def texts(self, key: str) -> list[str]:
-        value = self._get(key, False) if key in self.values else []
+    def texts(self, key: str, *, required: bool = False) -> list[str]:
+        value = self._get(key, required) if required or key in self.values else []
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise _MalformedError(f"{key} is not a list of texts")
         return value

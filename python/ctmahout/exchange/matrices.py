@@ -14,7 +14,7 @@ from ..errors import ExchangeError
 from ..storage.atomic import atomic_dir
 from .arrays import write_arrays
 from .manifest import VERSION, Manifest, is_exchange, read_manifest, select_groups, write_manifest
-from .parquet import Expected, PartWriter, read_parts
+from .parquet import Expected, PartReader, PartWriter
 
 __all__ = ["read_matrices", "read_matrix", "write_matrix"]
 
@@ -137,16 +137,18 @@ def read_matrices(path: str | Path, groups: Sequence[int]) -> Iterator[tuple[int
     """
     path = Path(path)
     manifest = read_manifest(path, "matrix")
+    selected = select_groups(path, manifest, groups)
+    reader = PartReader(path, manifest.part_files(path), manifest.dtype)
     batch: dict[int, Expected] = {}
     size = 0
-    for g in select_groups(path, manifest, groups):
+    for g in selected:
         matrix_bytes = g.rows * g.columns * np.dtype(manifest.dtype).itemsize
         if batch and size + matrix_bytes > _READ_BYTES:
-            yield from read_parts(path, path, batch, manifest.dtype).items()
+            yield from reader.read(batch).items()
             batch, size = {}, 0
         batch[g.group] = Expected(g.rows, g.columns, g.checksum or "")
         size += matrix_bytes
-    yield from read_parts(path, path, batch, manifest.dtype).items()
+    yield from reader.read(batch).items()
 
 
 def _chunks(matrix: ArrayLike | Iterable[Chunk]) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import ExchangeError
 from .checksum import hex_digits, sum_of_rows
 
-__all__ = ["Expected", "PartWriter", "Written", "read_parts"]
+__all__ = ["Expected", "PartReader", "PartWriter", "Written", "read_parts"]
 
 ROW_GROUP_BYTES = 8 << 20
 PART_BYTES = 64 << 20
@@ -41,6 +41,11 @@ class Written:
     checksum: str
 
 
+# Group, row numbers of shape (b,), values of shape (b, n).
+_Block = tuple[int, NDArray[np.int64], NDArray[Any]]
+# Of some rows: numbers, lengths, and the values of one row after the other.
+_Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]
+
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
@@ -50,10 +55,14 @@ class _OpenGroup:
 
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     sum: int = 0
+    has_row_groups: bool = False
 
 
 class PartWriter:
     """Writes the rows of one directory, in row groups of about 8 MB and part files of about 64 MB.
+
+    A row group holds several groups, whole, or a piece of one: a large group is read without any other, and the footer
+    of thousands of small groups stays small.
 
     Parameters
     ----------
@@ -86,6 +95,8 @@ class PartWriter:
         self._bytes = 0
         self._open = _OpenGroup()
         self._pending: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+        self._small: list[_Block] = []
+        self._small_bytes = 0
 
     def __enter__(self) -> PartWriter:
         return self
@@ -93,12 +104,16 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            try:
-                self._writer.close()
-            except Exception:
-                if error is None:  # else the first error is the cause, such as a full disk
-                    raise
+        try:
+            if error is None:
+                self._write_small()
+        finally:
+            if self._writer is not None:
+                try:
+                    self._writer.close()
+                except Exception:
+                    if error is None:  # else the first error is the cause, such as a full disk
+                        raise
 
     def append(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         """Add rows of shape (b, n) to a group. Groups are written one after the other, with `finish` in between."""
@@ -113,14 +128,17 @@ class PartWriter:
             all_rows, all_values = self._pop_pending()
             full = len(all_rows) // step * step
             for start in range(0, full, step):
-                self._write(group, all_rows[start : start + step], all_values[start : start + step])
+                self._write_large(group, all_rows[start : start + step], all_values[start : start + step])
             if full < len(all_rows):
                 self._pending = [(all_rows[full:].copy(), all_values[full:].copy())]
 
     def finish(self, group: int) -> Written:
-        """Write the pending rows of a group, check that each row occurred once, and return what was written."""
+        """Complete a group: check that each row occurred once, and return its shape and checksum."""
         if self._pending:
-            self._write(group, *self._pop_pending())
+            if self._open.has_row_groups:
+                self._write_large(group, *self._pop_pending())
+            else:
+                self._add_small(group, *self._pop_pending())
         rows = np.concatenate(self._open.rows) if self._open.rows else np.empty(0, np.int64)
         if rows.size == 0:
             raise ExchangeError("CTM_EXCHANGE_ROW_MISSING", path=self.path, group=group, row=0, given=0, expected=1)
@@ -164,8 +182,30 @@ class PartWriter:
             return pending[0]
         return np.concatenate([r for r, _ in pending]), np.concatenate([v for _, v in pending])
 
-    def _write(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        count, n = values.shape
+    def _write_large(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        self._write_small()
+        self._write([(group, rows, values)])
+        self._open.has_row_groups = True
+
+    def _add_small(self, group: int, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        # Copies: the caller may fill its arrays with the next group.
+        self._small.append((group, rows.copy(), values.copy()))
+        self._small_bytes += values.nbytes + 12 * rows.size
+        if self._small_bytes >= ROW_GROUP_BYTES:
+            self._write_small()
+
+    def _write_small(self) -> None:
+        if self._small:
+            small, self._small, self._small_bytes = self._small, [], 0
+            self._write(small)
+
+    def _write(self, blocks: list[_Block]) -> None:
+        """Write one row group."""
+        counts = [rows.size for _, rows, _ in blocks]
+        groups = np.repeat(np.array([group for group, _, _ in blocks], np.int32), counts)
+        lengths = np.repeat([values.shape[1] for _, _, values in blocks], counts)
+        rows = np.concatenate([rows for _, rows, _ in blocks])
+        flat = np.concatenate([values.reshape(-1) for _, _, values in blocks])
         if self._writer is None or self._bytes >= PART_BYTES:
             if self._writer is not None:
                 self._writer.close()
@@ -180,13 +220,11 @@ class PartWriter:
             )
             self._parts += 1
             self._bytes = 0
-        offsets = np.arange(0, count * n + 1, n, dtype=np.int32) if n else np.zeros(count + 1, np.int32)
-        lists = pa.ListArray.from_arrays(
-            pa.array(offsets), pa.array(values.reshape(-1)), type=self._schema.field("values").type
-        )
-        columns = [pa.array(np.full(count, group, np.int32)), pa.array(rows), lists]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=count)
-        self._bytes += values.nbytes + 12 * count
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), type=self._schema.field("values").type)
+        columns = [pa.array(groups), pa.array(rows), lists]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=rows.size)
+        self._bytes += flat.nbytes + 12 * rows.size
 
 
 def check_rows(path: Path, group: int, rows: NDArray[np.int64], expected: int) -> None:
@@ -218,40 +256,123 @@ class _Collected:
     sum: int = 0
 
 
-def read_parts(path: Path, folder: Path, expected: Mapping[int, Expected], dtype: str) -> dict[int, NDArray[Any]]:
-    """Read groups of a folder in one pass over its files, with the checks of steps 2 and 3 of contract/v1.
+def read_parts(
+    path: Path, parts: Sequence[Path], expected: Mapping[int, Expected], dtype: str
+) -> dict[int, NDArray[Any]]:
+    """Read groups in one pass over part files: see `PartReader`."""
+    return PartReader(path, parts, dtype).read(expected)
+
+
+class PartReader:
+    """Reads groups from part files, with the checks of steps 2 and 3 of contract/v1.
+
+    Footers are checked once, and which groups a row group holds is remembered: further groups are read from theirs
+    alone.
 
     Parameters
     ----------
-    path, folder : Path
-        The exchange directory, for errors, and the folder with the files.
-    expected : mapping of int to Expected
-        The groups to read, by number.
+    path : Path
+        The exchange directory, for errors.
+    parts : sequence of Path
+        The files, see `Manifest.part_files`.
     dtype : str
-
-    Returns
-    -------
-    dict of int to ndarray of shape (rows, columns)
     """
-    files = _checked_footers(folder, dtype)
-    rows_in_files = sum(files.values())
-    collected = {group: _Collected() for group in expected}
-    failures: list[_Failure] = []
-    for file, count in files.items():
-        for groups, rows, lengths, flat in _row_groups(file, count, expected):
-            for group in np.unique(groups).tolist():
-                if group not in expected:
+
+    def __init__(self, path: Path, parts: Sequence[Path], dtype: str) -> None:
+        self._path = path
+        self._files = _checked_footers(path, parts, dtype)
+        self._row_groups: dict[Path, list[_RowGroup]] = {}
+
+    def read(self, expected: Mapping[int, Expected]) -> dict[int, NDArray[Any]]:
+        """Read groups in one pass over the files.
+
+        Parameters
+        ----------
+        expected : mapping of int to Expected
+            The groups to read, by number.
+
+        Returns
+        -------
+        dict of int to ndarray of shape (rows, columns)
+        """
+        rows_in_files = sum(self._files.values())
+        numbers = np.sort(np.fromiter(expected, np.int64, len(expected)))
+        collected = {group: _Collected() for group in expected}
+        failures: list[_Failure] = []
+        for file in self._files:
+            for groups, columns in self._selected(file, numbers):
+                for group, member in _by_group(groups, *columns):
+                    if group in expected and (
+                        failure := _collect(collected[group], group, expected[group], rows_in_files, *member)
+                    ):
+                        failures.append(failure)
+        if failures:
+            first = min(failures, key=lambda f: (f.group, f.row))
+            raise ExchangeError(first.code, path=self._path, group=first.group, row=first.row, **first.fields)
+        return {group: _complete(self._path, group, collected[group], expected[group]) for group in expected}
+
+    def _selected(self, path: Path, numbers: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int32], _Columns]]:
+        """Yield the group numbers and `_Columns` of each row group that may hold one of the groups of these numbers."""
+        known = self._row_groups.get(path)
+        row_groups: list[_RowGroup] = []
+        # One file is open at a time: a large matrix has more files than a process may open.
+        with ExitStack() as stack:
+            if known is not None and not any(row_group.may_hold(numbers) for row_group in known):
+                return
+            with _CorruptAsError(path):
+                parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
+            for index in range(parquet.metadata.num_row_groups):
+                if known is not None and not known[index].may_hold(numbers):
                     continue
-                member = groups == group
-                selected = (rows, lengths, flat)
-                if not member.all():
-                    selected = (rows[member], lengths[member], flat[np.repeat(member, lengths)])
-                if failure := _collect(collected[group], group, expected[group], rows_in_files, *selected):
-                    failures.append(failure)
-    if failures:
-        first = min(failures, key=lambda f: (f.group, f.row))
-        raise ExchangeError(first.code, path=path, group=first.group, row=first.row, **first.fields)
-    return {group: _complete(path, group, collected[group], expected[group]) for group in expected}
+                with _CorruptAsError(path):
+                    # Not by statistics: reading those of a damaged footer aborts the process (pyarrow 26).
+                    groups = parquet.read_row_group(index, columns=["group"]).column(0).to_numpy()
+                    row_group = _RowGroup.of(groups)
+                    row_groups.append(row_group)
+                    if not row_group.may_hold(numbers):
+                        continue
+                    columns = _columns(parquet.read_row_group(index, columns=["row", "values"]), groups.size)
+                yield groups, columns
+        if known is None:
+            count = sum(row_group.rows for row_group in row_groups)
+            if count != self._files[path]:
+                with _CorruptAsError(path):
+                    raise ValueError(f"it holds {count} rows, its footer says {self._files[path]}")
+            self._row_groups[path] = row_groups
+
+
+@dataclass(frozen=True)
+class _RowGroup:
+    """The number of rows, and the smallest and the largest group, of a row group."""
+
+    rows: int
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, groups: NDArray[np.int32]) -> _RowGroup:
+        return cls(groups.size, int(groups.min()), int(groups.max())) if groups.size else cls(0, 0, -1)
+
+    def may_hold(self, numbers: NDArray[np.int64]) -> bool:
+        """Return whether one of these group numbers, in ascending order, lies between the smallest and the largest."""
+        place = int(np.searchsorted(numbers, self.first))
+        return place < numbers.size and int(numbers[place]) <= self.last
+
+
+def _by_group(
+    groups: NDArray[np.int32], rows: NDArray[np.int64], lengths: NDArray[np.int64], flat: NDArray[Any]
+) -> Iterator[tuple[int, _Columns]]:
+    """Yield each group of a row group with its rows."""
+    if groups.size and (groups[1:] >= groups[:-1]).all():  # as our writers leave them
+        starts = np.concatenate([[0], np.flatnonzero(groups[1:] != groups[:-1]) + 1, [groups.size]])
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            part = slice(start, end)
+            yield int(groups[start]), (rows[part], lengths[part], flat[offsets[start] : offsets[end]])
+        return
+    for group in np.unique(groups).tolist():
+        member = groups == group
+        yield group, (rows[member], lengths[member], flat[np.repeat(member, lengths)])
 
 
 def _complete(path: Path, group: int, collected: _Collected, expected: Expected) -> NDArray[Any]:
@@ -309,13 +430,16 @@ def _collect(
     return None
 
 
-def _checked_footers(folder: Path, dtype: str) -> dict[Path, int]:
+def _checked_footers(path: Path, parts: Sequence[Path], dtype: str) -> dict[Path, int]:
     """Return the part files and the numbers of rows in their footers, after checking their schemas."""
+    for part in parts:
+        if not part.is_file():
+            raise ExchangeError("CTM_EXCHANGE_FILE_MISSING", path=path, file=part.relative_to(path).as_posix())
     files: dict[Path, int] = {}
     problems: list[ExchangeError] = []
-    for path in sorted(folder.glob("part-*.parquet")):
+    for part in parts:
         try:
-            files[path] = _check_footer(path, dtype)
+            files[part] = _check_footer(part, dtype)
         except ExchangeError as e:
             problems.append(e)
     if problems:  # a schema error takes precedence, then the first file
@@ -350,30 +474,7 @@ def _is_list_of(kind: Any, element: Any) -> bool:
     return bool(is_list and kind.value_type == element and not kind.value_field.nullable)
 
 
-def _row_groups(
-    path: Path, expected_rows: int, selected: Collection[int]
-) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[Any]]]:
-    """Yield group numbers, row numbers, row lengths and concatenated values of each row group with a selected group."""
-    count = 0
-    # One file is open at a time: a large matrix has more files than a process may open.
-    with ExitStack() as stack:
-        with _CorruptAsError(path):
-            parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
-        for index in range(parquet.metadata.num_row_groups):
-            with _CorruptAsError(path):
-                # Not by statistics: reading those of a damaged footer aborts the process (pyarrow 26).
-                groups = parquet.read_row_group(index, columns=["group"]).column(0).to_numpy()
-                count += groups.size
-                if not np.isin(groups, list(selected)).any():
-                    continue
-                columns = groups, *_columns(parquet.read_row_group(index, columns=["row", "values"]), groups.size)
-            yield columns
-    if count != expected_rows:
-        with _CorruptAsError(path):
-            raise ValueError(f"it holds {count} rows, its footer says {expected_rows}")
-
-
-def _columns(table: pa.Table, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
+def _columns(table: pa.Table, count: int) -> _Columns:
     """Return row numbers, row lengths and concatenated values of a table of `count` rows."""
     rows, values = (table.column(name).combine_chunks() for name in ("row", "values"))
     if pa.types.is_fixed_size_list(values.type):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engines import Engine, Request, connect
+from ..engines.dataframes import DataFrameFactors, GroupedFactors, decompose, is_dataframe
 from ..errors import ConfigError, CtmahoutError
 from ..exchange import Factors, is_manifest, read_factors, read_manifest, write_matrix
 from ..options import ACCEPTED, Config, nearest, option_error
@@ -56,13 +57,44 @@ def factorise(
     config = options_of(config, options, "factorise")
     matrix, factors = parse_location(matrix), parse_location(factors)
     refuse_overlap(factors, matrix)
-    # Refused here as well as by the engine: before a JVM starts.
-    with local_copy(matrix, is_manifest) as folder:
-        read_manifest(folder, "matrix")
+    # Refused here as well as by the engine: before a JVM starts. A volume of pods need not be mounted here.
+    in_pods = config.engine == "operator" or config.deploy_mode == "cluster"
+    if not (in_pods and isinstance(matrix, Path) and not matrix.exists()):
+        with local_copy(matrix, is_manifest) as folder:
+            read_manifest(folder, "matrix")
     with open_engine(config, session) as engine:
         return factorise_with(engine, matrix, factors, config)
 
 
+@overload
+def dssvd(
+    matrix: Any,
+    k: int | None = None,
+    p: int = 15,
+    q: int = 1,
+    *,
+    column: str | Sequence[str],
+    id: str | None = None,
+    group: None = None,
+    algorithm: str = "dssvd",
+    seed: int = 0,
+    u: bool = False,
+) -> DataFrameFactors: ...
+@overload
+def dssvd(
+    matrix: Any,
+    k: int | None = None,
+    p: int = 15,
+    q: int = 1,
+    *,
+    column: str | Sequence[str],
+    id: str | None = None,
+    group: str,
+    algorithm: str = "dssvd",
+    seed: int = 0,
+    u: bool = False,
+) -> GroupedFactors: ...
+@overload
 def dssvd(
     matrix: Any,
     k: int | None = None,
@@ -75,21 +107,45 @@ def dssvd(
     engine: str = "py4j",
     session: object = None,
     **options: Any,
-) -> Factors:
+) -> Factors: ...
+def dssvd(
+    matrix: Any,
+    k: int | None = None,
+    p: int = 15,
+    q: int = 1,
+    *,
+    column: str | Sequence[str] | None = None,
+    id: str | None = None,
+    group: str | None = None,
+    algorithm: str = "dssvd",
+    seed: int = 0,
+    u: bool = False,
+    engine: str = "py4j",
+    session: object = None,
+    **options: Any,
+) -> Factors | DataFrameFactors | GroupedFactors:
     """Decompose a tall matrix with Mahout's distributed stochastic SVD: A is about U diag(s) V'.
 
     Factors of "dspca" are of A - 1 mu': then A is about 1 mu' + U diag(s) V', with mu = A.mean(axis=0).
 
     Parameters
     ----------
-    matrix : ndarray of shape (m, n), m >= n; or path or URI of a matrix directory
-        Finite real numbers. What float32 holds exactly is decomposed as float32, everything else as float64.
+    matrix : ndarray of shape (m, n), m >= n; path or URI of a matrix directory; or DataFrame of PySpark
+        Finite real numbers. What float32 holds exactly is decomposed as float32, everything else as float64. A
+        DataFrame, of a classic session or of Spark Connect, is decomposed in its session, which must have the ctmahout
+        jar; it may have more columns than rows.
     k : int, optional
-        Components to compute; all n if not given.
+        Components to compute; all, min(m, n), if not given.
     p : int
         Oversampling: the random projection has k + p columns (at most n).
     q : int
         Power iterations.
+    column : str or sequence of str
+        For a DataFrame: its column of array<double>, array<float> or vectors, or several columns of numbers.
+    id : str, optional
+        For a DataFrame: the column that names its rows. No value may occur twice, in one group.
+    group : str, optional
+        For a DataFrame: the column whose values tell several matrices apart.
     algorithm : str
         "dssvd"; "exact": from A'A in one pass over A, for a few hundred columns at most, p and q count for nothing;
         "dspca": the factors of A - 1 mu', where mu holds the means of the columns; "auto": dssvd or exact, whichever
@@ -97,7 +153,7 @@ def dssvd(
     seed : int
         Seed of the random projection.
     u : bool
-        Give U as well, an array as tall as A.
+        Give U as well, an array as tall as A; of a DataFrame, which needs an `id`, as a DataFrame.
     engine : str
         "py4j", "jpype", "submit", "operator" or "numpy". An array goes through a temporary folder of this machine, so
         neither "operator" nor a driver in a cluster takes one.
@@ -111,12 +167,18 @@ def dssvd(
     Factors
         s of shape (r,), v of shape (n, r), u of shape (m, r) or None; r <= k is the rank found. In each column of V the
         entry of largest magnitude is positive.
+    DataFrameFactors, or GroupedFactors if there is a group column
+        The same of a DataFrame: s and v are arrays, u is a DataFrame. Nothing but s and v leaves Spark.
 
     Raises
     ------
     ConfigError
         CTM_RANK_RANGE: k above n. CTM_REQUEST_INVALID: no such algorithm, or no real numbers. CTM_CONFIG_VALUE: an
-        engine that does not see an array.
+        engine that does not see an array, or an option that does not go with the matrix. Of a DataFrame
+        CTM_DATAFRAME_COLUMN, CTM_DATAFRAME_TYPE and CTM_DATAFRAME_RANK.
+    InputError
+        Of a DataFrame: CTM_DATAFRAME_EMPTY, CTM_DATAFRAME_NULL, CTM_DATAFRAME_WIDTH, CTM_DATAFRAME_NOT_FINITE,
+        CTM_DATAFRAME_DUPLICATE.
     ExchangeError, EngineError
 
     Notes
@@ -134,6 +196,11 @@ def dssvd(
     >>> bool(np.allclose(factors.u * factors.s @ factors.v.T, a))
     True
     """
+    if is_dataframe(matrix):
+        _refuse(options | {"engine": None if engine == "py4j" else engine, "session": session}, "a DataFrame")
+        columns = "features" if column is None else column
+        return decompose(matrix, columns, id=id, group=group, algorithm=algorithm, k=k, p=p, q=q, seed=seed, u=u)
+    _refuse({"column": column, "id": id, "group": group}, "an array or a directory")
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
         if isinstance(matrix, (str, Path, Uri)):
             source = parse_location(matrix)
@@ -159,6 +226,13 @@ def dssvd(
         with _named(source), connect(engine, session=session, **options) as opened:
             opened.run(request)
         return read_factors(target)
+
+
+def _refuse(options: Mapping[str, Any], matrix: str) -> None:
+    """Refuse options that go with another kind of matrix."""
+    for key, value in options.items():
+        if value is not None:
+            raise option_error(key, value, f"no such option for {matrix}", source="dssvd")
 
 
 def _real(matrix: Any) -> NDArray[Any]:
@@ -195,6 +269,8 @@ def open_engine(config: Config, session: object) -> Engine:
         conf=config.spark_conf,
         deploy_mode=config.deploy_mode,
         image=config.image,
+        pod_template=config.pod_template,
+        start_timeout=config.start_timeout,
     )
 
 

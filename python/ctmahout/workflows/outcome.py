@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,8 +124,12 @@ def run_manifest(
     }
 
 
-def _peak_mib() -> int:
-    """Return the largest memory this process has had; Linux counts it in KiB, macOS in bytes."""
+def _peak_mib() -> int | None:
+    """Return the largest memory this process has had, if known; Linux counts it in KiB, macOS in bytes."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 if sys.platform == "linux" else 1024 * 1024)
 

@@ -17,17 +17,21 @@ import org.apache.spark.scheduler.{SparkListener, SparkListenerJobStart, SparkLi
 private[bench] final class Meter(sc: SparkContext) {
   private val jobs = new AtomicLong
   private val shuffled = new AtomicLong
+  private val inTasks = new AtomicLong
 
   sc.addSparkListener(new SparkListener {
     override def onJobStart(event: SparkListenerJobStart): Unit = jobs.incrementAndGet()
-    override def onTaskEnd(event: SparkListenerTaskEnd): Unit = for (m <- Option(event.taskMetrics))
+    override def onTaskEnd(event: SparkListenerTaskEnd): Unit = for (m <- Option(event.taskMetrics)) {
       shuffled.addAndGet(m.shuffleWriteMetrics.bytesWritten + m.shuffleReadMetrics.totalBytesRead)
+      inTasks.addAndGet(event.taskInfo.duration)
+    }
   })
 
   def apply(work: => Unit): ObjectNode = {
     Listeners.settle(sc)
     jobs.set(0)
     shuffled.set(0)
+    inTasks.set(0)
     val before = sc.getPersistentRDDs.keys.toSet
     val (cpu, wall) = (Meter.cpuNanos, System.nanoTime())
     work
@@ -39,6 +43,7 @@ private[bench] final class Meter(sc: SparkContext) {
       .put("wall_s", (wallEnd - wall) / 1e9)
       .put("jobs", jobs.get)
       .put("shuffle_bytes", shuffled.get)
+      .put("task_s", inTasks.get / 1e3)
       .put("leaked_rdds", sc.getPersistentRDDs.keys.count(!before(_)))
   }
 }

@@ -55,7 +55,7 @@ public final class BuildInfo {
      * means nothing to its reader. Spark 3.5 comes with Scala 2.13, too. The words are those of CTM_JAR_MISMATCH; the
      * catalogue's reader is Scala and cannot be asked.
      */
-    static void checkLine() {
+    public static void checkLine() {
         checkLine(facts());
     }
 

@@ -5,12 +5,18 @@ import org.apache.spark.SparkContext
 /** The manifest of a factors directory, which is also what the caller gets (contract/v1/manifest.schema.json). */
 private[bridge] object Answer {
 
-  /** @param s the checksums of the singular values of each group */
+  /**
+   * @param s
+   *   the checksums of the singular values of each group
+   * @param files
+   *   all that belong to the directory
+   */
   def text(
       request: Request,
       input: MatrixManifest,
       results: Seq[GroupResult],
       s: Map[Int, String],
+      files: Seq[String],
       partitions: Int,
       seconds: Seq[(String, Double)],
       sc: SparkContext): String = {
@@ -29,6 +35,8 @@ private[bridge] object Answer {
       one.put("orthogonality_v", r.orthogonalityV)
       r.orthogonalityU.foreach(u => one.put("orthogonality_u", u))
     }
+    val names = json.putArray("files")
+    files.foreach(name => names.add(name))
     json.set[com.fasterxml.jackson.databind.JsonNode]("request", request.parameters)
     if (request.algorithm == Algorithm.Auto) {
       val choice = request.choice(input.columns)

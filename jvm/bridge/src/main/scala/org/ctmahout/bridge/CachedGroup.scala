@@ -85,7 +85,10 @@ private[bridge] object CachedGroup {
    * kept, collecting the garbage of decoding costs as much as is saved. On a cluster Spark keeps what fits.
    */
   private[bridge] def fitting(partitions: Int, bytes: Long, memory: Long): Int =
-    if (bytes <= FullShare * memory) partitions else (partitions * (PartialShare * memory / bytes)).toInt
+    if (bytes <= roomForWhole(memory)) partitions else (partitions * (PartialShare * memory / bytes)).toInt
+
+  /** Bytes of matrices that are kept whole. */
+  private[bridge] def roomForWhole(memory: Long): Long = (FullShare * memory).toLong
 
   private def until(blocks: RDD[RowBlock], partition: Int) = PartitionPruningRDD.create(blocks, _ < partition)
 

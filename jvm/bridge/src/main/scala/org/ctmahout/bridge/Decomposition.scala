@@ -1,5 +1,7 @@
 package org.ctmahout.bridge
 
+import scala.reflect.ClassTag
+
 import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm._
 import org.ctmahout.samsara._
@@ -16,7 +18,7 @@ private[bridge] object Decomposition {
     (b.rows, matrix)
   }
 
-  def of(a: CheckpointedDrm[Long], request: Request): Svd[Long] = {
+  def of[K: ClassTag](a: CheckpointedDrm[K], request: Request): Svd[K] = {
     val k = request.k.fold(a.ncol)(_.toInt)
     request.algorithm match {
       case Algorithm.Auto => of(a, request.copy(algorithm = request.choice(a.ncol).algorithm))
@@ -32,19 +34,19 @@ private[bridge] object Decomposition {
    * @throws ArithmeticException
    *   it is beyond the range of doubles
    */
-  def squaredNorm(rows: Long, ofA: Double, svd: Svd[Long]): Double = {
+  def squaredNorm(rows: Long, ofA: Double, svd: Svd[_]): Double = {
     if (!(ofA <= Double.MaxValue))
       throw new ArithmeticException("the squares of the values add up to more than a double can hold, and a manifest has to tell their sum")
     svd.means.fold(ofA)(means => math.max(0.0, ofA - rows * means.map(x => x * x).sum))
   }
 
   /** One array of rank values for each column of A. */
-  def v(svd: Svd[Long]): Array[Array[Double]] = Array.tabulate(svd.v.rowSize, svd.rank)((i, j) => svd.v.getQuick(i, j))
+  def v(svd: Svd[_]): Array[Array[Double]] = Array.tabulate(svd.v.rowSize, svd.rank)((i, j) => svd.v.getQuick(i, j))
 
-  def u(svd: Svd[Long]): DistributedRows[Long] = svd.u.checkpoint(CacheHint.NONE).asInstanceOf[DistributedRows[Long]]
+  def u[K](svd: Svd[K]): DistributedRows[K] = svd.u.checkpoint(CacheHint.NONE).asInstanceOf[DistributedRows[K]]
 
-  /** Number and values of each row of a block. */
-  def rows(keyed: (Array[Long], Matrix)): Iterator[(Long, Array[Double])] = {
+  /** Key and values of each row of a block. */
+  def rows[K](keyed: (Array[K], Matrix)): Iterator[(K, Array[Double])] = {
     val (numbers, matrix) = keyed
     val block = Products.block(matrix)
     numbers.indices.iterator.map { i =>

@@ -7,8 +7,6 @@ import org.apache.spark.SparkContext
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.sql.types._
-import org.apache.spark.sql.vectorized.ColumnarBatch
 
 /**
  * Reads the groups of a matrix directory and refuses what contract/v1 wants refused.
@@ -30,15 +28,28 @@ private[bridge] final class ExchangeReader(
 
   val path: String = Manifest.shown(manifest.path)
 
-  private lazy val files = {
-    val found = PartFiles.list(fs, manifest.path)
-    PartFiles.check(session.sparkContext, found, manifest.dtype, ReadingSession.hadoop(session))
-    found
+  private lazy val index = {
+    val sc = session.sparkContext
+    val names = PartFiles.names(fs, manifest)
+    new PartIndex(PartFiles.footers(sc, manifest.path, names, manifest.dtype, ReadingSession.hadoop(session)))
+  }
+
+  private lazy val read = PartReader(session, manifest.dtype)
+
+  /**
+   * How many of some groups may be decomposed at a time: as many as are kept in memory together, and their Gram matrices in a
+   * part of this JVM's heap; at least one.
+   */
+  def fitting(groups: Seq[MatrixGroup], most: Int): Int = {
+    val room = CachedGroup.roomForWhole(memory)
+    val largest = groups.map(g => manifest.bytes(Seq(g))).sorted(Ordering[Long].reverse).scanLeft(0L)(_ + _).tail
+    val onDriver = Runtime.getRuntime.maxMemory / (DriverMatrices * 8L * manifest.columns * manifest.columns)
+    math.max(1L, math.min(math.min(most.toLong, onDriver), largest.count(_ <= room).toLong)).toInt
   }
 
   /** A group, of which nothing is read yet. */
   def open(group: MatrixGroup, partitions: Int): CachedGroup = {
-    val all = rows(Seq(group), partitions)
+    val all = rows(Seq(group), partitions, whole = false)
     val blocks = manifest.dtype match {
       case Dtype.Float32 => blocksOf(all, group, Values.Floats) _
       case Dtype.Float64 => blocksOf(all, group, Values.Doubles) _
@@ -49,44 +60,26 @@ private[bridge] final class ExchangeReader(
   /**
    * Rows of groups as they are, unchecked: group, number, values. There may be some of other groups among them, and each is
    * there until the next one is asked for only.
+   *
+   * @param partitions
+   *   at most; a row group of a file is in one
+   * @param whole
+   *   whether all rows of a group should be in one partition, if they are side by side
    */
-  def rows(groups: Seq[MatrixGroup], partitions: Int): RDD[InternalRow] =
-    if (files.isEmpty) session.sparkContext.emptyRDD
+  def rows(groups: Seq[MatrixGroup], partitions: Int, whole: Boolean): RDD[InternalRow] = {
+    val ranges = index.ranges(groups.map(_.group), partitions, whole)
+    if (ranges.isEmpty) session.sparkContext.emptyRDD
     else {
-      ReadingSession.splitInto(session, partitions, files.map(_.getLen).sum)
-      if (fs.getUri.getScheme == "file") ReadingSession.lookOneByOne(session)
-      val paths = files.map(_.getPath.toString)
-      val frame = session.read.options(ReadOptions).schema(schema(manifest.dtype)).parquet(paths: _*)
-      val numbers = groups.map(_.group)
-      // The condition has files and parts of files left out. Of the plan only the scan is taken: what Spark would do next,
-      // copying each row into its own format, is a third of the time that reading takes.
-      val rows = SparkPlans.of(frame.where(frame("group").between(numbers.min, numbers.max))).collectLeaves().head match {
-        case scan if scan.supportsColumnar => scan.executeColumnar().mapPartitions(_.flatMap(rowsOf))
-        case scan => scan.execute()
-      }
-      if (rows.getNumPartitions > partitions) rows.coalesce(partitions) else rows
+      val reader = read
+      session.sparkContext.makeRDD(ranges.map(r => (r.ranges, r.hosts))).mapPartitions(_.flatten.flatMap(reader(_)))
     }
+  }
 }
 
 private[bridge] object ExchangeReader {
 
-  /** Options of one read become Hadoop settings of that read only, so nobody else's reads are touched. */
-  private val ReadOptions = Map(
-    // Without it a flipped bit in a page is read without a word.
-    "parquet.page.verify-checksum.enabled" -> "true",
-    // A row group is one piece of its file: reading it by other threads would gain nothing, and takes cores from tasks.
-    "parquet.hadoop.vectored.io.enabled" -> "false",
-    "ignoreCorruptFiles" -> "false",
-    "ignoreMissingFiles" -> "false",
-    "mergeSchema" -> "false",
-    // The files are named one by one: brackets and stars in a path are just letters, group=1 in it no partition.
-    "__globPaths__" -> "false",
-    "recursiveFileLookup" -> "true")
-
-  private def schema(dtype: Dtype): StructType = StructType(Seq(
-    StructField("group", IntegerType, nullable = false),
-    StructField("row", LongType, nullable = false),
-    StructField("values", ArrayType(dtype.sql, containsNull = false), nullable = false)))
+  // Gram matrices, their factors and copies that a decomposition has on the driver at a time; half of the heap is left.
+  private val DriverMatrices = 16
 
   /** Bytes that Spark has to keep data in, if that is known: executors of a cluster come and go. */
   private def storageMemory(sc: SparkContext): Long =
@@ -94,11 +87,6 @@ private[bridge] object ExchangeReader {
 
   private def blocksOf[T](rows: RDD[InternalRow], group: MatrixGroup, values: Values[T])(lasting: Boolean): RDD[RowBlock] =
     rows.mapPartitions(all => new RowBlocks(all.filter(_.getInt(0) == group.group), group, values, lasting))
-
-  private def rowsOf(batch: ColumnarBatch): Iterator[InternalRow] = {
-    val rows = batch.rowIterator()
-    Iterator.continually(rows).takeWhile(_.hasNext).map(_.next())
-  }
 
   private[bridge] def readingFrom[T](path: String)(body: => T): T =
     try body

@@ -1,12 +1,11 @@
 package org.ctmahout.bridge
 
-import java.io.FileNotFoundException
+import java.util.concurrent.ConcurrentHashMap
 
-import scala.collection.mutable
 import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.Path
-import org.apache.spark.{InterruptibleIterator, TaskContext}
+import org.apache.spark.{InterruptibleIterator, TaskContext, TaskKilledException}
 import org.apache.spark.util.SerializableConfiguration
 import org.ctmahout.samsara.DistributedRows
 
@@ -15,7 +14,8 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
   import ExchangeWriter._
 
   private val parts = Seq(S, V) ++ (if (wantU) Seq(U) else Nil)
-  private val heardOf = mutable.Set.empty[String]
+  // By what has written them: of a task that ran twice, and was heard of twice, one file is named.
+  private val written = new ConcurrentHashMap[String, String]
 
   /** What tasks write their files by. */
   val tasks = new TaskWriter(output.partial.toString, output.shown, dtype, new SerializableConfiguration(output.conf))
@@ -33,7 +33,7 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
 
   private def small(part: String, name: String, groups: Seq[(Int, Array[Array[Double]])]): Map[Int, String] =
     tasks.filling(part, name) { file =>
-      heardOf += s"$part/$name"
+      keep(Seq(WrittenFile(s"$part/$name", s"$part/$name")))
       for ((group, rows) <- groups; (values, row) <- rows.zipWithIndex) tasks.write(file, group, row.toLong, values)
       groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
     }
@@ -42,18 +42,16 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
   def tall(group: Int, u: DistributedRows[Long]): (String, Double) = {
     val writer = tasks
     val (told, orthogonality) = Decomposition.written(u)(writer.tall(group, _, TaskContext.get()))
-    val written = told.flatten
-    heardOf ++= written.map(_._1)
-    (Checksum.hex(written.map(_._2).sum), orthogonality)
+    val parts = told.flatten
+    keep(parts.map { case (name, _) => WrittenFile(name, name) })
+    (Checksum.hex(parts.map(_._2).sum), orthogonality)
   }
 
-  /** Files that tasks have written, and told of. */
-  def keep(files: Iterable[String]): Unit = heardOf ++= files
+  /** Adds files that tasks have written, and told of. */
+  def keep(files: Iterable[WrittenFile]): Unit = files.foreach(file => written.put(file.task, file.name))
 
-  /** Removes from a factors directory what tasks have left that failed, or were overtaken by another attempt. */
-  def tidy(factors: Path): Unit = output.writing {
-    for (part <- parts; file <- output.files(new Path(factors, part)) if !heardOf(s"$part/${file.getName}")) output.delete(file)
-  }
+  /** What the manifest is to name. Tasks that failed, or were overtaken by another attempt, may have left more. */
+  def files: Seq[String] = written.values.toArray(Array.empty[String]).toSeq.sorted
 
   private def directory(part: String) = new Path(output.partial, part)
 }
@@ -64,7 +62,17 @@ private[bridge] object ExchangeWriter {
   val U = "u"
 }
 
-/** Writes files of a factors directory, in tasks too. */
+/**
+ * A part file.
+ *
+ * @param name
+ *   relative to the directory
+ * @param task
+ *   what has written it; a second attempt at the same has another name, and the same rows
+ */
+private[bridge] final case class WrittenFile(name: String, task: String)
+
+/** Writes files of a factors directory, in tasks too. What is written counts if the driver hears of it: the manifest names it. */
 private[bridge] final class TaskWriter(directory: String, output: String, dtype: Dtype, conf: SerializableConfiguration)
     extends Serializable {
   import ExchangeWriter._
@@ -74,35 +82,69 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
    * failure is the one that is heard. A file of U is of what the matrix is of, others are of doubles.
    */
   def filling[T](part: String, name: String)(body: FactorFile => T): T = {
-    val path = new Path(new Path(directory, part), name)
-    def remove() = path.getFileSystem(conf.value).delete(path, false)
-    // Creating a file makes its parents, so a straggler would bring a removed directory back.
-    checkWanted()
-    val file = writing(new FactorFile(path, if (part == U) dtype else Dtype.Float64, conf.value))
+    val file = open(part, name)
     val result =
       try body(file)
       catch {
         case e: Throwable =>
-          try {
-            file.close()
-            remove()
-          } catch { case NonFatal(late) => e.addSuppressed(late) }
+          try remove(file, part, name)
+          catch { case NonFatal(late) => e.addSuppressed(late) }
           throw e
       }
-    writing(file.close())
-    // In an object store a file appears when it is closed, whether its directory is there or not.
-    try checkWanted()
-    catch {
-      case e: Throwable =>
-        writing(remove())
-        throw e
-    }
+    close(file, part, name)
     result
   }
 
-  private def checkWanted(): Unit = writing {
-    val mark = new Path(directory, OutputDirectory.Mark)
-    if (!mark.getFileSystem(conf.value).exists(mark)) throw new FileNotFoundException(s"$directory was removed")
+  /** In an object store a file appears when it is closed: one of a run that was given up meanwhile is taken away again. */
+  private def close(file: FactorFile, part: String, name: String): Unit = {
+    writing(file.close())
+    if (Option(TaskContext.get()).exists(_.isInterrupted())) {
+      writing(delete(part, name))
+      throw new TaskKilledException
+    }
+  }
+
+  private def open(part: String, name: String): FactorFile =
+    writing(new FactorFile(path(part, name), if (part == U) dtype else Dtype.Float64, conf.value))
+
+  private def remove(file: FactorFile, part: String, name: String): Unit = {
+    file.close()
+    delete(part, name)
+  }
+
+  private def delete(part: String, name: String): Unit = {
+    path(part, name).getFileSystem(conf.value).delete(path(part, name), false)
+    ()
+  }
+
+  private def path(part: String, name: String) = new Path(new Path(directory, part), name)
+
+  /**
+   * U of the groups of one task: a file, made with the first row.
+   *
+   * @param step
+   *   of the job that the task belongs to
+   */
+  final class TaskU(step: String, context: TaskContext) {
+    // The attempt is in the name: of two attempts at a partition the manifest names one.
+    private val task = f"part-$step-${context.partitionId()}%05d"
+    private val name = s"$task-${context.taskAttemptId()}.parquet"
+    private var file = Option.empty[FactorFile]
+    context.addTaskCompletionListener[Unit](_ => file.foreach(remove(_, U, name)))
+
+    /** Adds the rows of a group. Returns their checksum, and the file. */
+    def write(group: Int, rows: Iterator[(Long, Array[Double])]): (Long, WrittenFile) = {
+      if (file.isEmpty) file = Some(open(U, name))
+      for ((row, values) <- new InterruptibleIterator(context, rows)) TaskWriter.this.write(file.get, group, row, values)
+      (file.get.checksum(group), WrittenFile(s"$U/$name", s"$U/$task"))
+    }
+
+    /** Before anybody hears of it. What is not closed when the task ends, since it has failed, is removed. */
+    def close(): Unit = {
+      val written = file
+      file = None
+      written.foreach(TaskWriter.this.close(_, U, name))
+    }
   }
 
   def write(file: FactorFile, group: Int, row: Long, values: Array[Double]): Unit = writing(file.write(group, row, values))

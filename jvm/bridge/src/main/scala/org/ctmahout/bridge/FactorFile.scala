@@ -7,8 +7,8 @@ import org.apache.hadoop.fs.Path
 import org.apache.parquet.hadoop.{ParquetFileWriter, ParquetWriter}
 import org.apache.parquet.hadoop.api.WriteSupport
 import org.apache.parquet.hadoop.metadata.CompressionCodecName
-import org.apache.parquet.hadoop.util.HadoopOutputFile
-import org.apache.parquet.io.OutputFile
+import org.apache.parquet.hadoop.util.HadoopStreams
+import org.apache.parquet.io.{OutputFile, PositionOutputStream}
 import org.apache.parquet.io.api.RecordConsumer
 import org.apache.parquet.schema.{MessageType, Types}
 import org.apache.parquet.schema.PrimitiveType.PrimitiveTypeName
@@ -19,7 +19,7 @@ import org.apache.parquet.schema.PrimitiveType.PrimitiveTypeName
  */
 private[bridge] final class FactorFile(path: Path, dtype: Dtype, conf: Configuration) extends AutoCloseable {
   private val row = new FactorFile.Row(dtype)
-  private val writer = new FactorFile.Builder(HadoopOutputFile.fromPath(path, conf), row)
+  private val writer = new FactorFile.Builder(new FactorFile.NewFile(path, conf), row)
     .withConf(conf)
     .withWriteMode(ParquetFileWriter.Mode.CREATE)
     .withCompressionCodec(CompressionCodecName.UNCOMPRESSED) // noise does not compress
@@ -73,6 +73,26 @@ private[bridge] object FactorFile {
     .requiredElement(dtype.parquet)
     .named("values")
     .named("ctmahout")
+
+  /**
+   * A file in a folder that is there: to make folders, as Parquet's own class does, would bring back that of a run which was
+   * given up, when one of its tasks is late.
+   */
+  private final class NewFile(path: Path, conf: Configuration) extends OutputFile {
+    private val fs = path.getFileSystem(conf)
+
+    override def create(blockSizeHint: Long): PositionOutputStream =
+      HadoopStreams.wrap(fs.createFile(path).overwrite(false).build())
+
+    override def createOrOverwrite(blockSizeHint: Long): PositionOutputStream =
+      HadoopStreams.wrap(fs.createFile(path).overwrite(true).build())
+
+    override def supportsBlockSize: Boolean = false
+
+    override def defaultBlockSize: Long = 0
+
+    override def getPath: String = path.toString
+  }
 
   private final class Builder(file: OutputFile, row: Row) extends ParquetWriter.Builder[Row, Builder](file) {
     override protected def self(): Builder = this

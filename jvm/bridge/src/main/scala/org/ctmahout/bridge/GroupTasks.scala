@@ -44,26 +44,34 @@ private[bridge] final class GroupTasks(
       case Dtype.Float32 => new Gathering(groups, Values.Floats)
       case Dtype.Float64 => new Gathering(groups, Values.Doubles)
     }
+    val u = new writer.TaskU("read", context)
     def pieces = gathering.drain().map { case (group, block) => (group, Piece(block)) }
     val parts: Iterator[(Int, Part)] = new InterruptibleIterator(context, rows).flatMap { row =>
       gathering.add(row) match {
         case Some((group, blocks)) if isWhole(group, blocks) =>
-          Iterator.single((group.group, Done(checkOf(blocks), decompose(group, blocks, context))))
+          Iterator.single((group.group, Done(checkOf(blocks), decompose(group, blocks, u))))
         case Some((group, blocks)) => blocks.iterator.map(block => (group.group, Piece(block)))
         case None => if (gathering.isHeavy) pieces else Iterator.empty
       }
     }
-    (parts ++ pieces).zipWithIndex.map { case ((group, part), i) => ((group, index, i), part) }
+    def closed = {
+      u.close() // and only then the task is over, and heard of
+      Iterator.empty
+    }
+    (parts ++ pieces ++ closed).zipWithIndex.map { case ((group, part), i) => ((group, index, i), part) }
   }
 
   /**
-   * V is written here and not where the first step has it: a task of the first step may run once more when others have
-   * already read what it told, and then each of its groups would be in two files.
+   * A task of the first step may run once more when others have already read what it told. Then its U is in two files, with the
+   * same rows, and one of them is named. V, which is small, comes with what is told, and is written here.
    */
   private def decide(parts: Iterator[(Key, Part)], context: TaskContext): Iterator[Either[Refusal, GroupResult]] =
     if (parts.isEmpty) Iterator.empty
     else {
-      val name = s"part-task-${context.taskAttemptId()}.parquet"
+      val task = f"part-task-${context.partitionId()}%05d"
+      val name = s"$task-${context.taskAttemptId()}.parquet"
+      val v = WrittenFile(s"${ExchangeWriter.V}/$name", s"${ExchangeWriter.V}/$task")
+      val u = new writer.TaskU("task", context)
       val sorted = new InterruptibleIterator(context, parts).buffered
       val outcomes = ArrayBuffer.empty[Either[Refusal, GroupResult]]
       writer.filling(ExchangeWriter.V, name) { file =>
@@ -71,33 +79,34 @@ private[bridge] final class GroupTasks(
           val group = groups(sorted.head._1._1)
           val mine = ArrayBuffer.empty[Part]
           while (sorted.hasNext && sorted.head._1._1 == group.group) mine += sorted.next()._2
-          outcomes += decided(group, mine.toSeq, context).map { factors =>
+          outcomes += decided(group, mine.toSeq, u).map { factors =>
             for ((values, row) <- factors.v.zipWithIndex) writer.write(file, group.group, row.toLong, values)
-            factors.result(Checksum.hex(file.checksum(group.group)), s"${ExchangeWriter.V}/$name")
+            factors.result(Checksum.hex(file.checksum(group.group)), v)
           }
         }
       }
+      u.close()
       outcomes.iterator
     }
 
-  private def decided(group: MatrixGroup, parts: Seq[Part], context: TaskContext): Either[Refusal, TaskFactors] = {
+  private def decided(group: MatrixGroup, parts: Seq[Part], u: writer.TaskU): Either[Refusal, TaskFactors] = {
     val blocks = parts.collect { case Piece(block) => block }
     val done = parts.collectFirst { case done: Done => done.factors }
     def numbers = blocks.flatMap(_.rows).toArray
     def diagnosis = if (done.isEmpty) RowDiagnosis.of(numbers) else RowDiagnosis.Duplicate(numbers.min)
     GroupCheck.refusal(path, group, RowCheck.sum(parts.iterator.map(_.check)))(diagnosis) match {
       case Some(refusal) => Left(refusal)
-      case None => Right(done.getOrElse(decompose(group, blocks, context)))
+      case None => Right(done.getOrElse(decompose(group, blocks, u)))
     }
   }
 
-  private def decompose(group: MatrixGroup, blocks: Seq[RowBlock], context: TaskContext): TaskFactors = {
+  private def decompose(group: MatrixGroup, blocks: Seq[RowBlock], file: writer.TaskU): TaskFactors = {
     val samsara = new ProcessContext
     val rows = blocks.filter(_.rows.nonEmpty).map(Decomposition.block(_, group.columns))
     val a = samsara.drm[Long](rows, group.rows, group.columns)
     val svd = Decomposition.of(a, request)
-    val u = if (request.wantU) Some(Decomposition.written(Decomposition.u(svd))(writer.tall(group.group, _, context))) else None
-    val written = u.flatMap(_._1.head)
+    val u = if (request.wantU) Some(Decomposition.written(Decomposition.u(svd))(file.write(group.group, _))) else None
+    val written = u.map(_._1.head)
     TaskFactors(
       Decomposition.v(svd),
       GroupResult(
@@ -106,10 +115,10 @@ private[bridge] final class GroupTasks(
         Decomposition.squaredNorm(group.rows, checkOf(blocks).squaredNorm, svd),
         svd.orthogonality,
         u.map(_._2),
-        written.map { case (_, sum) => ExchangeWriter.U -> Checksum.hex(sum) }.toMap,
+        written.map { case (sum, _) => ExchangeWriter.U -> Checksum.hex(sum) }.toMap,
         svd.warnings,
         Set(Products.blasName),
-        written.map(_._1).toSet))
+        written.map(_._2).toSet))
   }
 }
 
@@ -129,7 +138,7 @@ private[bridge] object GroupTasks {
 
   /** What a task has made of a group: V, and the result but for it. */
   private final case class TaskFactors(v: Array[Array[Double]], withoutV: GroupResult) {
-    def result(checksum: String, file: String): GroupResult = withoutV.copy(
+    def result(checksum: String, file: WrittenFile): GroupResult = withoutV.copy(
       checksums = withoutV.checksums + (ExchangeWriter.V -> checksum),
       files = withoutV.files + file)
   }

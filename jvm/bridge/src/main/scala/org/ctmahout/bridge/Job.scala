@@ -1,6 +1,7 @@
 package org.ctmahout.bridge
 
 import java.io.IOException
+import java.util.concurrent.ConcurrentHashMap
 
 import scala.collection.mutable
 
@@ -30,13 +31,12 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       output.create()
       writer.prepare()
       val (small, large) = groups.partition(GroupTasks.fit(session))
-      // The large ones wait for each other: each of them keeps the whole cluster busy.
-      val results = (inTasks(small, large, reader, writer) ++ large.map(onCluster(_, reader, writer))).sortBy(_.group.group)
+      val results = (inTasks(small, large, reader, writer) ++ onCluster(large, reader, writer)).sortBy(_.group.group)
       Job.checkKernels(results.flatMap(_.kernels).toSet)
       val s = timed("write")(writer.singularValues(results.map(r => r.group.group -> r.s)))
       run.checkCancelled()
-      val answer = Answer.text(request, manifest, results, s, partitions, seconds.toSeq, sc)
-      output.commit(answer, writer.tidy)
+      val answer = Answer.text(request, manifest, results, s, writer.files, partitions, seconds.toSeq, sc)
+      output.commit(answer)
       answer
     } catch {
       case e: Throwable =>
@@ -55,7 +55,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     else {
       run.checkCancelled()
       val automatically = math.min(automatic(reader.manifest.bytes(small)), small.size)
-      val rows = timed("read")(reader.rows(small, request.partitions.getOrElse(automatically)))
+      val rows = timed("read")(reader.rows(small, request.partitions.getOrElse(automatically), whole = true))
       partitions = rows.getNumPartitions
       val tasks =
         new GroupTasks(reader.path, small.map(g => g.group -> g).toMap, reader.manifest.dtype, request, writer.tasks)
@@ -72,13 +72,34 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       results
     }
 
-  /** A group that takes a cluster, or all cores of this machine. */
+  /** Groups that take a cluster, or all cores of this machine: some side by side. */
+  private def onCluster(large: Seq[MatrixGroup], reader: ExchangeReader, writer: ExchangeWriter): Seq[GroupResult] = {
+    val start = System.nanoTime()
+    val before = seconds.toMap
+    val results = SideBySide.map(sc, large, reader.fitting(large, Job.MostSideBySide))(onCluster(_, reader, writer))
+    // Seconds of what runs side by side, as shares of those that have passed.
+    val wall = (System.nanoTime() - start) / 1e9
+    val spent = seconds.map { case (phase, s) => phase -> (s - before(phase)) }
+    if (spent.values.sum > wall) for ((phase, s) <- spent) seconds(phase) = before(phase) + s * wall / spent.values.sum
+    results
+  }
+
+  // Of all groups that are open: what they will take of the memory is known before they have it.
+  private val opened = ConcurrentHashMap.newKeySet[CachedGroup]()
+
+  private def promisedBytes(): Long = {
+    var sum = 0L
+    opened.forEach(cached => sum += cached.promisedBytes)
+    sum
+  }
+
   private def onCluster(group: MatrixGroup, reader: ExchangeReader, writer: ExchangeWriter): GroupResult = {
     run.checkCancelled()
     val cached = timed("read")(open(group, reader))
-    val samsara = new ClusterContext(sc, keepsSketch = request.wantU, promisedBytes = () => cached.promisedBytes)
+    opened.add(cached)
+    val samsara = new ClusterContext(sc, keepsSketch = request.wantU, promisedBytes = () => promisedBytes())
     try {
-      partitions = math.max(partitions, cached.blocks.getNumPartitions)
+      synchronized { partitions = math.max(partitions, cached.blocks.getNumPartitions) }
       val a = samsara.drm[Long](cached.blocks.map(Decomposition.block(_, group.columns)), group.rows, group.columns)
       val (svd, squaredNormOfA) = timed("decompose")(cached.checked(Decomposition.of(a, request)))
       run.checkCancelled()
@@ -89,6 +110,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       GroupResult(group, svd.s, squaredNorm, svd.orthogonality, u.map(_._2), checksums, svd.warnings, cached.kernels)
     } finally {
       samsara.close()
+      opened.remove(cached)
       cached.free()
     }
   }
@@ -145,13 +167,14 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
   private def timed[T](phase: String)(body: => T): T = {
     val start = System.nanoTime()
     try body
-    finally seconds(phase) += (System.nanoTime() - start) / 1e9
+    finally synchronized { seconds(phase) += (System.nanoTime() - start) / 1e9 }
   }
 }
 
 private[bridge] object Job {
   private val PartitionBytes = 64L << 20
   private val MostPartitions = 100000L
+  private val MostSideBySide = 8
 
   /** Rows of U are right only if what computes them multiplies as what has summed over them did: to the last bit. */
   private[bridge] def checkKernels(kernels: Set[String]): Unit =
@@ -184,4 +207,4 @@ private[bridge] final case class GroupResult(
     checksums: Map[String, String],
     warnings: Seq[String],
     kernels: Set[String],
-    files: Set[String] = Set.empty)
+    files: Set[WrittenFile] = Set.empty)

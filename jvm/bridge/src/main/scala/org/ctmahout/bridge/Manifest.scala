@@ -8,8 +8,18 @@ import org.apache.hadoop.fs.{FileSystem, Path}
 
 private[bridge] final case class MatrixGroup(group: Int, rows: Long, columns: Int, checksum: String)
 
-/** What the manifest of a matrix directory says, as far as this side needs it. */
-private[bridge] final case class MatrixManifest(path: Path, dtype: Dtype, groups: Seq[MatrixGroup], sha256: String) {
+/**
+ * What the manifest of a matrix directory says, as far as this side needs it.
+ *
+ * @param files
+ *   names of all part files, relative to the directory; None in version 1.0, where all that exist belong to it
+ */
+private[bridge] final case class MatrixManifest(
+    path: Path,
+    dtype: Dtype,
+    groups: Seq[MatrixGroup],
+    files: Option[Seq[String]],
+    sha256: String) {
   def columns: Int = groups.head.columns
 
   /** Size of the values of some groups, in bytes and uncompressed. */
@@ -19,7 +29,9 @@ private[bridge] final case class MatrixManifest(path: Path, dtype: Dtype, groups
 /** Reads `_ctmahout.json`: the first of the checks of contract/v1, in its order. */
 private[bridge] object Manifest {
   val Name = "_ctmahout.json"
-  val Version = "1.0"
+  val Version = "1.1"
+  private val WithoutFiles = "1.0"
+  private val PartName = """((s|v|u|arrays/(?!\.)[^/]+)/)?part-[^/]+\.parquet""".r
   private val Major = Version.takeWhile(_ != '.')
 
   def readMatrix(fs: FileSystem, path: Path): MatrixManifest = {
@@ -49,9 +61,20 @@ private[bridge] object Manifest {
       }
       if (groups.map(_.group).distinct.size < groups.size) throw new Malformed("a group is listed twice")
       if (groups.map(_.columns).distinct.size > 1) throw new Malformed("its groups differ in columns")
-      MatrixManifest(path, dtype, groups.sortBy(_.group), sha256(bytes))
+      MatrixManifest(path, dtype, groups.sortBy(_.group), files(json, form), sha256(bytes))
     } catch { case m: Malformed => throw wrong(m.getMessage) }
   }
+
+  private def files(json: ObjectNode, form: Form): Option[Seq[String]] =
+    if (!json.has("files") && json.get("exchange_version").textValue == WithoutFiles) None
+    else {
+      val names = form.texts("files")
+      names.find(name => !PartName.pattern.matcher(name).matches).foreach { name =>
+        throw new Malformed(s"files has $name, which is no name of a part file")
+      }
+      if (names.distinct.size < names.size) throw new Malformed("a file is listed twice")
+      Some(names.sorted)
+    }
 
   private def checkKind(path: Path, json: ObjectNode, wrong: String => CtmahoutException): Unit =
     Option(json.get("kind")).filter(_.isTextual).map(_.textValue) match {
@@ -100,6 +123,12 @@ private[bridge] object Manifest {
       val value = text(node, key)
       if (value.matches("[0-9a-f]{16}")) value
       else throw new Malformed(s"$key is $value, expected 16 hexadecimal digits")
+    }
+
+    def texts(key: String): Seq[String] = {
+      val value = at(json, key)
+      if (!value.isArray || !Json.elements(value).forall(_.isTextual)) throw new Malformed(s"$key is not a list of texts")
+      Json.elements(value).map(_.textValue)
     }
 
     def list(key: String): Seq[JsonNode] = {

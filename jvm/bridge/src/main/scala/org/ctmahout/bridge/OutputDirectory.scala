@@ -12,8 +12,8 @@ import org.apache.hadoop.fs.{FileSystem, Path}
 /**
  * A directory that is either whole or not there. It is filled beside its place and moved when the manifest is in it.
  *
- * While a directory is filled or copied there is a mark in it. Tasks that are late see by it that theirs was given up; and
- * what a process has left in an object store that was killed while it copied may be replaced.
+ * Tasks that are late, or were overtaken by another attempt, may leave files in it: only what the manifest names belongs to it.
+ * While one is copied in an object store there is a mark in it: what a killed process has left there may be replaced.
  */
 private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: Configuration) {
   import OutputDirectory._
@@ -67,29 +67,19 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
     local(target).foreach(Claim.clearAbandoned)
     make(partial)
     claim = local(partial).flatMap(Claim.of)
-    put(new Path(partial, Mark), unique)
   }
 
-  /**
-   * The manifest goes in last, then the directory to its place.
-   *
-   * @param tidy
-   *   removes what tasks have left in a directory that does not belong there
-   */
-  def commit(manifest: String, tidy: Path => Unit = _ => ()): Unit = writing {
-    // From now on a task that is late takes its file away: what one has left before that is there to be seen.
-    fs.delete(new Path(partial, Mark), false)
-    tidy(partial)
+  /** The manifest goes in last, then the directory to its place. */
+  def commit(manifest: String): Unit = writing {
     put(new Path(partial, Manifest.Name), manifest)
     checkFree()
     claim.foreach(_.drop())
-    if (hasRename) replaceWhole() else copyManifestLast(tidy)
+    if (hasRename) replaceWhole() else copyManifestLast()
   }
 
   /** Removes what was written, after a failure. */
   def discard(): Unit = {
-    // What led here is what the user must hear. The mark goes first: a task that ends meanwhile then removes its own.
-    quietly(fs.delete(new Path(partial, Mark), false))
+    // What led here is what the user must hear.
     quietly(fs.delete(partial, true))
     quietly(claim.foreach(_.close()))
   }
@@ -103,9 +93,7 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   def make(directory: Path): Unit =
     if (!fs.mkdirs(directory)) throw new IOException(s"${Manifest.shown(directory)} could not be made")
 
-  def delete(file: Path): Unit = fs.delete(file, false)
-
-  def files(directory: Path): Seq[Path] = fs.listStatus(directory).toSeq.map(_.getPath)
+  private def files(directory: Path): Seq[Path] = fs.listStatus(directory).toSeq.map(_.getPath)
 
   def writing[T](body: => T): T = OutputDirectory.writing(shown)(body)
 
@@ -130,7 +118,7 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   }
 
   /** A rename on an object store is one copy for each object, in any order: readers must not see the manifest first. */
-  private def copyManifestLast(tidy: Path => Unit): Unit = {
+  private def copyManifestLast(): Unit = {
     val mark = new Path(target, Mark)
     try {
       quietly(fs.delete(mark, false)) // of one that was killed
@@ -140,7 +128,6 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
       files(target).filter(_.getName != Mark).foreach(fs.delete(_, true))
       val (manifest, parts) = files(partial).partition(_.getName == Manifest.Name)
       parts.foreach(p => move(p, new Path(target, p.getName)))
-      tidy(target) // of a file that was there for a moment, while all were being copied
       manifest.foreach(p => move(p, new Path(target, p.getName)))
     } catch {
       case e: Throwable =>

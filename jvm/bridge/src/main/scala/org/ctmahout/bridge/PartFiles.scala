@@ -1,10 +1,14 @@
 package org.ctmahout.bridge
 
+import java.io.FileNotFoundException
+
 import scala.util.control.NonFatal
 
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.{FileStatus, FileSystem, Path}
+import org.apache.parquet.column.statistics.IntStatistics
 import org.apache.parquet.hadoop.ParquetFileReader
+import org.apache.parquet.hadoop.metadata.{BlockMetaData, ColumnChunkMetaData}
 import org.apache.parquet.hadoop.util.HadoopInputFile
 import org.apache.parquet.schema.{GroupType, LogicalTypeAnnotation, MessageType, Type}
 import org.apache.parquet.schema.LogicalTypeAnnotation.{IntLogicalTypeAnnotation, ListLogicalTypeAnnotation}
@@ -12,37 +16,89 @@ import org.apache.parquet.schema.PrimitiveType.PrimitiveTypeName
 import org.apache.spark.SparkContext
 import org.apache.spark.util.SerializableConfiguration
 
-/** The Parquet files of a directory, and the check that each is one and has the contract's columns. */
+/** The part files of a directory: that each is there, is a Parquet file and has the contract's columns, and what its footer tells. */
 private[bridge] object PartFiles {
 
-  def list(fs: FileSystem, directory: Path): Seq[FileStatus] =
-    fs.listStatus(directory).toSeq.filter(f => f.isFile && isPart(f.getPath.getName)).sortBy(_.getPath.getName)
+  /** Names of those that the manifest has; of version 1.0, all that are there. */
+  def names(fs: FileSystem, manifest: MatrixManifest): Seq[String] =
+    manifest.files.fold(fs.listStatus(manifest.path).toSeq.filter(_.isFile).map(_.getPath.getName).filter(isPart).sorted)(
+      _.filterNot(_.contains('/')))
 
   private def isPart(name: String) = name.startsWith("part-") && name.endsWith(".parquet")
 
   /**
-   * Reads every footer, on the executors. Spark itself looks at one file and takes the others to be alike; one that is
-   * not would end in whatever error its decoder happens to meet.
+   * Reads every footer, on the executors, in the order of the names. Spark itself looks at one file and takes the others to be
+   * alike; one that is not would end in whatever error its decoder happens to meet.
    */
-  def check(sc: SparkContext, files: Seq[FileStatus], dtype: Dtype, hadoop: Configuration): Unit = {
+  def footers(
+      sc: SparkContext,
+      directory: Path,
+      names: Seq[String],
+      dtype: Dtype,
+      hadoop: Configuration): Seq[PartFooter] = {
     val conf = new SerializableConfiguration(hadoop)
-    val paths = files.map(_.getPath.toString)
-    val problems = sc
-      .parallelize(paths, math.max(1, math.min(paths.size, 4 * sc.defaultParallelism)))
-      .flatMap(path => problem(new Path(path), dtype, conf.value).map(path -> _))
+    val folder = directory.toString
+    val read = sc
+      .parallelize(names, math.max(1, math.min(names.size, 4 * sc.defaultParallelism)))
+      .map(name => footer(new Path(folder, name), dtype, conf.value))
       .collect()
-    // Schema before content, and the first file in order: the answer must not depend on which task was first.
-    problems.sortBy { case (path, (code, _)) => (code != "CTM_EXCHANGE_SCHEMA", path) }.headOption.foreach {
-      case (path, (code, text)) => throw Errors(code, "path" -> Manifest.shown(new Path(path)), "problem" -> text)
+      .toSeq
+    // What is missing first, then schemas, then content, and of several the first file: the answer must not depend on which
+    // task was first.
+    val problems = names.zip(read).collect { case (name, Left((code, text))) => (code, name, text) }
+    problems.sortBy { case (code, name, _) => (rank(code), name) }.headOption.foreach {
+      case (Missing, name, _) => throw Errors(Missing, "path" -> Manifest.shown(directory), "file" -> name)
+      case (code, name, text) => throw Errors(code, "path" -> Manifest.shown(new Path(directory, name)), "problem" -> text)
+    }
+    read.flatMap(_.toOption)
+  }
+
+  private val Missing = "CTM_EXCHANGE_FILE_MISSING"
+  private val Schema = "CTM_EXCHANGE_SCHEMA"
+
+  private def rank(code: String): Int = Seq(Missing, Schema).indexOf(code) match {
+    case -1 => 2
+    case i => i
+  }
+
+  private def footer(file: Path, dtype: Dtype, conf: Configuration): Either[(String, String), PartFooter] =
+    try {
+      val fs = file.getFileSystem(conf)
+      val status = fs.getFileStatus(file)
+      val reader = ParquetFileReader.open(HadoopInputFile.fromStatus(status, conf))
+      try
+        schemaProblem(reader.getFileMetaData.getSchema, dtype) match {
+          case Some(problem) => Left(Schema -> problem)
+          case None =>
+            val rowGroups = reader.getRowGroups.toArray(Array.empty[BlockMetaData]).filter(_.getRowCount > 0)
+            val ranges = rowGroups.map(groupRange)
+            Right(PartFooter(
+              file.toString,
+              status.getLen,
+              status.getModificationTime,
+              rowGroups.map(_.getStartingPos),
+              rowGroups.map(_.getCompressedSize),
+              ranges.map(_._1),
+              ranges.map(_._2),
+              hosts(fs, status)))
+        }
+      finally reader.close()
+    } catch {
+      case _: FileNotFoundException => Left(Missing -> "")
+      case NonFatal(e) => Left(Errors.readingCode(e) -> Errors.rootDetail(e))
+    }
+
+  /** The smallest and the largest group of a row group. */
+  private def groupRange(rowGroup: BlockMetaData): (Int, Int) = {
+    val column = rowGroup.getColumns.toArray(Array.empty[ColumnChunkMetaData]).find(_.getPath.toDotString == "group")
+    column.map(_.getStatistics) match {
+      case Some(ints: IntStatistics) if ints.hasNonNullValue => (ints.getMin, ints.getMax)
+      case _ => PartIndex.Unknown
     }
   }
 
-  private def problem(file: Path, dtype: Dtype, conf: Configuration): Option[(String, String)] =
-    try {
-      val reader = ParquetFileReader.open(HadoopInputFile.fromPath(file, conf))
-      try schemaProblem(reader.getFileMetaData.getSchema, dtype).map("CTM_EXCHANGE_SCHEMA" -> _)
-      finally reader.close()
-    } catch { case NonFatal(e) => Some(Errors.readingCode(e) -> Errors.rootDetail(e)) }
+  private def hosts(fs: FileSystem, file: FileStatus): Array[String] =
+    Option(fs.getFileBlockLocations(file, 0, 1)).toSeq.flatten.flatMap(_.getHosts).filter(_ != "localhost").distinct.toArray
 
   private[bridge] def schemaProblem(schema: MessageType, dtype: Dtype): Option[String] = {
     def column(name: String, what: String)(fits: Type => Boolean): Option[String] =

@@ -25,25 +25,8 @@ private[bridge] object ReadingSession {
     "spark.sql.caseSensitive" -> "true",
     "spark.sql.parquet.enableVectorizedReader" -> "true",
     "spark.sql.parquet.enableNestedColumnVectorizedReader" -> "true",
-    "spark.sql.parquet.filterPushdown" -> "true",
     // Spark's default of 4,096 rows is 24 MB of a matrix of 800 columns; the values of a batch should fit a cache.
-    "spark.sql.parquet.columnarReaderBatchSize" -> "512",
-    // Small files cost next to nothing here; counting 4 MB for each would change the number of partitions.
-    "spark.sql.files.openCostInBytes" -> "0")
-
-  /** Has the next read make about so many partitions; Spark splits at row groups, so it may make fewer. */
-  def splitInto(session: SparkSession, partitions: Int, fileBytes: Long): Unit = {
-    session.conf.set("spark.sql.files.minPartitionNum", partitions.toString)
-    val bytes = math.max(1L, (fileBytes + partitions - 1) / partitions)
-    session.conf.set("spark.sql.files.maxPartitionBytes", bytes.toString)
-  }
-
-  /**
-   * Has Spark look at files that are named to it on this machine one by one: at more than 32 it does by a job, which takes a
-   * quarter of a second. Elsewhere each look takes its time, and the job is right.
-   */
-  def lookOneByOne(session: SparkSession): Unit =
-    session.conf.set("spark.sql.sources.parallelPartitionDiscovery.threshold", Int.MaxValue.toString)
+    "spark.sql.parquet.columnarReaderBatchSize" -> "512")
 
   /** The context's Hadoop settings with those of the session. */
   def hadoop(session: SparkSession): Configuration = {

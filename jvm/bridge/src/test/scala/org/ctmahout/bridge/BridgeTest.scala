@@ -93,7 +93,7 @@ class BridgeTest {
     assertFalse(text.contains("\n"))
     val answer = json(text)
     assertEquals("factors", answer.get("kind").textValue)
-    assertEquals("1.0", answer.get("exchange_version").textValue)
+    assertEquals("1.1", answer.get("exchange_version").textValue)
     assertEquals("float32", answer.get("dtype").textValue)
     assertEquals("""{"algorithm":"dssvd","k":3,"p":15,"q":1,"seed":42,"want":["s","v"]}""", answer.get("request").toString)
     assertEquals(sha256(read(in.resolve(Manifest.Name))), answer.get("input_sha256").textValue)

@@ -4,7 +4,7 @@ import java.io.File
 import java.nio.file.{Files, Path => File_}
 
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
+import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
 import org.junit.jupiter.api.{Test, TestFactory}
 import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.io.TempDir
@@ -12,6 +12,8 @@ import org.junit.jupiter.api.io.TempDir
 /** The directories of contract/v1: those that the other language wrote, and those that both must refuse alike. */
 class ContractTest {
   @TempDir var folder: File_ = _
+
+  @org.junit.jupiter.api.BeforeEach def session(): Unit = assertFalse(spark.sparkContext.isStopped)
 
   private val golden = new File(contract, "golden")
   private val bad = new File(contract, "bad")
@@ -64,19 +66,22 @@ class ContractTest {
 
   /** The numbers of the committed directory are those of today's engine: a change of either shows here. */
   @Test def theGoldenFactorsAreWhatIsWrittenNow(): Unit = {
-    val committed = new File(golden, GoldenFactors.Name)
     val out = folder.resolve("now")
     val now = json(Bridge.run(GoldenFactors.request(golden, out.toFile)))
-    val before = json(new File(committed, Manifest.Name))
-    assertEquals(before.get("request"), now.get("request"))
-    assertEquals(before.get("input_sha256"), now.get("input_sha256"))
-    assertEquals(before.get("warnings"), now.get("warnings"))
-    for (part <- Seq("s", "v", "u")) {
-      val (a, b) = (TestMatrix.part(committed.toPath, part), TestMatrix.part(out, part))
-      assertEquals(a.keySet, b.keySet)
-      val tolerance = if (part == "u") 1e-6 else 1e-10
-      for ((key, values) <- a; (x, y) <- values.zip(b(key))) assertEquals(x, y, tolerance * math.max(1.0, math.abs(x)), s"$part $key")
+    for (name <- Seq(GoldenFactors.Old, GoldenFactors.Name)) {
+      val committed = new File(golden, name)
+      val before = json(new File(committed, Manifest.Name))
+      for (key <- Seq("request", "input_sha256", "warnings")) assertEquals(before.get(key), now.get(key), name)
+      for (part <- Seq("s", "v", "u")) {
+        val (a, b) = (TestMatrix.part(committed.toPath, part), TestMatrix.part(out, part))
+        assertEquals(a.keySet, b.keySet)
+        val tolerance = if (part == "u") 1e-6 else 1e-10
+        for ((key, values) <- a; (x, y) <- values.zip(b(key)))
+          assertEquals(x, y, tolerance * math.max(1.0, math.abs(x)), s"$name $part $key")
+      }
     }
+    val there = for (part <- Seq("s", "u", "v"); file <- out.resolve(part).toFile.list.toSeq.sorted) yield s"$part/$file"
+    assertEquals(there, Json.elements(now.get("files")).map(_.textValue))
     assertTrue(Files.exists(out.resolve(Manifest.Name)))
   }
 }

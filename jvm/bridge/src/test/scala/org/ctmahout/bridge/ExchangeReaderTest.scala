@@ -58,6 +58,20 @@ class ExchangeReaderTest {
       }
     }
 
+  /** Four files for each of three groups: all partitions of a group have rows, as many each, and none has another group's. */
+  @Test def eachGroupReadsItsOwnRowsOnAllCores(): Unit = {
+    val rows = for (g <- 0 until 3; row <- TestMatrix.numbered(gaussian(400, 5, g))) yield (g, row)
+    TestMatrix.writeInOrder(matrix, rows, Seq.fill(3)(400L), Dtype.Float64, files = 12)
+    open { (session, fs, manifest) =>
+      val reader = new ExchangeReader(session, fs, manifest)
+      for (g <- manifest.groups) {
+        val read = reader.rows(Seq(g), 4, whole = false).mapPartitions(some => Iterator.single(some.map(_.getInt(0)).toList)).collect()
+        assertEquals(Seq.fill(4)(100), read.toSeq.map(_.size))
+        assertEquals(Set(g.group), read.flatten.toSet)
+      }
+    }
+  }
+
   @Test def acceleratorsOfQueriesDoNotComeBetween(): Unit = {
     val a = gaussian(100, 5)
     TestMatrix.write(matrix, Seq(a), Dtype.Float64)

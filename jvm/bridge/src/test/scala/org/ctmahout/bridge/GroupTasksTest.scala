@@ -3,9 +3,12 @@ package org.ctmahout.bridge
 import java.nio.file.{Files, Path => File_}
 import java.util.concurrent.atomic.AtomicInteger
 
+import org.apache.hadoop.conf.Configuration
+import org.apache.hadoop.fs.Path
+import org.apache.spark.{SparkException, TaskContext}
 import org.apache.spark.scheduler.{SparkListener, SparkListenerJobStart}
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertTrue}
+import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertThrows, assertTrue}
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
 
@@ -62,11 +65,14 @@ class GroupTasksTest {
       override def onJobStart(start: SparkListenerJobStart): Unit = { jobs.incrementAndGet(); () }
     }
     spark.sparkContext.addSparkListener(listener)
-    try run(""""want": ["s", "v"]""")
+    try run()
     finally spark.sparkContext.removeSparkListener(listener)
     assertTrue(jobs.get <= 2, s"${jobs.get} jobs") // the footers, and the groups
     assertEquals(2000, TestMatrix.part(out, "s").size)
     assertEquals(6000, TestMatrix.part(out, "v").size)
+    assertEquals(12000, TestMatrix.part(out, "u").size)
+    for (part <- Seq("v", "u")) // a file for each task
+      assertTrue(out.resolve(part).toFile.list.length <= 4, out.resolve(part).toFile.list.mkString(" "))
   }
 
   @Test def largeAndSmallStandSideBySide(): Unit = {
@@ -77,6 +83,26 @@ class GroupTasksTest {
     withGroupsUpTo("100k")(run())
     for ((part, values) <- parts; (key, row) <- values)
       assertArrayEquals(inTasks(part)(key).toArray, row.toArray, 1e-10, s"$part $key")
+  }
+
+  @Test def whatATaskThatFailsHasWrittenIsRemoved(): Unit = {
+    val output = new OutputDirectory(new Path("file:" + out), false, new Configuration(false))
+    output.create()
+    val writer = new ExchangeWriter(output, Dtype.Float64, wantU = true)
+    writer.prepare()
+    val tasks = writer.tasks
+    def write(fails: Boolean) = spark.sparkContext.parallelize(Seq(1), 1).map { _ =>
+      val u = new tasks.TaskU("read", TaskContext.get())
+      val (_, file) = (0 to 2).map(group => u.write(group, Iterator((0L, Array(1.0))))).last
+      if (fails) throw new IllegalStateException("a task fails")
+      u.close()
+      file
+    }.collect().toSeq
+    assertThrows(classOf[SparkException], () => { write(fails = true); () })
+    val u = folder.resolve(output.partial.getName).resolve("u").toFile
+    assertEquals(Nil, u.list.toSeq)
+    assertEquals(write(fails = false).map(_.name), u.list.toSeq.map("u/" + _))
+    output.discard()
   }
 
   private def refusedWith(code: String, about: String)(groups: Seq[TestMatrix.Rows], rows: Seq[Long]): Unit =

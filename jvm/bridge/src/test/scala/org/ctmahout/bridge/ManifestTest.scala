@@ -26,11 +26,29 @@ class ManifestTest {
   }
 
   @Test def unknownFieldsAndHigherMinorVersionsAreFine(): Unit =
-    assertEquals(10L, parse(good.replace("\"1.0\"", "\"1.7\", \"more\": {\"x\": []}")).groups.head.rows)
+    assertEquals(10L, parse(good.replace("\"1.0\"", "\"1.7\", \"files\": [], \"more\": {\"x\": []}")).groups.head.rows)
+
+  @Test def filesAreNamedFromTheNextVersionOn(): Unit = {
+    def naming(files: String) = good.replace("\"1.0\"", "\"1.1\", \"files\": " + files)
+    assertEquals(None, parse(good).files)
+    assertEquals(Some(Seq("part-0.parquet", "v/part-1.parquet")), parse(naming("""["v/part-1.parquet", "part-0.parquet"]""")).files)
+    assertEquals(Some(Nil), parse(naming("[]")).files)
+    assertEquals(Some(Seq("part-0.parquet")), parse(good.replace("\"1.0\"", "\"1.0\", \"files\": [\"part-0.parquet\"]")).files)
+    for ((files, problem) <- Seq(
+        "[1]" -> "files is not a list of texts",
+        "{}" -> "files is not a list of texts",
+        "[\"a/../part-0.parquet\"]" -> "files has a/../part-0.parquet",
+        "[\"arrays/../part-0.parquet\"]" -> "files has arrays/../part-0.parquet",
+        "[\"part-0.parquet\", \"part-0.parquet\"]" -> "a file is listed twice")) {
+      val e = refused("CTM_EXCHANGE_MANIFEST")(parse(naming(files)))
+      assertTrue(e.getMessage.contains(problem), e.getMessage)
+    }
+    assertTrue(refused("CTM_EXCHANGE_MANIFEST")(parse(good.replace("1.0", "1.1"))).getMessage.contains("files is missing"))
+  }
 
   @Test def kindAndVersionComeBeforeTheRestOfTheForm(): Unit = {
     refuses("CTM_EXCHANGE_KIND", "/m contains factors, expected a matrix")("\"matrix\"", "\"factors\"")
-    refuses("CTM_EXCHANGE_VERSION", "version 2.0; this ctmahout reads version 1.0")("\"1.0\", \"dtype\": \"float32\"", "\"2.0\"")
+    refuses("CTM_EXCHANGE_VERSION", "version 2.0; this ctmahout reads version 1.1")("\"1.0\", \"dtype\": \"float32\"", "\"2.0\"")
     refuses("CTM_EXCHANGE_KIND", "factors")("\"matrix\", \"exchange_version\": \"1.0\"", "\"factors\", \"exchange_version\": \"2.0\"")
     refuses("CTM_EXCHANGE_VERSION", "version 10.0")("\"1.0\"", "\"10.0\"")
   }

@@ -107,18 +107,36 @@ class OutputDirectoryTest {
     refused("CTM_OUTPUT_EXISTS")(new Store(overwrite = false).checkFree())
   }
 
-  @Test def aTaskThatIsLateTakesItsFileAway(): Unit = {
+  /** Nothing brings a directory back that was removed, and nothing that a task is still writing stays of it. */
+  @Test def aTaskThatIsLateLeavesNothingOfARunThatFailed(): Unit = {
     val out = output()
     out.create()
     val writer = new ExchangeWriter(out, Dtype.Float64, wantU = false)
     writer.prepare()
     val row = Array(1.0, 2.0)
-    refused("CTM_OUTPUT_UNWRITABLE")(writer.tasks.filling(ExchangeWriter.V, "late") { file =>
+    writer.tasks.filling(ExchangeWriter.V, "late") { file =>
       writer.tasks.write(file, 0, 0L, row)
       out.discard()
-    })
+    }
     refused("CTM_OUTPUT_UNWRITABLE")(writer.tasks.filling(ExchangeWriter.V, "later")(_ => ()))
     assertEquals(Nil, here)
+  }
+
+  @Test def whatNoTaskToldOfIsNotNamed(): Unit = {
+    val out = output()
+    out.create()
+    val writer = new ExchangeWriter(out, Dtype.Float64, wantU = false)
+    writer.prepare()
+    writer.tasks.filling(ExchangeWriter.V, "part-task-7.parquet")(writer.tasks.write(_, 0, 0L, Array(1.0)))
+    writer.tasks.filling(ExchangeWriter.V, "part-task-8.parquet")(writer.tasks.write(_, 0, 0L, Array(1.0)))
+    writer.singularValues(Seq(0 -> Array(2.0)))
+    writer.keep(Seq(WrittenFile("v/part-task-8.parquet", "v/8"), WrittenFile("v/part-task-8.parquet", "v/8")))
+    assertEquals(Seq("s/part-00000.parquet", "v/part-task-8.parquet"), writer.files)
+    // A task ran again when some had heard of its first attempt: both files have all its groups.
+    writer.keep(Seq(WrittenFile("u/part-read-00000-3.parquet", "u/0"), WrittenFile("u/part-read-00001-4.parquet", "u/1")))
+    writer.keep(Seq(WrittenFile("u/part-read-00000-9.parquet", "u/0")))
+    assertEquals(Seq("s/part-00000.parquet", "u/part-read-00000-9.parquet", "u/part-read-00001-4.parquet", "v/part-task-8.parquet"), writer.files)
+    out.discard()
   }
 
   @Test def clearsWhatNobodyClaims(): Unit = {
@@ -169,19 +187,6 @@ class OutputDirectoryTest {
     write(second, "new")
     second.commit("2")
     assertEquals(Seq(target.getFileName.toString), here)
-    assertEquals(Seq(Manifest.Name, "s"), target.toFile.list.toSeq.sorted)
-  }
-
-  @Test def whatIsLateBetweenTidyingAndMovingDoesNotStay(): Unit = {
-    val out = new Store
-    write(out, "part")
-    out.commit("1", { root =>
-      assertFalse(Files.exists(folder.resolve(out.partial.getName).resolve(OutputDirectory.Mark)), "tasks must see that they are late")
-      for (file <- out.files(new Path(root, "s")) if file.getName != "part") out.delete(file)
-      if (root == out.partial) Files.write(folder.resolve(out.partial.getName).resolve("s/late"), Array[Byte](1))
-      else assertFalse(Files.exists(target.resolve(Manifest.Name)), "the manifest comes last")
-    })
-    assertEquals(Seq("part"), target.resolve("s").toFile.list.toSeq)
     assertEquals(Seq(Manifest.Name, "s"), target.toFile.list.toSeq.sorted)
   }
 

@@ -145,7 +145,9 @@ private[bridge] object TestMatrix {
 
   /** A factors part as (group, row) -> values. */
   def part(directory: File_, name: String): Map[(Int, Long), Seq[Double]] = {
-    val frame = Testing.spark.newSession().read.parquet(directory.resolve(name).toString)
+    val named = Option(Testing.json(directory.resolve(Manifest.Name).toFile).get("files")).map(Json.elements(_).map(_.textValue))
+    val files = named.fold(Seq(name))(_.filter(_.startsWith(name + "/"))).map(file => directory.resolve(file).toString)
+    val frame = Testing.spark.newSession().read.parquet(files: _*)
     frame.selectExpr("group", "row", "cast(values as array<double>)").collect().map { r =>
       (r.getInt(0), r.getLong(1)) -> r.getSeq[Double](2)
     }.toMap

@@ -198,8 +198,13 @@ final class ClusterContext(
     new SparkBlocks(sparkContext.parallelize(0 until parts, parts).flatMap(f))
   override private[samsara] def parallelism: Int = sparkContext.defaultParallelism
 
-  override def close(): Unit = synchronized {
+  /** Gives back what is stored. Results that somebody keeps elsewhere can still be made again, where a part of them is lost. */
+  def uncache(): Unit = synchronized {
     stored.drain().foreach(_.unpersist(blocking = false))
+  }
+
+  override def close(): Unit = synchronized {
+    uncache()
     sent.drain().foreach(_.destroy())
     if (ownsSpark) sparkContext.stop()
   }

@@ -1,0 +1,104 @@
+package org.ctmahout.bridge
+
+import org.apache.hadoop.fs.Path
+import org.apache.spark.paths.SparkPath
+import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.sql.execution.datasources.PartitionedFile
+
+/**
+ * What the footer of a part file tells: where its row groups are, and which groups have rows in each.
+ *
+ * @param bytes
+ *   of the file
+ * @param modified
+ *   when, in milliseconds since 1970
+ * @param starts
+ *   of row groups, in bytes from the beginning of the file
+ * @param sizes
+ *   of row groups, in bytes
+ * @param first
+ *   the smallest group that may have rows in a row group; the smallest integer where the footer does not tell
+ * @param last
+ *   the largest one
+ * @param hosts
+ *   that have the file's beginning on a disk of their own
+ */
+private[bridge] final case class PartFooter(
+    path: String,
+    bytes: Long,
+    modified: Long,
+    starts: Array[Long],
+    sizes: Array[Long],
+    first: Array[Int],
+    last: Array[Int],
+    hosts: Array[String])
+
+/** What one task reads, and the hosts that have it. */
+private[bridge] final case class PartRanges(ranges: Seq[PartitionedFile], hosts: Seq[String])
+
+/** The footers of all part files of a directory, read once: of a group they tell where its rows are, and nothing else is read. */
+private[bridge] final class PartIndex(footers: Seq[PartFooter]) {
+  import PartIndex._
+
+  /**
+   * Where rows of some groups are, cut into at most so many parts of about the same size, in the order of the files. A row group
+   * is never cut. A group is if there are rows of it in several row groups, but not between two that follow each other
+   * where `whole` is wished.
+   */
+  def ranges(groups: Seq[Int], partitions: Int, whole: Boolean): Seq[PartRanges] = {
+    val sorted = groups.toArray.sorted
+    val places = footers.flatMap(footer => footer.starts.indices.filter(i => holds(footer, i, sorted)).map(new Place(footer, _)))
+    val total = places.map(_.size).sum
+    var before = 0L
+    var part = 0
+    var previous: Option[Place] = None
+    val numbered = places.map { place =>
+      val middle = (before + place.size / 2).toDouble / math.max(1L, total)
+      if (!(whole && previous.exists(_.sharesGroupWith(place)))) part = math.max(part, (middle * partitions).toInt)
+      before += place.size
+      previous = Some(place)
+      (part, place)
+    }
+    numbered.groupBy(_._1).toSeq.sortBy(_._1).map { case (_, some) => partRanges(some.map(_._2)) }
+  }
+}
+
+private[bridge] object PartIndex {
+
+  /** A row group that Parquet has no statistics for may hold any group. */
+  val Unknown: (Int, Int) = (Int.MinValue, Int.MaxValue)
+
+  /** A row group of a file. */
+  private final class Place(val footer: PartFooter, val index: Int) {
+    def start: Long = footer.starts(index)
+    def size: Long = footer.sizes(index)
+    def end: Long = start + size
+    def sharesGroupWith(next: Place): Boolean = footer.last(index) == next.footer.first(next.index)
+    def isFollowedBy(next: Place): Boolean = (footer eq next.footer) && index + 1 == next.index
+  }
+
+  private def holds(footer: PartFooter, rowGroup: Int, sorted: Array[Int]): Boolean = {
+    val found = java.util.Arrays.binarySearch(sorted, footer.first(rowGroup))
+    val next = if (found < 0) -found - 1 else found
+    next < sorted.length && sorted(next) <= footer.last(rowGroup)
+  }
+
+  /** Row groups that follow each other in a file are one range of it: each range takes a look at the footer. */
+  private def partRanges(places: Seq[Place]): PartRanges = {
+    val runs = places.foldLeft(List.empty[(Place, Place)]) {
+      case ((from, to) :: done, place) if to.isFollowedBy(place) => (from, place) :: done
+      case (done, place) => (place, place) :: done
+    }
+    val ranges = runs.reverse.map { case (from, to) =>
+      val footer = from.footer
+      PartitionedFile(
+        InternalRow.empty,
+        SparkPath.fromPath(new Path(footer.path)),
+        from.start,
+        to.end - from.start,
+        modificationTime = footer.modified,
+        fileSize = footer.bytes)
+    }
+    PartRanges(ranges, places.maxBy(_.size).footer.hosts.toSeq)
+  }
+}

@@ -1,0 +1,179 @@
+package org.ctmahout.bridge.dataframes
+
+import org.apache.spark.Partitioner
+import org.apache.spark.rdd.RDD
+import org.apache.spark.sql.{DataFrame, Row}
+import org.apache.spark.storage.StorageLevel
+import org.ctmahout.bridge._
+import org.ctmahout.samsara.{ClusterContext, ProcessContext}
+
+/**
+ * Decomposes the matrices of a DataFrame. Its rows are read once: they are kept by Spark, in memory or on disk, while they are
+ * decomposed, so a query whose rows come in another order each time does no harm.
+ *
+ * As of a directory, what is small is decomposed whole in a task, many of them side by side; what is large, by the whole cluster.
+ */
+private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFrameRequest, run: Run) {
+  import DataFrameSvd._
+
+  private val sc = frame.sparkSession.sparkContext
+  private val columns = MatrixColumns.of(frame, request)
+  private val wantsU = request.svd.wantU
+
+  def factors(): Factors = {
+    val pieces = cut(columns.values).persist(StorageLevel.MEMORY_AND_DISK)
+    try {
+      val summaries = pieces.mapPartitions(some => Iterator.single(Summary.of(some))).collect().toSeq
+      val groups = Summary.groups(summaries, columns, request.columns.mkString(", "))
+      Job.checkKernels(summaries.map(_.kernel).toSet)
+      groups.foreach(checkRank)
+      if (columns.id.nonEmpty) checkIds(pieces, groups)
+      run.checkCancelled()
+      val (small, large) = groups.partition(fits)
+      val parts = (if (small.isEmpty) Nil else Seq(decomposedInTasks(pieces, small))) ++ large.map(decomposedOnCluster(pieces, _))
+      val order = indexOf(groups)
+      new Factors(
+        columns.group.map(_.field),
+        columns.id.map(_.field),
+        parts.flatMap(_.factors).sortBy(one => order(one.group.value)),
+        if (wantsU) Some(sc.union(parts.flatMap(_.u))) else None,
+        parts.flatMap(_.kept))
+    } finally {
+      pieces.unpersist()
+      ()
+    }
+  }
+
+  private def cut[T](values: RowValues[T]): RDD[Piece] = {
+    val pieces = new Pieces(columns, values)
+    columns.rows.mapPartitions(pieces.of(_))
+  }
+
+  private def components(group: Group): Int = math.min(group.rows, group.columns.toLong).toInt
+
+  private def checkRank(group: Group): Unit =
+    for (k <- request.svd.k if k > components(group)) {
+      val name = columns.group.fold("")(column => s", that of ${column.field.name} ${group.value}")
+      throw Errors("CTM_DATAFRAME_RANK", "given" -> k, "rows" -> group.rows, "columns" -> group.columns, "group" -> name,
+        "most" -> components(group))
+    }
+
+  /** Rows of one id could not be told apart in U. */
+  private def checkIds(pieces: RDD[Piece], groups: Seq[Group]): Unit = {
+    val index = indexOf(groups)
+    val repeated = pieces
+      .flatMap { case block: Block => block.ids.iterator.map(id => ((index(block.group), id), 1)); case _ => Iterator.empty }
+      .reduceByKey((a, b) => math.min(a + b, 2))
+      .filter(_._2 > 1)
+      .map { case ((group, id), _) => (group, id.toString) }
+    val first = repeated.mapPartitions(some => if (some.isEmpty) Iterator.empty else Iterator.single(some.min)).collect().sorted.headOption
+    for ((group, id) <- first; column <- columns.id) {
+      val where = columns.group.fold("")(g => s" where ${g.field.name} is ${groups(group).value}")
+      throw Errors("CTM_DATAFRAME_DUPLICATE", "column" -> column.field.name, "id" -> id, "group" -> where)
+    }
+  }
+
+  private def fits: Group => Boolean = {
+    val fit = GroupTasks.fit(frame.sparkSession)
+    group => fit(MatrixGroup(0, group.rows, group.columns, ""))
+  }
+
+  private def of(group: Group): Request = request.svd.copy(k = Some(request.svd.k.getOrElse(components(group).toLong)))
+
+  private def decomposedInTasks(pieces: RDD[Piece], small: Seq[Group]): Part = {
+    val (index, named) = (indexOf(small), columns.group.nonEmpty)
+    val requests = small.map(of)
+    val tasks = math.min(small.size, pieces.getNumPartitions)
+    val results = pieces
+      .mapPartitionsWithIndex { (part, some) =>
+        some.collect { case block: Block if index.contains(block.group) => block }.zipWithIndex.map { case (block, i) =>
+          ((index(block.group), part, i), block)
+        }
+      }
+      // In one order, whichever task comes first: sums of floating point numbers depend on it.
+      .repartitionAndSortWithinPartitions(new ByIndex(tasks))
+      .mapPartitions { sorted =>
+        val blocks = sorted.buffered
+        new Iterator[InTask] {
+          override def hasNext: Boolean = blocks.hasNext
+          override def next(): InTask = {
+            val i = blocks.head._1._1
+            val mine = Seq.newBuilder[Block]
+            while (blocks.hasNext && blocks.head._1._1 == i) mine += blocks.next()._2
+            decomposed(small(i), mine.result(), requests(i))
+          }
+        }
+      }
+    if (wantsU) results.persist(StorageLevel.MEMORY_AND_DISK)
+    val factors = results.map(_.factors).collect().toSeq
+    if (wantsU) Part(factors, Some(results.flatMap(_.rows(named))), Some(results)) else Part(factors, None, None)
+  }
+
+  private def decomposedOnCluster(pieces: RDD[Piece], group: Group): Part = {
+    run.checkCancelled()
+    val (value, prefix) = (group.value, columns.group.map(_ => group.value).toSeq)
+    val blocks = pieces.flatMap { case block: Block if block.group == value => Iterator.single(block.keyed); case _ => Iterator.empty }
+    val samsara = new ClusterContext(sc, keepsSketch = wantsU)
+    try {
+      val a = samsara.drm[AnyRef](blocks, group.rows, group.columns)
+      val svd = Decomposition.of(a, of(group))
+      val found = factorsOf(group, svd, of(group))
+      if (!wantsU) {
+        samsara.close()
+        Part(Seq(found), None, None)
+      } else {
+        val u = samsara.rdd(svd.u).flatMap(Decomposition.rows(_)).map { case (id, values) => row(prefix, id, values) }
+        u.persist(StorageLevel.MEMORY_AND_DISK).foreach(_ => ())
+        // Not closed: a row of U that an executor has lost is made once more, from what was sent there.
+        samsara.uncache()
+        Part(Seq(found), Some(u), Some(u))
+      }
+    } catch {
+      case e: Throwable =>
+        samsara.close()
+        throw e
+    }
+  }
+}
+
+private[dataframes] object DataFrameSvd {
+
+  /** A group, its partition and its place there. */
+  private type Key = (Int, Int, Int)
+
+  /** Some groups: their factors, U, and what Spark keeps for it. */
+  private final case class Part(factors: Seq[GroupFactors], u: Option[RDD[Row]], kept: Option[RDD[_]])
+
+  private def indexOf(groups: Seq[Group]): Map[AnyRef, Int] = groups.map(_.value).zipWithIndex.toMap
+
+  private final case class InTask(factors: GroupFactors, u: Array[(AnyRef, Array[Double])]) {
+    def rows(named: Boolean): Iterator[Row] = {
+      val prefix = if (named) Seq(factors.group.value) else Nil
+      u.iterator.map { case (id, values) => row(prefix, id, values) }
+    }
+  }
+
+  private def row(prefix: Seq[Any], id: AnyRef, values: Array[Double]): Row = Row.fromSeq(prefix ++ Seq(id, values.toSeq))
+
+  private def decomposed(group: Group, blocks: Seq[Block], request: Request): InTask = {
+    val a = new ProcessContext().drm[AnyRef](blocks.map(_.keyed), group.rows, group.columns)
+    val svd = Decomposition.of(a, request)
+    val u = if (request.wantU) Decomposition.u(svd).here.flatMap(Decomposition.rows(_)).toArray else Array.empty[(AnyRef, Array[Double])]
+    InTask(factorsOf(group, svd, request), u)
+  }
+
+  private def factorsOf(group: Group, svd: org.ctmahout.samsara.Svd[AnyRef], request: Request): GroupFactors = {
+    val algorithm = if (request.algorithm == Algorithm.Auto) request.choice(group.columns).algorithm else request.algorithm
+    val squaredNorm = Decomposition.squaredNorm(group.rows, group.squaredNorm, svd)
+    GroupFactors(group, svd.s, Decomposition.v(svd), squaredNorm, algorithm.name, svd.warnings)
+  }
+
+  private final class ByIndex(override val numPartitions: Int) extends Partitioner {
+    override def getPartition(key: Any): Int = key.asInstanceOf[Key]._1 % numPartitions
+    override def equals(that: Any): Boolean = that match {
+      case other: ByIndex => other.numPartitions == numPartitions
+      case _ => false
+    }
+    override def hashCode: Int = numPartitions
+  }
+}

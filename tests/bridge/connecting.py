@@ -1,0 +1,71 @@
+"""Decomposes a table on a server of Spark Connect, and prints what came of it: REMOTE FOLDER.
+
+FOLDER has a.npy; the server reads the table table.parquet beside it. It runs where there is no Spark.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as f
+
+import ctmahout
+from ctmahout.errors import CtmahoutError
+
+remote, folder = sys.argv[1], Path(sys.argv[2])
+warnings.simplefilter("ignore")
+spark = SparkSession.builder.remote(remote).getOrCreate()
+A = np.load(folder / "a.npy")
+
+
+def code(**options):
+    try:
+        ctmahout.dssvd(**options)
+    except CtmahoutError as e:
+        return e.code, e.message
+    return "none", ""
+
+
+table = spark.createDataFrame(
+    [(i, i % 2, [float(x) for x in row]) for i, row in enumerate(A)], "i int, g int, a array<double>"
+)
+table.write.mode("overwrite").parquet(str(folder / "table.parquet"))
+table = spark.read.parquet(str(folder / "table.parquet"))
+answer = {"installed": [name for name in ("py4j", "jpype") if importlib.util.find_spec(name)], "version": spark.version}
+
+found = ctmahout.dssvd(table, column="a", id="i", k=5, p=3, seed=7, u=True)
+u = np.array([row["u"] for row in found.u.orderBy("i").collect()])
+np.savez(folder / "found.npz", s=found.s, v=found.v, u=u)
+answer["joined"] = int(found.u.join(table, "i").where("i < 10").count())
+found.unpersist()
+grouped = ctmahout.dssvd(table, column="a", id="i", group="g", u=True)
+answer["groups"] = {g: grouped[g].s.tolist() for g in grouped}
+answer["u of groups"] = int(grouped.u.count())
+
+nan = table.withColumn("a", f.when(f.col("i") == 7, f.array(*[f.lit(float("nan"))] * A.shape[1])).otherwise(f.col("a")))
+answer["codes"] = {
+    "k": code(matrix=table, column="a", k=99),
+    "column": code(matrix=table, column="b"),
+    "nan": code(matrix=nan, column="a", id="i"),
+    "query": code(matrix=spark.sql("SELECT array(double(raise_error('my own words'))) AS a"), column="a"),
+}
+
+# Ctrl-C while the query that the table comes from would take minutes.
+nap = "CAST(reflect('java.lang.Thread', 'sleep', 300L) IS NULL AS double)"
+slow = spark.sql(f"SELECT array(CAST(id AS double), {nap}) AS a FROM range(0, 4000, 1, 2)")
+threading.Timer(6, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    ctmahout.dssvd(slow, column="a")
+    answer["interrupted"] = False
+except KeyboardInterrupt:
+    answer["interrupted"] = True
+answer["alive"] = int(spark.range(3).count())
+spark.stop()
+sys.stdout.write(json.dumps(answer) + "\n")
