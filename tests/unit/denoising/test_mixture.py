@@ -103,7 +103,7 @@ def test_threads_share_tables_and_a_copy_for_another_process_has_none(world, mon
 
     monkeypatch.setattr(NoisyMixture, "_make_table", slow)
     labels = list(Threads(4).map(lambda _: prepared.classify(patches, noise), range(4)))
-    estimate, _ = prepared.estimate(patches, noise, groups)
+    estimate, _, _ = prepared.estimate(patches, noise, groups)
     assert sorted(calls) == list(range(KINDS))
     assert all((each == labels[0]).all() for each in labels)
     sent = pickle.dumps(prepared)
@@ -135,7 +135,7 @@ def test_groups_are_told_far_from_zero_as_well(world):
 def test_an_estimate_is_wieners(world, noise_left):
     mixture, kinds, patches, noise, groups = world
     mixture = Mixture(mixture.means, mixture.bases, mixture.weights, np.full(len(mixture), noise_left))
-    found, kept = NoisyMixture(mixture, kinds, LEVELS).estimate(patches, noise, groups)
+    found, kept, errors = NoisyMixture(mixture, kinds, LEVELS).estimate(patches, noise, groups)
     for i, patch in enumerate(patches.astype(np.float64)):
         k, basis = groups[i], mixture.bases[groups[i]]
         signal = basis @ basis.T
@@ -146,11 +146,44 @@ def test_an_estimate_is_wieners(world, noise_left):
         if abs(outlier - 3) > 0.01:
             np.testing.assert_allclose(found[i], expected if outlier < 3 else patch, atol=2e-3)
         assert kept[i] == pytest.approx(np.trace(wiener), abs=1e-3)
+        np.testing.assert_allclose(errors[i], np.trace(wiener) / D, atol=1e-3)
+
+
+def test_with_a_pilot_each_coordinate_has_a_variance_of_its_own(world):
+    mixture, kinds, patches, noise, groups = world
+    prepared = NoisyMixture(mixture, kinds, LEVELS)
+    pilot = patches + np.random.default_rng(8).normal(0, 9, patches.shape).astype(np.float32)
+    found, kept, errors = prepared.estimate(patches, noise, groups, pilot)
+    for i in range(0, len(patches), 5):
+        k, kind = groups[i], noise.noise_class[i]
+        whiten, colour, level = kinds.whiten[kind], kinds.colour[kind], float(noise.sigma_hu[i])
+        directions, root, _ = np.linalg.svd(whiten @ mixture.bases[k], full_matrices=False)
+        seen, at = (directions.T @ whiten @ (each[i] - mixture.means[k]) for each in (pilot, patches))
+        signal = (root**2 + seen**2) / 2
+        factors = signal / (signal + level**2)
+        expected = mixture.means[k] + colour @ directions @ (factors * at)
+        outlier = ((patches[i] - expected) ** 2).mean() / level**2
+        if abs(outlier - 3) > 0.01:
+            np.testing.assert_allclose(found[i], expected if outlier < 3 else patches[i], atol=5e-3)
+        assert kept[i] == pytest.approx(factors.sum(), abs=1e-3)
+        posterior = colour @ (directions * factors) @ directions.T @ colour
+        np.testing.assert_allclose(errors[i], np.diag(posterior), atol=1e-3)
+
+
+def test_what_stands_out_of_its_group_in_the_pilot_keeps_more(world):
+    mixture, kinds, patches, noise, groups = world
+    prepared = NoisyMixture(mixture, kinds, LEVELS)
+    means, some = mixture.means[groups].astype(np.float32), groups == 4
+    _, plain, _ = prepared.estimate(patches, noise, groups)
+    _, less, _ = prepared.estimate(patches, noise, groups, means)
+    _, more, _ = prepared.estimate(patches, noise, groups, means + 8 * (patches - means))
+    assert (less[some] < plain[some]).all()
+    assert (more[some] > plain[some]).mean() > 0.9
 
 
 def test_in_a_group_without_a_basis_the_mean_is_all_that_is_left(world):
     mixture, kinds, patches, noise, groups = world
-    found, kept = NoisyMixture(mixture, kinds, LEVELS).estimate(patches, noise, groups)
+    found, kept, _ = NoisyMixture(mixture, kinds, LEVELS).estimate(patches, noise, groups)
     none = groups == 0
     stays = (found == patches).all(axis=1)
     assert stays[none].mean() < 0.05
@@ -162,7 +195,7 @@ def test_what_no_group_knows_stays_bit_by_bit(world):
     mixture, kinds, patches, noise, groups = world
     metal = patches.copy()
     metal[:, 7] += 3000
-    found, _ = NoisyMixture(mixture, kinds, LEVELS).estimate(metal, noise, groups)
+    found, _, _ = NoisyMixture(mixture, kinds, LEVELS).estimate(metal, noise, groups)
     few = np.array([basis.shape[1] for basis in mixture.bases])[groups] < 3
     np.testing.assert_array_equal(found[few], metal[few])
 

@@ -217,6 +217,24 @@ def one_group(mean, rank, d=75, seed=0):
     return PatchFilter(prepared, prepared)
 
 
+def test_overlapping_patches_count_by_their_error_voxel_by_voxel():
+    """Every voxel is the mean of its patches' estimates, weighted by 1 / (their error + a little)."""
+    hu, smooth = (np.random.default_rng(n).normal(40, 25, (4, 9, 8)).astype(np.float32) for n in (2, 3))
+    view, filter = view_of(hu), one_group(40, 6)
+    pilot = view.with_hu(smooth)
+    total, weight = np.zeros(hu.shape), np.zeros(hu.shape)
+    for corner in np.concatenate([view.layer(z, (2, 2)) for z in range(view.layers)]):
+        patch = view.patches_at(corner[None])
+        noise = view.noise_at(corner[None], view.sd(0, 4), 0)
+        estimate, _, error = filter.estimate(patch, noise, pilot.patches_at(corner[None]))
+        assert error.min() < 0.7 * error.max()
+        box = tuple(slice(a, a + n) for a, n in zip(corner, view.patch, strict=True))
+        of_voxels = (1 / (error + 0.04)).reshape(view.patch)
+        total[box] += of_voxels * estimate.reshape(view.patch)
+        weight[box] += of_voxels
+    np.testing.assert_allclose(whole(view, filter, pilot=pilot), total / weight, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("rank", [0, 5])
 @pytest.mark.parametrize("value", [-1000.0, 0.0, 40.0])
 def test_a_volume_that_is_its_groups_mean_stays(rank, value):

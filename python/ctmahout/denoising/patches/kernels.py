@@ -29,14 +29,14 @@ def gather(volume, corners, size, out):  # type: ignore[no-untyped-def]
 
 @_jit
 def add_up(total, weight, corners, size, patches, weights):  # type: ignore[no-untyped-def]
-    """Add weights[n] * patches[n] to `total` and weights[n] to `weight`, at the place of each patch."""
+    """Add weights[n] * patches[n] to `total` and weights[n] to `weight`, voxel by voxel, at the place of each patch."""
     for n in range(corners.shape[0]):
-        w = weights[n]
         q = 0
         for u in range(size[0]):
             for j in range(size[1]):
                 for i in range(size[2]):
                     z, y, x = corners[n, 0] + u, corners[n, 1] + j, corners[n, 2] + i
+                    w = weights[n, q]
                     total[z, y, x] += w * patches[n, q]
                     weight[z, y, x] += w
                     q += 1

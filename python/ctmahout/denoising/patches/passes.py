@@ -22,9 +22,8 @@ __all__ = ["PatchFilter", "filter_slices", "filter_volume"]
 
 Float32 = NDArray[np.float32]
 
-_WEIGHT_OFFSET = (
-    3.0  # components: limits the weight of patches of which hardly anything is kept, for their group may be wrong
-)
+# Of the noise's variance: limits the weight of what is shrunk to next to nothing, for its group may be wrong.
+_WEIGHT_OFFSET = 0.04
 _SLAB = 12  # slices sent at a time to remote workers, with the neighbours that their patches reach into
 
 
@@ -48,26 +47,40 @@ class PatchFilter:
     pilot_weight: float = 0.0
     overfit_threshold: float = 0.15
 
-    def estimate(self, patches: Float32, noise: Noise, pilot: Float32) -> tuple[Float32, Float32]:
-        """Return the posterior mean of each patch over its likeliest groups, and how many components were kept.
+    def estimate(
+        self, patches: Float32, noise: Noise, pilot: Float32 | None = None
+    ) -> tuple[Float32, Float32, Float32]:
+        """Return the posterior mean of each patch over its likeliest groups; how much was kept, and the errors.
 
         Parameters
         ----------
-        patches, pilot : ndarray of shape (n, d), float32, HU
-            The pilot's patches decide on the groups.
+        patches : ndarray of shape (n, d), float32, HU
         noise : Noise
+        pilot : ndarray of shape (n, d), float32, HU, optional
+            The pilot's patches decide on the groups.
+
+        Returns
+        -------
+        estimates, kept, errors
+            As of `NoisyMixture.estimate`.
         """
-        groups, shares = self.assigner.responsibilities(pilot, noise, MAX_GROUPS_PER_PATCH)
-        estimates, kept = self.shrinker.estimate(patches, noise, groups[:, 0])
+        groups, shares = self.assigner.responsibilities(
+            patches if pilot is None else pilot, noise, MAX_GROUPS_PER_PATCH
+        )
+        estimates, kept, errors = self.shrinker.estimate(patches, noise, groups[:, 0], pilot)
         estimates *= shares[:, :1]
+        errors *= shares[:, :1]
         kept *= shares[:, 0]
         for rank in range(1, groups.shape[1]):
             also = np.flatnonzero(shares[:, rank])
             share = shares[also, rank]
-            other, other_kept = self.shrinker.estimate(patches[also], noise[also], groups[also, rank])
+            other, other_kept, other_errors = self.shrinker.estimate(
+                patches[also], noise[also], groups[also, rank], None if pilot is None else pilot[also]
+            )
             estimates[also] += share[:, None] * other
+            errors[also] += share[:, None] * other_errors
             kept[also] += share * other_kept
-        return estimates, kept
+        return estimates, kept, errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +99,17 @@ class _Layer:
         middle = z + grid.patch[0] // 2
         noise = grid.noise_at(corners, grid.sd(middle, middle + 1), middle)
         patches = grid.patches_at(corners)
-        pilot = self.pilot.patches_at(corners) if self.pilot else patches
-        estimates, kept = filter.estimate(patches, noise, pilot)
-        if self.pilot and filter.pilot_weight:
+        pilot = self.pilot.patches_at(corners) if self.pilot else None
+        estimates, kept, errors = filter.estimate(patches, noise, pilot)
+        if pilot is not None and filter.pilot_weight:
             share = np.clip(filter.pilot_weight * (kept / patches.shape[1] - filter.overfit_threshold), 0, 1)[:, None]
             estimates += share * (pilot - estimates)
         depth = grid.patch[0]
         sums = np.zeros((2, depth, *grid.shape[1:]), np.float32)
         corners[:, 0] = 0
-        add_up(sums[0], sums[1], corners, grid.patch, estimates, 1 / (np.float32(_WEIGHT_OFFSET) + kept))
+        errors += np.float32(_WEIGHT_OFFSET)
+        weights = np.reciprocal(errors, out=errors)
+        add_up(sums[0], sums[1], corners, grid.patch, estimates, weights)
         return sums
 
 
