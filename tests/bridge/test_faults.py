@@ -255,7 +255,7 @@ def through_submit(url, source, target, disturb=None, **conf):
         "spark.eventLog.compress": "false",
     }
     with connect("submit", master=url, conf=settings | conf) as engine:
-        engine.run(Request(str(source), str(target), k=20, p=5, q=20, partitions=9, want=("s", "v", "u")))
+        engine.run(Request(str(source), str(target), k=20, p=5, q=8, partitions=9, want=("s", "v", "u")))
     thread.join()
     assert disturbed == [True], "the run was over before it was disturbed"
     return lines(events, "SparkListenerExecutorRemoved"), lines(events, "SparkListenerTaskEnd")
@@ -287,7 +287,7 @@ def check_same(one, other):
 
 @pytest.fixture(scope="module")
 def tall(tmp_path_factory):
-    """Too much for one task, and some seconds of work in twenty jobs."""
+    """Too much for one task, and some seconds of work in ten jobs."""
     path = tmp_path_factory.mktemp("tall") / "m"
     A = np.random.default_rng(3).standard_normal((90_000, 100), np.float32)
     A *= np.geomspace(100, 1, 100, dtype=np.float32)

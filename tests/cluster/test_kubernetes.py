@@ -19,8 +19,8 @@ from ctmahout.exchange import read_factors, write_matrix
 pytestmark = pytest.mark.cluster
 
 # Some seconds of work in twenty jobs, in nine tasks each.
-# Fewer than half of the columns: else one pass would do.
-LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9")
+# Fewer than half of the columns: else one pass would do. And not in a single task, for which it is small enough.
+LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9", "--conf", "spark.ctmahout.groupInTask=0")
 MARK = ("ctmahout", "patch", "pods")
 TWO = {"spark.executor.instances": "2"}
 

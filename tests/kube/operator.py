@@ -96,7 +96,10 @@ def operator(cluster, spark_submit, master, settings):
             done = subprocess.run(
                 [*words, spec["mainApplicationFile"], *spec["arguments"]], capture_output=True, text=True, check=False
             )
-        if done.returncode != 0:
+        if cluster.store.get("sparkapplications", "default", application["metadata"]["name"]) is None:
+            # Deleted meanwhile: the webhook has named it as the pod's owner, and what has no owner any more is collected.
+            cluster.delete("pods", "default", pod)
+        elif done.returncode != 0:
             # All of its log, as the operator has it: the reason stands at the end.
             told(application["metadata"]["name"], "FAILED", None, f"failed to run spark-submit: {done.stderr}")
 
