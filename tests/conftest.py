@@ -39,6 +39,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Add what was skipped to the file that `make test` makes its last line from."""
     if file := os.environ.get("SKIPPED_TESTS"):
         reasons = [str(r.longrepr[2]).removeprefix("Skipped: ") for r in terminalreporter.stats.get("skipped", ())]
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         with Path(file).open("a", encoding="utf-8") as lines:
             lines.writelines(json.dumps(reason) + "\n" for reason in reasons)
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.cluster
 
 # Some seconds of work in twenty jobs, in nine tasks each.
 # Fewer than half of the columns: else one pass would do. And not in a single task, for which it is small enough.
+IN_MANY_TASKS = {"spark.ctmahout.groupInTask": "0"}
 LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9", "--conf", "spark.ctmahout.groupInTask=0")
 MARK = ("ctmahout", "patch", "pods")
 TWO = {"spark.executor.instances": "2"}
@@ -53,7 +54,7 @@ def kube(small_kubernetes, podman):
 def local(small_kubernetes, tmp_path_factory):
     """The singular values of the same request on this machine."""
     target = tmp_path_factory.mktemp("local") / "f"
-    with connect("submit", master="local[2]") as engine:
+    with connect("submit", master="local[2]", conf=IN_MANY_TASKS) as engine:
         engine.run(Request(str(small_kubernetes.data / "m"), str(target), k=20, p=5, q=20, partitions=9))
     return read_factors(target).s
 
