@@ -97,7 +97,7 @@ def operator(cluster, spark_submit, master, settings):
                 [*words, spec["mainApplicationFile"], *spec["arguments"]], capture_output=True, text=True, check=False
             )
         if cluster.store.get("sparkapplications", "default", application["metadata"]["name"]) is None:
-            # Deleted meanwhile: the webhook has named it as the pod's owner, and what has no owner any more is collected.
+            # Deleted meanwhile: the webhook named it as the pod's owner, and a pod whose owner is gone is collected.
             cluster.delete("pods", "default", pod)
         elif done.returncode != 0:
             # All of its log, as the operator has it: the reason stands at the end.
