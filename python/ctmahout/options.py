@@ -141,7 +141,9 @@ class Config:
     # Engine
     engine: str = option("py4j", "How to call Mahout on Spark; numpy runs without Java.", choices=ENGINES)
     master: str | None = option(None, "Spark master; default: all cores of this machine.", metavar="URL")
-    partitions: int | None = option(None, "Spark partitions, at most one for each row group of the matrix; default: automatic.", minimum=1)
+    partitions: int | None = option(
+        None, "Spark partitions, at most one for each row group of the matrix; default: automatic.", minimum=1
+    )
     driver_memory: str | None = option(None, "Memory of the Spark driver, for example 4g.", metavar="SIZE")
     jar: str | None = option(None, "Use this ctmahout jar instead of the bundled one.", metavar="PATH")
     deploy_mode: str | None = option(
