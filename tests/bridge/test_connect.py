@@ -141,5 +141,5 @@ def test_errors_arrive_with_code_and_words(answer, what, code, words):
     assert words in answer[0]["codes"][what][1]
 
 
-def test_an_interrupt_ends_the_query_on_the_server(answer):
+def test_an_interrupt_ends_the_call_and_not_the_session(answer):
     assert (answer[0]["interrupted"], answer[0]["alive"]) == (True, 3)
