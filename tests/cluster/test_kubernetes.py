@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 # Some seconds of work in twenty jobs, in nine tasks each.
 # Fewer than half of the columns: else one pass would do. And not in a single task, for which it is small enough.
 IN_MANY_TASKS = {"spark.ctmahout.groupInTask": "0"}
-LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9", "--conf", "spark.ctmahout.groupInTask=0")
+LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9", "--conf", "=".join(*IN_MANY_TASKS.items()))
 MARK = ("ctmahout", "patch", "pods")
 TWO = {"spark.executor.instances": "2"}
 

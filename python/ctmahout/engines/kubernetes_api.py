@@ -28,6 +28,7 @@ _REFUSAL = re.compile(
     r"|Unauthorized\b[^\n]*"
 )
 _UNAVAILABLE = (429, 500, 502, 503, 504)
+_REFUSED = (401, 403)
 
 
 class KubernetesApi:
@@ -116,21 +117,25 @@ class KubernetesApi:
                     return None
                 if status == 409 and attempts > 1:
                     return None  # an earlier attempt was carried out and its answer lost
-                refused = status in (401, 403)
-                temporary_s = (
-                    _ROLES_S
-                    if refused and self._has_rights and _lacks_right(status, text)
-                    else outage_s
-                    if status in _UNAVAILABLE or status is None
-                    else 0.0
-                )
-                error = refusal(text, self.namespace) or self._forbidden(text) if refused else self._unreachable(text)
+                temporary_s = self._patience_s(status, text, outage_s)
+                if status in _REFUSED:
+                    error = refusal(text, self.namespace) or self._forbidden(text)
+                else:
+                    error = self._unreachable(text)
                 cause: Exception = e
             except HTTPError as e:
                 temporary_s, error, cause = outage_s, self._unreachable(str(e)), e
             if time.monotonic() - start > temporary_s:
                 raise error from cause
             time.sleep(_PAUSE_S)
+
+    def _patience_s(self, status: int | None, text: str, outage_s: float) -> float:
+        """Return for how many seconds such an answer may be temporary."""
+        if status is None or status in _UNAVAILABLE:
+            return outage_s
+        if status in _REFUSED and self._has_rights and _lacks_right(status, text):
+            return _ROLES_S
+        return 0.0
 
     def _forbidden(self, text: str) -> EngineError:
         return EngineError("CTM_KUBERNETES_FORBIDDEN", namespace=self.namespace, detail=one_line(text))

@@ -22,12 +22,17 @@ _KILLED = (137, 143)
 def wait_reason(pod: Any) -> str | None:
     """Return what a pod that has not started waits for, in the words of Kubernetes; None if that is not known."""
     reasons = [f"{c.reason or c.type}: {c.message}" for c in pod.status.conditions or () if _holds(c)]
-    reasons += [
-        f"{container.state.waiting.reason}: {container.state.waiting.message or 'no more is known'}"
-        for container in pod.status.container_statuses or ()
-        if container.state and container.state.waiting
-    ]
+    reasons += [_reason_of(container.state.waiting) for container in _waiting(pod)]
     return one_line("; ".join(reasons)) or None
+
+
+def _waiting(pod: Any) -> list[Any]:
+    return [c for c in pod.status.container_statuses or () if c.state and c.state.waiting]
+
+
+def _reason_of(state: Any) -> str:
+    """Return reason and message of a container's state, of a condition, or of a pod's status."""
+    return f"{state.reason}: {state.message or 'no more is known'}"
 
 
 def _holds(condition: Any) -> bool:
@@ -36,11 +41,10 @@ def _holds(condition: Any) -> bool:
 
 def startup_failure(pod: Any, timeout_s: float, *, expired: bool) -> EngineError | None:
     """Return the error of a pod that cannot start, or has not within the limit; None while it may still start."""
-    for container in pod.status.container_statuses or ():
-        waiting = container.state.waiting if container.state else None
-        if waiting is not None and waiting.reason in _NO_IMAGE:
-            detail = f"{waiting.reason}: {waiting.message or 'no more is known'}"
-            return EngineError("CTM_KUBERNETES_IMAGE", image=container.image, detail=detail.rstrip("."))
+    for container in _waiting(pod):
+        if container.state.waiting.reason in _NO_IMAGE:
+            detail = _reason_of(container.state.waiting).rstrip(".")
+            return EngineError("CTM_KUBERNETES_IMAGE", image=container.image, detail=detail)
     if not expired:
         return None
     # A queue such as Kueue's removes the gate when it admits the pod.
@@ -93,12 +97,12 @@ def _disruption(pod: Any, code: int | None) -> str | None:
     """Return what stopped a pod from outside; None if it ended by itself."""
     # Evicted, Preempting, NodeLost, Shutdown and so on.
     if pod.status.reason:
-        return f"{pod.status.reason}: {pod.status.message or 'no more is known'}"
+        return _reason_of(pod.status)
     if code is not None and code not in _KILLED:
         return None
     for condition in pod.status.conditions or ():
         if condition.type == "DisruptionTarget" and condition.status == "True":
-            return f"{condition.reason}: {condition.message or 'no more is known'}"
+            return _reason_of(condition)
     # A deleted pod can be seen for a moment after its end.
     if pod.metadata.deletion_timestamp is not None:
         return f"somebody deleted {pod.metadata.name}"

@@ -66,11 +66,17 @@ class Pods:
                 prefix = name.removesuffix("-driver")
                 return self.failure(pod, log, (f"{prefix}-exec-{n}" for n in range(1, _MAX_EXECUTORS)))
             if pod.status.phase != "Running":
-                error = startup_failure(pod, timeout_s, expired=time.monotonic() > deadline)
+                error = self.not_started(pod, timeout_s, expired=time.monotonic() > deadline)
                 if error is not None:
                     return error
-                self.report_wait(name, wait_reason(pod))
             time.sleep(_POLL_S)
+
+    def not_started(self, pod: Any, timeout_s: float, *, expired: bool) -> EngineError | None:
+        """Return `startup_failure` of a pod; while there is none, log what it waits for."""
+        error = startup_failure(pod, timeout_s, expired=expired)
+        if error is None:
+            self.report_wait(pod.metadata.name, wait_reason(pod))
+        return error
 
     def report_wait(self, name: str, reason: str | None) -> None:
         """Log what a driver waits for, if that is new."""

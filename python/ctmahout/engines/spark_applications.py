@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from .kubernetes_api import KubernetesApi, one_line, refusal
-from .pod_failures import start_error, startup_failure, wait_reason
+from .pod_failures import start_error
 from .pods import Pods
 
 __all__ = ["API_VERSION", "PLURAL", "Applications"]
@@ -100,10 +100,9 @@ class Applications(Pods):
                     return start_error(reason or f"the application's state is {state}", timeout_s, queued=held), log
                 self.report_wait(name, reason)
             elif driver.status.phase == "Pending":
-                error = startup_failure(driver, timeout_s, expired=expired)
+                error = self.not_started(driver, timeout_s, expired=expired)
                 if error is not None:
                     return error, log
-                self.report_wait(driver.metadata.name, wait_reason(driver))
             time.sleep(_POLL_S)
 
     def remove(self, name: str) -> None:
