@@ -91,6 +91,17 @@ $(SPARK4)/ready $(SPARK35)/ready: %/ready: $(WHEEL) %/packages
 	$*/bin/ctmahout warm-up
 	touch $@
 
+# Fetches jars of Maven's beside the target, by the Ivy of an environment's Spark, whose Hadoop's version is in $$hadoop.
+define retrieve
+mkdir -p $(@D)
+jars=$$($(1)/bin/python -c "import pyspark; print(pyspark.__path__[0])")/jars; \
+hadoop=$$(basename "$$jars"/hadoop-client-api-*.jar .jar); \
+java -cp "$$jars/*" org.apache.ivy.Main -warn -confs $(2) -cache $(@D)/ivy \
+	-dependency $(3) -retrieve '$(@D)/[artifact]-[revision].[ext]' > $(@D)/ivy.log
+rm -rf $(@D)/ivy
+touch $@
+endef
+
 # A client without Spark: what the core and one extra bring. pyspark's own client warns of pandas 3.
 $(CONNECT)/ready: $(WHEEL) pyproject.toml $(BUILD)/ready
 	$(call venv,$(CONNECT)) --requirements pyproject.toml --extra connect "pandas<3"
@@ -99,12 +110,7 @@ $(CONNECT)/ready: $(WHEEL) pyproject.toml $(BUILD)/ready
 
 # The server of Spark 3.5, which pyspark does not have. That of 3.5.9 is not on Maven Central; the last one there serves, too.
 $(CONNECT35)/ready: | $(SPARK35)/packages
-	mkdir -p $(CONNECT35)
-	jars=$$($(SPARK35)/bin/python -c "import pyspark; print(pyspark.__path__[0])")/jars; \
-	java -cp "$$jars/*" org.apache.ivy.Main -warn -confs master -cache $(CONNECT35)/ivy \
-		-dependency org.apache.spark spark-connect_2.12 3.5.7 -retrieve '$(CONNECT35)/[artifact]-[revision].[ext]' > $(CONNECT35)/ivy.log
-	rm -rf $(CONNECT35)/ivy
-	touch $@
+	$(call retrieve,$(SPARK35),master,org.apache.spark spark-connect_2.12 3.5.7)
 
 $(MOTO)/ready: $(BUILD)/ready
 	$(call venv,$(MOTO)) "moto[s3]>=5.2.5" flask flask-cors
@@ -112,13 +118,7 @@ $(MOTO)/ready: $(BUILD)/ready
 
 # Hadoop's connector for S3 in the version of the newest Spark's Hadoop, and AWS's SDK with it: 690 MB.
 $(S3A)/ready: | $(SPARK4)/packages
-	mkdir -p $(S3A)
-	jars=$$($(SPARK4)/bin/python -c "import pyspark; print(pyspark.__path__[0])")/jars; \
-	hadoop=$$(basename "$$jars"/hadoop-client-api-*.jar .jar); \
-	java -cp "$$jars/*" org.apache.ivy.Main -warn -confs master compile -cache $(S3A)/ivy \
-		-dependency org.apache.hadoop hadoop-aws "$${hadoop##*-}" -retrieve '$(S3A)/[artifact]-[revision].[ext]' > $(S3A)/ivy.log
-	rm -rf $(S3A)/ivy
-	touch $@
+	$(call retrieve,$(SPARK4),master compile,org.apache.hadoop hadoop-aws "$${hadoop##*-}")
 
 image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
 	$(CONTAINER) build $(IMAGE_OPTIONS) --build-arg VERSION=$(VERSION) \

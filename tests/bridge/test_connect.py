@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyspark
 import pytest
+from helpers import free_port
 
 import ctmahout
 
@@ -27,12 +28,6 @@ IS_OLD = pyspark.__version__.startswith("3.")
 SERVER = [*HOME.glob("jars/spark-connect_*.jar"), *Path(sys.prefix, "connect").glob("*.jar")]
 # A client that has no Spark of its own: the core and its extra `connect`. Spark 3.5 has no such package.
 CLIENT = Path(sys.executable if IS_OLD else os.environ.get("CTMAHOUT_TEST_CONNECT", ROOT / ".venv-connect/bin/python"))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def start(folder, jars):

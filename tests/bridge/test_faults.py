@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import free_port
 
 from ctmahout.engines import Request, connect, find_java
 from ctmahout.engines.jars import find_spark
@@ -145,9 +145,7 @@ def test_a_session_without_the_jar(python):
 def standalone(folder, *workers):
     """A standalone master from the installed pyspark, and a worker for each host and its cores: URL and processes."""
     spark = find_spark()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"spark://127.0.0.1:{port}"
     java = [str(find_java().path), "-cp", str(spark.home / "jars" / "*"), "-Xmx512m"]
     module = "org.apache.spark.deploy"

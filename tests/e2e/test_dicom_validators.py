@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pydicom
 import pytest
+from helpers import free_port
 
 from ctmahout.dicom import Derivation, read_series, write_series
 from ctmahout.phantom.dicom import write_synthetic
@@ -141,9 +142,7 @@ def storage(folder, *options):
     """Run dcmtk's storage server; give its port."""
     for tool in ("storescp", "storescu"):
         assert shutil.which(tool)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     folder.mkdir()
     server = subprocess.Popen(["storescp", "-od", folder, "-fe", ".dcm", "+B", *options, str(port)])
     try:

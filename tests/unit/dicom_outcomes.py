@@ -1,9 +1,9 @@
 """Reading that must be refused, or must not: and in both cases must name no patient."""
 
 import pytest
-from dicom_slices import PATIENT
+from dicom_slices import DERIVATION, PATIENT
 
-from ctmahout.dicom import read_series, summarise
+from ctmahout.dicom import read_series, summarise, write_series
 from ctmahout.errors import CtmahoutError
 
 
@@ -13,6 +13,16 @@ def refused(path, **options):
         read_series(path, **options)
     _no_patient(str(e.value), *find_doubts(path))
     return e.value
+
+
+def not_written(volume, out, **options):
+    """The code of what writing ends with, which names nobody and leaves everything as it was."""
+    before = sorted(p for p in out.parent.rglob("*"))
+    with pytest.raises(CtmahoutError) as e:
+        write_series(volume, out, derivation=DERIVATION, **options)
+    assert sorted(p for p in out.parent.rglob("*")) == before
+    _no_patient(str(e.value))
+    return e.value.code
 
 
 def find_doubts(path):
