@@ -143,7 +143,8 @@ private[bridge] object GroupTasks {
       files = withoutV.files + file)
   }
 
-  private final class ByGroup(override val numPartitions: Int) extends Partitioner {
+  /** By the first number of a key. */
+  final class ByGroup(override val numPartitions: Int) extends Partitioner {
     override def getPartition(key: Any): Int = key.asInstanceOf[Key]._1 % numPartitions
     override def equals(that: Any): Boolean = that match {
       case other: ByGroup => other.numPartitions == numPartitions

@@ -1,6 +1,5 @@
 package org.ctmahout.bridge.dataframes
 
-import org.apache.spark.Partitioner
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.{DataFrame, Row}
 import org.apache.spark.storage.StorageLevel
@@ -91,7 +90,7 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
         }
       }
       // In one order, whichever task comes first: sums of floating point numbers depend on it.
-      .repartitionAndSortWithinPartitions(new ByIndex(tasks))
+      .repartitionAndSortWithinPartitions(new GroupTasks.ByGroup(tasks))
       .mapPartitions { sorted =>
         val blocks = sorted.buffered
         new Iterator[InTask] {
@@ -166,14 +165,5 @@ private[dataframes] object DataFrameSvd {
     val algorithm = if (request.algorithm == Algorithm.Auto) request.choice(group.columns).algorithm else request.algorithm
     val squaredNorm = Decomposition.squaredNorm(group.rows, group.squaredNorm, svd)
     GroupFactors(group, svd.s, Decomposition.v(svd), squaredNorm, algorithm.name, svd.warnings)
-  }
-
-  private final class ByIndex(override val numPartitions: Int) extends Partitioner {
-    override def getPartition(key: Any): Int = key.asInstanceOf[Key]._1 % numPartitions
-    override def equals(that: Any): Boolean = that match {
-      case other: ByIndex => other.numPartitions == numPartitions
-      case _ => false
-    }
-    override def hashCode: Int = numPartitions
   }
 }
