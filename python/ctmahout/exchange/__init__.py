@@ -11,24 +11,35 @@ from .checksum import checksum
 from .factors import Factors, Svd, read_all_factors, read_factors, write_factors
 from .manifest import Group, Manifest, is_exchange, is_manifest, is_sidecar, read_manifest
 from .matrices import read_matrices, read_matrix, write_matrix
+from .model_store import DamagedModel, StoredModel, add_model, is_damage, list_models, open_model, refuse_no_store
 from .models import write_model
+from .table import read_table, write_table
 
 __all__ = [
+    "DamagedModel",
     "Factors",
     "Group",
     "Manifest",
+    "StoredModel",
     "Svd",
+    "add_model",
     "checksum",
+    "is_damage",
     "is_exchange",
     "is_manifest",
     "is_sidecar",
+    "list_models",
+    "open_model",
     "read_all_factors",
     "read_arrays",
     "read_factors",
     "read_manifest",
     "read_matrices",
     "read_matrix",
+    "read_table",
+    "refuse_no_store",
     "write_factors",
     "write_matrix",
     "write_model",
+    "write_table",
 ]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import ExchangeError
 from .checksum import hex_digits, sum_of_rows
 
-__all__ = ["Expected", "PartReader", "PartWriter", "Written", "read_parts"]
+__all__ = ["Expected", "PartReader", "PartWriter", "Written", "corrupt_as_error", "read_parts"]
 
 ROW_GROUP_BYTES = 8 << 20
 PART_BYTES = 64 << 20
@@ -319,12 +319,12 @@ class PartReader:
         with ExitStack() as stack:
             if known is not None and not any(row_group.may_hold(numbers) for row_group in known):
                 return
-            with _CorruptAsError(path):
+            with corrupt_as_error(path):
                 parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
             for index in range(parquet.metadata.num_row_groups):
                 if known is not None and not known[index].may_hold(numbers):
                     continue
-                with _CorruptAsError(path):
+                with corrupt_as_error(path):
                     # Not by statistics: reading those of a damaged footer aborts the process (pyarrow 26).
                     groups = parquet.read_row_group(index, columns=["group"]).column(0).to_numpy()
                     row_group = _RowGroup.of(groups)
@@ -336,7 +336,7 @@ class PartReader:
         if known is None:
             count = sum(row_group.rows for row_group in row_groups)
             if count != self._files[path]:
-                with _CorruptAsError(path):
+                with corrupt_as_error(path):
                     raise ValueError(f"it holds {count} rows, its footer says {self._files[path]}")
             self._row_groups[path] = row_groups
 
@@ -448,7 +448,7 @@ def _checked_footers(path: Path, parts: Sequence[Path], dtype: str) -> dict[Path
 
 
 def _check_footer(path: Path, dtype: str) -> int:
-    with _CorruptAsError(path), pq.ParquetFile(path) as parquet:
+    with corrupt_as_error(path), pq.ParquetFile(path) as parquet:
         schema = parquet.schema_arrow
         count = int(parquet.metadata.num_rows)
     element = pa.float32() if dtype == "float32" else pa.float64()
@@ -485,7 +485,7 @@ def _columns(table: pa.Table, count: int) -> _Columns:
     return rows.to_numpy(), lengths, values.flatten().to_numpy()
 
 
-class _CorruptAsError:
+class corrupt_as_error:  # noqa: N801 - used like a function
     """Translates errors of pyarrow on damaged files into CTM_EXCHANGE_CORRUPT."""
 
     def __init__(self, path: Path) -> None:

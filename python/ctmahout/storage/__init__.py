@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
-from .location import Location, Uri, hadoop_name, parse_location, refuse_overlap
-from .transfer import local_copy, remove, siblings, upload_on_success
+from .location import Location, Uri, hadoop_name, is_dicomweb, parse_location, refuse_overlap
+from .transfer import children, local_copy, remove, siblings, upload_on_success
 
 __all__ = [
     "Location",
     "Uri",
+    "children",
     "hadoop_name",
+    "is_dicomweb",
     "local_copy",
     "parse_location",
     "refuse_overlap",

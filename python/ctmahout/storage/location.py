@@ -12,23 +12,25 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ConfigError, OutputError
 from .atomic import refuse_overlap as refuse_overlap_of_paths
 
-__all__ = ["Location", "Uri", "hadoop_name", "parse_location", "refuse_overlap"]
+__all__ = ["Location", "Uri", "hadoop_name", "is_dicomweb", "parse_location", "refuse_overlap"]
 
 # A URI, also one converted by `Path`, which turns "//" into "/".
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)|(s3a?|gs|file):/(.*)", re.DOTALL)
+_DICOMWEB = ("dicomweb+http", "dicomweb+https")
 # Limit of file names (bytes) on Linux and macOS.
 _MAX_NAME_LENGTH = 255
 
 
 @dataclass(frozen=True)
 class Uri:
-    """A location in an object store: one object, or all objects below a prefix.
+    """A location in an object store: one object, or all objects below a prefix. Or one in a DICOMweb archive.
 
     Attributes
     ----------
     scheme : str
-        "s3", "gs" ...
+        "s3", "gs", "dicomweb+https" ...
     bucket : str
+        Of an archive: its host, with a port if there is one.
     key : str
         Not percent-encoded; empty for the whole bucket.
     """
@@ -64,8 +66,9 @@ def parse_location(location: str | Path | Uri) -> Location:
     Parameters
     ----------
     location : str, Path or Uri
-        A path, ``file:///...``, ``s3://BUCKET/KEY`` or the equivalent ``s3a://``, ``gs://BUCKET/KEY``, or another
-        scheme of pyarrow. Keys are not percent-decoded: "%20" is not a space.
+        A path, ``file:///...``, ``s3://BUCKET/KEY`` or the equivalent ``s3a://``, ``gs://BUCKET/KEY``, another scheme
+        of pyarrow, or ``dicomweb+https://HOST/ROOT/studies/UID/series/UID``. Keys are not percent-decoded: "%20" is not
+        a space.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def parse_location(location: str | Path | Uri) -> Location:
     scheme = "s3" if scheme == "s3a" else scheme
     # Messages never repeat a possible secret.
     redacted = f"{scheme}://{authority.rpartition('@')[2].partition('?')[0]}/{key.partition('?')[0]}"
-    if ":" in authority.rpartition("@")[0] or (scheme in ("s3", "gs") and "@" in authority):
+    if ":" in authority.rpartition("@")[0] or (scheme in ("s3", "gs", *_DICOMWEB) and "@" in authority):
         raise _invalid(redacted, "it holds credentials, which belong in the environment")
     if "?" in authority + key:
         raise _invalid(redacted, "it has a query; endpoint and region belong in the environment")
@@ -128,6 +131,11 @@ def _parse_path(path: str) -> Path:
 
 def _invalid(location: str, problem: str) -> ConfigError:
     return ConfigError("CTM_LOCATION_INVALID", location=location, problem=problem)
+
+
+def is_dicomweb(location: Location) -> bool:
+    """Return whether a location is a DICOMweb archive, or a study or a series in one."""
+    return isinstance(location, Uri) and location.scheme in _DICOMWEB
 
 
 def hadoop_name(location: str) -> str:

@@ -79,6 +79,11 @@ class Store:
         entries = self.system.get_file_info(fs.FileSelector(self.uri.path, allow_not_found=True))
         return [e.base_name for e in entries if e.type == fs.FileType.Directory]
 
+    def children(self) -> list[str]:
+        """Return the names of the objects and prefixes directly below the URI."""
+        entries = self.system.get_file_info(fs.FileSelector(self.uri.path, allow_not_found=True))
+        return [e.base_name for e in entries]
+
     def download(self, name: str, target: Path) -> None:
         """Copy an object to a new file."""
         _copy(self._path(name), self.system, str(target), fs.LocalFileSystem())

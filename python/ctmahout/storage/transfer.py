@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CtmahoutError, InputError, OutputError
-from .location import Location, Uri
+from .location import Location, Uri, is_dicomweb
 
 if TYPE_CHECKING:
     from .store import Store
 
-__all__ = ["local_copy", "remove", "siblings", "upload_on_success"]
+__all__ = ["children", "local_copy", "remove", "siblings", "upload_on_success"]
 
 # A manifest marks an output as complete, so it is uploaded last (contract/v1/README.md, "Writing, and who may read").
 _MANIFESTS = frozenset({"_ctmahout.json", "fetch.json", "run.json", "study.json"})
@@ -39,7 +39,8 @@ def local_copy(location: Location, include: Callable[[str], bool] | None = None)
     Raises
     ------
     InputError
-        CTM_INPUT_NOT_FOUND. CTM_INPUT_UNFINISHED: the upload is incomplete. CTM_STORAGE_READ.
+        CTM_INPUT_NOT_FOUND. CTM_INPUT_UNFINISHED: the upload is incomplete. CTM_STORAGE_READ. Of a study or a series
+        in a DICOMweb archive: CTM_FETCH_*.
     ConfigError
         CTM_LOCATION_INVALID.
     """
@@ -47,7 +48,13 @@ def local_copy(location: Location, include: Callable[[str], bool] | None = None)
         yield location
         return
     with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder, _local_path(folder, location) as local:
-        _download(location, local, include)
+        if is_dicomweb(location):
+            from .dicomweb import retrieve
+
+            local.mkdir()
+            retrieve(location, local)
+        else:
+            _download(location, local, include)
         yield local
 
 
@@ -97,6 +104,41 @@ def siblings(location: Location, kind: str) -> set[Location]:
         parent = Uri(location.scheme, location.bucket, location.key.rpartition("/")[0])
         return {parent / name for name in Store.open(parent).prefixes() if name.startswith(f"{location.name}.{kind}-")}
     return set()
+
+
+def children(location: Location, *, writing: bool = False) -> list[str]:
+    """Return the names of what lies directly in a folder or below a URI, in no order.
+
+    Parameters
+    ----------
+    location : Path or Uri
+    writing : bool
+        Something is to be written there: a bucket that does not answer, or is not there, is CTM_STORAGE_WRITE.
+
+    Raises
+    ------
+    InputError
+        CTM_INPUT_NOT_FOUND: no such folder, or nothing below the URI. CTM_INPUT_UNREADABLE, CTM_STORAGE_READ.
+    OutputError
+        CTM_STORAGE_WRITE.
+    """
+    if isinstance(location, Path):
+        try:
+            return [path.name for path in location.iterdir()]
+        except FileNotFoundError:
+            raise InputError("CTM_INPUT_NOT_FOUND", path=location) from None
+        except OSError as e:
+            raise InputError("CTM_INPUT_UNREADABLE", file=location, problem=e.strerror or e) from None
+    from .store import Store, translate_errors
+
+    with translate_errors("CTM_STORAGE_WRITE" if writing else "CTM_STORAGE_READ", location):
+        store = Store.open(location)
+        names = store.children()
+        if writing and not names and not store.bucket_exists():
+            raise OSError("there is no such bucket")
+    if not names:
+        raise InputError("CTM_INPUT_NOT_FOUND", path=location)
+    return names
 
 
 def remove(location: Location) -> None:

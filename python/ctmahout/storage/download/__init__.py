@@ -1,7 +1,8 @@
-"""Download images: archives over HTTP, prefixes of object stores, series of TCIA and the Imaging Data Commons."""
+"""Download images: archives over HTTP, object stores, DICOMweb, series of TCIA and the Imaging Data Commons."""
 
 from .archive import Archive
 from .bucket import Bucket
+from .dicomweb import ArchivedImages
 from .http import Connection, Tick, open_connection
 from .idc import IDC_INDEX, IDC_STORE, IdcSeries
 from .received import Received
@@ -13,6 +14,7 @@ __all__ = [
     "IDC_STORE",
     "TCIA",
     "Archive",
+    "ArchivedImages",
     "Bucket",
     "Connection",
     "IdcSeries",

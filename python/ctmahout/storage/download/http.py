@@ -17,7 +17,15 @@ from urllib3.exceptions import MaxRetryError
 
 from ...errors import InputError
 
-__all__ = ["Connection", "Tick", "open_connection", "without_secrets"]
+__all__ = [
+    "Connection",
+    "Tick",
+    "connection_error",
+    "open_connection",
+    "open_session",
+    "status_error",
+    "without_secrets",
+]
 
 Tick = Callable[[int, int], None]
 """Called with bytes done, and bytes in all or 0 if unknown."""
@@ -40,11 +48,41 @@ def without_secrets(url: str) -> str:
 
 @contextmanager
 def open_connection() -> Iterator[Connection]:
-    """Yield a connection for several requests. Proxies, ``~/.netrc`` and REQUESTS_CA_BUNDLE are honoured."""
+    """Yield a connection for several requests."""
+    with open_session() as session:
+        yield Connection(session)
+
+
+@contextmanager
+def open_session(*, retry_posts: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[requests.Session]:
+    """Yield a session that tries again. Proxies, ``~/.netrc`` and REQUESTS_CA_BUNDLE are honoured.
+
+    Parameters
+    ----------
+    retry_posts : bool
+        Posts as well: to post twice what a server has is harmless.
+    tls : ssl.SSLContext, optional
+        With further authorities, or a certificate of our own. Certificates are verified whatever it says.
+    """
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=_retry_policy(), pool_maxsize=_CONNECTIONS))
-        yield Connection(session)
+            policy = _retry_policy(retry_posts=retry_posts)
+            session.mount(scheme, _Adapter(tls, max_retries=policy, pool_maxsize=_CONNECTIONS))
+        yield session
+
+
+class _Adapter(HTTPAdapter):
+    """Connections with a TLS context of ours, direct ones and those by a proxy."""
+
+    def __init__(self, tls: ssl.SSLContext | None, **options: Any) -> None:
+        self._tls = tls
+        super().__init__(**options)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_context=self._tls)
+
+    def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, **options, ssl_context=self._tls)
 
 
 class Connection:
@@ -130,15 +168,11 @@ class Connection:
         try:
             response = self._session.get(url, params=parameters, headers=headers, stream=True, timeout=_TIMEOUTS_S)
         except requests.RequestException as e:
-            raise _connection_error(source, e) from e
+            raise connection_error(source, e) from e
         with response:
-            status = f"{response.status_code} {response.reason}"
-            if response.status_code in (401, 403, 407):
-                raise InputError("CTM_FETCH_FORBIDDEN", source=source, status=status)
-            if response.status_code in (404, 410):
-                raise InputError("CTM_FETCH_NOT_FOUND", source=source, problem=f"the server says {status}")
-            if not response.ok and response.status_code != 416:
-                raise InputError("CTM_FETCH_UNAVAILABLE", source=source, problem=f"the server says {status}")
+            error = status_error(source, response)
+            if error is not None and response.status_code != 416:
+                raise error
             yield response
 
 
@@ -159,9 +193,13 @@ class _RetryPolicy(Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
-def _retry_policy() -> _RetryPolicy:
+def _retry_policy(*, retry_posts: bool = False) -> _RetryPolicy:
     return _RetryPolicy(
-        total=5, backoff_factor=_BACKOFF_S, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
+        total=5,
+        backoff_factor=_BACKOFF_S,
+        status_forcelist=(429, 500, 502, 503, 504),
+        raise_on_status=False,
+        allowed_methods=None if retry_posts else Retry.DEFAULT_ALLOWED_METHODS,
     )
 
 
@@ -194,8 +232,20 @@ def _is_continuation(response: requests.Response, start: int) -> bool:
     return response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
 
-def _connection_error(source: str, e: Exception) -> InputError:
-    # Without the exception's own text, which contains the full URL.
+def status_error(source: str, response: requests.Response) -> InputError | None:
+    """Return the error of an answer by its status; None if that is no error."""
+    status = f"{response.status_code} {response.reason}"
+    if response.status_code in (401, 403, 407):
+        return InputError("CTM_FETCH_FORBIDDEN", source=source, status=status)
+    if response.status_code in (404, 410):
+        return InputError("CTM_FETCH_NOT_FOUND", source=source, problem=f"the server says {status}")
+    if not response.ok:
+        return InputError("CTM_FETCH_UNAVAILABLE", source=source, problem=f"the server says {status}")
+    return None
+
+
+def connection_error(source: str, e: Exception) -> InputError:
+    """Return the error of a request without an answer, without the exception's own text, which has the full URL."""
     if certificate_error := _cause(e, ssl.SSLCertVerificationError):
         return InputError("CTM_FETCH_CERTIFICATE", source=source, problem=certificate_error.verify_message)
     if isinstance(e, requests.Timeout) or _cause(e, TimeoutError):
