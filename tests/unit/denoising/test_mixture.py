@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from ctmahout.denoising.patches.em import Sample, fit, kmeans, max_groups, split, sum_moments
+from ctmahout.denoising.patches.em import Sample, fit, kmeans, split, sum_moments
 from ctmahout.denoising.patches.mixture import CandidateIndex, Mixture, Noise, NoiseCovariances, NoisyMixture, SigmaGrid
 from ctmahout.denoising.patches.moments import (
     Moments,
@@ -22,7 +22,7 @@ from ctmahout.denoising.patches.moments import (
     whitened_rows,
 )
 from ctmahout.denoising.patches.once import Once
-from ctmahout.denoising.patches.parts import FilePart, write_parts
+from ctmahout.denoising.patches.parts import write_part
 from ctmahout.engines.workers import Threads
 
 D, KINDS = 20, 2
@@ -96,10 +96,10 @@ def test_threads_share_tables_and_a_copy_for_another_process_has_none(world, mon
     size = len(pickle.dumps(prepared))
     make = NoisyMixture._make_table
 
-    def slow(self, noise_class, names):
+    def slow(self, noise_class):
         calls.append(noise_class)
         time.sleep(0.1)  # long enough for the other threads to ask for the same table
-        return make(self, noise_class, names)
+        return make(self, noise_class)
 
     monkeypatch.setattr(NoisyMixture, "_make_table", slow)
     labels = list(Threads(4).map(lambda _: prepared.classify(patches, noise), range(4)))
@@ -116,11 +116,6 @@ def test_a_value_whose_computation_failed_is_computed_again():
     with pytest.raises(ZeroDivisionError):
         once.get("a", lambda: 1 // 0)
     assert [once.get("a", lambda: 1), once.get("a", lambda: 2)] == [1, 1]
-
-
-def test_the_patches_of_a_part_are_counted_without_reading_them(tmp_path):
-    np.savez(tmp_path / "part.npz", level=np.ones(5000, np.float32))  # a file without patches
-    assert max_groups(1000, [FilePart(tmp_path / "part.npz")] * 2) == 20
 
 
 def test_groups_are_told_far_from_zero_as_well(world):
@@ -436,7 +431,7 @@ def test_parts_in_files_teach_the_same_as_parts_in_memory(world, tmp_path):
     mixture, kinds, patches, noise, _ = world
     sample = Sample(patches, noise, patches + 1)
     prepared = NoisyMixture(mixture, kinds, LEVELS)
-    (file,) = write_parts(sample, tmp_path / "part")
+    file = write_part(sample, tmp_path / "part.npz")
     for of_pilot in (True, False):
         a, b = (
             sum_moments([part], prepared, len(mixture), KINDS, Threads(1), of_pilot=of_pilot)

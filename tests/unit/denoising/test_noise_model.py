@@ -276,8 +276,8 @@ def test_the_grid_keeps_what_is_linear():
 
 
 @pytest.mark.parametrize("name", ["chest_pair_sharp_B70f", "lowdose_pet_ct_STS_003"])
-def test_flat_areas_of_real_series_agree(ct_data, name):
-    volume = read_series(ct_data / name)
+def test_flat_areas_of_real_series_agree(real_ct, name):
+    volume = read_series(real_ct / name)
     made = found(volume, overlap=volume.geometry.overlap)
     assert isinstance(made, NoiseModel)
     flat = FlatRegions.of(volume.hu, tissues_from_neighbours(volume.hu)["soft"])

@@ -6,36 +6,44 @@ directions, which are the right singular vectors of the matrix of the group's pa
 averaged. A second pass groups patches by the first result.
 
 ``grid`` sees a volume as patches, ``em`` finds groups, ``mixture`` assigns and shrinks patches, ``passes`` filters a
-volume; ``run`` is the method on one series, ``model`` and ``model_run`` what many series taught.
+volume; ``run`` is the method on one series, ``model`` and ``model_run`` what many series taught, region by region
+(``regions``), and how other series improve it (``prior``).
 """
 
 from __future__ import annotations
 
-from .em import Part, kmeans
+from .em import kmeans, max_groups
+from .fit import Fit
 from .grid import PatchGrid
-from .groups import Groups
-from .mixture import nearest
-from .model import Fit, Model, ModelPass
+from .groups import pass_noise
+from .mixture import Mixture, nearest
+from .model import Model, ModelPass
 from .model_run import ModelRun
-from .parts import FilePart, write_parts
-from .passes import PatchFilter, filter_volume
+from .parts import FilePart, write_part
+from .prior import Prior
+from .regions import Partition, RegionFit, RegionLearner, Regions, concatenated
 from .run import PatchesRun
 from .two_passes import measure_noise
 
 __all__ = [
     "FilePart",
     "Fit",
-    "Groups",
+    "Mixture",
     "Model",
     "ModelPass",
     "ModelRun",
-    "Part",
-    "PatchFilter",
+    "Partition",
     "PatchGrid",
     "PatchesRun",
-    "filter_volume",
+    "Prior",
+    "RegionFit",
+    "RegionLearner",
+    "Regions",
+    "concatenated",
     "kmeans",
+    "max_groups",
     "measure_noise",
     "nearest",
-    "write_parts",
+    "pass_noise",
+    "write_part",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Protocol
@@ -18,8 +18,24 @@ from numpy.typing import NDArray
 from ...engines.workers import Workers
 from .mixture import CandidateIndex, Noise, NoiseCovariances, NoisyMixture, SigmaGrid, nearest
 from .moments import Moments, Rule, mixture_from_moments, moments_of
+from .prior import Prior, moments_of_mixture
 
-__all__ = ["MAX_GROUPS_PER_PATCH", "Members", "Part", "Sample", "fit", "max_groups", "sum_moments"]
+__all__ = [
+    "MAX_GROUPS_PER_PATCH",
+    "Assigner",
+    "Features",
+    "Members",
+    "Part",
+    "Sample",
+    "feature_axes",
+    "fit",
+    "max_groups",
+    "overview",
+    "principal_direction",
+    "refit",
+    "split",
+    "sum_moments",
+]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -27,7 +43,7 @@ Labels = NDArray[np.int64]
 
 MAX_GROUPS_PER_PATCH = 3
 _FEATURES = 12
-_PATCHES_OF_A_GROUP = 500  # at least, in the mean
+_PATCHES_OF_A_GROUP = 500  # in the mean
 _CLUSTERED = 100_000  # patches that the cells are made from
 _LEAST_OF_A_CELL = 20
 _COMPARED = 250  # patches for each group that are compared with all groups, for the shortlists
@@ -51,7 +67,16 @@ class Sample:
     noise: Noise
     pilot: Float32 | None = None
 
-    def __getitem__(self, chosen: slice) -> Sample:
+    @classmethod
+    def concatenate(cls, samples: Sequence[Sample]) -> Sample:
+        """Return several samples as one; all have pilots, or none."""
+        noise = Noise(
+            np.concatenate([s.noise.sigma_hu for s in samples]), np.concatenate([s.noise.noise_class for s in samples])
+        )
+        pilots = [s.pilot for s in samples if s.pilot is not None]
+        return cls(np.concatenate([s.patches for s in samples]), noise, np.concatenate(pilots) if pilots else None)
+
+    def __getitem__(self, chosen: slice | Labels) -> Sample:
         return Sample(self.patches[chosen], self.noise[chosen], None if self.pilot is None else self.pilot[chosen])
 
     @property
@@ -85,7 +110,7 @@ def fit(
     ----------
     parts : sequence of Part
     groups, rounds : int
-    noise_covariances : Kinds
+    noise_covariances : NoiseCovariances
         Of the noise in the patches that are assigned.
     rule : Rule
     workers : Workers
@@ -93,10 +118,10 @@ def fit(
 
     Returns
     -------
-    Prepared
+    NoisyMixture
         Assigns patches to the groups.
     """
-    lowest, highest, total = _overview(parts, noise_covariances, workers)
+    lowest, highest, total = overview(parts, len(noise_covariances), workers)
     sigmas = SigmaGrid.of(np.array([lowest, highest], np.float32))
     candidates = _cluster(parts, total, groups, noise_covariances, workers)
     groups = len(candidates.centres)
@@ -104,18 +129,49 @@ def fit(
     mixture = mixture_from_moments(moments, noise_covariances, rule)
     all_groups = NoisyMixture(mixture, noise_covariances, sigmas)
     candidates = _with_candidates(candidates, all_groups, total.count[0], parts, workers, int(rng.integers(1 << 31)))
+    return _improved(NoisyMixture(mixture, noise_covariances, sigmas, candidates), parts, rounds, rule, workers)
+
+
+def refit(
+    parts: Sequence[Part],
+    prior: Prior,
+    rounds: int,
+    noise_covariances: NoiseCovariances,
+    rule: Rule,
+    workers: Workers,
+) -> NoisyMixture:
+    """Improve groups by patches that they were not found from; see `fit`, whose rounds these are.
+
+    The patches that a group was found from count as before, whatever the new ones are like (incremental EM: Neal and
+    Hinton 1998, in Learning in Graphical Models, 355).
+    """
+    lowest, highest, total = overview(parts, len(noise_covariances), workers)
+    sigmas = SigmaGrid.of(np.array([lowest, highest], np.float32))
+    earlier = moments_of_mixture(prior.assigner, prior.counts, total.mean_noise[0], noise_covariances)
+    assigner = NoisyMixture(prior.assigner, noise_covariances, sigmas, prior.candidates)
+    return _improved(assigner, parts, rounds, rule, workers, earlier)
+
+
+def _improved(
+    assigner: NoisyMixture,
+    parts: Sequence[Part],
+    rounds: int,
+    rule: Rule,
+    workers: Workers,
+    earlier: Moments | None = None,
+) -> NoisyMixture:
+    """Return groups after some rounds; `earlier` are moments of further patches, which stay where they are."""
+    noise_covariances = assigner.noise_covariances
     for _ in range(rounds):
-        prepared = NoisyMixture(mixture, noise_covariances, sigmas, candidates)
-        mixture = mixture_from_moments(
-            sum_moments(parts, prepared, groups, len(noise_covariances), workers), noise_covariances, rule
-        )
-    return NoisyMixture(mixture, noise_covariances, sigmas, candidates)
+        moments = sum_moments(parts, assigner, len(assigner.mixture), len(noise_covariances), workers)
+        mixture = mixture_from_moments(earlier + moments if earlier else moments, noise_covariances, rule)
+        assigner = NoisyMixture(mixture, noise_covariances, assigner.sigmas, assigner.candidates)
+    return assigner
 
 
-def max_groups(groups: int, parts: Sequence[Part], workers: Workers | None = None) -> int:
+def max_groups(groups: int, parts: Sequence[Part]) -> int:
     """Return `groups`, or as many as a sample supports: a basis needs hundreds of patches."""
-    count = sum(map(len, parts) if workers is None else workers.map(len, parts))
-    return max(1, min(groups, count // _PATCHES_OF_A_GROUP))
+    return max(1, min(groups, sum(map(len, parts)) // _PATCHES_OF_A_GROUP))
 
 
 class Assigner(Protocol):
@@ -205,11 +261,14 @@ class _Overview:
 
 
 @dataclass(frozen=True, eq=False)
-class _Features:
-    candidates: CandidateIndex
+class Features:
+    """The features of every n-th patch of a part."""
+
+    axes: CandidateIndex
+    step: int = 1
 
     def __call__(self, part: Part) -> Float32:
-        return self.candidates.features(part.load().reference)
+        return self.axes.features(part.load().reference[:: self.step])
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,10 +291,9 @@ class _Share:
 # ---------------------------------------------------------------------------------------------------------- the start
 
 
-def _overview(
-    parts: Sequence[Part], noise_covariances: NoiseCovariances, workers: Workers
-) -> tuple[float, float, Moments]:
-    overviews = list(workers.map(_Overview(len(noise_covariances)), parts))
+def overview(parts: Sequence[Part], noise_classes: int, workers: Workers) -> tuple[float, float, Moments]:
+    """Return the lowest and the highest SD of the noise, HU, and the moments of all patches as one group."""
+    overviews = list(workers.map(_Overview(noise_classes), parts))
     return min(f[0] for f in overviews), max(f[1] for f in overviews), reduce(add, (f[2] for f in overviews))
 
 
@@ -243,14 +301,34 @@ def _cluster(
     parts: Sequence[Part], total: Moments, groups: int, noise_covariances: NoiseCovariances, workers: Workers
 ) -> CandidateIndex:
     """Return an index without groups: the features, and the centres of their cells."""
+    axes = feature_axes(total, noise_covariances)
+    features = np.concatenate(list(workers.map(Features(axes), parts)))
+    features = features[:: max(1, len(features) // _CLUSTERED)]
+    return replace(axes, centres=split(features, groups))
+
+
+def feature_axes(total: Moments, noise_covariances: NoiseCovariances) -> CandidateIndex:
+    """Return an index without cells, whose features are the leading directions of whitened patches.
+
+    Parameters
+    ----------
+    total : Moments
+        Of all patches as one group.
+    noise_covariances : NoiseCovariances
+    """
     whiten, _ = noise_covariances.roots(total.mean_noise[0])
     leading = np.linalg.eigh(whiten @ total.scatter[0] @ whiten / total.count[0])[1][:, -_FEATURES:]
     projection = (whiten @ leading).astype(np.float32)
     empty = np.empty((0, _FEATURES), np.float32)
-    candidates = CandidateIndex(total.means[0].astype(np.float32), projection, empty)
-    features = np.concatenate(list(workers.map(_Features(candidates), parts)))
-    features = features[:: max(1, len(features) // _CLUSTERED)]
-    return CandidateIndex(candidates.mean, projection, split(features, groups))
+    return CandidateIndex(total.means[0].astype(np.float32), projection, empty)
+
+
+def principal_direction(points: Float32) -> tuple[float, Float64, Float64]:
+    """Return the scatter of points (n, f) along the line of its maximum, their mean (f,), and the line's direction."""
+    values = points.astype(np.float64)
+    mean = values.mean(axis=0)
+    scatter, directions = np.linalg.eigh((values - mean).T @ (values - mean))
+    return float(scatter[-1]), mean, directions[:, -1]
 
 
 def split(points: Float32, count: int) -> Float32:
@@ -271,10 +349,8 @@ def split(points: Float32, count: int) -> Float32:
     """
 
     def cell(of: Labels) -> tuple[float, int, Float64, Float64, Labels]:
-        values = points[of].astype(np.float64)
-        mean = values.mean(axis=0)
-        scatter, directions = np.linalg.eigh((values - mean).T @ (values - mean))
-        return -float(scatter[-1]), int(of[0]), mean, directions[:, -1], of
+        scatter, mean, direction = principal_direction(points[of])
+        return -scatter, int(of[0]), mean, direction, of
 
     waiting = [cell(np.arange(len(points)))]
     done: list[tuple[float, int, Float64, Float64, Labels]] = []

@@ -87,11 +87,6 @@ class PatchGrid:
             hu, noise, patch, noise_class.reshape(noise.sector_share.shape[1:]).astype(np.int32), np.array(covariances)
         )
 
-    @classmethod
-    def of_one_class(cls, hu: Float32, noise: NoiseModel, noise_class: int, covariances: Float64) -> PatchGrid:
-        """Return a volume whose noise is of one of several noise_classes everywhere."""
-        return cls(hu, noise, patch_size(hu), np.full(noise.log_sigma.shape, noise_class, np.int32), covariances)
-
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of the volume."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ...engines.workers import Workers, single_threaded_blas
 from ...exchange import Factors
-from .em import Members, Part, Sample, fit, max_groups, sum_moments
+from .em import Members, Part, Sample, fit, max_groups, refit, sum_moments
 from .mixture import CandidateIndex, Mixture, NoiseCovariances, NoisyMixture, SigmaGrid
 from .moments import Moments, Rule, mixture_from_factors, whitened_rows
 from .passes import PatchFilter
+from .prior import Prior, moments_of_mixture, rows_of
 
 __all__ = [
     "BETA",
@@ -52,9 +53,14 @@ SECOND = _Rules(Rule(rank=24), Rule(margin=0.6, overfit_slope=1.0, overfit_thres
 
 
 def pilot_noise(covariances: Float64) -> NoiseCovariances:
-    """Return the noise that a first result has left; noise_covariances of place no longer matter in it."""
+    """Return the noise that a first result has left, in which classes of place no longer matter."""
     left = covariances.mean(axis=0) * BETA + _PILOT_WHITE * np.eye(covariances.shape[1])
     return NoiseCovariances(_PILOT_NOISE * left[None])
+
+
+def pass_noise(number: int, covariances: Float64) -> NoiseCovariances:
+    """Return the noise of the patches that are assigned in a pass, from those of noise in the series."""
+    return NoiseCovariances(covariances * BETA) if number == 1 else pilot_noise(covariances)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +71,21 @@ class Groups:
     ----------
     number : int
         1 or 2: the pass.
-    covariances : ndarray of shape (noise_covariances, d, d), float64
+    covariances : ndarray of shape (classes, d, d), float64
         Of a patch of noise, for an SD of 1.
-    assigner : Prepared
+    assigner : NoisyMixture
         Assigns patches to the groups.
     moments : Moments
-        Of the noisy patches of each group.
+        Of the noisy patches of each group, those of a model that is improved among them.
+    earlier : Moments, optional
+        Of the patches that this model was learnt from.
     """
 
     number: int
     covariances: Float64
     assigner: NoisyMixture
     moments: Moments
+    earlier: Moments | None = None
 
     @classmethod
     def learn(
@@ -106,11 +115,29 @@ class Groups:
             The groups do not depend on how many there are.
         rng : Generator
         """
-        noise = NoiseCovariances(covariances * BETA) if number == 1 else pilot_noise(covariances)
+        noise = pass_noise(number, covariances)
         rule = (FIRST if number == 1 else SECOND).assigner
-        assigner = fit(parts, max_groups(count, parts, workers), rounds, noise, rule, workers, rng)
+        assigner = fit(parts, max_groups(count, parts), rounds, noise, rule, workers, rng)
         moments = sum_moments(parts, assigner, len(assigner.mixture), len(covariances), workers, of_pilot=False)
         return cls(number, covariances, assigner, moments)
+
+    @classmethod
+    def improve(
+        cls, number: int, covariances: Float64, parts: Sequence[Part], prior: Prior, rounds: int, workers: Workers
+    ) -> Groups:
+        """Improve the groups of a model by a sample of other series; see `learn`."""
+        noise, all_noise = pass_noise(number, covariances), NoiseCovariances(covariances * BETA)
+        rule = (FIRST if number == 1 else SECOND).assigner
+        assigner = refit(parts, prior, rounds, noise, rule, workers)
+        moments = sum_moments(parts, assigner, len(assigner.mixture), len(covariances), workers, of_pilot=False)
+        mean_noise = moments.noise.sum(axis=0) / moments.count.sum()
+        earlier = moments_of_mixture(prior.shrinker, prior.counts, mean_noise, all_noise)
+        return cls(number, covariances, assigner, earlier + moments, earlier)
+
+    def without_scatter(self) -> Groups:
+        """Return the groups as they are once their matrices are written."""
+        d = self.noise_covariances.d
+        return replace(self, moments=replace(self.moments, scatter=np.zeros((0, d, d))), earlier=None)
 
     @cached_property
     def noise_covariances(self) -> NoiseCovariances:
@@ -127,7 +154,10 @@ class Groups:
         return np.flatnonzero(self.moments.count >= self.rules.shrinker.smallest)
 
     def matrices(self, parts: Sequence[Part]) -> Iterator[Iterator[tuple[NDArray[np.int64], Float32]]]:
-        """Yield the matrix of each group for Mahout: its patches, centred, whitened and weighted, of shape (m, d)."""
+        """Yield the matrix of each group for Mahout: its patches, centred, whitened and weighted, of shape (m, d).
+
+        Patches of the model that is improved are not there; d rows stand for them.
+        """
         samples = [part.load() for part in parts]
         members = [Members.of(sample, self.assigner) for sample in samples]
         for group in self.factored:
@@ -137,6 +167,10 @@ class Groups:
         self, group: int, samples: Sequence[Sample], members: Sequence[Members]
     ) -> Iterator[tuple[NDArray[np.int64], Float32]]:
         start = 0
+        if self.earlier is not None:
+            rows = rows_of(self.earlier, self.moments, group, self.noise_covariances)
+            yield np.arange(len(rows)), rows
+            start = len(rows)
         for sample, of in zip(samples, members, strict=True):
             members_of_group = of.group == group
             rows = whitened_rows(

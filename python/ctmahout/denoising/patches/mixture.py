@@ -9,14 +9,15 @@ patch: each costs one product of matrices.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels import best_groups
+from .kernels import best_groups, cells, shrink
 from .once import Once
 
 __all__ = ["CandidateIndex", "Mixture", "Noise", "NoiseCovariances", "NoisyMixture", "SigmaGrid"]
@@ -49,16 +50,16 @@ class Noise:
         return Noise(self.sigma_hu[chosen], self.noise_class[chosen])
 
     def among(self, noise_classes: int) -> NDArray[np.int64]:
-        """Return the noise_class of each patch as int64; where only one is told apart, that one."""
+        """Return the class of each patch as int64: 0 for all of them if there is only one."""
         return self.noise_class.astype(np.int64) if noise_classes > 1 else np.zeros(len(self.noise_class), np.int64)
 
 
 class NoiseCovariances:
-    """The correlations S that noise has, one for each noise_class of place, and what is derived from them.
+    """The correlations S that noise has, one for each class of place, and what is derived from them.
 
     Parameters
     ----------
-    covariances : ndarray of shape (noise_covariances, d, d), float64
+    covariances : ndarray of shape (classes, d, d), float64
         For an SD of 1. Eigenvalues below a hundredth of their mean are raised to that.
     """
 
@@ -146,6 +147,10 @@ class Mixture:
     def __len__(self) -> int:
         return len(self.means)
 
+    def __getitem__(self, groups: NDArray[np.int64]) -> Mixture:
+        bases = tuple(self.bases[k] for k in groups)
+        return Mixture(self.means[groups], bases, self.weights[groups], self.noise_left[groups])
+
     @property
     def d(self) -> int:
         """Values of a patch."""
@@ -180,7 +185,55 @@ class CandidateIndex:
 
     def cells(self, patches: Float32) -> NDArray[np.int64]:
         """Return the cell of each patch."""
-        return nearest(self.features(patches), self.centres)
+        cell = np.empty(len(patches), np.int64)
+        projection = np.ascontiguousarray(self.projection.T)
+        cells(patches, self.mean, projection, np.ascontiguousarray(self.centres), cell)
+        return cell
+
+
+class _Signal(NamedTuple):
+    """The signal of groups in noise of one class, in coordinates in which signal and noise are both independent.
+
+    Those of all groups follow each other.
+
+    Attributes
+    ----------
+    first : ndarray of shape (K + 1,), int64
+        The first coordinate of each group.
+    variances : ndarray of shape (n,), float32
+        Of the signal; those of the noise are l^2.
+    analysis : ndarray of shape (n, d), float32
+        Coordinates are analysis (y - mu).
+    synthesis : ndarray of shape (n, d), float32
+        A patch is mu plus the sum of coordinates times these.
+    """
+
+    first: NDArray[np.int64]
+    variances: Float32
+    analysis: Float32
+    synthesis: Float32
+
+
+class _Table(NamedTuple):
+    """What groups are told by in noise of one class, those of all groups one after the other.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, d), float32
+        For each group k the r_k rows of `_Signal.analysis`, and S^-1 (mu - centre).
+    first : ndarray of shape (K + 1,), int64
+        The first row of each group.
+    offset, signal : ndarray of shape (n,), float32
+        The coordinates of the group's mean, and the variances of its signal.
+    constant : ndarray of shape (levels, K), float32
+        What the patch has no part in, divided by l^2.
+    """
+
+    rows: Float32
+    first: NDArray[np.int64]
+    offset: Float32
+    signal: Float32
+    constant: Float32
 
 
 def nearest(points: Float32, centres: Float32) -> NDArray[np.int64]:
@@ -198,9 +251,9 @@ class NoisyMixture:
     Parameters
     ----------
     mixture : Mixture
-    noise_covariances : Kinds
-    sigmas : Levels
-    candidates : Shortlists, optional
+    noise_covariances : NoiseCovariances
+    sigmas : SigmaGrid
+    candidates : CandidateIndex, optional
         Every group is a candidate for every patch, if not given.
     """
 
@@ -217,73 +270,56 @@ class NoisyMixture:
             sigmas,
             candidates,
         )
-        self._tables: Once[tuple[int, int], tuple[NDArray[Any], ...]] = Once()
-        self._factors: Once[tuple[int, int], Float32] = Once()
-        self._synthesis: Once[int, list[Float32]] = Once()
-        self._directions = [
-            [_directions(whiten @ basis) for basis in mixture.bases] for whiten in noise_covariances.whiten
-        ]
-        self.analysis = [
-            [(whiten @ q).astype(np.float32) for _, q in of_class]
-            for whiten, of_class in zip(noise_covariances.whiten, self._directions, strict=True)
-        ]
+        # Patches and means are taken less a centre: differences of large numbers would cost single precision's digits.
+        self._centre = (mixture.weights @ mixture.means / mixture.weights.sum()).astype(np.float32)
+        lists = candidates.groups if candidates and candidates.groups else (np.arange(len(mixture)),)
+        self._candidates = (np.concatenate(lists).astype(np.int64), np.cumsum([0, *map(len, lists)]))
+        self._tables: Once[int, _Table] = Once()
+        self._signals: Once[int, _Signal] = Once()
 
-    def synthesis(self, noise_class: int) -> list[Float32]:
-        """Return an array of shape (r, d) for each group: a patch is mu plus coordinates times it."""
+    def _signal(self, noise_class: int) -> _Signal:
+        """Return what shrinks patches in noise of a class, computed when first asked for."""
+        return self._signals.get(noise_class, lambda: self._make_signal(noise_class))
 
-        def compute() -> list[Float32]:
-            colour = self.noise_covariances.colour[noise_class]
-            return [np.ascontiguousarray((colour @ q).T, np.float32) for _, q in self._directions[noise_class]]
-
-        return self._synthesis.get(noise_class, compute)
-
-    def shrinkage(self, noise_class: int, group: int) -> Float32:
-        """Return the Wiener factor lam / (lam + b l^2) of each coordinate, for each level: (sigmas, r)."""
-        lam, _ = self._directions[noise_class][group]
-        noise = self.mixture.noise_left[group] * self.sigmas.variances[:, None]
-        factor: Float32 = (lam / np.maximum(lam + noise, 1e-30)).astype(np.float32)
-        return factor
+    def _make_signal(self, noise_class: int) -> _Signal:
+        whiten = self.noise_covariances.whiten[noise_class]
+        each = [_coordinates(whiten, basis) for basis in self.mixture.bases]
+        return _Signal(
+            np.cumsum([0, *(variances.size for variances, _, _ in each)]),
+            *(np.ascontiguousarray(np.concatenate([one[part] for one in each]), np.float32) for part in range(3)),
+        )
 
     def kept(self, group: int) -> float:
-        """Return the share of a group's d degrees of freedom that is kept, at the middle level and noise_class."""
-        factors = self.shrinkage(len(self.noise_covariances) // 2, group)
-        return float(factors[self.sigmas.count // 2].sum()) / self.noise_covariances.d
+        """Return the share of a group's d degrees of freedom that is kept, at the middle SD and class of noise."""
+        noise_class = len(self.noise_covariances) // 2
+        lam, _, _ = _coordinates(self.noise_covariances.whiten[noise_class], self.mixture.bases[group])
+        noise = self.mixture.noise_left[group] * self.sigmas.variances[self.sigmas.count // 2]
+        return float((lam / (lam + noise)).sum()) / self.noise_covariances.d
 
     # ---------------------------------------------------------------------------------------------------- grouping
 
-    def _table(self, noise_class: int, cell: int) -> tuple[NDArray[Any], ...]:
-        lists = self.candidates.groups if self.candidates else ()
-        names = lists[cell] if lists else np.arange(len(self.mixture))
-        return self._tables.get((noise_class, cell), lambda: self._make_table(noise_class, names))
+    def _table(self, noise_class: int) -> _Table:
+        """Return what `best_groups` looks up for noise of a class, computed when first asked for."""
+        return self._tables.get(noise_class, lambda: self._make_table(noise_class))
 
-    def _make_table(self, noise_class: int, names: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-        """Put the columns of these groups side by side, as `best_groups` takes them."""
-        means, weights = self.mixture.means[names], self.mixture.weights[names]
-        analysis = [self.analysis[noise_class][k] for k in names]
-        lam = [self._directions[noise_class][k][0] for k in names]
-        first = np.cumsum([0, *(a.shape[1] for a in analysis)])
-        inverse = self.noise_covariances.whiten[noise_class] @ self.noise_covariances.whiten[noise_class]
-        # Patches and means are taken less a centre: differences of large numbers would cost single precision's digits.
-        centre = means.mean(axis=0)
-        means = means - centre
-        linear = means @ inverse
-        offset = np.concatenate([mean.astype(np.float32) @ a for mean, a in zip(means, analysis, strict=True)])
+    def _make_table(self, noise_class: int) -> _Table:
+        means, d = self.mixture.means - self._centre, self.mixture.d
+        whiten = self.noise_covariances.whiten[noise_class]
+        linear = means @ whiten @ whiten
+        ranks = [basis.shape[1] for basis in self.mixture.bases]
+        first = np.cumsum([0, *(r + 1 for r in ranks)])
+        rows, offset, lam = np.empty((first[-1], d), np.float32), np.zeros(first[-1], np.float32), np.zeros(first[-1])
+        log_det = np.empty((self.sigmas.count, len(means)))
         variances = self.sigmas.variances[:, None]
-        together = np.concatenate(lam)
-        gain = together / np.maximum(together + variances, 1e-30)
+        for k, basis in enumerate(self.mixture.bases):
+            of = slice(first[k], first[k] + ranks[k])
+            lam[of], rows[of], _ = _coordinates(whiten, basis)
+            rows[of.stop] = linear[k]
+            offset[of] = rows[of] @ means[k].astype(np.float32)
+            log_det[:, k] = np.log1p(lam[of] / variances).sum(axis=1)
         # -l^2 (log det - 2 log weight) - mu' S^-1 mu, with the last part divided by l^2 here and multiplied there.
-        logs = np.log1p(together / variances)
-        log_det = np.stack([logs[:, a:b].sum(axis=1) for a, b in pairwise(first)], axis=1)
-        constant = 2 * np.log(weights) - log_det - np.einsum("kd,kd->k", linear, means) / variances
-        return (
-            centre.astype(np.float32),
-            np.ascontiguousarray(np.concatenate([*analysis, linear.T], axis=1), np.float32),
-            offset,
-            first.astype(np.int64),
-            gain.astype(np.float32),
-            constant.astype(np.float32),
-            names.astype(np.int64),
-        )
+        constant = 2 * np.log(self.mixture.weights) - log_det - np.einsum("kd,kd->k", linear, means) / variances
+        return _Table(rows, first, offset, lam.astype(np.float32), constant.astype(np.float32))
 
     def classify(self, patches: Float32, noise: Noise) -> NDArray[np.int64]:
         """Return the most likely group of each patch; patches of shape (n, d), HU."""
@@ -315,36 +351,34 @@ class NoisyMixture:
 
     def _best_groups(self, patches: Float32, noise: Noise, most: int) -> tuple[NDArray[np.int64], Float32]:
         """Return the likeliest groups, descending, and 2 l^2 log likelihood of each; both of shape (n, most)."""
-        cells = self.candidates.cells(patches) if self.candidates and self.candidates.groups else None
-        key = noise.among(len(self.noise_covariances)) << 32
-        if cells is not None:
-            key += cells
-        order, runs = _runs(key)
-        # Sorted once: each run then is a slice, and a small one costs little.
-        ordered, level = patches.take(order, axis=0), self.sigmas.index(noise.sigma_hu).take(order)
-        variance = self.sigmas.variances.astype(np.float32)[level]
-        labels, sorted_scores = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
-        for a, b in runs:
-            noise_class, cell = divmod(int(key[order[a]]), 1 << 32)
-            centre, columns, offset, first, gain, constant, names = self._table(noise_class, cell)
-            step = max(64, _CACHE // columns.shape[1])
-            for start in range(a, b, step):
-                part = slice(start, min(start + step, b))
-                best_groups(
-                    (ordered[part] - centre) @ columns,
-                    offset,
-                    first,
-                    gain,
-                    constant,
-                    variance[part],
-                    level[part],
-                    names,
-                    labels[part],
-                    sorted_scores[part],
-                )
-        groups, scores = np.empty_like(labels), np.empty_like(sorted_scores)
-        groups[order], scores[order] = labels, sorted_scores
+        if self.candidates is not None and self.candidates.groups:
+            cell = self.candidates.cells(patches)
+        else:
+            cell = np.zeros(len(patches), np.int64)
+        level, variances = self.sigmas.index(noise.sigma_hu), self.sigmas.variances.astype(np.float32)
+        groups, scores = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
+        for noise_class, order in self._by_class(noise, cell):
+            best_groups(
+                patches,
+                order,
+                level,
+                cell,
+                variances,
+                self._centre,
+                self._table(noise_class),
+                self._candidates,
+                _CACHE,
+                groups,
+                scores,
+            )
         return groups, scores
+
+    def _by_class(self, noise: Noise, key: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield each class of noise that there is and its patches, in the order of a key."""
+        noise_class = noise.among(len(self.noise_covariances))
+        order = np.argsort((noise_class << 32) + key, kind="stable")
+        cuts = np.searchsorted(noise_class[order], np.arange(len(self.noise_covariances) + 1))
+        yield from ((k, order[a:b]) for k, (a, b) in enumerate(pairwise(cuts.tolist())) if a < b)
 
     def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
         """Return the log-likelihood of each patch in its most likely group, of shape (n,), in nats."""
@@ -356,10 +390,13 @@ class NoisyMixture:
         for a, b in runs:
             chosen = order[a:b]
             noise_class, group = divmod(int(key[chosen[0]]), len(self.mixture))
-            lam, q = self._directions[noise_class][group]
-            centred = (patches[chosen] - self.mixture.means[group]) @ self.noise_covariances.whiten[noise_class]
+            table = self._table(noise_class)
+            of = slice(table.first[group], table.first[group + 1] - 1)
+            lam = table.signal[of].astype(np.float64)
+            centred = patches[chosen] - self.mixture.means[group]
             variance = noise.sigma_hu[chosen].astype(np.float64)[:, None] ** 2
-            along = (centred @ q) ** 2
+            along = (centred @ table.rows[of].T) ** 2
+            centred = centred @ self.noise_covariances.whiten[noise_class]
             distance = (centred**2).sum(axis=1) / variance[:, 0]
             distance -= (along * lam / (variance * (lam + variance))).sum(axis=1)
             logs = d * np.log(2 * np.pi * variance[:, 0]) + log_det[noise_class] + np.log1p(lam / variance).sum(axis=1)
@@ -395,39 +432,38 @@ class NoisyMixture:
             Posterior variance in units of the noise's, as if noise_left were 1: of each voxel with a pilot; without,
             where groups are less certain, of the patch in noise of no correlation.
         """
-        key = noise.among(len(self.noise_covariances)) * len(self.mixture) + groups
-        order, runs = _runs(key)
-        level, variance = self.sigmas.index(noise.sigma_hu), noise.sigma_hu[:, None] ** 2
+        variance = noise.sigma_hu**2
+        means, noise_left = self.mixture.means.astype(np.float32), self.mixture.noise_left.astype(np.float32)
         estimates, kept, errors = np.empty_like(patches), np.empty(len(patches), np.float32), np.empty_like(patches)
-        for a, b in runs:
-            at = order[a:b]
-            noise_class, group = divmod(int(key[at[0]]), len(self.mixture))
-            mean, group_patches = self.mixture.means[group].astype(np.float32), patches.take(at, axis=0)
-            analysis, synthesis = self.analysis[noise_class][group], self.synthesis(noise_class)[group]
-            if pilot is None:
-                factors = self._shrinkages(noise_class, group).take(level[at], axis=0)
-            else:
-                lam = self._directions[noise_class][group][0].astype(np.float32)
-                signal = (lam + ((pilot.take(at, axis=0) - mean) @ analysis) ** 2) / 2
-                factors = signal / (signal + np.float32(self.mixture.noise_left[group]) * variance[at])
-            group_estimates = ((group_patches - mean) @ analysis * factors) @ synthesis
-            group_estimates += mean
-            residual = group_patches - group_estimates
-            misses = np.einsum("ij,ij->i", residual, residual) >= _OUTLIER * patches.shape[1] * variance[at, 0]
-            group_estimates[misses] = group_patches[misses]
-            estimates[at], kept[at] = group_estimates, factors.sum(axis=1)
-            errors[at] = kept[at, None] / patches.shape[1] if pilot is None else factors @ synthesis**2
+        for noise_class, order in self._by_class(noise, groups):
+            shrink(
+                patches,
+                patches if pilot is None else pilot,
+                pilot is not None,
+                order,
+                groups,
+                variance,
+                means,
+                noise_left,
+                self._signal(noise_class),
+                np.float32(_OUTLIER * patches.shape[1]),
+                estimates,
+                kept,
+                errors,
+            )
         return estimates, kept, errors
 
-    def _shrinkages(self, noise_class: int, group: int) -> Float32:
-        """Return `shrinkage`, computed once."""
-        return self._factors.get((noise_class, group), lambda: self.shrinkage(noise_class, group))
 
+def _coordinates(whiten: Float64, basis: Float64) -> tuple[Float64, Float64, Float64]:
+    """Return variances (r,), analysis and synthesis (r, d) of a basis (d, r): see `_Signal`.
 
-def _directions(basis: Float64) -> tuple[Float64, Float64]:
-    """Return variances (r,) and orthonormal directions (d, r) of a whitened basis (d, r)."""
-    q, root, _ = np.linalg.svd(basis, full_matrices=False)
-    return root**2, q
+    They are those of the singular values of S^(-1/2) B, by the eigenvectors of B' S^-1 B, which is small.
+    """
+    whitened = whiten @ basis
+    variances, vectors = np.linalg.eigh(whitened.T @ whitened)
+    inverse = np.where(variances > 1e-12 * variances.max(initial=0), 1 / np.sqrt(np.maximum(variances, 1e-300)), 0)
+    scaled = vectors * inverse
+    return np.maximum(variances, 0), (whiten @ (whitened @ scaled)).T, (basis @ scaled).T
 
 
 def _runs(key: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:

@@ -6,7 +6,7 @@ its likelihood is at least that of a small mixture learnt on the series itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.workers import Threads, Workers, single_threaded_blas
+from ...engines.workers import Workers, single_threaded_blas
 from ...errors import ExchangeError
 from ...exchange import Manifest, read_arrays
-from .em import Sample, fit
 from .grid import PatchGrid
 from .groups import (
     BETA,
@@ -26,21 +25,19 @@ from .groups import (
     SECOND,
     pack_candidates,
     pack_mixture,
-    pilot_noise,
+    pass_noise,
     unpack_candidates,
     unpack_mixture,
 )
 from .mixture import CandidateIndex, Mixture, NoiseCovariances, NoisyMixture, SigmaGrid
-from .parts import parts_of
 from .passes import PatchFilter, filter_volume
+from .prior import Prior
+from .regions import RegionalMixture
 
-__all__ = ["Fit", "Model", "ModelPass"]
+__all__ = ["Model", "ModelPass"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-
-_BASELINE_GROUPS, _BASELINE_ROUNDS = 40, 3
-_LEARNT, _HELD_OUT = 40_000, 10_000  # patches
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,34 +46,83 @@ class ModelPass:
 
     Attributes
     ----------
-    assigner, shrinker : Mixture
-        Of the same groups: one tells the group of a patch, one shrinks it.
-    candidates : Shortlists
+    index : CandidateIndex
+        A region of patches is a cell of it.
+    regions : tuple of (Mixture, CandidateIndex)
+        The groups of each region, to which its patches are assigned, and those in question for a patch.
+    shrinker : Mixture
+        The same groups, of one region after the other: they shrink patches.
+    patches : float
+        Those of the series that the groups were learnt from; 0 if a model of an earlier version does not say.
     """
 
-    assigner: Mixture
+    index: CandidateIndex
+    regions: tuple[tuple[Mixture, CandidateIndex], ...]
     shrinker: Mixture
-    candidates: CandidateIndex
+    patches: float = 0.0
 
+    def assigner(self, noise_covariances: NoiseCovariances, sigmas: SigmaGrid) -> RegionalMixture:
+        """Return what assigns patches with noise of these covariances."""
+        each = [NoisyMixture(mixture, noise_covariances, sigmas, candidates) for mixture, candidates in self.regions]
+        return RegionalMixture(self.index, each)
 
-@dataclass(frozen=True)
-class Fit:
-    """How well a model knows a series.
+    def priors(self, patches: float) -> list[Prior]:
+        """Return the groups of each region as those of `patches` patches in all."""
+        cuts = np.cumsum([len(mixture) for mixture, _ in self.regions])[:-1]
+        numbers = np.split(np.arange(len(self.shrinker)), cuts)
+        return [
+            Prior(mixture, candidates, self.shrinker[of], mixture.weights * patches)
+            for of, (mixture, candidates) in zip(numbers, self.regions, strict=True)
+        ]
 
-    Attributes
-    ----------
-    model, baseline : float
-        Mean log-likelihood per patch of patches that neither has seen, in nats: by the model, and by a small mixture
-        learnt on the series.
-    """
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return arrays whose names begin with `name`; those of regions follow each other in one array."""
+        regions = [pack_mixture("telling", m) | pack_candidates("telling", c) for m, c in self.regions]
+        width = max(of["telling_cell_groups"].shape[1] for of in regions)
+        for of in regions:
+            listed = of["telling_cell_groups"]
+            of["telling_cell_groups"] = np.pad(listed, ((0, 0), (0, width - listed.shape[1])))
+            for one in ("telling_cell_origin", "telling_cell_projection"):
+                of[one] = of[one][None]
+        sizes = [(len(m), len(c.centres)) for m, c in self.regions]
+        of_groups = {f"{name}_{key}": np.concatenate([of[key] for of in regions]) for key in regions[0]}
+        of_groups |= pack_mixture(f"{name}_shrinking", self.shrinker)
+        # Most of a model are bases, and their last digits are of no use.
+        of_groups |= {key: value.astype(np.float32) for key, value in of_groups.items() if key.endswith("_basis")}
+        return {
+            f"{name}_region_origin": self.index.mean,
+            f"{name}_region_projection": self.index.projection,
+            f"{name}_region_centre": self.index.centres,
+            f"{name}_region_sizes": np.array(sizes, np.float64),
+            **of_groups,
+        }
 
-    model: float
-    baseline: float
-
-    @property
-    def is_good(self) -> bool:
-        """Whether the model says at least as much."""
-        return self.model >= self.baseline
+    @classmethod
+    def of_arrays(cls, name: str, arrays: Mapping[str, NDArray[Any]], patches: float = 0.0) -> ModelPass:
+        if f"{name}_region_sizes" not in arrays:  # a model from before there were regions
+            groups = unpack_mixture(f"{name}_telling", arrays), unpack_candidates(name, arrays)
+            d = groups[0].d
+            one_cell = CandidateIndex(
+                np.zeros(d, np.float32), np.zeros((d, 1), np.float32), np.zeros((1, 1), np.float32)
+            )
+            return cls(one_cell, (groups,), unpack_mixture(f"{name}_shrinking", arrays), patches)
+        index = CandidateIndex(
+            arrays[f"{name}_region_origin"], arrays[f"{name}_region_projection"], arrays[f"{name}_region_centre"]
+        )
+        sizes = arrays[f"{name}_region_sizes"].astype(int)
+        group, cell = (np.cumsum(sizes[:, column])[:-1] for column in (0, 1))
+        rank = np.cumsum(arrays[f"{name}_telling_rank"].astype(int))
+        cuts = {"basis": rank[group - 1], **dict.fromkeys(("mean", "rank", "weight", "noise_left"), group)}
+        cuts |= dict.fromkeys(("cell_centre", "cell_groups"), cell)
+        cuts |= dict.fromkeys(("cell_origin", "cell_projection"), np.arange(1, len(sizes)))
+        split = {key: np.split(arrays[f"{name}_telling_{key}"], at) for key, at in cuts.items()}
+        regions = []
+        for number in range(len(sizes)):
+            of = {f"telling_{key}": parts[number] for key, parts in split.items()}
+            for one in ("telling_cell_origin", "telling_cell_projection"):
+                of[one] = of[one][0]
+            regions.append((unpack_mixture("telling", of), unpack_candidates("telling", of)))
+        return cls(index, tuple(regions), unpack_mixture(f"{name}_shrinking", arrays), patches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,19 +146,14 @@ class Model:
         ----------
         number : int
             1 or 2.
-        grid : View
+        grid : PatchGrid
             The series.
-        level : ndarray, float32, HU
-            Noise sigmas to be ready for.
+        sigma_hu : ndarray, float32, HU
+            The least and the greatest SD of its noise.
         """
         rules, learnt = (FIRST, SECOND)[number - 1], self.passes[number - 1]
         noise_covariances, sigmas = NoiseCovariances(grid.covariances * BETA), SigmaGrid.of(sigma_hu)
-        assigner = NoisyMixture(
-            learnt.assigner,
-            noise_covariances if number == 1 else pilot_noise(grid.covariances),
-            sigmas,
-            learnt.candidates,
-        )
+        assigner = learnt.assigner(pass_noise(number, grid.covariances), sigmas)
         return PatchFilter(
             assigner,
             NoisyMixture(learnt.shrinker, noise_covariances, sigmas),
@@ -141,38 +182,22 @@ class Model:
             pilot = grid.with_hu(result)
         return result
 
-    @single_threaded_blas
-    def fit(self, grid: PatchGrid, threads: Threads, seed: int) -> Fit:
-        """Compare the model with what the series teaches."""
-        rng = np.random.default_rng([seed, 4])
-        sample = grid.sample(grid.draw(_LEARNT + _HELD_OUT, rng))
-        chosen = rng.permutation(len(sample.patches))
-        test_count = max(1, len(chosen) * _HELD_OUT // (_LEARNT + _HELD_OUT))
-        test, train = (
-            Sample(sample.patches[at], sample.noise[at])
-            for at in (np.sort(chosen[:test_count]), np.sort(chosen[test_count:]))
-        )
-        noise_covariances, groups = (
-            NoiseCovariances(grid.covariances * BETA),
-            max(1, min(_BASELINE_GROUPS, len(chosen) // 500)),
-        )
-        baseline = fit(parts_of(train), groups, _BASELINE_ROUNDS, noise_covariances, FIRST.assigner, threads, rng)
-        sigmas = SigmaGrid.of(sample.noise.sigma_hu)
-        model = NoisyMixture(self.passes[0].assigner, noise_covariances, sigmas, self.passes[0].candidates)
-        return Fit(*(float(p.log_likelihood(test.patches, test.noise).mean()) for p in (model, baseline)))
-
     # ----------------------------------------------------------------------------------------------- the exchange
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = {}
         for number, learnt in enumerate(self.passes, 1):
-            arrays |= pack_mixture(f"pass{number}_telling", learnt.assigner)
-            arrays |= pack_mixture(f"pass{number}_shrinking", learnt.shrinker)
-            arrays |= pack_candidates(f"pass{number}", learnt.candidates)
+            arrays |= learnt.arrays(f"pass{number}")
         return arrays
 
     def layout(self) -> dict[str, Any]:
-        return {"method": "patches", "passes": len(self.passes), "learnt_on": self.learnt_on}
+        return {
+            "method": "patches",
+            "passes": len(self.passes),
+            "groups": [len(one.shrinker) for one in self.passes],
+            "patches": [one.patches for one in self.passes],
+            "learnt_on": self.learnt_on,
+        }
 
     @classmethod
     def read(cls, path: Path, manifest: Manifest) -> Model:
@@ -182,14 +207,8 @@ class Model:
             raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem="layout is not that of a model of patches")
         a = read_arrays(path, manifest)
         try:
-            passes = [
-                ModelPass(
-                    unpack_mixture(f"pass{n}_telling", a),
-                    unpack_mixture(f"pass{n}_shrinking", a),
-                    unpack_candidates(f"pass{n}", a),
-                )
-                for n in range(1, about["passes"] + 1)
-            ]
+            patches = about.get("patches", [0.0] * about["passes"])
+            passes = [ModelPass.of_arrays(f"pass{n}", a, patches[n - 1]) for n in range(1, about["passes"] + 1)]
         except KeyError as e:
             raise ExchangeError("CTM_EXCHANGE_MANIFEST", path=path, problem=f"layout.arrays lacks {e}") from None
         return cls(tuple(passes), about["learnt_on"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,17 @@ from ..effort import EFFORTS
 from ..method import Progress, Result
 from ..noise import MeasuredPart, NoiseModel, Unmeasurable
 from ..strength import Strength
+from .fit import Fit, HeldOut
 from .grid import PatchGrid
-from .model import Fit, Model
+from .model import Model
 from .results import blended_results, unchanged_results
 from .two_passes import measure_noise
 
 __all__ = ["ModelRun"]
 
 Float32 = NDArray[np.float32]
+
+_NOISE_CLASSES = 3  # of place: as good as eight (ADR 0040), and a model's tables are one for each
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +44,8 @@ class ModelRun:
         As many passes as it has, of the model's.
     grid : PatchGrid, Unmeasurable or None
         The series as patches, or why its noise cannot be measured; None: there is no noise.
-    fit : Fit, or None
-        How well the model knows the series; None without a grid.
+    held_out : HeldOut, or None
+        What models are judged by; None without a grid.
     """
 
     model: Model
@@ -50,18 +53,27 @@ class ModelRun:
     part: MeasuredPart
     effort: str
     grid: PatchGrid | Unmeasurable | None
-    fit: Fit | None = None
+    held_out: HeldOut | None = None
 
     @classmethod
     def start(cls, model: Model, volume: Volume, config: Config) -> ModelRun:
-        """Measure the noise of a series, and how well the model knows its patches; errors as of `measure_noise`."""
+        """Measure the noise of a series, and learn what the model is judged by; errors as of `measure_noise`."""
         part, threads = MeasuredPart.of(volume), Threads.of(config.workers)
         noise = measure_noise(part.hu, volume.geometry, threads)
         if not isinstance(noise, NoiseModel):
             return cls(model, volume, part, config.effort, noise)
         rng = np.random.default_rng([config.seed, 2])
-        grid = PatchGrid.of(part.hu, noise, EFFORTS[config.effort].noise_classes, rng)
-        return cls(model, volume, part, config.effort, grid, model.fit(grid, threads, config.seed))
+        grid = PatchGrid.of(part.hu, noise, _NOISE_CLASSES, rng)
+        return cls(model, volume, part, config.effort, grid, HeldOut.of(grid, threads, config.seed))
+
+    @cached_property
+    def fit(self) -> Fit | None:
+        """How well the model knows the series; None without a grid."""
+        return self.held_out.fit(self.model) if self.held_out else None
+
+    def with_model(self, model: Model) -> ModelRun:
+        """Return another model on the same series, of which nothing is measured again."""
+        return replace(self, model=model)
 
     @property
     def noise(self) -> NoiseModel | Unmeasurable | None:

@@ -73,7 +73,7 @@ class Moments:
     scatter : ndarray of shape (K, d, d), float64, HU^2
         Sum of (y - mean)(y - mean)'.
     noise : ndarray of shape (K, noise_classes), float64, HU^2
-        Sum of l^2 by kind.
+        Sum of l^2 by class.
     """
 
     count: Float64
@@ -92,7 +92,7 @@ class Moments:
 
     @property
     def mean_noise(self) -> Float64:
-        """Mean of l^2 by kind, of shape (K, noise_classes)."""
+        """Mean of l^2 by class, of shape (K, noise_classes)."""
         mean: Float64 = self.noise / np.maximum(self.count, 1)[:, None]
         return mean
 
@@ -127,10 +127,10 @@ def moments_of(
         scatter[k] = (values.T @ values).astype(np.float64) - count[k] * np.outer(rounding, rounding)
         means[k] = means[k].astype(np.float32).astype(np.float64) + rounding
     square = weights * noise.sigma_hu.astype(np.float64) ** 2
-    by_kind = np.bincount(
+    by_class = np.bincount(
         labels * noise_classes + noise.among(noise_classes), weights=square, minlength=groups * noise_classes
     )
-    return Moments(count, means, scatter, by_kind.reshape(groups, noise_classes).astype(np.float64))
+    return Moments(count, means, scatter, by_class.reshape(groups, noise_classes).astype(np.float64))
 
 
 def mixture_from_moments(moments: Moments, noise_covariances: NoiseCovariances, rule: Rule) -> Mixture:
@@ -160,7 +160,7 @@ def mixture_from_factors(
     factors : iterable of (variances, vectors)
         For each group the variances s^2 / count of its whitened patches, descending, and their directions V, of shape
         (d, r); none for a group that is too small.
-    noise_covariances : Kinds
+    noise_covariances : NoiseCovariances
     rule : Rule
     """
     coloured = (

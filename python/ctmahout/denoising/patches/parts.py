@@ -11,7 +11,7 @@ import numpy as np
 from .em import Part, Sample
 from .mixture import Noise
 
-__all__ = ["FilePart", "parts_of", "write_parts"]
+__all__ = ["FilePart", "parts_of", "write_part"]
 
 _PART = 50_000  # patches that are learnt from at a time; part of the answer, for sums are in their order
 
@@ -36,20 +36,22 @@ class FilePart:
     Attributes
     ----------
     path : Path
-    noise_class : int, optional
-        The noise_class that its noise is of, instead of those in the file.
+    count : int
+        Its patches.
+    classes : tuple of int, optional
+        The class that its noise of class 0, 1, ... is of, among those of all series.
     """
 
     path: Path
-    noise_class: int | None = None
+    count: int
+    classes: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
-        with np.load(self.path) as a:
-            return len(a["level"])
+        return self.count
 
     def load(self) -> Sample:
         with np.load(self.path) as a:
-            noise_class = a["kind"] if self.noise_class is None else np.full_like(a["kind"], self.noise_class)
+            noise_class = a["kind"] if self.classes is None else np.array(self.classes, np.int32)[a["kind"]]
             noise = Noise(a["level"], noise_class)
             return Sample(a["patches"], noise, a.get("pilot"))
 
@@ -59,19 +61,14 @@ def parts_of(sample: Sample) -> tuple[Part, ...]:
     return tuple(_MemoryPart(sample[start : start + _PART]) for start in range(0, len(sample.patches), _PART))
 
 
-def write_parts(sample: Sample, stem: Path) -> tuple[FilePart, ...]:
-    """Write a sample to files ``<stem>-0.npz`` and so on."""
-    parts = []
-    for number, part in enumerate(parts_of(sample)):
-        sample_part = part.load()
-        path = stem.with_name(f"{stem.name}-{number}.npz")
-        arrays: dict[str, Any] = {
-            "patches": sample_part.patches,
-            "level": sample_part.noise.sigma_hu,
-            "kind": sample_part.noise.noise_class,
-        }
-        if sample_part.pilot is not None:
-            arrays["pilot"] = sample_part.pilot
-        np.savez(path, **arrays)
-        parts.append(FilePart(path))
-    return tuple(parts)
+def write_part(sample: Sample, path: Path) -> FilePart:
+    """Write a sample to a file."""
+    arrays: dict[str, Any] = {
+        "patches": sample.patches,
+        "level": sample.noise.sigma_hu,
+        "kind": sample.noise.noise_class,
+    }
+    if sample.pilot is not None:
+        arrays["pilot"] = sample.pilot
+    np.savez(path, **arrays)
+    return FilePart(path, len(sample.patches))

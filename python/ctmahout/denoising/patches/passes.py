@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.workers import Threads, Workers, single_threaded_blas
-from .em import MAX_GROUPS_PER_PATCH
+from .em import MAX_GROUPS_PER_PATCH, Assigner
 from .grid import PatchGrid
 from .kernels import add_up
 from .mixture import Noise, NoisyMixture
@@ -33,16 +33,16 @@ class PatchFilter:
 
     Attributes
     ----------
-    assigner : Prepared
+    assigner : Assigner
         Assigns.
-    shrinker : Prepared
+    shrinker : NoisyMixture
         Shrinks; of the same groups.
     pilot_weight, overfit_threshold : float
         The estimate is blended with the pilot: its share is pilot_weight (g - overfit_threshold), clipped to 0 and 1,
         where g is the share of components kept.
     """
 
-    assigner: NoisyMixture
+    assigner: Assigner
     shrinker: NoisyMixture
     pilot_weight: float = 0.0
     overfit_threshold: float = 0.15
@@ -127,12 +127,12 @@ def filter_slices(
 
     Parameters
     ----------
-    grid : View
-    filter : Filter
+    grid : PatchGrid
+    filter : PatchFilter
     stride : tuple of int
         Steps of patches in y and x; in z they lie in every slice.
     workers : Workers
-    pilot : View, optional
+    pilot : PatchGrid, optional
         An earlier result; patches are assigned by it.
     slices : tuple of int, optional
         From the first to before the last; all, if not given.
@@ -169,7 +169,7 @@ class _Slab:
 
     Attributes
     ----------
-    grid, pilot : View
+    grid, pilot : PatchGrid
     slices : tuple of int
         The first and the one after the last, counted in `grid`.
     """
