@@ -10,7 +10,8 @@ _OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars --no-first-run "
     "--disable-background-networking --disable-component-update --remote-debugging-pipe"
 )
-_START = f'exec chromium {_OPTIONS} --host-resolver-rules="MAP * ~NOTFOUND" --user-data-dir="$1" 3<&0 4>&1'
+_NOWHERE = '--host-resolver-rules="MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"'
+_START = f'exec chromium {_OPTIONS} {_NOWHERE} --user-data-dir="$1" 3<&0 4>&1'
 
 
 class Browser:
@@ -67,8 +68,8 @@ class Browser:
         return json.loads(message)
 
     def open(self, path):
-        """Load a page and wait until all of it is there."""
-        self.call("Page.navigate", url=path.as_uri())
+        """Load a file, or the page at a URL, and wait until all of it is there."""
+        self.call("Page.navigate", url=path if isinstance(path, str) else path.as_uri())
         self.value("new Promise(done => document.readyState == 'complete' ? done() : addEventListener('load', done))")
         self.value("Promise.all([...document.images].map(i => i.decode().catch(() => 0))).then(() => 0)")
 

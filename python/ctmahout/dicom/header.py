@@ -102,6 +102,8 @@ class SliceHeader:
         SliceThickness.
     kernel : str
         ConvolutionKernel.
+    manufacturer, scanner : str
+        Manufacturer and ManufacturerModelName; empty if absent.
     pixels : PixelFormat
         Format of the stored values.
     lossy : bool
@@ -142,6 +144,8 @@ class SliceHeader:
     pixel_spacing_mm: tuple[float, float]
     thickness_mm: float | None
     kernel: str
+    manufacturer: str
+    scanner: str
     pixels: PixelFormat
     lossy: bool
     has_overlay_in_pixels: bool
@@ -259,6 +263,8 @@ def header_of(
         pixel_spacing_mm=spacing,
         thickness_mm=thickness,
         kernel=text_of(ds, "ConvolutionKernel"),
+        manufacturer=text_of(ds, "Manufacturer"),
+        scanner=text_of(ds, "ManufacturerModelName"),
         pixels=pixels,
         lossy=lossy,
         has_overlay_in_pixels=overlay,

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from ..errors import CtmahoutError, InputError
 from .archive import is_archive, list_members, size_and_mtime
@@ -20,7 +21,7 @@ from .files import parallel_map
 from .header import SliceHeader
 from .split import split
 
-__all__ = ["FolderContents", "SeriesFiles", "cached_headers", "scan", "series_text"]
+__all__ = ["FolderContents", "HeaderCache", "SeriesFiles", "cached_headers", "names_of_series", "scan", "series_text"]
 
 
 @dataclass
@@ -127,17 +128,43 @@ def scan(
     return contents
 
 
-_cache: ContextVar[dict[Path, tuple[tuple[int, int], Classification]] | None] = ContextVar("cache", default=None)
+HeaderCache: TypeAlias = dict[Path, tuple[tuple[int, int], Classification]]
+"""What files are, by their paths, with the size and time at which they were read."""
+
+_cache: ContextVar[HeaderCache | None] = ContextVar("cache", default=None)
 
 
 @contextmanager
-def cached_headers() -> Iterator[None]:
-    """Keep the headers read in this block, for further scans of the same folder; changed files are read again."""
-    token = _cache.set({})
+def cached_headers(known: HeaderCache | None = None) -> Iterator[HeaderCache]:
+    """Keep the headers read in this block, for further scans of the same folder; changed files are read again.
+
+    Parameters
+    ----------
+    known : dict, optional
+        What another block has kept, perhaps in another process.
+    """
+    cache = {} if known is None else known
+    token = _cache.set(cache)
     try:
-        yield
+        yield cache
     finally:
         _cache.reset(token)
+
+
+def names_of_series(headers: HeaderCache, folder: Path, series_uid: str) -> frozenset[str]:
+    """Return the files below a folder, and their folders, that reading one of its series looks at.
+
+    These are the files of the series, and those that belong to no series: they are counted, or refused.
+    """
+    names: set[str] = set()
+    for path, (_, item) in headers.items():
+        uids = [item.series_uid] if isinstance(item, UnusableImage) else None
+        if isinstance(item, list):
+            uids = [header.series_uid for header in item]
+        if uids is None or series_uid in uids:
+            relative = path.relative_to(folder)
+            names |= {parent.as_posix() for parent in (relative, *relative.parents)}
+    return frozenset(names)
 
 
 def _classify_all(

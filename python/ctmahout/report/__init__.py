@@ -1,4 +1,4 @@
-"""The report: numbers, volumes and the run manifest go in, one HTML file comes out.
+"""The report: numbers, volumes and the run manifest go in, one HTML file or PDF comes out.
 
 The file works offline and names no patient.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,26 +30,109 @@ from .numbers import (
     report_numbers,
     with_range,
 )
-from .pictures import WINDOWS, Picture, report_slices
+from .pdf import measurements, write_pdf
+from .pictures import WINDOWS, Picture, report_slices, slider_slices
 
-__all__ = ["limit_warnings", "noise_removed_by_region", "report_numbers", "with_range", "write_report"]
+__all__ = [
+    "Report",
+    "limit_warnings",
+    "measurements",
+    "noise_removed_by_region",
+    "report_numbers",
+    "with_range",
+    "write_report",
+]
 
+# Bytes of HTML for all pictures of slices: with the plots, the file stays within 6 MB, small enough for a mail.
+_SLICES_LIMIT, _SLIDERS_LIMIT = 3_200_000, 2_000_000
 _TISSUES = {"lung": "lung", "fat": "fat", "soft": "soft tissue", "bone": "bone"}
 
 
-def write_report(
-    path: str | Path,
-    *,
-    before: Volume,
-    after: Mapping[str, Volume],
-    run: Mapping[str, Any],
-    numbers: Mapping[str, Any],
-    s: NDArray[np.float64] | None = None,
-    weights: Mapping[str, NDArray[np.float64]] | None = None,
-    noise_sd_hu: float = 0.0,
-    groups: Sequence[GroupSpectrum] = (),
-    warnings: Sequence[str] = (),
-) -> Path:
+@dataclass(frozen=True)
+class Report:
+    """What the report of a run shows: written as an HTML page, or as a PDF.
+
+    Attributes
+    ----------
+    context : dict
+        The values of the page's template.
+    """
+
+    context: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        before: Volume,
+        after: Mapping[str, Volume],
+        run: Mapping[str, Any],
+        numbers: Mapping[str, Any],
+        s: NDArray[np.float64] | None = None,
+        weights: Mapping[str, NDArray[np.float64]] | None = None,
+        noise_sd_hu: float = 0.0,
+        groups: Sequence[GroupSpectrum] = (),
+        warnings: Sequence[str] = (),
+    ) -> Report:
+        """Return the report of a run; see `write_report`."""
+        y, x = before.shape[1:]
+        rows_mm, columns_mm = before.geometry.pixel_spacing_mm
+        proportion = x * columns_mm / (y * rows_mm)
+        strengths = [
+            {
+                "name": strength,
+                "numbers": numbers["after"][strength],
+                "slices": report_slices(before, volume, _SLICES_LIMIT // len(after)),
+                "slider": slider_slices(before, volume, _SLIDERS_LIMIT // len(after)),
+            }
+            for strength, volume in after.items()
+        ]
+        return cls(
+            {
+                "before": numbers["before"],
+                "reference": numbers.get("reference"),
+                "strengths": strengths,
+                "tissues": _TISSUES,
+                "limits": LIMITS,
+                "windows": WINDOWS,
+                "proportion": proportion,
+                "power": _noise_power(numbers),
+                "removed": _removed_maps(numbers, proportion),
+                "structure_tissues": STRUCTURE_TISSUES,
+                "details": next((n["details"] for n in numbers["after"].values() if n["details"]), None),
+                "exceeds": exceeds,
+                "limit_of": limit_of,
+                "noise_within_limits": noise_within_limits,
+                "singular_values": None if s is None else _singular_values(s, weights or {}, noise_sd_hu, before),
+                "groups": _groups(groups) if groups else None,
+                "run": run,
+                "manifest": json.dumps(run, indent=1),
+                "warnings": warnings,
+            }
+        )
+
+    def html(self) -> str:
+        """Return it as an HTML page."""
+        return _template().render(**self.context)
+
+    def pdf(self) -> bytes:
+        """Return it as a PDF, of the main numbers and the pictures; needs the extra ``dicom-report``."""
+        context, run = self.context, self.context["run"]
+        z, y, x = run["source"]["shape"]
+        decomposition = context["singular_values"] or context["groups"]
+        plots = [context["removed"], context["power"], decomposition and decomposition["plot"]]
+        return write_pdf(
+            summary=f"{z} slices of {y} x {x} pixels, method {run['config']['method']}, ctmahout {run['ctmahout']}.",
+            warnings=context["warnings"],
+            before=measurements(context["before"]),
+            after={one["name"]: measurements(one["numbers"]) for one in context["strengths"]},
+            slices={one["name"]: one["slices"] for one in context["strengths"]},
+            proportion=context["proportion"],
+            plots=[plot for plot in plots if plot],
+        )
+
+
+def write_report(path: str | Path, *, before: Volume, after: Mapping[str, Volume], **contents: Any) -> Path:
     """Write the report of a run.
 
     It is the same for all methods but for one section: singular values for ``slices``, groups of patches for
@@ -80,36 +164,8 @@ def write_report(
     Path
         The file.
     """
-    y, x = before.shape[1:]
-    rows_mm, columns_mm = before.geometry.pixel_spacing_mm
-    proportion = x * columns_mm / (y * rows_mm)
-    strengths = [
-        {"name": strength, "numbers": numbers["after"][strength], "slices": report_slices(before, volume)}
-        for strength, volume in after.items()
-    ]
-    html = _template().render(
-        before=numbers["before"],
-        reference=numbers.get("reference"),
-        strengths=strengths,
-        tissues=_TISSUES,
-        limits=LIMITS,
-        windows=WINDOWS,
-        proportion=proportion,
-        power=_noise_power(numbers),
-        removed=_removed_maps(numbers, proportion),
-        structure_tissues=STRUCTURE_TISSUES,
-        details=next((n["details"] for n in numbers["after"].values() if n["details"]), None),
-        exceeds=exceeds,
-        limit_of=limit_of,
-        noise_within_limits=noise_within_limits,
-        singular_values=None if s is None else _singular_values(s, weights or {}, noise_sd_hu, before),
-        groups=_groups(groups) if groups else None,
-        run=run,
-        manifest=json.dumps(run, indent=1),
-        warnings=warnings,
-    )
     path = Path(path)
-    path.write_text(html, encoding="utf-8")
+    path.write_text(Report.of(before=before, after=after, **contents).html(), encoding="utf-8")
     return path
 
 

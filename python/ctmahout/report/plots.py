@@ -1,4 +1,4 @@
-"""Plots of the report: spectra and maps go in, PNG images as data URIs come out.
+"""Plots of the report: spectra and maps go in, PNG images come out.
 
 The same input gives the same bytes.
 """
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy import integrate
 
 from ..denoising.method import GroupSpectrum
-from .pictures import Picture, data_uri
+from .pictures import Picture
 
-__all__ = ["group_spectra", "noise_power", "removed_maps", "singular_values"]
+__all__ = ["group_spectra", "noise_power", "removed_maps", "singular_values", "study_results"]
 
 _DPI = 160
 _SOURCE, _EDGE = "#444444", "#b00020"
@@ -50,7 +50,7 @@ def singular_values(s: NDArray[np.float64], weights: Mapping[str, NDArray[np.flo
     if edge > 0:
         axis.axhline(edge, color=_EDGE, linestyle="--", linewidth=1, label="where noise ends")
     _label(axis, "component", "singular value, HU")
-    return Picture(_uri(figure), f"The {s.size} singular values and what each strength keeps of them")
+    return Picture(_png(figure), "png", f"The {s.size} singular values and what each strength keeps of them")
 
 
 def group_spectra(spectra: Sequence[GroupSpectrum]) -> Picture:
@@ -79,7 +79,9 @@ def group_spectra(spectra: Sequence[GroupSpectrum]) -> Picture:
     figure.colorbar(dots, ax=right, pad=0.02).set_label("mean weight of components", fontsize=9)
     _label(right, "patches in the group", "components kept")
     return Picture(
-        _uri(figure), f"Eigenvalues of {len(ordered)} groups, how many components each keeps, and the size of groups"
+        _png(figure),
+        "png",
+        f"Eigenvalues of {len(ordered)} groups, how many components each keeps, and the size of groups",
     )
 
 
@@ -106,7 +108,7 @@ def noise_power(before: Mapping[str, Any], after: Mapping[str, tuple[Mapping[str
     right.set_ylim(bottom=0)
     _label(left, "cycles/mm", "noise power, HU² mm²")
     _label(right, "cycles/mm", "shape: the same with area 1, mm")
-    return Picture(_uri(figure), "Noise power spectra of the series before, after, and of what was taken away")
+    return Picture(_png(figure), "png", "Noise power spectra of the series before, after, and of what was taken away")
 
 
 def removed_maps(cells: Mapping[str, Sequence[Sequence[Sequence[float | None]]]], proportion: float) -> Picture:
@@ -132,7 +134,35 @@ def removed_maps(cells: Mapping[str, Sequence[Sequence[Sequence[float | None]]]]
             axis.set_xticks([])
             axis.set_yticks([])
     figure.colorbar(axes[0, 0].images[0], ax=axes, pad=0.02).set_label("noise taken, %", fontsize=9)
-    return Picture(_uri(figure), "Maps of the share of the noise that was taken, by place and third of the slices")
+    return Picture(
+        _png(figure), "png", "Maps of the share of the noise that was taken, by place and third of the slices"
+    )
+
+
+def study_results(rows: Sequence[Mapping[str, Any]]) -> Picture:
+    """Plot noise and edges of the series of a study before and after, and how far means moved.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        As of `ctmahout.read_results`.
+    """
+    figure, (noise, edges, means) = _figure(3, 3.6)
+    for number, tissue in enumerate(("lung", "fat", "soft", "bone")):
+        before, after, shift = (
+            np.array([row[f"{name}_{tissue}_hu"] for row in rows], np.float64)
+            for name in ("noise_before", "noise_after", "mean_shift")
+        )
+        noise.plot(before, after, "o", color=_colour(number), markersize=4, label=tissue)
+        means.plot([row["number"] for row in rows], shift, "o", color=_colour(number), markersize=4, label=tissue)
+    widths = [np.array([row[f"edge_{when}_mm"] for row in rows], np.float64) for when in ("before", "after")]
+    edges.plot(*widths, "o", color=_SOURCE, markersize=4)
+    for axis in (noise, edges):
+        axis.axline((1.0, 1.0), slope=1.0, color=_EDGE, linestyle="--", linewidth=1)
+    _label(noise, "noise SD before, HU", "noise SD after, HU")
+    _label(edges, "width of edges before, mm", "width of edges after, mm")
+    _label(means, "series", "shift of the mean, HU")
+    return Picture(_png(figure), "png", f"Noise, edges and means of {len(rows)} rows of results, before and after")
 
 
 def _figure(columns: int, height: float) -> tuple[Figure, Any]:
@@ -155,9 +185,9 @@ def _colour(number: int) -> str:
     return _COLOURS[number % len(_COLOURS)]
 
 
-def _uri(figure: Figure) -> str:
-    """Return a plot as a data URI, without dates and versions in the file."""
+def _png(figure: Figure) -> bytes:
+    """Return a plot as a PNG file, without dates and versions in the file."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})
-    return data_uri(buffer.getvalue(), "png")
+    return buffer.getvalue()

@@ -62,8 +62,8 @@ def test_a_multi_frame_file_is_read_once_for_all_of_its_frames(slices, tmp_path,
     assert len(reads) == 2  # nothing is kept in memory between reading and writing
 
 
-def test_row_40_the_real_ones(ct_data, tmp_path):
-    folder = ct_data / "legacy_converted_enhanced"
+def test_row_40_the_real_ones(real_ct, tmp_path):
+    folder = real_ct / "legacy_converted_enhanced"
     assert code_of(read_series, folder / "mf.dcm") == "CTM_ATTRIBUTE_INVALID"  # its RescaleType is US
     several = read_series(folder / "mf.dcm", lenient=True)
     single = [pydicom.dcmread(f) for f in sorted(folder.iterdir()) if f.name != "mf.dcm"]
@@ -75,7 +75,7 @@ def test_row_40_the_real_ones(ct_data, tmp_path):
     write_series(several, tmp_path / "out", derivation=DERIVATION)
     # A map of blood flow in colours: values above 99 are indices into a palette, no HU.
     assert (
-        code_of(read_series, ct_data / "pydicom_zoo" / "eCT_Supplemental.dcm", lenient=True) == "CTM_ATTRIBUTE_INVALID"
+        code_of(read_series, real_ct / "pydicom_zoo" / "eCT_Supplemental.dcm", lenient=True) == "CTM_ATTRIBUTE_INVALID"
     )
 
 

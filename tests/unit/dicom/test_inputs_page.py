@@ -6,8 +6,8 @@ from awkward import CASES
 from inputs_page import ROWS, TOLD, outcomes, page
 
 
-def test_the_page_of_awkward_inputs_is_true(root, ct_data, tmp_path):
-    assert (root / "docs" / "inputs.md").read_text(encoding="utf-8") == page(outcomes(ct_data, tmp_path))
+def test_the_page_of_awkward_inputs_is_true(root, real_ct, tmp_path):
+    assert (root / "docs" / "inputs.md").read_text(encoding="utf-8") == page(outcomes(real_ct, tmp_path))
 
 
 def test_every_row_has_a_case_and_a_test_of_its_number(root):

@@ -13,6 +13,13 @@ from ctmahout.phantom import make_phantom
 from ctmahout.quality import TISSUES_AND_FAT, interior, tissues
 from ctmahout.report import report_numbers, write_report
 
+RUN = {
+    "ctmahout": "1",
+    "timestamp": "2026-01-31T12:00:00+00:00",
+    "config": {"method": "slices"},
+    "phases_s": {"read": 1.0},
+    "factors": {"writer": {"name": "ctmahout"}, "algorithm": "dspca"},
+}
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
@@ -59,14 +66,7 @@ def report(path, before, strengths=("auto",), change=lambda hu: hu * np.float32(
     numbers = report_numbers(before, after)
     json.dumps(numbers, allow_nan=False)
     s = np.linspace(9, 1, len(before.hu))
-    run = {
-        "ctmahout": "1",
-        "timestamp": "2026-01-31T12:00:00+00:00",
-        "config": {"method": "slices"},
-        "source": {"shape": list(before.shape)},
-        "phases_s": {"read": 1.0},
-        "factors": {"writer": {"name": "ctmahout"}, "algorithm": "dspca"},
-    }
+    run = RUN | {"source": {"shape": list(before.shape)}}
     slices = {"s": s, "weights": {name: np.ones_like(s) for name in strengths}, "noise_sd_hu": 20.0}
     write_report(
         path,
@@ -84,8 +84,8 @@ def report(path, before, strengths=("auto",), change=lambda hu: hu * np.float32(
 def test_it_is_whole_works_offline_and_shows_every_picture(tmp_path, strengths):
     text, _ = report(tmp_path / "r.html", volume(scan(z=8)), strengths)
     found = Checker(text)
-    # Three levels in three windows, before, after and residual; and three plots.
-    assert len(found.images) == 27 * len(strengths) + 3
+    # Three levels in three windows, and all eight in the slider's: before, after and residual; and three plots.
+    assert len(found.images) == (27 + 24) * len(strengths) + 3
     assert all(image["alt"] for image in found.images)
     assert all(link.startswith("data:image/") for link in found.links)
     assert not re.search(r"https?://", text)
@@ -112,6 +112,35 @@ def test_unusual_volumes_give_a_report_without_a_nan(tmp_path, before):
     text, _ = report(tmp_path / "r.html", before)
     Checker(text)
     assert not re.search(r"\bnan\b|\binf\b", re.sub(r'src="[^"]*"', "", text), re.IGNORECASE)
+
+
+@pytest.mark.parametrize("strengths", [("auto",), ("a", "b", "c", "d", "e")])
+def test_it_stays_within_6_mb_whatever_the_size_of_the_series(tmp_path, strengths):
+    """Noise is what compresses least; here it has the SD of 300 HU, and every slice is different."""
+    small = volume(scan())
+    rng = np.random.default_rng(3)
+    noise = rng.normal(40, 300, (530, 530)).astype(np.float32)
+    # A thousand slices that share their memory.
+    hu = np.lib.stride_tricks.as_strided(noise, (1000, 512, 512), (4, noise.strides[0], 4))
+    before = volume(np.zeros((1000, 1, 1)))
+    object.__setattr__(before, "hu", hu)
+    halved = volume(np.zeros((1000, 1, 1)))
+    object.__setattr__(halved, "hu", np.lib.stride_tricks.as_strided(noise / 2, hu.shape, hu.strides))
+    numbers = report_numbers(small, dict.fromkeys(strengths, small))
+    run = RUN | {"source": {"shape": [1000, 512, 512]}}
+    path = write_report(
+        tmp_path / "r.html",
+        before=before,
+        after=dict.fromkeys(strengths, halved),
+        run=run,
+        numbers=numbers,
+        groups=[GroupSpectrum(100, np.linspace(90, 1, 75), 20, 0.3)] * 1000,
+    )
+    assert 3e6 < path.stat().st_size < 6e6
+    text = path.read_text()
+    frames = len(re.findall('class="frame"', text)) / len(strengths)
+    assert frames >= 5
+    assert f"{frames:.0f} of 1000 slices" in text
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
@@ -231,7 +260,7 @@ def test_groups_take_the_place_of_singular_values(tmp_path, count):
     before = volume(scan(z=8))
     text, _ = report(tmp_path / "r.html", before, groups=groups(count))
     found = Checker(text)
-    assert len(found.images) == 27 + 3
+    assert len(found.images) == 27 + 24 + 3
     assert f"patches in {count:,} groups of 100 to {99 + count:,}" in text
     assert "Of 75 components a group keeps" in text
     assert "dashed line" not in text

@@ -1,5 +1,7 @@
 """The report in a real browser: what a reader gets to see."""
 
+import re
+
 import numpy as np
 import pytest
 from browser import Browser
@@ -104,7 +106,7 @@ def test_all_pictures_are_shown_offline_and_nothing_is_wider_than_the_page(tmp_p
     seen = looked_at(path, width, dark)
     slices = [p for p in seen["pictures"] if not p[3]]
     plots = [p for p in seen["pictures"] if p[3]]
-    assert len(slices) == 3 * 3 * 3 * len(after)
+    assert len(slices) == (3 * 3 * 3 + 3 * len(before.hu)) * len(after)
     assert {(w, h) for w, h, *_ in slices} == {(before.shape[2], before.shape[1])}
     # Both say what was kept; where there is soft tissue its noise is shown besides.
     assert len(plots) == 1 + (case is chest)
@@ -155,3 +157,82 @@ def test_a_picture_is_enlarged_and_changes_with_the_next_at_the_same_place(tmp_p
         assert [position for position, *_ in state] == ["fixed" if k == number else "static" for k in range(3)]
         assert state[number][1:] == [800, 800]
     assert states[3] == small
+
+
+STATE = """(() => { const s = document.querySelectorAll('.slider')[1];
+    return [s.querySelector('output').value, s.querySelector('input').getAttribute('aria-valuetext'),
+        [...s.querySelectorAll('.frame')].filter(f => !f.hidden).map(f => f.dataset.slice),
+        [...document.querySelectorAll('.slider')[0].querySelectorAll('.frame')].findIndex(f => !f.hidden)]; })()"""
+
+
+def shown(page):
+    """Return the number of the slice that the second strength's slider shows, of 8, and that nothing contradicts it."""
+    text, spoken, frames, other = page.value(STATE)
+    assert [text] == [spoken] == frames
+    assert other == 3  # the other strength's slider is where it was
+    return int(text.removeprefix("slice ").removesuffix(" of 8"))
+
+
+def press(page, key, code):
+    for kind in ("rawKeyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+    return shown(page)
+
+
+def drag(page, share, touch):
+    """Put the slider's thumb at a share of its width, by finger or mouse."""
+    x, y, width = page.value(
+        "(() => { const r = document.querySelectorAll('input[type=range]')[1]; r.scrollIntoView({block: 'center'});"
+        "const b = r.getBoundingClientRect(); return [b.x, b.y + b.height / 2, b.width]; })()"
+    )
+    at = x + share * width
+    if touch:
+        point = [{"x": x + width / 2, "y": y}]
+        page.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=point)
+        page.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": at, "y": y}])
+        page.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    else:
+        for kind in ("mousePressed", "mouseReleased"):
+            page.call("Input.dispatchMouseEvent", type=kind, x=at, y=y, button="left", clickCount=1)
+    return shown(page)
+
+
+def test_a_slider_goes_through_the_series_by_keyboard_mouse_and_touch(tmp_path):
+    path = written(tmp_path / "report.html", *chest("slices"))
+    with Browser(420, 800) as page:
+        page.open(path)
+        assert shown(page) == 4
+        page.value("document.querySelectorAll('.slider')[1].querySelector('input').focus()")
+        assert press(page, "ArrowRight", 39) == 5
+        assert press(page, "ArrowLeft", 37) == press(page, "ArrowLeft", 37) + 1 == 4
+        assert (press(page, "End", 35), press(page, "Home", 36)) == (8, 1)
+        assert press(page, "ArrowLeft", 37) == 1
+        assert (drag(page, 0.999, False), drag(page, 0.001, False)) == (8, 1)
+        page.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        assert (drag(page, 0.999, True), drag(page, 0.001, True)) == (8, 1)
+        # What is shown is the slice that it says: each looks different, and all three pictures change.
+        sources = []
+        for number in range(1, 9):
+            page.value(
+                "(() => { const r = document.querySelectorAll('.slider')[1].querySelector('input');"
+                f"r.value = {number - 1}; r.dispatchEvent(new Event('input')); }})()"
+            )
+            assert shown(page) == number
+            visible = "[...document.querySelectorAll('.slider')[1].querySelectorAll('.frame:not([hidden]) img')]"
+            alts = page.value(f"{visible}.map(i => i.alt)")
+            assert [f"slice {number} of 8" in alt for alt in alts] == [True] * 3
+            assert page.value(f"{visible}.every(i => i.getBoundingClientRect().width > 100)")
+            sources += page.value(f"{visible}.map(i => i.src)")
+        assert len(set(sources)) == 24
+        assert page.value("document.documentElement.scrollWidth") == 420
+        assert page.told("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded") == []
+
+
+def test_without_scripts_a_slice_is_shown_and_no_slider(tmp_path):
+    path = written(tmp_path / "report.html", *chest("slices"))
+    with Browser(420, 800) as page:
+        path.write_text(re.sub("<script>.*</script>", "", path.read_text(), flags=re.DOTALL))
+        page.open(path)
+        visible = "[...document.querySelectorAll('.slider')].map(s => [...s.querySelectorAll('p, .frame')]"
+        hidden = page.value(visible + ".map(e => getComputedStyle(e).display == 'none'))")
+        assert hidden == [[True] + [number != 3 for number in range(8)]] * 2
