@@ -1,5 +1,6 @@
 #!/bin/bash
-# Spark on Kubernetes starts one image as its driver and as its executors; anything else is a command.
+# Spark on Kubernetes starts one image as its driver and as its executors, runners of MONAI Application Packages ask it for its
+# manifests; anything else is a command.
 set -euo pipefail
 
 # Java has no home for a user without a name, and Hadoop refuses to start. A platform's own number has none, and the root
@@ -49,6 +50,14 @@ executor)
         --hostname "$SPARK_EXECUTOR_POD_IP" \
         --resourceProfileId "$SPARK_RESOURCE_PROFILE_ID" \
         --podName "$SPARK_EXECUTOR_POD_NAME"
+    ;;
+show)
+    exec cat /etc/holoscan/app.json /etc/holoscan/pkg.json
+    ;;
+export | extract)
+    folder=/var/run/holoscan/export
+    [[ ! -d $folder/config ]] || folder=$folder/config
+    exec cp /etc/holoscan/app.json /etc/holoscan/pkg.json "$folder"
     ;;
 *)
     exec "$@"

@@ -1,14 +1,18 @@
 """Adds the jars of the image to the list of its Python packages: `sbom.py PYTHON.json FOLDER`, CycloneDX on stdout.
 
 Maven leaves in META-INF/maven what a jar was built from: itself, and with shaded jars others too. Where none of it has
-the file's name, that name is all there is.
+the file's name, that name is all there is. The same contents give the same list; SOURCE_DATE_EPOCH, if
+set, is its time.
 """
 
 import hashlib
 import json
+import os
 import re
 import sys
+import uuid
 import zipfile
+from datetime import datetime, timezone
 from pathlib import Path
 
 from cyclonedx.model import HashAlgorithm, HashType
@@ -50,4 +54,8 @@ bom = Bom.from_json(json.loads(Path(sys.argv[1]).read_text()))
 root = Path(sys.argv[2]).resolve()
 for path in sorted(root.glob("lib/**/*.jar")):
     bom.components.add(component(path, root))
+contents = "\n".join(sorted(f"{part.bom_ref} {part.version}" for part in bom.components))
+bom.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, contents)
+if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
+    bom.metadata.timestamp = datetime.fromtimestamp(int(epoch), timezone.utc)
 sys.stdout.write(JsonV1Dot6(bom).output_as_string(indent=1))
