@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.mllib.linalg.distributed import RowMatrix
 from pyspark.mllib.util import MLUtils
 from pyspark.sql import SparkSession
+from table import cpu_seconds, peak_mib
 
 
 def main() -> None:
@@ -70,18 +69,6 @@ def measured(spark: SparkSession, options: argparse.Namespace) -> dict[str, Any]
 def from_identity(product: Any) -> float:
     """Return the largest entry of |product - I|."""
     return float(np.abs(product - np.eye(len(product))).max())
-
-
-def cpu_seconds(process: Path) -> float:
-    """Return CPU seconds of a process, all its threads, so far."""
-    fields = (process / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
-
-
-def peak_mib(process: Path) -> int:
-    """Return the peak resident memory of a process as the kernel counts it."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
-    return int(found[1]) // 1024 if found else 0
 
 
 if __name__ == "__main__":

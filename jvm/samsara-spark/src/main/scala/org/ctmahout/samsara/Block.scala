@@ -5,11 +5,11 @@ import org.apache.mahout.math.{AbstractMatrix, Matrix, Vector}
 import org.apache.mahout.math.flavor.MatrixFlavor
 
 /**
- * Dense rows side by side in one array, or a window on such: what the engine keeps and multiplies.
+ * Rows side by side, or a window on such: what the engine keeps and multiplies.
  *
- * Element (i, j) stands at `offset + i * stride + j`.
+ * Of dense ones element (i, j) stands at `offset + i * stride + j` of one array.
  */
-sealed abstract class Block(m: Int, n: Int, val offset: Int, val stride: Int) extends AbstractMatrix(m, n) {
+abstract class Block private[samsara] (m: Int, n: Int, val offset: Int, val stride: Int) extends AbstractMatrix(m, n) {
 
   /** Copies `count` rows from `from` on into an array as doubles, `width` apart there. */
   def copyRows(from: Int, count: Int, into: Array[Double], width: Int): Unit

@@ -12,12 +12,24 @@ private[samsara] final class KryoBlocks extends Serializer[Block] {
     block match {
       case doubles: DenseBlock => out.writeDoubles(doubles.whole.data)
       case floats: FloatBlock => out.writeFloats(floats.whole.data)
+      case some: SparseBlock =>
+        val sparse = some.whole
+        out.writeInt(sparse.values.length)
+        out.writeInts(sparse.starts)
+        out.writeInts(sparse.places)
+        out.writeDoubles(sparse.values)
+        out.writeBoolean(sparse.less ne null)
+        if (sparse.less ne null) out.writeDoubles(sparse.less)
     }
   }
 
   override def read(kryo: Kryo, in: Input, kind: Class[Block]): Block = {
     val (rows, columns) = (in.readInt(), in.readInt())
-    if (kind == classOf[FloatBlock]) new FloatBlock(rows, columns, in.readFloats(rows * columns))
+    if (kind == classOf[SparseBlock]) {
+      val count = in.readInt()
+      val (starts, places, values) = (in.readInts(rows + 1), in.readInts(count), in.readDoubles(count))
+      new SparseBlock(rows, columns, 0, starts, places, values, if (in.readBoolean()) in.readDoubles(columns) else null)
+    } else if (kind == classOf[FloatBlock]) new FloatBlock(rows, columns, in.readFloats(rows * columns))
     else new DenseBlock(rows, columns, in.readDoubles(rows * columns))
   }
 }
@@ -29,7 +41,7 @@ private[samsara] final class KryoBlocks extends Serializer[Block] {
 final class KryoClasses extends KryoRegistrator {
   override def registerClasses(kryo: Kryo): Unit =
     Seq[Class[_]](
-      classOf[DenseBlock], classOf[FloatBlock], classOf[Place], classOf[Piece], classOf[SparkBlocks.Sum[_]],
+      classOf[DenseBlock], classOf[FloatBlock], classOf[SparseBlock], classOf[Place], classOf[Piece], classOf[SparkBlocks.Sum[_]],
       classOf[Sampling.Drawn], classOf[Array[Sampling.Drawn]], classOf[Array[Array[Sampling.Drawn]]],
       classOf[SingleRows.Found], classOf[Array[Option[_]]], classOf[Array[Array[(_, _)]]],
       classOf[Numbering.Gap], classOf[Array[Numbering.Gap]]).foreach(kryo.register(_))

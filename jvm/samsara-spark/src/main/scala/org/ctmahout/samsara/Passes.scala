@@ -39,7 +39,10 @@ private[samsara] object Passes {
 
   /** The rows less one and the same row. */
   def less[K](in: Blocks[K], row: Array[Double]): Blocks[K] =
-    in.map { case (keys, m) => (keys, less(Products.block(m), row): Matrix) }
+    in.map {
+      case (keys, sparse: SparseBlock) => (keys, sparse.minus(row): Matrix)
+      case (keys, m) => (keys, less(Products.block(m), row): Matrix)
+    }
 
   def less(m: Block, row: Array[Double]): DenseBlock = {
     val rest = new DenseBlock(m.rowSize, m.columnSize, m.toArray)
@@ -199,12 +202,15 @@ private[samsara] object Passes {
       sums
     }
 
-  def addColumns(m: Matrix, f: Double => Double, sums: Array[Double]): Unit = {
-    var i = 0
-    while (i < m.rowSize) {
-      var j = 0
-      while (j < sums.length) { sums(j) += f(m.getQuick(i, j)); j += 1 }
-      i += 1
-    }
+  def addColumns(m: Matrix, f: Double => Double, sums: Array[Double]): Unit = m match {
+    case sparse: SparseBlock if (sparse.less eq null) && f(0.0) == 0.0 =>
+      for (e <- sparse.starts(sparse.from) until sparse.starts(sparse.from + sparse.rowSize)) sums(sparse.places(e)) += f(sparse.values(e))
+    case _ =>
+      var i = 0
+      while (i < m.rowSize) {
+        var j = 0
+        while (j < sums.length) { sums(j) += f(m.getQuick(i, j)); j += 1 }
+        i += 1
+      }
   }
 }

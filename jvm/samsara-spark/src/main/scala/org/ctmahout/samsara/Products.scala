@@ -4,7 +4,7 @@ import org.apache.mahout.math._
 import org.apache.mahout.math.flavor.TraversingStructureEnum
 import org.apache.mahout.math.scalabindings.MMul
 
-/** Dense products of blocks. Storage may be float; arithmetic is always double. */
+/** Products of blocks with dense matrices. Storage may be float; arithmetic is always double. */
 object Products {
   private def gemm: Gemm = Gemm.instance
 
@@ -18,8 +18,14 @@ object Products {
     val width = gemm.stride(n)
     val right = strided(b, 0, k, width)
     val c = new Array[Double](Math.multiplyExact(a.rowSize, width))
-    for (tile <- Tile.of(a))
-      gemm.multiplyAdd(tile.rows, n, k, tile.data, tile.at, tile.stride, 1, right, 0, c, tile.from * width, false)
+    a match {
+      case sparse: SparseBlock =>
+        SparseProducts.timesAdd(sparse, 0, a.rowSize, right, width, c)
+        if (sparse.less ne null) SparseProducts.subtract(SparseProducts.rowTimes(sparse.less, right, width), c, a.rowSize)
+      case _ =>
+        for (tile <- Tile.of(a))
+          gemm.multiplyAdd(tile.rows, n, k, tile.data, tile.at, tile.stride, 1, right, 0, c, tile.from * width, false)
+    }
     new DenseBlock(a.rowSize, n, c, 0, width)
   }
 
@@ -30,11 +36,24 @@ object Products {
 
     def add(a: Block, b: DenseBlock): Unit = {
       require(a.rowSize == b.rowSize && a.columnSize == k && b.columnSize == n, "blocks of other shapes than declared")
-      for (tile <- Tile.of(a)) {
-        val (right, at) =
-          if (b.isPaddedTo(width)) (b.data, b.offset + tile.from * width) else (strided(b, tile.from, tile.rows, width), 0)
-        gemm.multiplyAdd(k, n, tile.rows, tile.data, tile.at, 1, tile.stride, right, at, total.part, 0, false)
-        total.took(tile.rows)
+      def right(from: Int, rows: Int) =
+        if (b.isPaddedTo(width)) (b.data, b.offset + from * width) else (strided(b, from, rows, width), 0)
+      a match {
+        case sparse: SparseBlock =>
+          val (data, at) = right(0, a.rowSize)
+          SparseProducts.crossAdd(sparse, 0, a.rowSize, data, at, width, total.part)
+          if (sparse.less ne null) {
+            val sum = new Array[Double](width)
+            SparseProducts.addRows(data, at, a.rowSize, sum)
+            SparseProducts.subtractOuter(sparse.less, sum, total.part)
+          }
+          total.took(a.rowSize)
+        case _ =>
+          for (tile <- Tile.of(a)) {
+            val (data, at) = right(tile.from, tile.rows)
+            gemm.multiplyAdd(k, n, tile.rows, tile.data, tile.at, 1, tile.stride, data, at, total.part, 0, false)
+            total.took(tile.rows)
+          }
       }
     }
 
@@ -79,12 +98,48 @@ object Products {
 
     private def added(a: Block, all: Option[DenseBlock]): Unit = {
       require(a.columnSize == n, "a block of another width than declared")
-      for (tile <- Tile.of(a))
-        addRows(tile.rows) { (y, cross) =>
-          gemm.multiplyAdd(tile.rows, r, n, tile.data, tile.at, tile.stride, 1, right, 0, y, 0, false)
-          gemm.multiplyAdd(n, r, tile.rows, tile.data, tile.at, 1, tile.stride, y, 0, cross, 0, false)
-          for (whole <- all) System.arraycopy(y, 0, whole.data, tile.from * width, tile.rows * width)
-        }
+      def keep(y: Array[Double], from: Int, rows: Int) =
+        for (whole <- all) System.arraycopy(y, 0, whole.data, from * width, rows * width)
+      a match {
+        case sparse: SparseBlock =>
+          for ((from, rows) <- Tile.cuts(a, Tile.Sparse))
+            addRows(rows) { (y, cross) =>
+              SparseProducts.timesAdd(sparse, from, rows, right, width, y)
+              if (sparse.less ne null) {
+                SparseProducts.subtract(productOf(sparse.less), y, rows)
+                SparseProducts.addRows(y, 0, rows, ySum)
+              }
+              SparseProducts.crossAdd(sparse, from, rows, y, 0, width, cross)
+              keep(y, from, rows)
+            }
+        case _ =>
+          for (tile <- Tile.of(a))
+            addRows(tile.rows) { (y, cross) =>
+              gemm.multiplyAdd(tile.rows, r, n, tile.data, tile.at, tile.stride, 1, right, 0, y, 0, false)
+              gemm.multiplyAdd(n, r, tile.rows, tile.data, tile.at, 1, tile.stride, y, 0, cross, 0, false)
+              keep(y, tile.from, tile.rows)
+            }
+      }
+    }
+
+    /** What is taken off each row of the sparse blocks that were added last, its product with z, and the sum of their y. */
+    private var less: Array[Double] = null
+    private var lessTimes = Array.empty[Double]
+    private lazy val ySum = new Array[Double](width)
+
+    private def productOf(row: Array[Double]): Array[Double] = {
+      if (row ne less) {
+        settle()
+        less = row
+        lessTimes = SparseProducts.rowTimes(row, right, width)
+      }
+      lessTimes
+    }
+
+    /** Takes off a'y what is taken off the rows of sparse blocks: once for all of them, as it costs as much as a block of rows. */
+    private def settle(): Unit = if (less ne null) {
+      SparseProducts.subtractOuter(less, ySum, cross.part)
+      java.util.Arrays.fill(ySum, 0.0)
     }
 
     /** `compute` adds some rows of y to zeros, and what belongs to them of a'y to the sum; rows lie `width` apart. */
@@ -99,6 +154,7 @@ object Products {
 
     /** The r x r and the n x r sums, one behind the other, row-major. */
     def sums: Array[Double] = {
+      settle()
       val all = new Array[Double](Math.addExact(r * r, Math.multiplyExact(n, r)))
       packed(gram.sum, r, r, width, all, 0)
       packed(cross.sum, n, r, width, all, r * r)
@@ -240,10 +296,13 @@ private object Tile {
     }
   }
 
-  private def cuts(a: Block): Iterator[(Int, Int)] = {
-    val height = math.max(1, rows(a))
+  private def cuts(a: Block): Iterator[(Int, Int)] = cuts(a, math.max(1, rows(a)))
+
+  /** Rows of a sparse block of which the products stay in the cache. */
+  val Sparse = 256
+
+  def cuts(a: Block, height: Int): Iterator[(Int, Int)] =
     Iterator.range(0, a.rowSize, height).map(from => (from, math.min(height, a.rowSize - from)))
-  }
 }
 
 /**

@@ -164,6 +164,6 @@ private[dataframes] object DataFrameSvd {
   private def factorsOf(group: Group, svd: org.ctmahout.samsara.Svd[AnyRef], request: Request): GroupFactors = {
     val algorithm = if (request.algorithm == Algorithm.Auto) request.choice(group.columns).algorithm else request.algorithm
     val squaredNorm = Decomposition.squaredNorm(group.rows, group.squaredNorm, svd)
-    GroupFactors(group, svd.s, Decomposition.v(svd), squaredNorm, algorithm.name, svd.warnings)
+    GroupFactors(group, svd.s, Decomposition.v(svd), squaredNorm, algorithm.name, svd.warnings, svd.means)
   }
 }

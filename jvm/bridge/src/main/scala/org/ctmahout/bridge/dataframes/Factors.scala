@@ -15,9 +15,12 @@ import org.apache.spark.sql.types._
  *   one array of rank values for each column of A
  * @param algorithm
  *   what decomposed it: of a request for "auto" the one chosen
+ * @param means
+ *   of A's columns, where it is A less these that was decomposed
  */
 private[dataframes] final case class GroupFactors(
-    group: Group, s: Array[Double], v: Array[Array[Double]], squaredNorm: Double, algorithm: String, warnings: Seq[String]) {
+    group: Group, s: Array[Double], v: Array[Array[Double]], squaredNorm: Double, algorithm: String, warnings: Seq[String],
+    means: Option[Array[Double]]) {
 
   /** V row by row, as doubles in little-endian order: of a million numbers, each an object, Python would make a list for a second. */
   def vBytes: Array[Byte] = {
@@ -37,6 +40,9 @@ private[dataframes] final case class GroupFactors(
  */
 private[dataframes] final class Factors(
     group: Option[StructField], id: Option[StructField], all: Seq[GroupFactors], u: Option[RDD[Row]], val kept: Seq[RDD[_]]) {
+
+  /** Those of a DataFrame without groups. */
+  def only: GroupFactors = all.head
 
   def relation(context: SQLContext): BaseRelation = new Factors.Relation(context, factorsSchema, rows(context.sparkContext))
 

@@ -69,12 +69,18 @@ private[dataframes] sealed abstract class RowValues[T](val kind: Values[T]) exte
   /** None if there is a null. */
   def of(row: InternalRow): Option[Array[T]]
 
+  /** The row, if it is better kept as sparse. */
+  def sparse(row: InternalRow): Option[SparseRow] = None
+
   /** The column to blame: of several the one at this place. */
   def column(place: Int): String
 
   /** Where the null of a row is. */
   def nullColumn(row: InternalRow): String
 }
+
+/** A row of `size` values, of which those that are not zero are in these columns, ascending. */
+private[dataframes] final class SparseRow(val size: Int, val places: Array[Int], val values: Array[Double])
 
 private[dataframes] object RowValues {
   private val Expected = "array<double>, array<float>, a vector of spark.ml, or numbers"
@@ -132,6 +138,15 @@ private[dataframes] object RowValues {
 
   private final class Vectors(name: String) extends OneColumn(name, Values.Doubles) {
     private val Sparse = 0
+
+    // From a fifth of the values on dense products are as fast.
+    override def sparse(row: InternalRow): Option[SparseRow] =
+      if (row.isNullAt(0)) None
+      else {
+        val vector = row.getStruct(0, 4)
+        if (vector.getByte(0) != Sparse || vector.getArray(3).numElements() * 5L > vector.getInt(1)) None
+        else Some(new SparseRow(vector.getInt(1), vector.getArray(2).toIntArray(), vector.getArray(3).toDoubleArray()))
+      }
 
     override def of(row: InternalRow): Option[Array[Double]] =
       if (row.isNullAt(0)) None

@@ -5,7 +5,7 @@ import scala.collection.mutable
 import org.apache.mahout.math.Matrix
 import org.apache.spark.sql.catalyst.InternalRow
 import org.ctmahout.bridge.{RowBlocks, Values}
-import org.ctmahout.samsara.{DenseBlock, FloatBlock}
+import org.ctmahout.samsara.{DenseBlock, FloatBlock, SparseBlock}
 
 /** What a partition's rows are put into: blocks, up to the first row that cannot be in a matrix. */
 private[dataframes] sealed trait Piece extends Serializable
@@ -18,7 +18,7 @@ private[dataframes] sealed trait Piece extends Serializable
  * @param ids
  *   one for each row; nulls without an id column
  * @param values
- *   row-major, Array[Float] or Array[Double]
+ *   row-major, Array[Float] or Array[Double]; or SparseRows
  */
 private[dataframes] final class Block(
     val group: AnyRef, val ids: Array[AnyRef], val values: AnyRef, val columns: Int, val squaredNorm: Double) extends Piece {
@@ -27,9 +27,13 @@ private[dataframes] final class Block(
   /** As the engine wants it: wrapped, not copied. */
   def keyed: (Array[AnyRef], Matrix) = values match {
     case floats: Array[Float] => (ids, new FloatBlock(rows, columns, floats))
+    case sparse: SparseRows => (ids, new SparseBlock(rows, columns, sparse.starts, sparse.places, sparse.values))
     case doubles => (ids, new DenseBlock(rows, columns, doubles.asInstanceOf[Array[Double]]))
   }
 }
+
+/** Rows of which only what is not zero is kept: of row i the values from `starts(i)` to `starts(i + 1)`, and their columns. */
+private[dataframes] final class SparseRows(val starts: Array[Int], val places: Array[Int], val values: Array[Double]) extends Serializable
 
 /**
  * A row that cannot be in a matrix, at this place in its partition.
@@ -45,7 +49,7 @@ private[dataframes] final class Pieces[T](columns: MatrixColumns, values: RowVal
 
   def of(rows: Iterator[InternalRow]): Iterator[Piece] = new Iterator[Piece] {
     private val ready = mutable.Queue.empty[Piece]
-    private val builders = mutable.LinkedHashMap.empty[AnyRef, Builder[T]]
+    private val builders = mutable.LinkedHashMap.empty[(AnyRef, Boolean), Builder]
     private var (place, held, isBad) = (0L, 0L, false)
     private var width = -1
 
@@ -64,31 +68,45 @@ private[dataframes] final class Pieces[T](columns: MatrixColumns, values: RowVal
         isBad = true
       }
       val isNameless = Seq(columns.group -> group, columns.id -> id).collectFirst { case (Some(c), null) => c.field.name }
-      (isNameless, values.of(row)) match {
+      def check[V](n: Int, a: Array[V], kind: Values[V], column: Int => Int)(put: Double => Unit): Unit = {
+        if (width < 0 && n > 0) width = n
+        val square = kind.squaredNorm(a)
+        if (n != width) bad("CTM_DATAFRAME_WIDTH", "given" -> n, "expected" -> math.max(width, 1))
+        // An infinite square may also come from a finite value beyond 1e154.
+        else if (!java.lang.Double.isFinite(square) && !kind.allFinite(a))
+          bad("CTM_DATAFRAME_NOT_FINITE", "column" -> values.column(column(notFinite(a, kind))))
+        else put(square)
+      }
+      val sparse = if (isNameless.isEmpty) values.sparse(row) else None
+      (isNameless, sparse) match {
         case (Some(name), _) => bad("CTM_DATAFRAME_NULL", "column" -> name)
-        case (_, None) => bad("CTM_DATAFRAME_NULL", "column" -> values.nullColumn(row))
-        case (_, Some(a)) =>
-          val n = java.lang.reflect.Array.getLength(a)
-          if (width < 0 && n > 0) width = n
-          val square = values.kind.squaredNorm(a)
-          if (n != width) bad("CTM_DATAFRAME_WIDTH", "given" -> n, "expected" -> math.max(width, 1))
-          // An infinite square may also come from a finite value beyond 1e154.
-          else if (!java.lang.Double.isFinite(square) && !values.kind.allFinite(a))
-            bad("CTM_DATAFRAME_NOT_FINITE", "column" -> values.column(notFinite(a)))
-          else put(group, id, a, square)
+        case (_, Some(some)) => check(some.size, some.values, Values.Doubles, some.places(_))(add(sparseBuilder(group), id, some, _))
+        case _ =>
+          values.of(row) match {
+            case None => bad("CTM_DATAFRAME_NULL", "column" -> values.nullColumn(row))
+            case Some(a) =>
+              check(java.lang.reflect.Array.getLength(a), a, values.kind, identity)(add(denseBuilder(group), id, a, _))
+          }
       }
       place += 1
     }
 
-    private def put(group: AnyRef, id: AnyRef, a: Array[T], square: Double): Unit = {
-      val builder = builders.getOrElseUpdate(group, new Builder(group, width, values.kind))
-      builder.add(id, a, square)
-      held += 1
+    private def denseBuilder(group: AnyRef) =
+      builders.getOrElseUpdate((group, false), new DenseBuilder(group, width, values.kind)).asInstanceOf[DenseBuilder[T]]
+
+    private def sparseBuilder(group: AnyRef) =
+      builders.getOrElseUpdate((group, true), new SparseBuilder(group, width)).asInstanceOf[SparseBuilder]
+
+    private def add[R](builder: Builder { type Row = R }, id: AnyRef, row: R, square: Double): Unit = {
+      held -= builder.bytes
+      builder.add(id, row, square)
       if (builder.isFull) {
-        held -= builder.count
+        builders -= ((builder.group, builder.isSparse))
         ready += builder.take()
-        builders -= group
-      } else if (held * width * values.kind.dtype.bytes > Bytes) drain()
+      } else {
+        held += builder.bytes
+        if (held > Bytes) drain()
+      }
     }
 
     private def drain(): Unit = {
@@ -98,14 +116,12 @@ private[dataframes] final class Pieces[T](columns: MatrixColumns, values: RowVal
     }
   }
 
-  private def notFinite(a: Array[T]): Int =
-    (0 until java.lang.reflect.Array.getLength(a)).indexWhere(j => !values.kind.allFinite(slice(a, j)))
-
-  private def slice(a: Array[T], j: Int): Array[T] = {
-    val one = values.kind.newArray(1)
-    System.arraycopy(a, j, one, 0, 1)
-    one
-  }
+  private def notFinite[V](a: Array[V], kind: Values[V]): Int =
+    (0 until java.lang.reflect.Array.getLength(a)).indexWhere { j =>
+      val one = kind.newArray(1)
+      System.arraycopy(a, j, one, 0, 1)
+      !kind.allFinite(one)
+    }
 }
 
 private[dataframes] object Pieces {
@@ -115,28 +131,69 @@ private[dataframes] object Pieces {
   private val Bytes = 64L << 20
   private val Room = 16
 
-  private final class Builder[T](group: AnyRef, n: Int, kind: Values[T]) {
-    private val height = RowBlocks.height(n, kind.dtype)
-    private var ids = new Array[AnyRef](math.min(Room, height))
-    private var values = kind.newArray(ids.length * n)
-    private var squaredNorm = 0.0
-    var count = 0
+  private sealed abstract class Builder(val group: AnyRef, val isSparse: Boolean) {
+    type Row
+    protected var ids = new Array[AnyRef](Room)
+    protected var count = 0
+    protected var squaredNorm = 0.0
 
-    def isFull: Boolean = count == height
-
-    def add(id: AnyRef, a: Array[T], square: Double): Unit = {
-      if (count == ids.length) {
-        ids = java.util.Arrays.copyOf(ids, math.min(height.toLong, 2L * count).toInt)
-        values = kind.take(values, ids.length * n)
-      }
-      System.arraycopy(a, 0, values, count * n, n)
+    def add(id: AnyRef, row: Row, square: Double): Unit = {
+      if (count == ids.length) ids = java.util.Arrays.copyOf(ids, 2 * count)
+      put(row)
       ids(count) = id
       squaredNorm += square
       count += 1
     }
+    protected def put(row: Row): Unit
+    def isFull: Boolean
 
-    def take(): Block =
-      if (count == ids.length) new Block(group, ids, values, n, squaredNorm)
-      else new Block(group, ids.take(count), kind.take(values, count * n), n, squaredNorm)
+    /** Of the values. */
+    def bytes: Long
+    def take(): Block
+  }
+
+  private final class DenseBuilder[T](group: AnyRef, n: Int, kind: Values[T]) extends Builder(group, isSparse = false) {
+    override type Row = Array[T]
+    private val height = RowBlocks.height(n, kind.dtype)
+    private var values = kind.newArray(math.min(Room, height) * n)
+
+    override def isFull: Boolean = count == height
+    override def bytes: Long = count.toLong * n * kind.dtype.bytes
+
+    override protected def put(a: Array[T]): Unit = {
+      if ((count + 1) * n > java.lang.reflect.Array.getLength(values)) values = kind.take(values, math.min(height.toLong, 2L * count).toInt * n)
+      System.arraycopy(a, 0, values, count * n, n)
+    }
+
+    override def take(): Block = {
+      val isWhole = java.lang.reflect.Array.getLength(values) == count * n
+      new Block(group, ids.take(count), if (isWhole) values else kind.take(values, count * n), n, squaredNorm)
+    }
+  }
+
+  /** Values of a sparse block, about two megabytes; and its rows at most, as their products are dense. */
+  private val SparseValues = 1 << 17
+  private val MostSparseRows = 1 << 15
+
+  private final class SparseBuilder(group: AnyRef, n: Int) extends Builder(group, isSparse = true) {
+    override type Row = SparseRow
+    private val starts = mutable.ArrayBuilder.make[Int]
+    private val places = mutable.ArrayBuilder.make[Int]
+    private val values = mutable.ArrayBuilder.make[Double]
+    private var end = 0
+    starts += 0
+
+    override def isFull: Boolean = end >= SparseValues || count == MostSparseRows
+    override def bytes: Long = 12L * end + 4L * count
+
+    override protected def put(row: SparseRow): Unit = {
+      places ++= row.places
+      values ++= row.values
+      end += row.values.length
+      starts += end
+    }
+
+    override def take(): Block =
+      new Block(group, ids.take(count), new SparseRows(starts.result(), places.result(), values.result()), n, squaredNorm)
   }
 }
