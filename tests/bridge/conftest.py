@@ -43,12 +43,12 @@ def jar():
 def python():
     """Runs a script of this folder, and returns what it printed last, as JSON."""
 
-    def run(script, *args, environment=None, fine=True):
+    def run(script, *args, environment=None, fine=True, timeout=300):
         process = subprocess.run(
             [sys.executable, str(HERE / script), *map(str, args)],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
             env={**os.environ, **(environment or {})},
         )
         if fine:

@@ -57,6 +57,13 @@ answer["codes"] = {
     "query": code(matrix=spark.sql("SELECT array(double(raise_error('my own words'))) AS a"), column="a"),
 }
 
+try:
+    from ctmahout.ml import TruncatedSVD
+
+    TruncatedSVD(k=2)
+except CtmahoutError as e:
+    answer["codes"]["estimator"] = e.code, e.message
+
 # Ctrl-C while the query that the table comes from would take minutes.
 nap = "CAST(reflect('java.lang.Thread', 'sleep', 300L) IS NULL AS double)"
 slow = spark.sql(f"SELECT array(CAST(id AS double), {nap}) AS a FROM range(0, 4000, 1, 2)")

@@ -8,6 +8,7 @@ from pyspark.sql import SparkSession
 from ctmahout import dssvd
 from ctmahout.engines import connect, find_jar
 from ctmahout.errors import CtmahoutError
+from ctmahout.ml import TruncatedSVD
 
 what, master = sys.argv[1:]
 builder = SparkSession.builder.master(master).config("spark.ui.enabled", "false")
@@ -28,6 +29,10 @@ try:
     told["s"] = dssvd(frame).s.tolist()
 except CtmahoutError as e:
     told["of a DataFrame"] = e.code, e.message
+try:
+    TruncatedSVD(k=1).fit(frame)
+except CtmahoutError as e:
+    told["of an estimator"] = e.code
 told["alive"] = session.range(3).count()
 session.stop()
 sys.stdout.write(json.dumps(told) + "\n")

@@ -129,6 +129,7 @@ def test_the_client_has_no_spark(answer):
         ("column", "CTM_DATAFRAME_COLUMN", "no column named b"),
         ("nan", "CTM_DATAFRAME_NOT_FINITE", "The row with i 7 has NaN or infinity in column a[0]"),
         ("query", "CTM_ENGINE_FAILED", "my own words"),
+        ("estimator", "CTM_ML_CONNECT", "TruncatedSVD needs a classic Spark session"),
     ],
 )
 def test_errors_arrive_with_code_and_words(answer, what, code, words):

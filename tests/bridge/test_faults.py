@@ -135,6 +135,7 @@ def test_a_session_without_the_jar(python):
     assert ".jar" in told["hint"]
     assert told["of a DataFrame"][0] == "CTM_JAR_INVISIBLE"
     assert "on the driver" in told["of a DataFrame"][1]
+    assert told["of an estimator"] == "CTM_JAR_INVISIBLE"
     assert told["alive"] == 3
 
 

@@ -17,7 +17,7 @@ from .jars import find_jar
 from .jvm_calls import exception_text, interruptible, translate_error
 from .request import Request
 
-__all__ = ["DataFrameFactors", "GroupedFactors", "decompose", "is_dataframe"]
+__all__ = ["DataFrameFactors", "GroupedFactors", "decompose", "is_dataframe", "jar_invisible", "session_error"]
 
 _SOURCE = "ctmahout"
 # What a Request has where a directory has its path.
@@ -27,6 +27,8 @@ _CLASSES_MISSING = (
     "ClassNotFoundException: org.ctmahout",
     "ClassNotFound with classloader",
     "NoClassDefFoundError: org/ctmahout",
+    "NoClassDefFoundError: ctmahout/ml",
+    "ClassNotFoundException: ctmahout.ml",
     "ClassCastException: cannot assign instance of",
 )
 
@@ -225,16 +227,21 @@ class _Result:
         return InheritableThread
 
     def _error(self, error: Exception) -> CtmahoutError:
-        text = exception_text(error)
-        if "DATA_SOURCE_NOT_FOUND" in text or f"data source: {_SOURCE}" in text:
-            return _invisible(self._session.version, "server" if self.is_remote else "driver")
-        # A jar that a client of Connect adds to its session is seen by the driver's SQL, not where results arrive.
-        if any(symptom in text for symptom in _CLASSES_MISSING):
-            return _invisible(self._session.version, "server" if self.is_remote else "executors")
-        return translate_error(error, engine="spark")
+        return session_error(error, self._session.version, is_remote=self.is_remote)
 
 
-def _invisible(spark: str, where: str) -> EngineError:
+def session_error(error: Exception, spark: str, *, is_remote: bool = False) -> CtmahoutError:
+    """Return the coded error for what a session of this version of Spark has raised."""
+    text = exception_text(error)
+    if "DATA_SOURCE_NOT_FOUND" in text or f"data source: {_SOURCE}" in text:
+        return jar_invisible(spark, "server" if is_remote else "driver")
+    # A jar that a client of Connect adds to its session is seen by the driver's SQL, not where results arrive.
+    if any(symptom in text for symptom in _CLASSES_MISSING):
+        return jar_invisible(spark, "server" if is_remote else "executors")
+    return translate_error(error, engine="spark")
+
+
+def jar_invisible(spark: str, where: str) -> EngineError:
     """Return CTM_JAR_INVISIBLE, with the lines that add the jar to a session."""
     try:
         jar = str(find_jar(spark=spark).path)

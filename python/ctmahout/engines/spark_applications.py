@@ -89,9 +89,11 @@ class Applications(Pods):
             if state == "FAILED":
                 if driver is not None and driver.status.phase == "Failed":
                     return self.failure(driver, log, status.get("executorState") or ()), log
-                if driver is None and started:
+                message = reported.get("errorMessage") or ""
+                # A driver may be gone before it was seen here; one that was never made is spark-submit's failure.
+                if pod and driver is None and (started or "spark-submit" not in message):
                     return EngineError("CTM_KUBERNETES_LOST", detail=f"somebody deleted {pod}"), log
-                return self._submission_error(reported.get("errorMessage") or ""), log
+                return self._submission_error(message), log
             expired = time.monotonic() > deadline
             if driver is None:
                 held = state in _SUSPENDED

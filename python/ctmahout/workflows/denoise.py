@@ -15,21 +15,22 @@ from typing import Any, overload
 
 from numpy.typing import NDArray
 
-from ..denoising.effort import PATCH
 from ..denoising.method import Result, Run
-from ..denoising.patches import Model, ModelRun
 from ..denoising.registry import start, strengths_of
 from ..denoising.strength import Strength
+from ..dicom import check_archive, send, series_in
 from ..engines import Engine
 from ..engines.workers import Threads, Workers
 from ..errors import InputError
-from ..exchange import Factors, Manifest, is_exchange, read_all_factors, read_manifest
+from ..exchange import Factors, is_exchange, read_all_factors
 from ..files import read_volume
+from ..files.arrays import is_array
 from ..options import Config, option_error
-from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap, upload_on_success
+from ..storage import Location, Uri, is_dicomweb, local_copy, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import atomic_dir, refuse_busy
 from ..volume import Volume
 from .dssvd import factorise_with, open_engine, options_of
+from .models import ModelChoice, ModelList, choose_model, given_model, list_models
 from .outcome import Denoised, Progress, Timer, is_run
 from .outputs import Finished, Provenance, check_source, check_writing, write_outputs
 
@@ -52,14 +53,16 @@ def denoise(
     source : path or URI
         A folder with one CT series (or several and ``series=``). It is only read.
     output : path or URI
-        A new folder; it gets one folder of DICOM files for each strength, ``report.html`` and ``run.json``.
+        A new folder; it gets one folder of DICOM files for each strength, ``report.html`` and ``run.json``. Or a
+        DICOMweb archive, ``dicomweb+https://HOST/ROOT``: it gets the series alone.
     config : Config, optional
     session : SparkSession, optional
         A session of yours to work in; it is neither reconfigured nor stopped.
     progress : callable, optional
         See `Progress`.
     **options
-        Fields of `Config`, instead of `config`.
+        Fields of `Config`, instead of `config`. ``models`` is a store from which the best fitting model is taken: see
+        `list_models`.
 
     Returns
     -------
@@ -80,9 +83,14 @@ def denoise(
     source, output = parse_location(source), parse_location(output)
     strengths = _check_method(config)
     check_writing(config)
+    if isinstance(output, Uri) and is_dicomweb(output):
+        return _denoise_into(output, source, config, session, progress)
     refuse_overlap(output, source)
+    if config.models:
+        refuse_overlap(output, parse_location(config.models))
     if isinstance(output, Path):
         refuse_busy(output)
+    models = _models(config)
     timer = Timer(progress)
     with (
         upload_on_success(output, overwrite=config.overwrite, is_replaceable=is_run) as target,
@@ -93,9 +101,23 @@ def denoise(
         with timer.phase("read"):
             volume = read_volume(series, config, progress)
             check_source(volume, folder, config)
-        with _denoised(volume, config, strengths, work, session, timer) as finished:
+        with _denoised(volume, config, strengths, models, work, session, timer) as finished:
             written = write_outputs(volume, finished, folder, config, timer)
     return written.moved(output)
+
+
+def _denoise_into(
+    archive: Uri, source: Location, config: Config, session: object, progress: Progress | None
+) -> Denoised:
+    """Denoise into a temporary folder, and store its series in an archive."""
+    if is_array(str(source)):
+        raise InputError("CTM_INPUT_NO_CT", path=source, found="an array, of which an archive takes none")
+    check_archive(archive)
+    with tempfile.TemporaryDirectory(prefix="ctmahout-") as folder:
+        result = denoise(source, Path(folder) / "out", config, session=session, progress=progress)
+        send(result.path, archive, progress=progress)
+        series = tuple(replace(one, path=series_in(archive, Path(str(one.path)))) for one in result.series)
+    return Denoised(archive, series, None, result.run)
 
 
 @overload
@@ -146,7 +168,7 @@ def denoise_volume(
     progress : callable, optional
         See `Progress`.
     **options
-        Fields of `Config`, of those that `denoise` takes: method, effort, engine, model, seed, workers ...
+        Fields of `Config`, of those that `denoise` takes: method, effort, engine, model, models, seed, workers ...
 
     Returns
     -------
@@ -177,7 +199,10 @@ def denoise_volume(
     strengths = _check_method(config)
     volume = _as_volume(volume, spacing_mm)
     timer = Timer(progress)
-    with _work_folder(config) as work, _denoised(volume, config, strengths, work, session, timer) as finished:
+    with (
+        _work_folder(config) as work,
+        _denoised(volume, config, strengths, _models(config), work, session, timer) as finished,
+    ):
         results = list(finished.results)
     return results[0] if isinstance(strength, str) else results
 
@@ -238,15 +263,22 @@ def _save(run: Run, matrix: Location, config: Config) -> None:
 
 @contextmanager
 def _denoised(
-    volume: Volume, config: Config, strengths: Sequence[Strength], work: Location, session: object, timer: Timer
+    volume: Volume,
+    config: Config,
+    strengths: Sequence[Strength],
+    models: ModelList | None,
+    work: Location,
+    session: object,
+    timer: Timer,
 ) -> Iterator[Finished]:
     """Yield the results of a model, if one is asked for and fits, or of a method."""
     with ExitStack() as stack:
-        if config.model and (fitted := _start_model(volume, config, timer)):
-            manifest, run = fitted
+        chosen = _choose(volume, config, models, timer)
+        if chosen.manifest and chosen.run:
+            run = chosen.run
             workers = stack.enter_context(open_workers(config, session))
             results = run.results(strengths, workers, timer.progress)
-            provenance = Provenance.of_model(manifest, run)
+            provenance = Provenance.of_model(chosen.manifest, run).with_choice(chosen.about)
             yield Finished(results, provenance, lambda facts: run.report_data(), run.noise)
             return
         with timer.phase("start"):
@@ -257,33 +289,25 @@ def _denoised(
             stack.close()  # Spark frees its memory
         yield Finished(
             last.results(factors, strengths, workers, timer.progress),
-            Provenance.of_factors(last, factors[0]),
+            Provenance.of_factors(last, factors[0]).with_choice(chosen.about),
             lambda facts: last.report_data(factors, facts),
             last.noise,
         )
 
 
-def _start_model(volume: Volume, config: Config, timer: Timer) -> tuple[Manifest, ModelRun] | None:
-    """Start the model of the options on a volume; None if it does not fit and another is to be learnt (``refit``)."""
-    with timer.phase("read"), local_copy(parse_location(str(config.model))) as folder:
-        manifest = read_manifest(folder, "model")
-        model = Model.read(folder, manifest)
-    # Patches of a series of one or two slices are as thin: they have other voxels than those of the model.
-    slices = volume.shape[0]
-    depth, expected = model.passes[0].assigner.d // (PATCH[1] * PATCH[2]), min(PATCH[0], slices)
-    if depth != expected and slices > 1:
-        if config.refit:
-            return None
-        raise InputError("CTM_MODEL_PATCH", path=config.model, given=depth, expected=expected)
+def _choose(volume: Volume, config: Config, models: ModelList | None, timer: Timer) -> ModelChoice:
+    """Return the model of the options, or the one of the store that fits best; by default none."""
+    if not config.model and models is None:
+        return ModelChoice()
     with timer.phase("prepare"):
-        run = ModelRun.start(model, volume, config)
-    if run.fit is not None and not run.fit.is_good:
-        if config.refit:
-            return None
-        raise InputError(
-            "CTM_MODEL_UNFIT", path=config.model, given=f"{run.fit.model:.1f}", expected=f"{run.fit.baseline:.1f}"
-        )
-    return manifest, run
+        if models is None:
+            return given_model(volume, config)
+        return choose_model(volume, models, parse_location(str(config.models)), config)
+
+
+def _models(config: Config) -> ModelList | None:
+    """List the store of the options, before any work."""
+    return list_models(config.models) if config.models else None
 
 
 # ---------------------------------------------------------------------------------------------- options and places
@@ -291,8 +315,10 @@ def _start_model(volume: Volume, config: Config, timer: Timer) -> tuple[Manifest
 
 def _check_method(config: Config) -> list[Strength]:
     """Return the strengths of the options, which method and model must know."""
-    if config.model and config.method != "patches":
+    if (config.model or config.models) and config.method != "patches":
         raise option_error("method", config.method, "patches, which a model is for")
+    if config.model and config.models:
+        raise option_error("models", config.models, "none beside a model")
     return parse_strengths(config, strengths_of(config.method))
 
 

@@ -15,7 +15,7 @@ from ..engines import Engine, Request, connect
 from ..engines.dataframes import DataFrameFactors, GroupedFactors, decompose, is_dataframe
 from ..errors import ConfigError, CtmahoutError
 from ..exchange import Factors, is_manifest, read_factors, read_manifest, write_matrix
-from ..options import ACCEPTED, Config, nearest, option_error
+from ..options import Config, check_keys, option_error
 from ..storage import Location, Uri, local_copy, parse_location, refuse_overlap
 
 __all__ = ["dssvd", "factorise", "factorise_with", "open_engine", "options_of"]
@@ -307,10 +307,7 @@ def options_of(config: Config | None, options: Mapping[str, Any], function: str)
         if not isinstance(config, Config):
             raise TypeError(f"config is a Config, not {type(config).__name__}")
         return config
-    for key in options:
-        if key not in ACCEPTED[function]:
-            known = nearest(key, ACCEPTED[function])
-            raise ConfigError("CTM_CONFIG_UNKNOWN_KEY", source=function, given=key, nearest=known)
+    check_keys(options, function, source=function)
     return Config.of(options)
 
 

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 
 from .._version import __version__
 from ..errors import ConfigError, InputError
-from ..storage import Location, Uri, parse_location, refuse_overlap, upload_on_success
+from ..storage import Location, Uri, is_dicomweb, parse_location, refuse_overlap, upload_on_success
 from ..storage.atomic import atomic_dir
 from ..storage.download import (
     IDC_INDEX,
     IDC_STORE,
     TCIA,
     Archive,
+    ArchivedImages,
     Bucket,
     Connection,
     IdcSeries,
@@ -84,8 +85,9 @@ def fetch(
     ----------
     what : str
         ``idc:`` and the SeriesInstanceUID of a series of the NCI Imaging Data Commons; ``tcia:`` and that of a public
-        series of The Cancer Imaging Archive; an object-store prefix, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX; or the
-        http or https address of a zip or tar archive.
+        series of The Cancer Imaging Archive; an object-store prefix, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX; a study
+        or a series of a DICOMweb archive, dicomweb+https://HOST/ROOT/studies/UID/series/UID; or the http or https
+        address of a zip or tar archive.
     output : path or URI
         The folder; it gets the images and ``fetch.json``.
     tcia : str, optional
@@ -111,7 +113,7 @@ def fetch(
         CTM_FETCH_SOURCE.
     InputError
         CTM_FETCH_NOT_FOUND, CTM_FETCH_FORBIDDEN, CTM_FETCH_CERTIFICATE, CTM_FETCH_UNAVAILABLE, CTM_FETCH_INCOMPLETE,
-        CTM_FETCH_MOVED, CTM_FETCH_ARCHIVE, CTM_FETCH_TOO_LARGE, CTM_INPUT_NOT_FOUND, CTM_STORAGE_READ.
+        CTM_FETCH_MOVED, CTM_FETCH_ARCHIVE, CTM_FETCH_TOO_LARGE, CTM_INPUT_NOT_FOUND, CTM_INPUT_NO_CT, CTM_STORAGE_READ.
     OutputError
         CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
 
@@ -152,10 +154,10 @@ def _source(what: str, tcia: str, idc_index: str, idc_store: str) -> _Source:
         return Series(what.removeprefix("tcia:"), tcia)
     if what.startswith("idc:"):
         return IdcSeries(what.removeprefix("idc:"), idc_index, idc_store)
-    if what.startswith(("s3:", "s3a:", "gs:")):
+    if what.startswith(("s3:", "s3a:", "gs:", "dicomweb+")):
         uri = parse_location(what)
         if isinstance(uri, Uri):
-            return Bucket(uri)
+            return ArchivedImages(uri) if is_dicomweb(uri) else Bucket(uri)
     with suppress(ValueError):  # as in http://[
         parts = urlsplit(what)
         if parts.scheme in ("http", "https") and parts.hostname:

@@ -19,6 +19,7 @@ from ..exchange import Manifest, is_exchange, is_sidecar, read_manifest
 from ..files.arrays import is_array, read_array
 from ..options import Config
 from ..storage import Uri, local_copy, parse_location
+from .results import Results, read_results
 
 __all__ = ["Inspection", "inspect_path"]
 
@@ -70,7 +71,7 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Result of `inspect_path`: series with their requirements, or the manifest of an exchange directory.
+    """Result of `inspect_path`: series with their requirements, the manifest of an exchange directory, or a table.
 
     Attributes
     ----------
@@ -78,6 +79,8 @@ class Inspection:
     requirements : tuple of Requirements
         For each series.
     manifest : Manifest or None
+    results : Results or None
+        The table of a study.
     notes : tuple of str
         Sentences for users.
     """
@@ -85,10 +88,13 @@ class Inspection:
     series: tuple[SeriesInfo, ...] = ()
     requirements: tuple[Requirements, ...] = ()
     manifest: Manifest | None = None
+    results: Results | None = None
     notes: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
+        if self.results is not None:
+            return {"results": list(self.results.rows), "notes": list(self.notes)}
         if self.manifest is not None:
             return {"manifest": self.manifest.to_dict(), "notes": list(self.notes)}
         pairs = zip(self.series, self.requirements, strict=True)
@@ -96,6 +102,8 @@ class Inspection:
 
     def tables(self) -> list[Table]:
         """Return the result as tables: title, column names, rows."""
+        if self.results is not None:
+            return [_results_table(self.results)]
         if self.manifest is not None:
             return [_exchange_table(self.manifest)]
         rows = [
@@ -117,9 +125,10 @@ class Inspection:
 
 
 def inspect_path(location: str | Path | Uri, config: Config | None = None) -> Inspection:
-    """Inspect a folder or archive of DICOM files, a NIfTI or npz file, or a matrix, factors or model directory.
+    """Inspect DICOM files, a NIfTI or npz file, a matrix, factors or model directory, or the results of a study.
 
-    Of DICOM files only headers are read, of directories only manifests.
+    DICOM files are those of a folder or archive, results a file ``results.parquet``. Of DICOM files only headers are
+    read, of directories only manifests.
 
     Raises
     ------
@@ -136,6 +145,9 @@ def _inspect(path: Path, config: Config) -> Inspection:
     if is_exchange(path):
         manifest = read_manifest(path)
         return Inspection(manifest=manifest, notes=_exchange_notes(manifest, config))
+    if path.suffix == ".parquet" and path.is_file():
+        results = read_results(path)
+        return Inspection(results=results, notes=(results.summary(),))
     if is_array(path):
         return _inspection([_array_info(path, config)], [], config)
     series = summarise(path, split=config.split, lenient=config.lenient, unpack_gib=config.unpack_gib)
@@ -243,6 +255,37 @@ def _algorithm(columns: int, config: Config) -> str:
         f"--algorithm exact suits {columns} columns: one pass, and about {choice.of_dssvd / choice.of_exact:.1f} times "
         f"less work than dssvd, the default, with k + p = {r} and {passes} pass{'es' if passes > 1 else ''}."
     )
+
+
+def _results_table(results: Results) -> Table:
+    columns = ("", "folder", "outcome", "strength", "noise HU", "removed", "edges mm", "mean shift HU", "s", "warnings")
+    rows = []
+    for row in results.rows:
+        shifts = [row[name] for name in row if name.startswith("mean_shift_") and row[name] is not None]
+        removed = row["noise_removed"]
+        rows.append(
+            (
+                row["number"],
+                row["folder"],
+                row["code"] or row["outcome"],
+                row["strength"],
+                _before_after(row["noise_before_soft_hu"], row["noise_after_soft_hu"]),
+                None if removed is None else f"{removed:.0%}",
+                _before_after(row["edge_before_mm"], row["edge_after_mm"]),
+                f"{max(shifts, key=abs):+.2f}" if shifts else None,
+                f"{row['seconds']:.1f}",
+                len(row["warnings"] or ()) or None,
+            )
+        )
+    return (
+        "Results by series: noise of soft tissue, strong edges, the largest shift of a tissue's mean",
+        columns,
+        rows,
+    )
+
+
+def _before_after(before: float | None, after: float | None) -> str | None:
+    return None if before is None or after is None else f"{before:.3g} -> {after:.3g}"
 
 
 def _exchange_notes(manifest: Manifest, config: Config) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def run_manifest(
     `origin` is what made the result, factors or a model; `sha256` is the volume's fingerprint; the other parts are what
     the run was given and found.
     """
-    hidden = {"series", "work", "jar", "model", "conf"}  # may hold a UID, a path or a credential
+    hidden = {"series", "work", "jar", "model", "models", "conf"}  # may hold a UID, a path or a credential
     return {
         "kind": "run",
         "ctmahout": __version__,

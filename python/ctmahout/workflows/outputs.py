@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from ..denoising.method import Result, Run
 from ..denoising.noise import MeasuredPart, NoiseModel, Unmeasurable
 from ..denoising.patches import ModelRun, measure_noise
 from ..dicom import Derivation, WrittenSeries, check_derivable, write_series
+from ..dicom.documents import check_extra, write_documents
 from ..engines.workers import Threads
 from ..errors import OutputError
 from ..exchange import Factors, Manifest
 from ..files.arrays import ArraySource, WrittenArray, write_array
-from ..options import Config
+from ..options import Config, option_error
 from ..quality import Apply, NoiseRemoved
-from ..report import limit_warnings, noise_removed_by_region, report_numbers, with_range, write_report
+from ..report import Report, limit_warnings, measurements, noise_removed_by_region, report_numbers, with_range
 from ..volume import Volume
 from .outcome import RUN, Denoised, DenoisedSeries, Progress, Timer, run_manifest, timestamp
 
@@ -98,6 +99,16 @@ class Provenance:
             run.volume.fingerprint(),
         )
 
+    def with_choice(self, about: Mapping[str, Any]) -> Provenance:
+        """Return it with what is known of the choice among the models of a store, if there was one."""
+        if not about:
+            return self
+        skipped = tuple(
+            f"Model {one['name'][:12]} of the store was skipped: {one['code']}." for one in about["skipped"]
+        )
+        manifest = self.manifest | {"models": dict(about)}
+        return replace(self, manifest=manifest, warnings=(*self.warnings, *skipped))
+
 
 @dataclass(frozen=True, eq=False)
 class Finished:
@@ -126,9 +137,11 @@ def check_writing(config: Config) -> None:
     Raises
     ------
     ConfigError
-        CTM_CONFIG_VALUE.
+        CTM_CONFIG_VALUE. CTM_EXTRA_MISSING: the report as DICOM needs a package that is not installed.
     """
     timestamp(config)
+    if config.dicom_report:
+        check_extra()
     for kind in (_DENOISED, *((_RESIDUAL, _NOISE) if config.maps else ())):
         _derivation(kind, config, "", "")
 
@@ -139,13 +152,15 @@ def check_source(volume: Volume, output: Path, config: Config) -> None:
     Raises
     ------
     ConfigError
-        CTM_CONFIG_VALUE: slices too small for the compression.
+        CTM_CONFIG_VALUE: slices too small for the compression; a report as DICOM of an array.
     InputError
         CTM_ATTRIBUTE_INVALID: output de-identified, and a source says that texts are in its pixels.
     OutputError
         CTM_OUTPUT_UNWRITABLE: the disk has less room than the series will take.
     """
     if isinstance(volume.source, ArraySource):
+        if config.dicom_report:
+            raise option_error("dicom_report", True, "false, since the source is an array and belongs to no study")
         return
     check_derivable(volume, compression=config.compression, deidentified=config.deidentify)
     if config.compression == "none":
@@ -214,11 +229,10 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
         when=when,
         sha256=finished.provenance.sha256,
     )
-    report = None
-    if config.report:
+    path = output / "report.html" if config.report else None
+    if config.report or config.dicom_report:
         with timer.phase("report"):
-            report = write_report(
-                output / "report.html",
+            report = Report.of(
                 before=volume,
                 after=after,
                 run=run,
@@ -226,8 +240,20 @@ def write_outputs(volume: Volume, finished: Finished, output: Path, config: Conf
                 **finished.report_data({s.strength: s.facts for s in series}),
                 warnings=warnings,
             )
+            if path:
+                path.write_text(report.html(), encoding="utf-8")
+            if config.dicom_report:
+                write_documents(
+                    output / "dicom-report",
+                    volume.source,
+                    {one.strength: Path(str(one.path)) for one in series},
+                    before=measurements(numbers["before"]),
+                    after={name: measurements(measured) for name, measured in numbers["after"].items()},
+                    pdf=report.pdf(),
+                    series_number_offset=config.series_number_offset,
+                )
     (output / RUN).write_text(json.dumps(run, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return Denoised(output, tuple(series), report, run)
+    return Denoised(output, tuple(series), path, run)
 
 
 @dataclass(frozen=True)

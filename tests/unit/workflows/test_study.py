@@ -15,6 +15,7 @@ from ctmahout import Config, denoise
 from ctmahout.cli import main
 from ctmahout.dicom import read_series, summarise
 from ctmahout.exchange import read_manifest
+from ctmahout.workflows.results import RESULTS
 from ctmahout.workflows.study import STUDY, denoise_study
 
 HOW = {"method": "slices", "engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
@@ -117,7 +118,7 @@ def test_row_35_every_series_of_a_study(slices, tmp_path):
     assert (done.failed, tuple(told)) == (1, done.series)
     assert json.loads((tmp_path / "out" / STUDY).read_text())["series"][2]["code"] == "CTM_SLICE_MISSING"
     folders = [s.folder for s in done.series if s.outcome == "done"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*folders, STUDY])
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*folders, STUDY, RESULTS])
     assert folders[0].startswith("series-2-")
     for s, n in zip(folders, (4, 5), strict=True):
         assert read_series(tmp_path / "out" / s / "auto").shape[0] == n
