@@ -15,27 +15,58 @@ val sparkLine = sparkVersion.map { case (scala, version) => scala -> (if (versio
 val netlibVersion = "3.0.3" // what both Spark lines carry
 
 ThisBuild / organization := "org.ctmahout"
-// pyproject.toml is the one place that says the version.
-ThisBuild / version := {
-  val line = """version = "(.+)"""".r
-  IO.readLines((ThisBuild / baseDirectory).value / "pyproject.toml").collectFirst { case line(v) => v }.get
+// pyproject.toml is the one place that says the version, and where the project is at home.
+def pyproject(key: String, root: File): String = {
+  val line = s"""$key = "(.+)"""".r
+  IO.readLines(root / "pyproject.toml").collectFirst { case line(value) => value }.getOrElse(sys.error(s"pyproject.toml has no $key"))
 }
+val home = settingKey[String]("The address of the repository")
+ThisBuild / home := pyproject("source", (ThisBuild / baseDirectory).value)
+ThisBuild / version := pyproject("version", (ThisBuild / baseDirectory).value)
 ThisBuild / scalaVersion := scala213
 ThisBuild / crossScalaVersions := Seq(scala212, scala213)
 
-// What is published: the engine, Mahout's core beside it, and names that old programs import. The jar for spark-submit is the wheel's.
+// What is published: the engine, Mahout's core beside it, names that old programs import, and the bridge. The one jar for
+// spark-submit is the wheel's. docs/release.md.
 ThisBuild / licenses := Seq("Apache-2.0" -> url("https://www.apache.org/licenses/LICENSE-2.0.txt"))
 ThisBuild / organizationName := "the ctmahout authors"
 ThisBuild / startYear := Some(2026)
+ThisBuild / homepage := Some(url(home.value))
+ThisBuild / scmInfo := Some(ScmInfo(url(home.value), s"scm:git:${home.value}.git"))
+ThisBuild / developers := List(Developer("ctmahout", "the ctmahout authors", "", url(home.value)))
+ThisBuild / publishTo := localStaging.value
 ThisBuild / versionScheme := Some("early-semver")
 ThisBuild / pomIncludeRepository := (_ => false)
 
+// `mimaReportBinaryIssues` compares with the last release in CHANGELOG.md, if this version promises to be compatible with it:
+// the same first number, and up to 1.0 the same second one (early-semver).
+def compatibleRelease(root: File, version: String): Option[String] = {
+  val heading = """## \[(\d\S*)\].*""".r
+  def line(of: String) = of.split('.').take(if (of.startsWith("0.")) 2 else 1).toSeq
+  IO.readLines(root / "CHANGELOG.md").collect { case heading(release) => release }.find(_ != version).filter(line(_) == line(version))
+}
+ThisBuild / mimaFailOnNoPrevious := false
+val compatibility = mimaPreviousArtifacts := compatibleRelease((ThisBuild / baseDirectory).value, version.value)
+  .map(organization.value %% moduleName.value % _).toSet
+
 // Every jar says under what terms it may be used.
-val terms = Compile / packageBin / mappings ++=
-  Seq("LICENSE", "NOTICE").map(name => (ThisBuild / baseDirectory).value / name -> s"META-INF/$name")
+val termFiles = Def.task(Seq("LICENSE", "NOTICE").map(name => (ThisBuild / baseDirectory).value / name -> s"META-INF/$name"))
+val terms = Seq(Compile / packageBin / mappings ++= termFiles.value, Compile / packageSrc / mappings ++= termFiles.value)
+
+// In a jar of sources, generated ones lie in the folders of their packages like the others, where debuggers look for them.
+val generatedSources = Compile / packageSrc / mappings ~= {
+  _.map { case (file, path) => file -> path.replaceFirst("^target/scala-[0-9.]+/src_managed/(main|mahout)/", "") }
+}
+
+// `-Dctmahout.javadoc=false` leaves out the documentation that Maven Central asks for, which takes longer than all the rest.
+val javadoc = Seq(
+  Compile / packageDoc / publishArtifact := !sys.props.get("ctmahout.javadoc").contains("false"),
+  Test / packageDoc / publishArtifact := false // which else is that of Compile
+)
 
 // The same version again, while it is being worked on.
 val overwriting = Seq(
+  publishConfiguration := publishConfiguration.value.withOverwrite(true),
   publishLocalConfiguration := publishLocalConfiguration.value.withOverwrite(true),
   publishM2Configuration := publishM2Configuration.value.withOverwrite(true)
 )
@@ -69,7 +100,8 @@ val ours = Seq(
   Test / envVars ++= Map("SPARK_LOCAL_IP" -> "127.0.0.1"),
   Test / parallelExecution := false,
   libraryDependencies += "com.github.sbt.junit" % "jupiter-interface" % "0.15.1" % Test,
-  Compile / doc / sources := Nil
+  // Links into Spark's own classes are not resolved, and not worth a warning.
+  Compile / doc / scalacOptions := Seq("-no-link-warnings", "-nowarn", "-doc-title", description.value, "-doc-version", version.value)
 )
 
 lazy val Upstream = config("upstream").hide
@@ -77,10 +109,11 @@ lazy val Upstream = config("upstream").hide
 // Apache Mahout's core, compiled from the sources artifact that Apache publishes; docs/adr/0001.
 lazy val mahoutCore = (project in file("jvm/mahout-core"))
   .configs(Upstream)
-  .settings(overwriting)
+  .settings(overwriting, javadoc, compatibility)
   .settings(
-    name := "mahout-core",
-    description := "Apache Mahout 14.1's core (in-core and distributed algebra, decompositions), compiled for Scala 2.12 and 2.13 from the sources that Apache publishes",
+    // No artifact of Apache's, and its name says so.
+    name := "mahout-core-repackaged",
+    description := "A repackaged core of Apache Mahout 14.1 (in-core and distributed algebra, decompositions), compiled by the ctmahout authors for Scala 2.12 and 2.13 from the sources that Apache publishes, some lines of which are changed; not a release of The Apache Software Foundation",
     terms,
     ivyConfigurations += Upstream,
     libraryDependencies ++= Seq(
@@ -95,7 +128,11 @@ lazy val mahoutCore = (project in file("jvm/mahout-core"))
     Compile / resourceGenerators += Def.task(mahoutSources.value._2).taskValue,
     // So that they go to META-INF/mahout, and not to the top of the jar.
     Compile / managedResourceDirectories += crossTarget.value / "resource_managed" / "mahout",
-    Compile / doc / sources := Nil
+    // Mahout's own documentation is Apache's to publish; Central takes a page that says where it is.
+    Compile / doc / sources := Nil,
+    Compile / packageDoc / mappings := Seq(baseDirectory.value / "README.md" -> "README.md"),
+    Compile / packageBin / mainClass := None,
+    generatedSources
   )
 
 // The sources, unpacked once for each Scala line, and Mahout's LICENSE and NOTICE.
@@ -157,12 +194,13 @@ def changeLines(sources: File, changes: Seq[String]): Unit = {
 // Mahout's distributed engine for today's Spark; usable without the rest.
 lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
   .dependsOn(mahoutCore)
-  .settings(ours, overwriting)
+  .settings(ours, overwriting, javadoc, compatibility)
   .settings(
     name := "samsara-spark",
     moduleName := s"samsara-spark${sparkLine(scalaBinaryVersion.value)}",
     description := "Apache Mahout's distributed linear algebra on Apache Spark 3.5 and 4",
     terms,
+    generatedSources,
     // Nobody else publishes what it depends on.
     publish := publish.dependsOn(mahoutCore / publish).value,
     publishLocal := publishLocal.dependsOn(mahoutCore / publishLocal).value,
@@ -193,7 +231,7 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
 // The names that programs for Mahout 14.1 on Spark import.
 lazy val sparkbindings = (project in file("jvm/sparkbindings"))
   .dependsOn(samsaraSpark % "compile->compile;test->test")
-  .settings(ours, overwriting)
+  .settings(ours, overwriting, javadoc, compatibility)
   .settings(
     name := "mahout-sparkbindings",
     moduleName := s"mahout-sparkbindings-spark${sparkLine(scalaBinaryVersion.value)}",
@@ -208,13 +246,18 @@ lazy val sparkbindings = (project in file("jvm/sparkbindings"))
 // The bridge: request in, manifest out, Parquet on both ends.
 lazy val bridge = (project in file("jvm/bridge"))
   .dependsOn(samsaraSpark)
-  .settings(ours)
+  .settings(ours, overwriting, javadoc, compatibility)
   .settings(
-    name := "bridge",
-    publish / skip := true,
+    name := "ctmahout-bridge",
+    moduleName := s"ctmahout-bridge-spark${sparkLine(scalaBinaryVersion.value)}",
+    description := "Singular value decompositions of ctmahout's exchange directories and of DataFrames, by Apache Mahout on Apache Spark",
+    publish := publish.dependsOn(samsaraSpark / publish).value,
+    publishLocal := publishLocal.dependsOn(samsaraSpark / publishLocal).value,
+    publishM2 := publishM2.dependsOn(samsaraSpark / publishM2).value,
     libraryDependencies ++= Seq(
       spark("core").value,
       spark("sql").value,
+      spark("mllib").value,
       "dev.ludovic.netlib" % "blas" % netlibVersion % Provided
     ),
     Compile / resourceGenerators += Def.task {
@@ -273,7 +316,7 @@ def checkJar(jar: File, terms: Seq[File], shaded: String): Unit = {
     for (file <- terms; name = s"META-INF/${file.getName}")
       require(names(name) && bytes(name).sameElements(IO.readBytes(file)), s"lacks our own ${file.getName}")
     for (name <- Seq("LICENSE", "NOTICE", "changed-lines.txt").map("META-INF/mahout/" + _)) require(names(name), s"lacks $name")
-    val foreign = names.filterNot(name => name.endsWith("/") || Seq("META-INF/", "org/ctmahout/", "org/apache/mahout/").exists(name.startsWith(_)))
+    val foreign = names.filterNot(name => name.endsWith("/") || Seq("META-INF/", "org/ctmahout/", "ctmahout/ml/", "org/apache/mahout/").exists(name.startsWith(_)))
     require(foreign.isEmpty, s"has, beside our packages and Mahout's, ${foreign.take(3).mkString(", ")}")
     val missing = for {
       name <- names.toSeq.sorted if name.endsWith(".class")
