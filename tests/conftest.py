@@ -8,17 +8,13 @@ import sys
 import uuid
 from pathlib import Path
 
+import orthanc
 import pytest
+from helpers import missing
 from object_store import Bucket, server
+from synthetic_ct import write_synthetic_ct
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def missing(what: str) -> None:
-    """Fail in CI, where everything must be there; elsewhere skip and say why."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 # Where `make test` looks for tests of a kind: in the first folder all are of it.
@@ -56,7 +52,7 @@ def ct_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ct_data(ct_folder: Path) -> Path:
+def real_ct(ct_folder: Path) -> Path:
     """The folder of real CT files."""
     if not ct_folder.is_dir():
         missing(f"no real CT files at {ct_folder}")
@@ -64,9 +60,30 @@ def ct_data(ct_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ct_data(ct_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of real CT files or, where there is none, one of series that were made up; CI has the real ones."""
+    if ct_folder.is_dir():
+        return ct_folder
+    if os.environ.get("CI") == "true":
+        missing(f"no real CT files at {ct_folder}")
+    folder = tmp_path_factory.mktemp("ct")
+    write_synthetic_ct(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def dicom_tools() -> None:
     """dicom3tools, dcmtk and gdcm, the external judges of what we write."""
     absent = [tool for tool in ("dciodvfy", "dcentvfy", "dcmdump", "gdcmconv") if not shutil.which(tool)]
+    if absent:
+        missing(f"not installed: {', '.join(absent)}")
+
+
+@pytest.fixture(scope="session")
+def archives() -> None:
+    """Orthanc and dcmtk, the other ends of a DICOM node."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    absent = [tool for tool in ("Orthanc", "storescu", "movescu") if not shutil.which(tool, path=path)]
     if absent:
         missing(f"not installed: {', '.join(absent)}")
 
@@ -79,9 +96,51 @@ def chromium() -> None:
 
 
 @pytest.fixture(scope="session")
+def orthanc_installed() -> None:
+    """An archive that speaks DICOMweb."""
+    if not orthanc.is_installed():
+        missing("not installed: orthanc, orthanc-dicomweb")
+
+
+@pytest.fixture(scope="session")
+def gnupg() -> None:
+    """GnuPG, which signs a release."""
+    if not shutil.which("gpg"):
+        missing("not installed: gpg")
+
+
+@pytest.fixture(scope="session")
+def uv() -> Path:
+    """The installer of the Makefile, which also builds wheels."""
+    tool = ROOT / ".venv-build" / "bin" / "uv"
+    if not tool.exists():
+        missing("no uv: make .venv-build/ready")
+    return tool
+
+
+@pytest.fixture(scope="session")
+def built_wheel() -> Path:
+    """The wheel of this version, as `make wheel` builds it."""
+    wheels = [*(ROOT / "dist").glob("ctmahout-*.whl")]
+    if not wheels:
+        missing("no wheel: make wheel")
+    return wheels[0]
+
+
+@pytest.fixture(scope="session")
+def built_modules() -> Path:
+    """The Maven folder that sbt writes beside the jars of the wheel."""
+    folder = ROOT / "target" / "sona-staging"
+    if not any(folder.rglob("*.pom")):
+        missing("no Maven folder: make jars")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def extras() -> None:
     """The packages of our extras."""
-    absent = [name for name in ("nibabel", "pynetdicom") if importlib.util.find_spec(name) is None]
+    names = ("dicomweb_client", "highdicom", "nibabel", "pynetdicom", "reportlab", "starlette")
+    absent = [name for name in names if importlib.util.find_spec(name) is None]
     if absent:
         missing(f"not installed: {', '.join(absent)}")
 

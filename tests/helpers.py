@@ -1,10 +1,16 @@
 """What tests of every kind say."""
 
+import ast
+import json
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from ctmahout.errors import CtmahoutError
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs" / "notebooks").glob("*.ipynb"))
 
 
 def refusal(call, *args, **options):
@@ -29,3 +35,31 @@ def free_port():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return unused.getsockname()[1]
+
+
+def missing(what):
+    """Fail in CI, where everything must be there; elsewhere skip and say why."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def existing(file):
+    """Return a file of `ct_data`; not each of the real ones has one in its place."""
+    if not file.exists():
+        missing("no real CT file of this kind")
+    return file
+
+
+def run_notebook(path, names):
+    """Run a notebook, cell by cell, with these names, and yield what each cell shows: an expression at its end.
+
+    Notebooks hold no outputs: these would be somebody's, and would go stale.
+    """
+    for cell in json.loads(path.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            tree = ast.parse("".join(cell["source"]))
+            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, "cell", "exec"), names)
+            yield None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)

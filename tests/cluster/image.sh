@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image under test, on a base of Debian's packages: no registry of images need be in reach. `image.sh base` builds
-# the base alone, which takes a minute and needs nothing of what is built here.
+# the base alone, which takes a minute and needs nothing of what is built here. `image.sh options` prints what a build on it takes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,7 +22,7 @@ if ! "$podman" image exists "$base"; then
 fi
 [[ "${1:-}" != base ]] || exit 0
 
-options=(--quiet --network host --format docker --build-arg "BASE_IMAGE=$base")
+options=(--network host --build-arg "BASE_IMAGE=$base")
 # Whatever pip and uv need here to reach their index, and what uv has fetched for this machine already.
 certificates=/etc/ssl/certs/ca-certificates.crt
 for file in "$certificates" /etc/pip.conf; do
@@ -31,4 +31,5 @@ done
 [[ ! -f "$certificates" ]] || options+=(--build-arg "SSL_CERT_FILE=$certificates")
 cache="${UV_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/uv}"
 [[ ! -d "$cache" ]] || options+=(--volume "$cache:/root/.cache/uv")
-make image CONTAINER="$podman" IMAGE=localhost/ctmahout:test IMAGE_OPTIONS="${options[*]}"
+if [[ "${1:-}" == options ]]; then echo "${options[*]}"; exit 0; fi
+make image CONTAINER="$podman" IMAGE=localhost/ctmahout:test IMAGE_OPTIONS="--quiet --format docker ${options[*]}"

@@ -1,6 +1,7 @@
 """`ctmahout dssvd --engine operator` on the small Kubernetes, with an operator in it: answers, failures, leftovers."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_the_answer_and_the_drivers_log(engine, kube, caplog):
 def test_the_application_that_we_ship_runs(kube):
     """As it is, but for the image, the paths, and smaller pods: on a root that is read-only, as it says."""
     file = DEPLOY / "spark-operator" / "dssvd.yaml"
-    shipped = yaml.safe_load(file.read_text().replace("REGISTRY/ctmahout:0.1.0", kube.image))
+    shipped = yaml.safe_load(re.sub(r"REGISTRY/ctmahout:\S+", kube.image, file.read_text()))
     spec = shipped["spec"]
     spec["driver"]["memory"], spec["executor"]["memory"], spec["executor"]["cores"] = "700m", "512m", 1
     spec["dynamicAllocation"] |= {"initialExecutors": 1, "maxExecutors": 1}

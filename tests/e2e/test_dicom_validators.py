@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pydicom
 import pytest
-from helpers import free_port
+from helpers import existing, free_port
 
 from ctmahout.dicom import Derivation, read_series, write_series
 from ctmahout.phantom.dicom import write_synthetic
@@ -85,7 +85,7 @@ def denoised(source, out):
 def test_validators_find_nothing_that_the_source_does_not_have(ct_data, tmp_path, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        volume, files = denoised(ct_data / name, tmp_path / "out")
+        volume, files = denoised(existing(ct_data / name), tmp_path / "out")
         sources = [header.path for header in volume.source.slices]
         before = tmp_path / "lent.dcm"
         absent = {e.keyword for e in pydicom.dcmread(files[0])} - {e.keyword for e in pydicom.dcmread(sources[0])}

@@ -176,13 +176,18 @@ def test_a_server_that_does_not_take_it(ct_data, tmp_path):
         return e.value.code, e.value.message
 
     with storage(tmp_path / "pacs") as port:  # which takes no JPEG 2000
-        code, message = failed(tmp_path / "out", port)
-        assert code == "CTM_SEND_FAILED"
-        assert "0 of 12 images: it does not answer, or refuses" in message
+        assert send(tmp_path / "out", "127.0.0.1", port).images == len(files)
         assert failed(tmp_path / "gone", port)[0] == "CTM_INPUT_NOT_FOUND"
-        assert failed(tmp_path / "pacs", port)[0] == "CTM_INPUT_NO_CT"
+        (tmp_path / "empty").mkdir()
+        assert failed(tmp_path / "empty", port)[0] == "CTM_INPUT_NO_CT"
         assert failed(files[0], port, called="x" * 17)[0] == "CTM_CONFIG_VALUE"
+    sent = {ds.SOPInstanceUID: ds for ds in map(pydicom.dcmread, files)}
+    for path in (tmp_path / "pacs").iterdir():
+        got = pydicom.dcmread(path)
+        assert not got.file_meta.TransferSyntaxUID.is_compressed
+        assert (got.pixel_array == sent.pop(got.SOPInstanceUID).pixel_array).all()
+    assert not sent
     assert failed(files[0], port) == (
         "CTM_SEND_FAILED",
-        f"127.0.0.1:{port} accepted 0 of 1 images: it does not answer, or refuses what it is offered.",
+        f"127.0.0.1:{port} accepted 0 of 1 images: it cannot be reached (connection refused).",
     )

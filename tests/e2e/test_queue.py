@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import generate_uid
+from many_series import write_many
 
 from ctmahout.dicom import read_series
-from ctmahout.workflows.phantom import write_phantom
 
 pytestmark = pytest.mark.spark
 
@@ -25,18 +24,7 @@ SERIES = 50
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Fifty series of four slices, each with values of its own."""
-    folder = tmp_path_factory.mktemp("study")
-    files = sorted(write_phantom(folder / "phantom", size=32, slices=4)["noisy"].iterdir())
-    for number in range(1, SERIES + 1):
-        (folder / "in" / str(number)).mkdir(parents=True)
-        uid = generate_uid(entropy_srcs=[str(number)])
-        for at, file in enumerate(files):
-            ds = pydicom.dcmread(file)
-            ds.SeriesInstanceUID, ds.SeriesNumber = uid, number
-            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[uid, str(at)])
-            ds.PixelData = np.roll(ds.pixel_array, number, axis=1).tobytes()
-            ds.save_as(folder / "in" / str(number) / file.name)
-    return folder / "in"
+    return write_many(tmp_path_factory.mktemp("study"), SERIES)
 
 
 def command(study, out, events):
@@ -96,7 +84,7 @@ def test_a_queue_of_fifty_is_killed_and_gone_on_with(study, tmp_path):
     after = finished(out)
     assert before.items() <= after.items()
     assert len(after) == SERIES
-    assert sorted(p.name for p in out.iterdir()) == sorted([*after, "study.json"])
+    assert sorted(p.name for p in out.iterdir()) == sorted([*after, "results.parquet", "study.json"])
 
     # One application for each run; a third run has nothing to do and starts none.
     applications = sorted(events.iterdir(), key=os.path.getmtime)

@@ -5,6 +5,7 @@ from dicom_slices import Slices
 from stand_in import write_stand_in
 
 from ctmahout.phantom import make_phantom
+from ctmahout.storage.download import http
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,10 @@ def slices(ct_slice):
 def source(slices, tmp_path):
     """A folder with a series of them."""
     return slices.write(tmp_path / "in")
+
+
+@pytest.fixture
+def impatient(monkeypatch, extras):
+    """No pauses between tries, and none of this machine's credentials."""
+    monkeypatch.setattr(http, "_BACKOFF_S", 0.0)
+    monkeypatch.setenv("NETRC", "/nowhere")

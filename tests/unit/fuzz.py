@@ -54,10 +54,12 @@ def seeds(data, folder):
     files.append(enhanced(slices, folder / "enhanced.dcm", 3))
     files.append(enhanced(slices, folder / "legacy.dcm", 3, legacy=True, syntax=_SYNTAXES["jpegls"]))
     found = ("JPEGProcess14SV1", "JPEGProcess1T")
-    files += [next((data / "same_image_all_transfer_syntaxes").glob(f"*{name}*")) for name in found]
-    files += [data / "pydicom_zoo" / "bad_sequence.dcm", data / "pydicom_zoo" / "CT_small.dcm"]
+    for name in found:
+        files += (data / "same_image_all_transfer_syntaxes").glob(f"*{name}*")
+    files += (data / "pydicom_zoo").glob("bad_sequence.dcm")
+    files += (data / "pydicom_zoo").glob("CT_small.dcm")
     for name in ("lowdose_pet_ct_STS_003", "legacy_converted_enhanced"):
-        files.append(sorted((data / name).iterdir())[0])
+        files += sorted((data / name).glob("*"))[:1]
     return [file.read_bytes() for file in files], [file.read_bytes() for file in plain]
 
 

@@ -28,8 +28,8 @@ def documents(file):
 
 def test_kubernetes_knows_every_field(manifests):
     files = [*manifests.glob("base/[!k]*.yaml"), *manifests.glob("*/claim.yaml"), *manifests.glob("*/roles.yaml")]
-    files.append(manifests.parent / "kubeflow" / "roles.yaml")
-    assert len(files) == 6
+    files += [manifests.parent / "kubeflow" / "roles.yaml", manifests / "node" / "node.yaml"]
+    assert len(files) == 7
     done = subprocess.run([VALIDATE, "--strict", *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

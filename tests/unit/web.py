@@ -39,6 +39,10 @@ class Web:
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.url = ""
 
+    def receive(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        """Answer a post."""
+        handler.send_error(405)
+
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = self.files.get(urlsplit(handler.path).path)
         if body is None:
@@ -131,6 +135,9 @@ def served(web: Web, certificate: Path | None = None) -> Iterator[Web]:
             self.stop: int | None = None
             if not (web.faults and web.faults.pop(0)(self)):
                 web.answer(self)
+
+        def do_POST(self) -> None:
+            web.receive(self, self.rfile.read(int(self.headers["Content-Length"])))
 
         def log_message(self, *args: object) -> None:
             pass
