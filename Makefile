@@ -15,14 +15,20 @@ BUILD := .venv-build
 # Installs a hundred packages in seconds where pip takes minutes. It reads no pip.conf: behind a mirror, set UV_DEFAULT_INDEX.
 UV := $(BUILD)/bin/uv
 RIVALS := .venv-bench
+PYLINAC := .venv-pylinac
 KFP := .venv-kfp
 # A store to test with; not beside the others, for it wants an older dateutil than the client of Kubernetes.
 MOTO := .venv-moto
 S3A := $(SPARK4)/s3a
 CONNECT := .venv-connect
+RELEASE := .venv-release
 CONNECT35 := $(SPARK35)/connect
 # What a client of Spark Connect needs there: the extra "connect" of pyspark 3.5 itself wants an old numpy.
 CLIENT35 := grpcio grpcio-status googleapis-common-protos "pandas<3" setuptools
+
+# The time of every file in an archive: that of the commit. The documentation of the JVM's modules takes a minute: releases have it.
+EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
+SBT_OPTIONS ?= -Dctmahout.javadoc=false
 
 JVM_SOURCES := build.sbt sbt contract/v1/errors.json $(shell find jvm project -type f -not -path '*/target/*' -not -path 'project/project/*' 2>/dev/null)
 PYTHON_SOURCES := pyproject.toml README.md LICENSE NOTICE $(shell find python contract -type f -not -path '*/__pycache__/*' -not -name '*.jar')
@@ -47,7 +53,7 @@ PARTS := lint docs test-jvm test-spark4 test-spark35 test-cluster
 # A part that fails does not hide what becomes of the others.
 IN_TURN := --jobs=1 --keep-going
 
-.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release demo reproduce expectation inputs fuzz lint format bench pictures clean
+.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release release rehearsal sign cut compatibility demo reproduce expectation inputs fuzz lint format bench evidence pictures clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -56,8 +62,9 @@ wheel: $(WHEEL) ## Build dist/*.whl with the jars of both Spark lines in it
 
 jars: $(JARS) ## Build both jars
 
+# Beside the jars of the wheel, in the same sbt, what Maven is given: a folder of it is in target/sona-staging.
 $(JARS) &: $(JVM_SOURCES)
-	./sbt "+bridge/assembly"
+	SOURCE_DATE_EPOCH=$(EPOCH) ./sbt $(SBT_OPTIONS) "+bridge/assembly; +publish"
 	mkdir -p $(dir $(firstword $(JARS)))
 	rm -f python/ctmahout/jars/*.jar
 	cp $$(find jvm/bridge/target -name 'ctmahout-spark*-$(VERSION).jar') python/ctmahout/jars/
@@ -70,7 +77,7 @@ $(BUILD)/ready:
 
 $(WHEEL): $(JARS) $(PYTHON_SOURCES) $(BUILD)/ready
 	rm -rf dist
-	$(UV) build --quiet --wheel
+	SOURCE_DATE_EPOCH=$(EPOCH) $(UV) build --quiet --wheel
 	test -f $@
 
 # What the wheel depends on does not wait for the jars in it.
@@ -157,6 +164,7 @@ test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test 
 test-spark35: $(SPARK35)/warm $(CONNECT35)/ready ## Test the engines, their start and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -n 2 --dist loadgroup tests/bridge/test_doors.py \
 		tests/bridge/test_dataframes.py::test_array_directory_and_dataframe_give_the_same_factors tests/bridge/test_connect.py \
+		tests/bridge/test_ml.py::test_what_one_language_saves_the_other_loads \
 		tests/bridge/test_warm_up.py::test_every_engine_takes_its_classes_from_the_archive \
 		tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
 
@@ -170,6 +178,29 @@ test-release: test ## Run, before a release, what takes too long for every time 
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and cluster" tests
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge/test_faults.py \
 		tests/bridge/test_learning.py tests/e2e/test_denoise.py
+
+$(RELEASE)/ready: $(BUILD)/ready
+	$(call venv,$(RELEASE)) "cyclonedx-python-lib[json-validation]>=11,<12" "griffe>=2,<3" "twine>=6"
+	touch $@
+
+cut: ## Write a version everywhere and close its section of the changelog: make cut RELEASED=0.2.0
+	$(PYTHON) release/versions.py cut $(RELEASED)
+
+release: ## Build a release, all but the upload, from the tag of this version into build/release
+	release/build.sh v$(VERSION)
+
+rehearsal: ## Build the same from the last commit
+	release/build.sh HEAD
+
+sign: ## Sign what make release has built: make sign KEY=FINGERPRINT
+	release/sign.sh $(KEY)
+
+# With the last release that this version promises to be compatible with; none in the first of a line. MiMa finds it by itself.
+compatibility: $(RELEASE)/ready ## Compare the public names of Python and the JVM with the last compatible release
+	@last=$$($(PYTHON) release/versions.py compatible); \
+	if test -z "$$last"; then echo "No release that $(VERSION) promises to be compatible with."; exit; fi; \
+	$(RELEASE)/bin/griffe check ctmahout --search python --against "v$$last" && \
+	./sbt "+mimaReportBinaryIssues"
 
 demo: $(SPARK4)/ready ## Make a low-dose chest CT, denoise it through Spark and Mahout, score it
 	rm -rf demo
@@ -221,7 +252,8 @@ define checks
 $(SPARK4)/bin/ruff check .
 $(SPARK4)/bin/ruff format --check .
 $(SPARK4)/bin/mypy
-MYPYPATH=bench $(SPARK4)/bin/mypy bench/*.py
+MYPYPATH=bench $(SPARK4)/bin/mypy bench/*.py bench/evidence/*.py
+$(SPARK4)/bin/mypy release/*.py
 PYTHONPATH=python $(SPARK4)/bin/lint-imports --no-cache
 $(SPARK4)/bin/hadolint docker/Dockerfile
 endef
@@ -246,6 +278,11 @@ $(RIVALS)/ready: bench/requirements.txt $(BUILD)/ready
 	$(call venv,$(RIVALS)) --requirements bench/requirements.txt
 	touch $@
 
+# What noise power and transfer functions are checked against.
+$(PYLINAC)/ready: $(BUILD)/ready
+	$(call venv,$(PYLINAC)) "pylinac>=3.49,<4"
+	touch $@
+
 $(BENCH_JARS) &: $(JARS) $(BENCH_SOURCES)
 	./sbt "+bench/package"
 	touch $(BENCH_JARS)
@@ -253,17 +290,32 @@ $(BENCH_JARS) &: $(JARS) $(BENCH_SOURCES)
 bench: $(SPARK4)/ready $(SPARK35)/ready $(RIVALS)/ready $(BENCH_JARS) ## Measure everything and write docs/numbers.md
 	$(SPARK4)/bin/python bench/pipeline.py
 	$(SPARK4)/bin/python bench/start.py
+	$(SPARK4)/bin/python bench/node.py
 	$(SPARK4)/bin/python bench/dicom.py
 	$(SPARK4)/bin/python bench/decomposition.py
+	$(SPARK4)/bin/python bench/dataframes.py
 	$(SPARK4)/bin/python bench/quality.py
 	$(SPARK4)/bin/python bench/anatomy.py --curve $(if $(BEFORE),--before $(BEFORE))
 	$(SPARK4)/bin/python bench/cohort.py
 	test ! -d ../shared/data/ct || $(SPARK4)/bin/python bench/quality.py --real
 
+# Its parts, in this order; some of them: make evidence EVIDENCE="insertion page". BM4D, whose licence is for non-commercial use
+# only, takes part if an interpreter that has it is named: make evidence BM4D=.venv-bm4d/bin/python.
+EVIDENCE ?= detectability insertion noise_and_transfer repeats page
+$(addprefix evidence-,detectability insertion repeats): OPTIONS = $(if $(BM4D),--bm4d $(BM4D))
+evidence-noise_and_transfer: OPTIONS = $(if $(BM4D),--bm4d $(BM4D)) --pylinac $(PYLINAC)/bin/python
+evidence-noise_and_transfer: $(PYLINAC)/ready
+
+evidence: ## Measure what physicists ask for and write docs/evidence.md: many hours, and it goes on after a kill
+	+for part in $(EVIDENCE); do $(MAKE) evidence-$$part || exit; done
+
+evidence-%: $(SPARK4)/ready
+	PYTHONPATH=bench $(SPARK4)/bin/python -m evidence $* $(OPTIONS)
+
 pictures: $(SPARK4)/ready ## Draw docs/pictures anew: a head, a chest and an abdomen, before and after
 	$(SPARK4)/bin/python bench/pictures.py
 
 clean: ## Remove everything that was built
-	rm -rf dist build demo reproduce $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(KFP) $(MOTO) $(CONNECT) .venv-sparks python/ctmahout/jars/*.jar
+	rm -rf dist build demo reproduce $(BUILD) $(SPARK4) $(SPARK35) $(RIVALS) $(PYLINAC) $(KFP) $(MOTO) $(CONNECT) $(RELEASE) .venv-sparks python/ctmahout/jars/*.jar
 	find . -name target -type d -not -path './.git/*' -prune -exec rm -rf {} +
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -20,6 +20,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 _ORDER = (
     "pipeline",
     "start",
+    "node",
     "dicom",
     "quality",
     "cohort",
@@ -38,6 +39,7 @@ _ORDER = (
     "groups",
     "group-limits",
     "accuracy",
+    "dataframes",
 )
 
 _HEAD = """# Numbers

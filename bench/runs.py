@@ -21,7 +21,7 @@ from ctmahout.engines.jars import Jar, Spark, find_jar, find_spark
 from ctmahout.engines.java import find_java
 from ctmahout.engines.session import spark_settings
 
-__all__ = ["Line", "Measured", "find_lines", "mllib", "ours", "pooled", "rival"]
+__all__ = ["Line", "Measured", "find_lines", "mllib", "ours", "pooled", "rival", "table"]
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -178,6 +178,17 @@ def mllib(line: Line, matrix: Path, *, k: int, warm: int, runs: int) -> Measured
     return _one(_measured([str(part) for part in command], (0,), {}))
 
 
+def table(who: str, case: str, folder: Path, *, limit_s: float, **options: Any) -> Measured:
+    """Measure one way of `table.py` on one core; a way that takes longer than the limit is ended."""
+    python = ROOT / ".venv-bench" / "bin" / "python" if who == "sklearn" else Path(sys.executable)
+    command = [python, BENCH / "table.py", who, case, folder]
+    command += [word for key, value in options.items() for word in (f"--{key}", value)]
+    try:
+        return _one(_measured([str(word) for word in command], (0,), {}, limit_s=limit_s))
+    except subprocess.TimeoutExpired:
+        return Measured({"error": f"not done after {limit_s:.0f} s"})
+
+
 def _one(measured: list[Measured]) -> Measured:
     return measured[0] if measured else Measured({"error": "the process ended"})
 
@@ -187,6 +198,7 @@ def _measured(
     cores: Sequence[int],
     environment: dict[str, str],
     enter: Callable[[], None] | None = None,
+    limit_s: float | None = None,
 ) -> list[Measured]:
     cpus = sorted(os.sched_getaffinity(0))
     pinned = ["taskset", "-c", ",".join(str(cpus[core]) for core in cores), *command]
@@ -200,6 +212,7 @@ def _measured(
         env={**kept, **threads, **environment},
         preexec_fn=enter,
         check=False,
+        timeout=limit_s,
     )
     if done.returncode:
         print(f"{' '.join(command[:1])} ... ended with {done.returncode}:\n{done.stderr[-2000:]}", file=sys.stderr)

@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from .workflows.dssvd import factorise as factorise
     from .workflows.fetch import fetch as fetch
     from .workflows.learn import learn as learn
+    from .workflows.models import list_models as list_models
     from .workflows.outcome import Denoised as Denoised
     from .workflows.repeat import repeat as repeat
+    from .workflows.results import Results as Results
+    from .workflows.results import read_results as read_results
     from .workflows.steps import prepare as prepare
     from .workflows.steps import reconstruct as reconstruct
     from .workflows.steps import refine as refine
@@ -61,6 +64,7 @@ _HOME = {
     "InputError": "errors",
     "Interrupted": "errors",
     "OutputError": "errors",
+    "Results": "workflows.results",
     "Volume": "volume",
     "check_environment": "workflows.doctor",
     "choose_rank": "denoising.slices.rank",
@@ -72,8 +76,10 @@ _HOME = {
     "factorise": "workflows.dssvd",
     "fetch": "workflows.fetch",
     "learn": "workflows.learn",
+    "list_models": "workflows.models",
     "prepare": "workflows.steps",
     "read_array": "files",
+    "read_results": "workflows.results",
     "read_series": "dicom",
     "reconstruct": "workflows.steps",
     "repeat": "workflows.repeat",

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Number
 from pathlib import Path
@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ACCEPTED", "ALGORITHMS", "ENGINES", "Config", "nearest", "option_error"]
+__all__ = ["ACCEPTED", "ALGORITHMS", "ENGINES", "Config", "check_keys", "nearest", "option_error"]
 
 EFFORTS = ("fast", "normal", "best")
 ENGINES = ("py4j", "jpype", "submit", "operator", "numpy")
@@ -33,11 +33,12 @@ _READ = ("series", "split", "lenient", "unpack_gib", "workers")
 _KUBERNETES = ("image", "pod_template", "start_timeout")
 _SPARK = ("engine", "master", "deploy_mode", *_KUBERNETES, "conf", "partitions", "driver_memory", "jar")
 _DECOMPOSE = ("algorithm", "k", "p", "q", "seed", *_SPARK)
-_METHOD = ("method", "effort", "model", "refit")
+_METHOD = ("method", "effort", "model", "models", "refit")
 _SPREAD = ("spread", "master", "conf", "driver_memory", "jar")
 _WRITE = (
     "strength",
     "report",
+    "dicom_report",
     "maps",
     "timestamp",
     "image_type",
@@ -80,6 +81,20 @@ def option(
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return the name of `known` with the most similar spelling."""
     return (difflib.get_close_matches(name, known, n=1, cutoff=0.0) or list(known))[0]
+
+
+def check_keys(values: Iterable[str], function: str, *, source: str, without: Collection[str] = ()) -> None:
+    """Refuse keys that are no options of a function, or are among `without`.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_UNKNOWN_KEY, which names the nearest option.
+    """
+    known = [name for name in ACCEPTED[function] if name not in without]
+    for key in values:
+        if key not in known:
+            raise ConfigError("CTM_CONFIG_UNKNOWN_KEY", source=source, given=key, nearest=nearest(key, known))
 
 
 def option_error(key: str, value: object, expected: str, *, source: str = "options") -> ConfigError:
@@ -135,6 +150,9 @@ class Config:
     seed: int = option(0, "Seed of the random projection.", minimum=0)
 
     model: str | None = option(None, "Apply this model, written by `learn`; needs no Spark.", metavar="DIR")
+    models: str | None = option(
+        None, "Apply the best fitting model of this store; learn from the series itself if none fits.", metavar="STORE"
+    )
     refit: bool = option(False, "Learn from the series itself if the model does not fit it.")
     groups: int | None = option(None, "Groups of patches to learn; default: 1000.", minimum=1)
 
@@ -160,7 +178,9 @@ class Config:
     )
     conf: tuple[str, ...] = option((), "A Spark setting; may be repeated.", metavar="KEY=VALUE")
     spread: bool = option(
-        False, "Process the volume on Spark's executors, too; they need ctmahout installed. For clusters."
+        False,
+        "Process the volume on Spark's executors, too, or with --all-series each series on one of them; they need "
+        "ctmahout installed. For clusters.",
     )
 
     # Input
@@ -186,8 +206,15 @@ class Config:
     # Output
     overwrite: bool = option(False, "Replace an earlier output of ctmahout.")
     report: bool = option(True, "Write the HTML report.")
+    dicom_report: bool = option(
+        False, "Also write the report as DICOM: a structured report and an encapsulated PDF, for the archive."
+    )
     maps: bool = option(False, "Also write the residual and the map of the noise SD as series.")
-    work: str | None = option(None, "Keep the matrix and the factors in this folder.", metavar="DIR")
+    work: str | None = option(
+        None,
+        "A folder to work in: denoise keeps matrix and factors there, learn goes on there after a stop.",
+        metavar="DIR",
+    )
     timestamp: str | None = option(None, "Time to write into the series (ISO 8601); default: now.", metavar="TIME")
     image_type: str = option(
         "SECONDARY",
@@ -301,10 +328,17 @@ class Config:
 
 _HINTS: dict[str, Any] = get_type_hints(Config)
 # Options that also accept paths and URIs.
-_LOCATIONS = frozenset({"model", "work", "jar"})
-# Variables that are not options: of the verb `fetch`, and of tests.
+_LOCATIONS = frozenset({"model", "models", "work", "jar"})
+# Variables that are not options: of the verb `fetch`, of DICOMweb archives, and of tests.
 _OTHER_VARIABLES = frozenset(
-    {"CTMAHOUT_TCIA", "CTMAHOUT_IDC_INDEX", "CTMAHOUT_IDC_STORE", "CTMAHOUT_TEST_DATA", "CTMAHOUT_TEST_PICTURES"}
+    {
+        "CTMAHOUT_TCIA",
+        "CTMAHOUT_IDC_INDEX",
+        "CTMAHOUT_IDC_STORE",
+        "CTMAHOUT_DICOMWEB_TOKEN",
+        "CTMAHOUT_TEST_DATA",
+        "CTMAHOUT_TEST_PICTURES",
+    }
 )
 # Kubernetes sets these in every pod if a service is named ctmahout.
 _SERVICE_VARIABLE = re.compile(r"CTMAHOUT_(.*_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_.*)?")

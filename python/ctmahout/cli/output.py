@@ -89,6 +89,7 @@ _PHASES: Mapping[str, str] = {
     "report": "Writing the report",
     "send": "Sending the images",
     "phantom": "Simulating the scan",
+    "series": "Denoising the series",
 }
 _IN_BYTES = frozenset({"fetch"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def ctmahout() -> None:
 def denoise(config: Config, as_json: bool, **paths: Location) -> None:
     """Denoise the CT series in IN; write the derived series, a report and the run manifest to OUT.
 
-    IN is a folder, a zip or tar archive, or a NIfTI or npz file. With --all-series, OUT gets a folder for each series.
+    IN is a folder, a zip or tar archive, or a NIfTI or npz file. With --all-series, OUT gets a folder for each series;
+    IN may also be a text file, LIST.txt, with the path or URI of a series in each line. With --spread, too, each series
+    is a task of Spark's executors.
     """
     if config.all_series:
         _denoise_study(config, as_json, paths["in"], paths["out"])
@@ -82,23 +85,49 @@ def refine(config: Config, as_json: bool, **paths: Location) -> None:
 
 
 @ctmahout.command()
-@click.argument("series", nargs=-1, required=True, type=LOCATION, metavar="SERIES...")
-@click.argument("model", type=LOCATION, metavar="MODEL")
+@click.argument("series", nargs=-1, required=True, type=LOCATION, metavar="SERIES... [MODEL]")
+@click.option("--store", type=LOCATION, metavar="STORE", help="Add the model to this store, instead of writing MODEL.")
+@click.option("--add", is_flag=True, help="Improve MODEL by these series; those before need not be there.")
 @with_config(*ACCEPTED["learn"])
 @json_option
-def learn(config: Config, as_json: bool, series: tuple[Location, ...], model: Location) -> None:
-    """Learn a model from many series of one protocol, for `denoise --model`.
+def learn(config: Config, as_json: bool, series: tuple[Location, ...], store: Location | None, add: bool) -> None:
+    """Learn a model from many series of one protocol: MODEL for `denoise --model`, or one of STORE for `--models`.
 
     With --master, Spark's executors read the series and assign their patches.
     """
     from ..workflows.learn import learn as run
 
+    *sources, last = series
+    if store is None and not sources:
+        raise click.UsageError("Missing argument 'MODEL'.")
     with progress_bar() as progress:
-        manifest = run(series, model, config, progress=progress)
+        if store is None:
+            manifest, place = run(sources, last, config, add=add, progress=progress), last
+        else:
+            manifest = run(list(series), None, config, store=store, add=add, progress=progress)
+            place = store / manifest.sha256
     if as_json:
-        print_json(manifest.to_dict())
+        print_json(manifest.to_dict() | {"path": place})
         return
-    print_line(f"model  {model}  (learnt from {len(series)} series)")
+    print_line(f"model  {place}  (learnt from {len(manifest.layout['learnt_on'])} series)")
+
+
+@ctmahout.command()
+@click.argument("STORE", type=LOCATION)
+@json_option
+def models(store: Location, as_json: bool) -> None:
+    """List the models in STORE, each with the protocol that it was learnt on."""
+    from ..workflows.models import list_models
+
+    listing = list_models(store)
+    if as_json:
+        skipped = [{"name": one.name, "error": one.error.as_dict()} for one in listing.skipped]
+        print_json({"models": [info.as_dict() for info in listing], "skipped": skipped})
+        return
+    columns = ("name", "series", "groups", "kernel", "scanner", "thickness mm", "spacing mm", "pixel mm", "noise HU")
+    print_table(f"Models in {store}", columns, [info.row() for info in listing])
+    for one in listing.skipped:
+        print_line(f"warning: {one.name[:12]} was skipped: [{one.error.code}] {one.error.message}", err=True)
 
 
 def _print_matrix(path: Location, manifest: dict[str, Any]) -> None:
@@ -155,15 +184,27 @@ def reconstruct(config: Config, as_json: bool, **paths: Location) -> None:
     _print_result(result, as_json)
 
 
+def _print_series(series: Any) -> None:
+    outcome = f"{series.outcome} [{series.code}]" if series.code else series.outcome
+    print_line(f"series {series.number}  {series.folder}  {outcome}  {series.seconds:.1f} s", err=True)
+
+
 def _denoise_study(config: Config, as_json: bool, source: Location, output: Location) -> None:
-    from ..errors import InputError
     from ..workflows.study import denoise_study
 
     with progress_bar() as progress:
-        study = denoise_study(source, output, config, progress=progress)
+        # Where no bar is drawn, as in the log of a pod, a line for each series.
+        line = None if progress else _print_series
+        study = denoise_study(source, output, config, progress=progress, on_series=line)
+    _print_study(study, as_json, source, lenient=config.lenient)
+
+
+def _print_study(study: Any, as_json: bool, source: Location, *, lenient: bool) -> None:
+    from ..errors import InputError
+
     for text in study.unreadable:
         print_line(f"warning: {text}", err=True)
-    lost = bool(study.unreadable) and not config.lenient
+    lost = bool(study.unreadable) and not lenient
     if as_json:
         result = study.as_dict()
         for row, series in zip(result["series"], study.series, strict=True):
@@ -176,12 +217,27 @@ def _denoise_study(config: Config, as_json: bool, source: Location, output: Loca
         (s.number, s.slices, s.outcome, s.folder, f"[{s.code}] {s.message}" if s.code else s.message)
         for s in study.series
     ]
-    print_table(f"CT series in {output}", ("", "slices", "outcome", "folder", ""), rows)
+    print_table(f"CT series in {study.path}", ("", "slices", "outcome", "folder", ""), rows)
     if study.failed:
-        raise InputError("CTM_STUDY_INCOMPLETE", failed=study.failed, count=len(study.series), path=output)
+        raise InputError("CTM_STUDY_INCOMPLETE", failed=study.failed, count=len(study.series), path=study.path)
     if lost:
         first, count = study.unreadable[0].rstrip("."), len(study.unreadable)
         raise InputError("CTM_STUDY_UNREADABLE", count=count, path=source, first=first)
+
+
+@ctmahout.command()
+def module() -> None:
+    """Denoise as a module of mercure or a MONAI Application Package, which name the folders in the environment.
+
+    They are MERCURE_IN_DIR and MERCURE_OUT_DIR, with options in task.json; or HOLOSCAN_INPUT_PATH and
+    HOLOSCAN_OUTPUT_PATH, with options in HOLOSCAN_CONFIG_PATH. The image does this by default.
+    """
+    from ..workflows.module import denoise_task, read_task
+
+    task = read_task(os.environ)
+    with progress_bar() as progress:
+        study = denoise_task(task, progress=progress)
+    _print_study(study, False, task.source, lenient=task.config.lenient)
 
 
 def _print_result(result: Any, as_json: bool) -> None:
@@ -201,7 +257,10 @@ def _print_result(result: Any, as_json: bool) -> None:
 @with_config("method", "effort", "k", "p", "q", "split", "lenient", "unpack_gib")
 @json_option
 def inspect(config: Config, as_json: bool, path: Location) -> None:
-    """List what PATH contains (series, matrix, factors or model), and estimate what a run on it would need."""
+    """List what PATH contains, and estimate what a run on it would need.
+
+    PATH holds series, a matrix, factors or a model, or is the table of results of a study, results.parquet.
+    """
     from ..workflows.inspect import inspect_path
 
     content = inspect_path(path, config)
@@ -382,12 +441,12 @@ def convert(config: Config, as_json: bool, **paths: Location) -> None:
 @ctmahout.command()
 @click.argument("FOLDER", type=LOCATION)
 @click.argument("HOST")
-@click.argument("PORT", type=click.IntRange(1, 65535))
+@click.argument("PORT", type=click.IntRange(1, 65535), required=False)
 @click.option("--called", default="ANY-SCP", show_default=True, metavar="TITLE", help="The archive's AE title.")
 @click.option("--calling", default="CTMAHOUT", show_default=True, metavar="TITLE", help="The AE title of this sender.")
 @json_option
-def send(folder: Location, host: str, port: int, called: str, calling: str, as_json: bool) -> None:
-    """Send the DICOM files in FOLDER to an archive by C-STORE."""
+def send(folder: Location, host: str, port: int | None, called: str, calling: str, as_json: bool) -> None:
+    """Send the DICOM files in FOLDER to an archive by C-STORE, or by STOW to HOST dicomweb+https://HOST/ROOT."""
     from ..dicom import send as run
 
     with progress_bar() as progress, local_copy(folder) as images:
@@ -395,9 +454,31 @@ def send(folder: Location, host: str, port: int, called: str, calling: str, as_j
     if as_json:
         print_json({"images": sent.images, "warnings": sent.warnings})
         return
-    print_line(f"{host}:{port} accepted {sent.images} images")
+    print_line(f"{host if port is None else f'{host}:{port}'} accepted {sent.images} images")
     if sent.warnings:
         print_line(f"warning: {sent.warnings} of them with a warning", err=True)
+
+
+@ctmahout.command()
+@click.argument("CONFIG", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Check CONFIG and stop.")
+@json_option
+def serve(config: Path, check: bool, as_json: bool) -> None:
+    """Run a DICOM node: receive CT series, denoise them and send the derived series on, as the file CONFIG says.
+
+    CONFIG is a TOML file; see docs/serve.md. The node runs until it is interrupted, and continues when it is started
+    again.
+    """
+    from ..node import NodeConfig
+    from ..node import serve as run
+
+    node = NodeConfig.load(config)
+    if not check:
+        run(node)
+    elif as_json:
+        print_json({"title": node.title, "address": node.address, "port": node.port})
+    else:
+        print_line(f"{config}: {node.title} at {node.address}:{node.port}, {len(node.rules)} rules")
 
 
 @ctmahout.command()
@@ -449,7 +530,8 @@ def fetch(
     """Download images into the folder OUT, all of them or none.
 
     WHAT is idc:UID, the SeriesInstanceUID of a series in the NCI Imaging Data Commons; tcia:UID, that of a public
-    series in The Cancer Imaging Archive; s3://BUCKET/PREFIX; or the http or https address of a zip or tar archive.
+    series in The Cancer Imaging Archive; s3://BUCKET/PREFIX; dicomweb+https://HOST/ROOT/studies/UID, or a series below
+    it, of a DICOMweb archive; or the http or https address of a zip or tar archive.
     """
     from ..workflows.fetch import IDC_INDEX, IDC_STORE, TCIA
     from ..workflows.fetch import fetch as run
