@@ -53,7 +53,7 @@ PARTS := lint docs test-jvm test-spark4 test-spark35 test-cluster
 # A part that fails does not hide what becomes of the others.
 IN_TURN := --jobs=1 --keep-going
 
-.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release release rehearsal sign cut compatibility demo reproduce expectation inputs fuzz lint format bench evidence pictures clean
+.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release k8s release rehearsal sign cut compatibility demo reproduce expectation inputs fuzz lint format bench evidence pictures clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -178,6 +178,10 @@ test-release: test ## Run, before a release, what takes too long for every time 
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "release and cluster" tests
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge/test_faults.py \
 		tests/bridge/test_learning.py tests/e2e/test_denoise.py
+
+k8s: $(SPARK4)/ready ## Test on a real Kubernetes of one node, built from Go modules: as root, 20 minutes
+	tests/cluster/image.sh
+	CI=true tests/k8s/run.sh $(CURDIR)/$(SPARK4)/bin/python $(PYTEST) $(CURDIR)/tests/k8s
 
 $(RELEASE)/ready: $(BUILD)/ready
 	$(call venv,$(RELEASE)) "cyclonedx-python-lib[json-validation]>=11,<12" "griffe>=2,<3" "twine>=6"

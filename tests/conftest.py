@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 # Where `make test` looks for tests of a kind: in the first folder all are of it.
-KINDS = {"spark": ("bridge", "e2e"), "cluster": ("cluster",)}
+KINDS = {"spark": ("bridge", "e2e"), "cluster": ("cluster",), "k8s": ("k8s",)}
+
+# By `make k8s` only, which names it.
+collect_ignore = ["k8s"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,103 @@
+"""`ctmahout dssvd` on a real Kubernetes gives what this machine gives, whatever happens to pods, node and API server."""
+
+import time
+
+import pytest
+
+pytestmark = pytest.mark.k8s
+
+# Some seconds of work in twenty jobs of nine tasks each; see tests/cluster/test_kubernetes.py.
+LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9", "--conf", "spark.ctmahout.groupInTask=0")
+TWO = {"spark.executor.instances": "2"}
+
+
+def end(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err[-4000:]
+
+
+def test_two_executors_in_a_restricted_namespace_with_our_roles(namespace, node, is_right):
+    process = namespace.start("/data/m", "/data/two", *LONG, **TWO)
+    namespace.mid_job(process, executors=2)
+    end(process)
+    is_right("two")
+    # Gone when the command returns, not some time later.
+    assert namespace.pods("driver") == []
+    for account in ("ctmahout", "ctmahout-launcher"):
+        requests = node.requests(f"system:serviceaccount:{namespace.name}:{account}")
+        assert requests
+        assert [request for request in requests if request[2] in (401, 403)] == []
+
+
+def test_an_executor_is_deleted_in_mid_job(namespace, is_right):
+    process = namespace.start("/data/m", "/data/executor-deleted", *LONG, **TWO)
+    victim = namespace.mid_job(process, executors=2)[0]["metadata"]["name"]
+    namespace.kubectl("delete", "pod", victim, "--wait=false")
+    names = set()
+    while process.poll() is None:
+        names |= {pod["metadata"]["name"] for pod in namespace.pods("executor")}
+        time.sleep(0.5)
+    end(process)
+    assert len(names) >= 3  # it was replaced
+    is_right("executor-deleted")
+
+
+def test_the_driver_is_deleted_and_the_same_command_again(namespace, is_right, row):
+    process = namespace.start("/data/m", "/data/driver-deleted", *LONG)
+    namespace.mid_job(process)
+    namespace.kubectl("delete", "pod", namespace.driver()["metadata"]["name"], "--wait=false")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 5, out
+    assert "CTM_KUBERNETES_LOST" in out
+    assert "somebody deleted" in out
+    code, _ = namespace.run("/data/m", "/data/driver-deleted", *LONG)
+    assert code == 0
+    is_right("driver-deleted")
+
+
+def test_the_api_server_restarts_and_is_away_for_twelve_seconds(namespace, node, is_right):
+    process = namespace.start("/data/m", "/data/restarted", *LONG)
+    namespace.mid_job(process)
+    for seconds in (0, 12):
+        node.api_server.kill()
+        time.sleep(seconds)
+        node.api_server.start()
+        time.sleep(5)
+    end(process)
+    is_right("restarted")
+
+
+def test_a_cordoned_node_is_waited_for(namespace, node, is_right):
+    node.kubectl("cordon", "node")
+    try:
+        process = namespace.start("/data/m", "/data/cordoned", *LONG)
+        assert namespace.driver()["status"]["phase"] == "Pending"
+        time.sleep(20)
+    finally:
+        node.kubectl("uncordon", "node")
+    end(process)
+    is_right("cordoned")
+
+
+def test_a_quota_that_fits(namespace, is_right):
+    limits = {"default": {"cpu": "1"}, "defaultRequest": {"cpu": "100m"}, "type": "Container"}
+    hard = {"limits.cpu": "4", "limits.memory": "6Gi", "pods": "4"}
+    namespace.apply(
+        {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l"}, "spec": {"limits": [limits]}},
+        {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": hard}},
+    )
+    code, _ = namespace.run("/data/m", "/data/quota", *LONG)
+    assert code == 0
+    is_right("quota")
+
+
+def test_client_mode_in_a_pod(namespace, is_right):
+    conf = {key: value for key, value in namespace.settings().items() if "executor" in key or "namespace" in key}
+    chosen = [part for item in conf.items() for part in ("--conf", "=".join(item))]
+    where = ["--engine", "submit", "--master", "k8s://https://kubernetes.default.svc", "--image", namespace.image]
+    command = ["ctmahout", "dssvd", "/data/m", "/data/client", *LONG, *where, "--driver-memory", "700m", *chosen]
+    namespace.pod("notebook-0", "ctmahout", *command)
+    assert namespace.ended("notebook-0") == "Succeeded", namespace.kubectl("logs", "notebook-0")[-4000:]
+    is_right("client")
+    # Whatever it leaves goes with its pod.
+    namespace.kubectl("delete", "pod", "notebook-0")
