@@ -38,7 +38,7 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session")
 def node():
     """The node, ready."""
-    build = os.environ.get("CTMAHOUT_K8S")
+    build = os.environ.get("K8S_BUILD")
     if build is None:
         pytest.fail("there is no node: these tests run by `make k8s`")
     with Node(Path(build)) as started:
@@ -47,7 +47,7 @@ def node():
 
 @pytest.fixture(scope="session")
 def image():
-    return os.environ["CTMAHOUT_TEST_IMAGE"]
+    return os.environ["K8S_IMAGE"]
 
 
 @pytest.fixture(scope="session")

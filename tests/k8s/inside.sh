@@ -5,7 +5,7 @@ python=$1
 shift
 
 mount --make-rshared /
-mount --bind "$CTMAHOUT_K8S/node" /var/lib
+mount --bind "$K8S_BUILD/node" /var/lib
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/log
 ip link set lo up

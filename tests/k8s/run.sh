@@ -37,5 +37,6 @@ mkdir "$build/node"
 
 trap 'remove_control_groups; rm -rf "$build/node" "$build/images.tar"' EXIT
 remove_control_groups
-export CTMAHOUT_K8S=$build CTMAHOUT_TEST_IMAGE=$image PATH=$build/bin:$PATH
+export K8S_BUILD=$build K8S_IMAGE=$image PATH=$build/bin:$PATH
+unset CTMAHOUT_TEST_IMAGE # which the command would take for an option
 unshare --fork --kill-child --pid --mount --mount-proc --net "$here/inside.sh" "$@"
