@@ -19,11 +19,6 @@ from ctmahout.exchange import read_factors, write_matrix
 _numbers = itertools.count(1)
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        item.add_marker(pytest.mark.timeout(480))
-
-
 def pytest_terminal_summary(terminalreporter):
     """The table of acceptance: test, outcome, seconds, and what was seen."""
     reports = [r for kind in ("passed", "failed", "error") for r in terminalreporter.stats.get(kind, ())]
@@ -36,12 +31,17 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def node():
-    """The node, ready."""
-    build = os.environ.get("K8S_BUILD")
-    if build is None:
+def build():
+    """The folder of `run.sh`: programs, images, logs."""
+    if "K8S_BUILD" not in os.environ:
         pytest.fail("there is no node: these tests run by `make k8s`")
-    with Node(Path(build)) as started:
+    return Path(os.environ["K8S_BUILD"])
+
+
+@pytest.fixture(scope="session")
+def node(build):
+    """The node, ready."""
+    with Node(build / "images.tar") as started:
         yield started
 
 

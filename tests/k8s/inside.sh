@@ -6,8 +6,9 @@ shift
 
 mount --make-rshared /
 mount --bind "$K8S_BUILD/node" /var/lib
+mount --bind "$K8S_BUILD/logs" /var/log
 mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /var/log
+cp -r "$(dirname "$0")/node" /run/node
 ip link set lo up
 
 # Kubelet writes these, which belong to the whole kernel: let it write files.

@@ -1,6 +1,7 @@
-"""A namespace of a test: restricted, with our roles and a claim as `deploy/k8s` has them, and `ctmahout dssvd` in it."""
+"""The namespace of a test, with roles and claim as `deploy/k8s` has them, and `ctmahout dssvd` in it."""
 
 import json
+import sys
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,8 @@ from node import AUTHORITY, MASTER, wait
 
 from ctmahout.engines.pod_template import SECURITY
 
+# Some seconds of work, in twenty jobs of nine tasks each; small as the matrix is, not in a single task.
+LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9", "--conf", "spark.ctmahout.groupInTask=0")
 # What every namespace has of itself.
 _OF_ITSELF = {"configmap/kube-root-ca.crt"}
 _LEFTOVERS = "pods,services,configmaps,networkpolicies"
@@ -76,6 +79,25 @@ class Namespace(Site):
             volume = f"spark.kubernetes.{role}.volumes.persistentVolumeClaim.data"
             settings |= {f"{volume}.options.claimName": "ct", f"{volume}.mount.path": "/data"}
         return settings
+
+    def command(self, matrix, factors, *options, engine="submit", **conf):
+        if engine == "submit":
+            return super().command(matrix, factors, *options, **conf)
+        settings = self.settings("ctmahout-applications")
+        chosen = [part for item in (settings | conf).items() for part in ("--conf", "=".join(item))]
+        options = [
+            "--engine",
+            engine,
+            "--master",
+            self.master,
+            "--image",
+            self.image,
+            "--driver-memory",
+            "700m",
+            *options,
+        ]
+        program = "from ctmahout.cli import main; main()"
+        return [sys.executable, "-c", program, "dssvd", str(matrix), str(factors), *options, *chosen, "--json"]
 
     def pods(self, role):
         return self.get("pods", "-l", f"spark-role={role}")

@@ -19,24 +19,28 @@ done
 command -v go >/dev/null || stop "Go is not installed; $(sed -n 's/^go //p' "$here/tools/go.mod") or newer builds Kubernetes."
 "$podman" image exists "$image" || stop "there is no image $image: tests/cluster/image.sh"
 
-remove_control_groups() {
+tidy() {
     find /sys/fs/cgroup -depth -type d -path '*/ctmahout-k8s*' -exec rmdir {} +
+    rm -rf "$build/node" "$build/images.tar"
 }
-
-mkdir -p "$build/bin" "$build/logs"
+trap tidy EXIT
+tidy
+rm -rf "$build/logs"
+mkdir -p "$build/bin" "$build/logs" "$build/node"
 cd "$here/tools"
 version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 CGO_ENABLED=0 go build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$build/bin/" tool ./pause
+cd "$here/spark-operator"
+CGO_ENABLED=0 go build -ldflags "-s -w" -o "$build/bin/" tool
+operator=$(go list -m -f '{{.Dir}}' github.com/kubeflow/spark-operator/v2)
+rm -rf "$build/crds"
+cp -r --no-preserve=mode "$operator/charts/spark-operator-chart/crds" "$build/crds"
 cd "$here"
 
 tar --create --directory "$build/bin" pause |
     "$podman" import --quiet --change 'ENTRYPOINT ["/pause"]' - localhost/pause:ctmahout >/dev/null
-rm -rf "$build/node" "$build/images.tar"
-mkdir "$build/node"
 "$podman" save --quiet --multi-image-archive --output "$build/images.tar" localhost/pause:ctmahout "$image"
 
-trap 'remove_control_groups; rm -rf "$build/node" "$build/images.tar"' EXIT
-remove_control_groups
 export K8S_BUILD=$build K8S_IMAGE=$image PATH=$build/bin:$PATH
 unset CTMAHOUT_TEST_IMAGE # which the command would take for an option
 unshare --fork --kill-child --pid --mount --mount-proc --net "$here/inside.sh" "$@"

@@ -1,13 +1,12 @@
-"""`ctmahout dssvd` on a real Kubernetes gives what this machine gives, whatever happens to pods, node and API server."""
+"""`ctmahout dssvd` on a real Kubernetes: what this machine gives, whatever happens to pods, node and API server."""
 
 import time
 
 import pytest
+from namespace import LONG
 
 pytestmark = pytest.mark.k8s
 
-# Some seconds of work in twenty jobs of nine tasks each; see tests/cluster/test_kubernetes.py.
-LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9", "--conf", "spark.ctmahout.groupInTask=0")
 TWO = {"spark.executor.instances": "2"}
 
 
@@ -42,7 +41,7 @@ def test_an_executor_is_deleted_in_mid_job(namespace, is_right):
     is_right("executor-deleted")
 
 
-def test_the_driver_is_deleted_and_the_same_command_again(namespace, is_right, row):
+def test_the_driver_is_deleted_and_the_same_command_again(namespace, is_right):
     process = namespace.start("/data/m", "/data/driver-deleted", *LONG)
     namespace.mid_job(process)
     namespace.kubectl("delete", "pod", namespace.driver()["metadata"]["name"], "--wait=false")

@@ -1,20 +1,18 @@
 """What a real Kubernetes refuses or ends is told in its own words, with a code; nothing is left."""
 
-import pytest
 import signal
-import time
+
+import pytest
+from namespace import LONG
+from node import wait
 
 pytestmark = pytest.mark.k8s
-
-LONG = ("-k", "20", "-p", "5", "-q", "20", "--partitions", "9", "--conf", "spark.ctmahout.groupInTask=0")
 
 
 def quota(namespace, **hard):
     spec = {"hard": {key.replace("_", "."): value for key, value in hard.items()}}
     namespace.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": spec})
     # Its controller counts first what is there.
-    from node import wait
-
     assert wait(lambda: "used" in namespace.get("resourcequota", "q").get("status", {}))
 
 

@@ -41,7 +41,9 @@ def pixels(folder):
 def test_a_restricted_namespace_takes_the_overlay(new_namespace, image, tmp_path, base):
     namespace = new_namespace(labels=RESTRICTED)
     folder = overlay(tmp_path, base, namespace.name, image)
-    printed = namespace.kubectl("apply", "-k", folder, "--dry-run=server", "--validate=strict", warnings_are_errors=True)
+    printed = namespace.kubectl(
+        "apply", "-k", folder, "--dry-run=server", "--validate=strict", warnings_are_errors=True
+    )
     assert "job.batch/ctmahout-denoise created" in printed
 
 
