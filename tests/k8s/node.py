@@ -28,6 +28,7 @@ ETCD = "--data-dir=/var/lib/etcd --unsafe-no-fsync"
 API_SERVER = f"""
     --advertise-address={ADDRESS} --service-cluster-ip-range={SERVICES} --cert-dir={STATE}
     --etcd-servers=http://127.0.0.1:2379 --endpoint-reconciler-type=master-count
+    --kubelet-preferred-address-types=InternalIP
     --authorization-mode=Node,RBAC --token-auth-file={STATE}/tokens.csv
     --service-account-issuer=https://kubernetes.default.svc
     --service-account-signing-key-file={STATE}/accounts.key --service-account-key-file={STATE}/accounts.key
@@ -167,7 +168,9 @@ class Node:
         }
         KUBECONFIG.write_text(json.dumps(config))
         # The bridge of the pods, which the network's plugin would make with the first pod: kubelet wants its address.
-        for words in ("link add pods type bridge", f"address add {ADDRESS}/24 dev pods", "link set pods up"):
+        bridge = ("link add pods type bridge", f"address add {ADDRESS}/24 dev pods", "link set pods up")
+        # Services have rules of iptables only, and those come after a route.
+        for words in (*bridge, f"route add {SERVICES} dev pods"):
             subprocess.run(["ip", *words.split()], check=True)
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         for group in _control_groups():

@@ -43,19 +43,28 @@ class SparkOperator:
     def __enter__(self):
         # Too large for what `apply` notes in an object; the server's own apply notes it elsewhere.
         self._node.kubectl("apply", "--server-side", "-f", self._definitions)
+        self._node.kubectl("wait", "--for=condition=Established", "crds", "--all", "--timeout=60s")
         self._node.kubectl("create", "namespace", _NAMESPACE)
         self._node.apply(*_service(), *_webhooks(), namespace=_NAMESPACE)
         self._controller.start()
         self._webhooks.start()
-        assert wait(_listens, 120), self._webhooks.log.read_text()[-2000:]
-        # The operator itself writes its authority into the configuration of the webhooks.
-        assert wait(lambda: all(_authority(found) for found in self._configurations()))
+        try:
+            assert wait(self._is_ready, 120), self._webhooks.log.read_text()[-2000:]
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
         for process in (self._controller, self._webhooks):
             process.stop()
         self._node.kubectl("delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", _NAME)
+
+    def _is_ready(self):
+        for process in (self._controller, self._webhooks):
+            process.check()
+        # The operator itself writes its authority into the configuration of the webhooks.
+        return _listens() and all(_authority(found) for found in self._configurations())
 
     def _configurations(self):
         return self._node.get("mutatingwebhookconfiguration,validatingwebhookconfiguration")
