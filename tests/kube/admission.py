@@ -72,6 +72,14 @@ def operators_webhook(kind, found):
     return None
 
 
+def webhook_that_is_away(kind, found):
+    """The operator's webhook while its pod is not there."""
+    if kind != "sparkapplications":
+        return None
+    webhook = 'failed calling webhook "mutate-sparkoperator-k8s-io-v1beta2-sparkapplication.sparkoperator.k8s.io"'
+    return f"Internal error occurred: {webhook}: failed to call webhook: dial tcp 10.96.0.164:9443: connection refused"
+
+
 def _bytes(text):
     number, unit = re.fullmatch(r"(\d+)(\w*)", text).groups()
     return int(number) * _UNITS[unit]

@@ -153,7 +153,11 @@ class Handler(BaseHTTPRequestHandler):
         if found is None:
             return self._refuse(404, "NotFound", f'{kind} "{name}" not found')
         if resource == "pods/log":
-            return self._send(200, self.cluster.node.log(found), "text/plain")
+            log = self.cluster.node.log(found)
+            if log is None:
+                where = f"https://node:10250/containerLogs/{namespace}/{name}/spark"
+                return self._refuse(500, "InternalError", f'Get "{where}": dial tcp 10.0.0.1:10250: i/o timeout')
+            return self._send(200, log, "text/plain")
         return self._answer(kind, found)
 
     def _list(self, kind, namespace, name, resource, body):
@@ -190,6 +194,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._refuse(409, "AlreadyExists", f'{kind} "{found["metadata"]["name"]}" already exists')
         for check in self.cluster.admission:
             if reason := check(kind, found):
+                if reason.startswith("Internal error occurred"):
+                    return self._refuse(500, "InternalError", reason)
                 which = f'{kind} "{found["metadata"].get("name") or found["metadata"].get("generateName")}"'
                 message = reason if reason.startswith("admission webhook") else f"{which} is forbidden: {reason}"
                 return self._refuse(403, "Forbidden", message)

@@ -23,7 +23,7 @@ class Node(ABC):
 
     @abstractmethod
     def log(self, pod):
-        """The log of a pod, as bytes."""
+        """The log of a pod, as bytes; None if it cannot be had."""
 
     def report(self, pod, phase, state=None, **more):
         """Set phase and container state of a pod, unless it is gone."""

@@ -50,4 +50,6 @@ class Script(Node):
         self.logs.pop(place(pod), None)
 
     def log(self, pod):
-        return self.logs.get(place(pod), "").encode()
+        """The log of a pod; None if its node does not answer."""
+        log = self.logs.get(place(pod), "")
+        return None if log is None else log.encode()

@@ -22,6 +22,8 @@ _OUTAGE_S, _LONG_OUTAGE_S = 30.0, 300.0
 _ROLES_S = 30.0
 _PAUSE_S = 1.0
 _RBAC = 'is forbidden: User "'
+# Of an API server that is there, about a webhook that is not.
+_NO_WEBHOOK = "failed calling webhook"
 _REFUSAL = re.compile(
     r'[\w./-]+(?: "[^"]*")? is forbidden: [^\n]*'
     r'|admission webhook "[^"]*" denied the request: [^\n]*'
@@ -120,6 +122,8 @@ class KubernetesApi:
                 temporary_s = self._patience_s(status, text, outage_s)
                 if status in _REFUSED:
                     error = refusal(text, self.namespace) or self._forbidden(text)
+                elif _NO_WEBHOOK in text:
+                    error = EngineError("CTM_KUBERNETES_ADMISSION", namespace=self.namespace, detail=one_line(text))
                 else:
                     error = self._unreachable(text)
                 cause: Exception = e

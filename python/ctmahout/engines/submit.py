@@ -153,13 +153,24 @@ def partials_removed(request: Request) -> Iterator[None]:
 
 
 def parse_answer(out: str, request: Request) -> dict[str, Any]:
-    """Return the manifest that a driver printed or, if its output was lost, the one that it wrote."""
+    """Return the manifest that a driver printed or, if its output was lost, the one that it wrote.
+
+    Raises
+    ------
+    EngineError
+        CTM_ENGINE_ANSWER: neither is to be had here.
+    """
     answers = [line.removeprefix(_ANSWER_PREFIX) for line in out.splitlines() if line.startswith(_ANSWER_PREFIX)]
     if answers:
         manifest: dict[str, Any] = json.loads(answers[-1])
         return manifest
-    with local_copy(parse_location(request.output), is_manifest) as folder:
-        return read_manifest(folder, "factors").to_dict()
+    try:
+        with local_copy(parse_location(request.output), is_manifest) as folder:
+            return read_manifest(folder, "factors").to_dict()
+    except CtmahoutError as e:
+        if e.code != "CTM_INPUT_NOT_FOUND":
+            raise
+        raise EngineError("CTM_ENGINE_ANSWER", output=request.output) from e
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -191,6 +191,23 @@ def test_a_submission_that_fails_within_the_operator_says_why(kube):
     assert QUOTA in run.error.message
 
 
+def test_a_webhook_that_is_away_is_no_api_that_is_away(kube, monkeypatch):
+    monkeypatch.setattr("ctmahout.engines.kubernetes_api._OUTAGE_S", 0.5)
+    kube.cluster.admission = [admission.webhook_that_is_away]
+    with kube.run(kube.engine("operator"), until=None) as run:
+        pass
+    assert run.error.code == "CTM_KUBERNETES_ADMISSION"
+    assert "failed calling webhook" in run.error.message
+
+
+def test_a_driver_that_succeeds_and_whose_log_cannot_be_read(kube, engine, monkeypatch):
+    monkeypatch.setattr("ctmahout.engines.kubernetes_api._OUTAGE_S", 0.2)
+    with kube.run(engine) as run:
+        kube.node.end(run.driver, 0, None)
+    assert run.error.code == "CTM_ENGINE_ANSWER"
+    assert run.request.output in run.error.message
+
+
 def test_settings_that_are_fields_of_an_application_pass_the_operators_webhook(kube):
     kube.cluster.admission = [admission.operators_webhook, admission.restricted]
     conf = {
