@@ -17,6 +17,8 @@ for tool in containerd ctr dnsmasq ip iptables openssl podman runc /usr/lib/cni/
     command -v "$tool" >/dev/null || stop "$tool is not installed: xargs apt-get install -y < tests/k8s/debian-packages.txt"
 done
 command -v go >/dev/null || stop "Go is not installed; $(sed -n 's/^go //p' "$here/tools/go.mod") or newer builds Kubernetes."
+exec {lock}> /run/lock/ctmahout-k8s
+flock --nonblock "$lock" || stop "another run is at work on this machine."
 "$podman" image exists "$image" || stop "there is no image $image: tests/cluster/image.sh"
 
 tidy() {
