@@ -22,8 +22,8 @@ flock --nonblock "$lock" || stop "another run is at work on this machine."
 "$podman" image exists "$image" || stop "there is no image $image: tests/cluster/image.sh"
 
 tidy() {
-    find /sys/fs/cgroup -depth -type d -path '*/ctmahout-k8s*' -exec rmdir {} +
     rm -rf "$build/node" "$build/images.tar"
+    find /sys/fs/cgroup -depth -type d -path '*/ctmahout-k8s*' -exec rmdir {} +
 }
 trap tidy EXIT
 tidy
