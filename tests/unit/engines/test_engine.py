@@ -338,7 +338,7 @@ def test_submit_hands_over_a_file_and_reads_the_answer_or_the_directory(tmp_path
         submit("echo something happened >&2; exit 9")
     with pytest.raises(EngineError, match="killed by signal 9"):
         submit("kill -9 $$")
-    assert code_of(submit, "true") == "CTM_INPUT_NOT_FOUND"  # no answer and no directory
+    assert code_of(submit, "true") == "CTM_ENGINE_ANSWER"  # no answer and no directory
 
 
 def test_cluster_mode_needs_the_kubernetes_client(monkeypatch):
