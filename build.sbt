@@ -88,8 +88,17 @@ val moduleOptions = Seq("--add-modules=jdk.incubator.vector", "-XX:+IgnoreUnreco
     "sun.security.action", "sun.util.calendar"
   ).map(p => s"--add-opens=java.base/$p=ALL-UNNAMED")
 
+// What scalac may warn of in sources of ours, each time an error. Scala 2.12 has other names for it, and its -Xlint finds what is
+// unused but for parameters, where it errs.
+val lints = Def.setting {
+  val kinds = Seq("dead-code", "numeric-widen", "value-discard")
+  "-Xlint" +: (if (scalaBinaryVersion.value == "2.12") kinds.map("-Ywarn-" + _) else (kinds :+ "unused").map("-W" + _))
+}
+
 val ours = Seq(
-  scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xfatal-warnings", "-release", "17"),
+  scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xfatal-warnings", "-release", "17") ++ lints.value,
+  // A test is done with what assertThrows has caught.
+  Test / scalacOptions ~= (_.filterNot(_.endsWith("value-discard"))),
   javacOptions ++= Seq("--release", "17", "-Xlint:all", "-Werror"),
   // What differs between Spark lines; between Scala lines nothing does.
   Compile / unmanagedSourceDirectories += (Compile / sourceDirectory).value / s"scala-spark-${sparkLine(scalaBinaryVersion.value)}",

@@ -41,7 +41,7 @@ object Decompose extends Measurement {
 
       override def close(): Unit = blocks.unpersist(blocking = true)
 
-      private def decomposed(seed: Int)(use: Svd[Long] => Unit): Unit = {
+      private def decomposed(seed: Long)(use: Svd[Long] => Unit): Unit = {
         val samsara = new ClusterContext(sc)
         try {
           val a = samsara.drm[Long](blocks, file.rows, file.columns)

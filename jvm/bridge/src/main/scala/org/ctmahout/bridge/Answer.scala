@@ -44,7 +44,10 @@ private[bridge] object Answer {
     }
     json.put("input_sha256", input.sha256)
     val writer = json.putObject("writer").put("engine", "spark")
-    BuildInfo.facts().forEach((key, value) => if (WriterKeys.contains(key)) writer.put(key, value))
+    BuildInfo.facts().forEach { (key, value) =>
+      if (WriterKeys.contains(key)) writer.put(key, value)
+      ()
+    }
     // What executors say of themselves, where most is multiplied; facts are of the driver.
     writer.put("blas", results.flatMap(_.kernels).distinct.sorted.mkString(", "))
     val timings = json.putObject("timings_s")

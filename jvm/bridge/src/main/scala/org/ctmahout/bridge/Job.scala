@@ -120,8 +120,10 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
 
   private def check(group: MatrixGroup, reader: ExchangeReader): Unit = {
     val cached = open(group, reader)
-    try cached.checked(())
-    finally cached.free()
+    try {
+      cached.checked(())
+      ()
+    } finally cached.free()
   }
 
   /** The groups asked for, if all of them can be decomposed. */

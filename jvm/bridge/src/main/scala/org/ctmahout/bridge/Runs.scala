@@ -84,7 +84,10 @@ private[bridge] object Runs {
       active.add(run)
       try run.within(ReadingSession.beside(user)(session => new Job(session, request, run).answer()))
       catch { case e: Throwable if run.isCancelled => throw Errors.because(e, "CTM_INTERRUPTED") }
-      finally active.remove(run)
+      finally {
+        active.remove(run)
+        ()
+      }
     } catch { case e: Throwable => throw Errors.from(e) }
 
   def cancelAll(): Unit = active.forEach(run => run.cancel())

@@ -112,12 +112,12 @@ class ExchangeReaderTest {
           val u = Decomposition.u(svd).rdd.flatMap(Decomposition.rows).collect().toSeq.sortBy(_._1)
           val centred = Decomposition.squaredNorm(4000, squaredNorm, svd)
           val bits = (svd.s +: (Decomposition.v(svd) ++ u.map(_._2))).map(x => java.util.Arrays.hashCode(x))
-          kept +: u.map(_._1).hashCode +: centred +: bits.toSeq
+          Seq[Any](kept, u.map(_._1).hashCode, centred) ++ bits
         } finally samsara.close()
       }
     }
     for ((algorithm, k) <- Seq("dssvd" -> 20, "dssvd" -> 150, "exact" -> 20, "dspca" -> 20)) {
-      val Seq(all, half, none) = Seq(1L << 30, 4500000L, 1L).map(factors(algorithm, k, _))
+      val (all, half, none) = (factors(algorithm, k, 1L << 30), factors(algorithm, k, 4500000L), factors(algorithm, k, 1L))
       assertEquals(Seq(2, 1, 0), Seq(all, half, none).map(_.head))
       assertEquals(all.tail, half.tail, algorithm)
       assertEquals(all.tail, none.tail, algorithm)

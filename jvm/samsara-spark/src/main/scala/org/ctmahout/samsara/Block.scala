@@ -45,13 +45,11 @@ abstract class Block private[samsara] (m: Int, n: Int, val offset: Int, val stri
 
   protected def isWhole(length: Int): Boolean = offset == 0 && stride == columns && length == rows * columns
 
-  override def viewPart(start: Array[Int], size: Array[Int]): Matrix = {
-    val Array(r, c) = start
-    val Array(rs, cs) = size
+  override def viewPart(start: Array[Int], size: Array[Int]): Matrix = viewPart(start(0), size(0), start(1), size(1))
+  override def viewPart(r: Int, rs: Int, c: Int, cs: Int): Matrix = {
     require(r >= 0 && c >= 0 && r + rs <= rows && c + cs <= columns, s"window $r + $rs, $c + $cs of $rows x $columns")
     window(r, rs, c, cs)
   }
-  override def viewPart(r: Int, rs: Int, c: Int, cs: Int): Matrix = viewPart(Array(r, c), Array(rs, cs))
   override def like(): Matrix = new DenseBlock(rows, columns)
   override def like(r: Int, c: Int): Matrix = new DenseBlock(r, c)
   override def clone(): Matrix = new DenseBlock(rows, columns, toArray)
@@ -138,6 +136,7 @@ private final class PackedBlock(rows: Int, columns: Int, data: AnyRef) extends S
   private def readResolve(): AnyRef = data match {
     case doubles: Array[Double] => new DenseBlock(rows, columns, doubles)
     case floats: Array[Float] => new FloatBlock(rows, columns, floats)
+    case other => throw new IllegalStateException(s"a block of ${other.getClass.getSimpleName}")
   }
 }
 

@@ -1,7 +1,5 @@
 package org.ctmahout.samsara
 
-import scala.reflect.ClassTag
-
 import org.apache.mahout.math.decompositions.DQR
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
@@ -29,12 +27,12 @@ object ExactSvd {
    * @throws ArithmeticException
    *   A has values that are not finite
    */
-  def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
+  def apply[K](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
     Svd.checkRank(k, a.nrow, a.ncol)
     Magnitude.safely(a)(ofGram(_, k, seed))
   }
 
-  private def ofGram[K: ClassTag](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
+  private def ofGram[K](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
     val gram = (a.t %*% a).collect
     GramMatrix.requireFinite(gram)
     val (vectors, values) = eigen(gram) // descending

@@ -1,7 +1,6 @@
 package org.ctmahout.samsara
 
 import scala.collection.mutable
-import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
 
@@ -51,8 +50,7 @@ private[samsara] final class Joins(context: SamsaraContext) {
         throw new IllegalArgumentException(s"rows with ${a.keys} keys and rows with ${b.keys} keys: which belong together?")
       val groups = math.max(x.parts, y.parts)
       val pieces = scattered(x, 0, groups) ++ scattered(y, 1, groups)
-      val keys = a.keys
-      val joined = pieces.assembled[K](groups, groups)((_, pieces) => matched(pieces, n, w, keys))
+      val joined = pieces.assembled[K](groups, groups)((_, pieces) => matched[K](pieces, n, w))
       Far.computed(joined, a.m, n + w, a.keys)
     }
   }
@@ -112,7 +110,7 @@ private[samsara] object Joins {
     }
 
   /** The rows of a group, A's columns and B's: all of the group is held meanwhile. */
-  private def matched[K](pieces: Iterator[(Place, Piece)], n: Int, w: Int, keys: ClassTag[K]): Iterator[(Array[K], Matrix)] = {
+  private def matched[K](pieces: Iterator[(Place, Piece)], n: Int, w: Int): Iterator[(Array[K], Matrix)] = {
     val (left, right) = pieces.toVector.partition(_._1.order == 0)
     val places = mutable.HashMap.empty[Any, (Piece, Int)]
     for ((_, piece) <- right; i <- piece.keys.indices; key = Keys.identity(piece.keys, i))

@@ -54,7 +54,7 @@ private[samsara] object Keys {
     keys match {
       case ints: Array[Int] => ints.map(n => checked(n.toLong))
       case longs: Array[Long] => longs.map(checked)
-      case other => other.map { case n: Number => checked(n.longValue) }.toArray
+      case other => other.map(n => checked(n.asInstanceOf[Number].longValue)).toArray
     }
   }
 
@@ -62,7 +62,7 @@ private[samsara] object Keys {
   def longs(keys: Array[_]): Array[Long] = keys match {
     case ints: Array[Int] => ints.map(_.toLong)
     case longs: Array[Long] => longs
-    case other => other.map { case n: Number => n.longValue }.toArray
+    case other => other.map(_.asInstanceOf[Number].longValue).toArray
   }
 
   /** What numbers of rows add up to, mixed: in sums of these a number that is there twice does not make up for one that is not. */

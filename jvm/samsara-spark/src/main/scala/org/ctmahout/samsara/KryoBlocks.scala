@@ -20,6 +20,7 @@ private[samsara] final class KryoBlocks extends Serializer[Block] {
         out.writeDoubles(sparse.values)
         out.writeBoolean(sparse.less ne null)
         if (sparse.less ne null) out.writeDoubles(sparse.less)
+      case other => throw new IllegalArgumentException(s"a ${other.getClass.getName} is no block that Kryo is told of")
     }
   }
 

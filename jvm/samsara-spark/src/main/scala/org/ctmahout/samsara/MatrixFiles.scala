@@ -29,10 +29,10 @@ private[samsara] object MatrixFiles {
     val sc = sparkOf(context, "dfsWrite")
     val to = new Path(path)
     require(!to.getFileSystem(sc.hadoopConfiguration).exists(to), s"$path is there already: a matrix is written to a new path")
-    writeRows(sc, new Joins(context).far(matrix), context, path)
+    writeRows(new Joins(context).far(matrix), context, path)
   }
 
-  private def writeRows[K](sc: SparkContext, matrix: Far[K], context: SamsaraContext, path: String): Unit = {
+  private def writeRows[K](matrix: Far[K], context: SamsaraContext, path: String): Unit = {
     val blocks = matrix.rows.made(context).asInstanceOf[SparkBlocks[K]].rdd
     val rows: RDD[(Any, Array[Double])] = blocks.flatMap { case (keys, m) => SingleRows.of(keys, m) }
     if (path.endsWith(".txt")) rows.map { case (key, values) => RowText(key, values) }.saveAsTextFile(path)

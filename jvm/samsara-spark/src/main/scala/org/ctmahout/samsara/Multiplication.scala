@@ -1,7 +1,5 @@
 package org.ctmahout.samsara
 
-import org.apache.mahout.math.Matrix
-
 /**
  * Products of matrices, wherever these are. While one factor and the result are small, nothing is shuffled: the small one goes
  * to all. Results of more than the context's `driverEntries` stay on the cluster, and so do factors.

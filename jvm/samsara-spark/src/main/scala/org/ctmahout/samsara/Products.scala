@@ -332,6 +332,6 @@ private object RandomViews {
       val function = valueOf(view.getClass.getDeclaredField("gf"), view)
       val seeds = function.getClass.getDeclaredFields.filter(_.getType.isPrimitive).map(valueOf(_, function)).toSeq
       val isMahouts = function.getClass.getName.startsWith("org.apache.mahout.math.Matrices$")
-      if (isMahouts && seeds.nonEmpty) Some(Seq(view.rowSize, view.columnSize, function.getClass.getName) ++ seeds) else None
+      if (isMahouts && seeds.nonEmpty) Some(Seq[Any](view.rowSize, view.columnSize, function.getClass.getName) ++ seeds) else None
     } catch { case _: NoSuchFieldException => None }
 }

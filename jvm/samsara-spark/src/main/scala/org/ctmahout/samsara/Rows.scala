@@ -96,7 +96,7 @@ private[samsara] final class RowBlocks[K](
   /** A' times these rows, where A has n columns and the same rows, and these have w. */
   def crossed(context: SamsaraContext, a: RowBlocks[_], n: Int, w: Int): DenseBlock = known match {
     case Some((basis, t)) if basis.isOf(a) => Products.times(basis.cross, t)
-    case Some((basis, t)) if basis.isWeak =>
+    case Some((basis, _)) if basis.isWeak =>
       Passes.cross(a.made(context), made(context), n, w)
     case _ =>
       // A'(Y T) = (A'Y) T: the factor is multiplied in once, on the driver.

@@ -1,7 +1,6 @@
 package org.ctmahout.samsara
 
 import com.esotericsoftware.kryo.DefaultSerializer
-import org.apache.mahout.math.Matrix
 
 /**
  * Rows of which only what is not zero is kept; less one and the same row, if there is one.

@@ -1,7 +1,5 @@
 package org.ctmahout.samsara
 
-import scala.reflect.ClassTag
-
 import org.apache.mahout.common.RandomUtils
 import org.apache.mahout.math.decompositions.DSSVD
 import org.apache.mahout.math.drm._
@@ -28,7 +26,7 @@ object StochasticSvd {
    * @throws ArithmeticException
    *   A has values that are not finite
    */
-  def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
+  def apply[K](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
     Magnitude.safely(a)(accurate(_, k, p, q, seed, negligible = 0.0))
 
   /**
@@ -38,10 +36,10 @@ object StochasticSvd {
    * alike half of the digits may be left. Here the means are taken off a block at a time whenever it is used; A is not
    * changed, and not copied.
    */
-  def centred[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
+  def centred[K](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
     Magnitude.safely(a)(lessMeans(_, k, p, q, seed))
 
-  private def lessMeans[K: ClassTag](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] = {
+  private def lessMeans[K](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] = {
     val means = a.colMeans()
     val rounding = a.ncol * math.ulp(1.0) * math.sqrt(a.nrow.toDouble) * means.norm(Double.PositiveInfinity)
     val row = Array.tabulate(a.ncol)(means.getQuick)
@@ -51,7 +49,7 @@ object StochasticSvd {
   /** A projection on as many directions as there are columns loses nothing: power iterations would win nothing. */
   private def useful(q: Int, a: DrmLike[_], k: Int, p: Int): Int = if (k + p.toLong >= a.ncol) 0 else q
 
-  private[samsara] def accurate[K: ClassTag](
+  private[samsara] def accurate[K](
       a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long, negligible: Double): Svd[K] = {
     Svd.checkRank(k, a.nrow, a.ncol)
     RandomUtils.seedNext(seed)

@@ -34,7 +34,8 @@ private[samsara] object Tiles {
     val cuts = new Cuts(n, Height.of(w))
     val pieces = both.send { (part, blocks) =>
       val all = held(blocks) // gone through once for each tile
-      for (tile <- cuts.all if all.nonEmpty || part == 0) yield { // zeros, for a matrix without rows
+      val tiles = if (all.nonEmpty || part == 0) cuts.all else Iterator.empty // zeros, for a matrix without rows
+      for (tile <- tiles) yield {
         val cross = new Products.Cross(cuts.rows(tile), w)
         for ((_, block) <- all) cross.add(columnsOf(block, a0 + cuts.from(tile), cuts.rows(tile)), columnsOf(block, b0, w))
         (Place(tile, 0, part, 0), Piece(null, null, new DenseBlock(cuts.rows(tile), w, cross.sum)))

@@ -17,7 +17,7 @@ class DriverMatricesTest {
     val plain = gaussian(m, n, 1)
     Map(
       "plain" -> plain,
-      "short columns among long ones" -> columns(plain, (j, x) => x * math.pow(10, -(j * 7 % 13))),
+      "short columns among long ones" -> columns(plain, (j, x) => x * math.pow(10, -(j * 7 % 13).toDouble)),
       "nearly dependent" -> withSpectrum(m, n, Array.tabulate(n)(i => math.pow(10, -14.0 * i / n)), 2),
       "Hilbert" -> Array.tabulate(m, n)((i, j) => 1.0 / (i + j + 1)),
       "copies in later panels" -> plain.map(row => row.indices.map(j => if (j % 3 == 0) row(j / 2) else row(j)).toArray),

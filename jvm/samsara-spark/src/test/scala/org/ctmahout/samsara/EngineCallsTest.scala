@@ -262,7 +262,6 @@ class EngineCallsTest {
     }
     refused("indexedDatasetDFSRead")(here.engine.indexedDatasetDFSRead("nowhere"))
     refused("indexedDatasetDFSReadElements")(here.engine.indexedDatasetDFSReadElements("nowhere"))
-    implicit val keys: ClassTag[String] = ClassTag(classOf[String])
     val labels = drmParallelizeWithRowLabels(labelled(a, i => s"r$i"))
     refused("no numbers")((labels.t %*% new org.apache.mahout.math.DenseVector(23)).collect)
     refused("no numbers")(labels.t.collect)

@@ -49,7 +49,7 @@ class HardMatricesTest {
   @Test def integersOfRankSeven(): Unit = holds(integers(300, 7, 24), Some(7), Some(7))
   @Test def gradedToEightDigits(): Unit = holds(withSpectrum(300, 24, graded(24, -8), seed = 5), Some(24))
   @Test def gradedToFourteenDigits(): Unit = holds(withSpectrum(300, 24, graded(24, -14), seed = 5))
-  @Test def columnsOfFallingSize(): Unit = holds(scaledColumns(gaussian(300, 13, 7), j => math.pow(10, -j)))
+  @Test def columnsOfFallingSize(): Unit = holds(scaledColumns(gaussian(300, 13, 7), j => math.pow(10, -j.toDouble)))
   @Test def columnsOfMixedSize(): Unit = holds(scaledColumns(gaussian(300, 6, 7), Seq(1.0, 1e-6, 1e3, 1e-3, 1e5, 10.0)))
   @Test def constant(): Unit = holds(Array.fill(300, 9)(-1024.0), Some(1), Some(0))
   @Test def constantWithoutAnExactSum(): Unit = holds(Array.fill(300, 9)(0.1), Some(1), Some(0))
@@ -61,7 +61,7 @@ class HardMatricesTest {
   }
   @Test def zeroColumns(): Unit = holds(gaussian(300, 9, 4).map(_.updated(2, 0.0).updated(8, 0.0)), Some(7), Some(7))
   @Test def hilbert(): Unit = holds(Array.tabulate(200, 14)((i, j) => 1.0 / (i + j + 1)))
-  @Test def vandermonde(): Unit = holds(Array.tabulate(200, 12)((i, j) => math.pow((i + 1) / 200.0, j)))
+  @Test def vandermonde(): Unit = holds(Array.tabulate(200, 12)((i, j) => math.pow((i + 1) / 200.0, j.toDouble)))
   @Test def oneColumn(): Unit = holds(gaussian(300, 1, 2), Some(1), Some(1))
   @Test def oneEntry(): Unit = holds(Array(Array(-3.0)), Some(1), Some(0))
   @Test def oneEntryThatIsNotZero(): Unit = holds(Array.tabulate(300, 5)((i, j) => if (i == 250 && j == 3) -2.0 else 0.0), Some(1), Some(1))

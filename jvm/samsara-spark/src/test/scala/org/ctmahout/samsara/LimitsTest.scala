@@ -57,7 +57,7 @@ class LimitsTest {
 
   @Test def whatIsSentForAProductLastsAsLongAsTheProduct(): Unit = withContext { context =>
     val drm = context.drm(blocks(gaussian(20, 3, 1), parts = 2), 20, 3)
-    for (i <- 1 to 50) (drm %*% new DenseMatrix(Array(Array(1.0, i), Array(2.0, 3.0), Array(i, 1.0)))).collect
+    for (i <- 1 to 50) (drm %*% new DenseMatrix(Array(Array(1.0, i.toDouble), Array(2.0, 3.0), Array(i.toDouble, 1.0)))).collect
     var tries = 0
     while (context.broadcasts > 5 && tries < 50) { System.gc(); Thread.sleep(20); tries += 1 }
     assertTrue(context.broadcasts <= 5, s"${context.broadcasts} broadcasts of 50 are still held")

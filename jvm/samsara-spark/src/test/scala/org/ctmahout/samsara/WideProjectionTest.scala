@@ -46,7 +46,7 @@ class WideProjectionTest {
 
   /** A'A says of columns of any length what a pass over the columns says. */
   @Test def columnsOfVeryDifferentLengthsTakeOnePass(): Unit = {
-    val a = HardMatricesTest.scaledColumns(gaussian(m, 8, 7), j => math.pow(10, -j))
+    val a = HardMatricesTest.scaledColumns(gaussian(m, 8, 7), j => math.pow(10, -j.toDouble))
     val (found, passes) = counted(a, 8, 0, 0)
     assertEquals(1L, passes)
     assertEquals(Seq.empty[String], faultsOf(found, a, dense(a), 8, Some(8)))

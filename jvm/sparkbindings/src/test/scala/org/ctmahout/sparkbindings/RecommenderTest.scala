@@ -80,7 +80,8 @@ class RecommenderTest {
     similar.head.dfsWrite(s"$folder/out", DefaultIndexedDatasetWriteSchema)
     val lines = Local.sc.textFile(s"$folder/out").collect().map(_.split("\t", 2)).map(l => l(0) -> l(1)).toMap
     assertEquals((0 to 3).map(i => s"item $i").toSet, lines.keySet)
-    val (name, score) = { val Array(n, s) = lines("item 0").split(" (?=item)")(0).split(":"); (n, s.toDouble) }
+    val first = lines("item 0").split(" (?=item)")(0).split(":")
+    val (name, score) = (first(0), first(1).toDouble)
     assertEquals("item 2" -> found(item(0), item(2)), name -> score)
   }
 

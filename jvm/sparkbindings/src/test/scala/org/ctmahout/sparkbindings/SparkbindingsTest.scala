@@ -31,7 +31,7 @@ class SparkbindingsTest {
     Local.sc.parallelize(of, 2).map { case (key, values) => key -> make(values) }
 
   @Test def theProgramOfThePage(): Unit =
-    assertEquals((0 until 100).map(i => math.pow(i, 4)).sum, MahoutProgram.run(Local.sc))
+    assertEquals((0 until 100).map(i => math.pow(i.toDouble, 4)).sum, MahoutProgram.run(Local.sc))
 
   @Test def rowsBecomeAMatrixAndAMatrixRows(): Unit =
     for (make <- Seq[Array[Double] => Vector](new DenseVector(_), SparkbindingsTest.sparse(_))) {

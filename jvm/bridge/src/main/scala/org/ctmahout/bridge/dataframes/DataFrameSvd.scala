@@ -137,9 +137,6 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
 
 private[dataframes] object DataFrameSvd {
 
-  /** A group, its partition and its place there. */
-  private type Key = (Int, Int, Int)
-
   /** Some groups: their factors, U, and what Spark keeps for it. */
   private final case class Part(factors: Seq[GroupFactors], u: Option[RDD[Row]], kept: Option[RDD[_]])
 

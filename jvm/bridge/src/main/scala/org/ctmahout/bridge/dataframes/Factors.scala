@@ -66,7 +66,7 @@ private[dataframes] final class Factors(
     // What is in a task goes through the driver's messages, whose size is limited; a broadcast goes in blocks.
     val sent = all.grouped(Factors.groupsAtOnce(all)).toSeq.map(some => sc.broadcast(some))
     sc.parallelize(sent, sent.size).flatMap(_.value).map { one =>
-      val values = Seq(one.group.rows, one.group.columns, one.s.toSeq, one.vBytes, one.squaredNorm, one.algorithm, one.warnings)
+      val values = Seq[Any](one.group.rows, one.group.columns, one.s.toSeq, one.vBytes, one.squaredNorm, one.algorithm, one.warnings)
       Row.fromSeq(if (named) one.group.value +: values else values)
     }
   }
