@@ -35,7 +35,7 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: RowBlocks[K], 
     if (isGramCheaper(n, r) && n.toLong * n <= context.driverEntries) ofGram
     else {
       val z = GramSchmidt.longestFirst(w)
-      val single = if (!isSquare && Decompositions.isDssvdCalling && mayDoInSingle(context, a, m, w, z)) Some(sketchedSingly(z)) else None
+      val single = if (!isSquare && CallingDecomposition.now == CallingDecomposition.Dssvd && mayDoInSingle(context, a, m, w, z)) Some(sketchedSingly(z)) else None
       single.filter(_.isGoodInSingle).getOrElse(refined(z, 1, spansAll = false))
     }
 

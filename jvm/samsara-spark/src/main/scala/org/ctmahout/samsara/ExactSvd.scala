@@ -33,7 +33,7 @@ object ExactSvd {
   }
 
   private def ofGram[K](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
-    val gram = (a.t %*% a).collect
+    val gram = CallingDecomposition.within(CallingDecomposition.NoDecomposition)((a.t %*% a).collect)
     GramMatrix.requireFinite(gram)
     val (vectors, values) = eigen(gram) // descending
     val s = Array.tabulate(k)(i => math.sqrt(math.max(0.0, values.getQuick(i))))
@@ -42,7 +42,7 @@ object ExactSvd {
       val signs = Svd.signs(vectors, k)
       val v = Svd.scaled(vectors, signs)
       def u = a %*% Svd.scaled(v, s.map(1 / _))
-      new Svd(s, v, Nil, if (s(0) <= Orthogonal * s(k - 1)) u else DQR.dqrThin(u)._1)
+      new Svd(s, v, Nil, if (s(0) <= Orthogonal * s(k - 1)) u else CallingDecomposition.within(CallingDecomposition.Other)(DQR.dqrThin(u)._1))
     }
   }
 }

@@ -10,7 +10,7 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
 
   /** A'A, n x n. */
   def gram[K](a: Value[K]): Value[Int] = {
-    val isShifted = Decompositions.areCalling
+    val isShifted = CallingDecomposition.now != CallingDecomposition.NoDecomposition
     a match {
       case near: Near if isSmall(a.n.toLong, a.n) =>
         Near(a.n.toLong, a.n) {
@@ -115,18 +115,4 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
   private def far[K](a: Value[K]): Far[K] = new Joins(context).far(a)
 
   private def isSmall(rows: Long, columns: Int): Boolean = rows.toDouble * columns <= context.driverEntries.toDouble
-}
-
-/** Who asks, as the calls that are under way tell. */
-private[samsara] object Decompositions {
-  private val Package = "org.apache.mahout.math.decompositions."
-
-  /** Mahout's decompositions need Gram matrices that are positive definite in spite of rounding. */
-  def areCalling: Boolean = isUnderWay(Package)
-
-  /** dssvd needs of its random projections no more than that they span a good space: these may be in single precision. */
-  def isDssvdCalling: Boolean = isUnderWay(Package + "DSSVD")
-
-  private def isUnderWay(prefix: String): Boolean =
-    StackWalker.getInstance.walk[Boolean](_.anyMatch(_.getClassName.startsWith(prefix)))
 }

@@ -53,7 +53,9 @@ object StochasticSvd {
       a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long, negligible: Double): Svd[K] = {
     Svd.checkRank(k, a.nrow, a.ncol)
     RandomUtils.seedNext(seed)
-    val (u, v, s) = DSSVD.dssvd(a, k, p, useful(q, a, k, p), CacheHint.MEMORY_AND_DISK)
+    val (u, v, s) = CallingDecomposition.within(CallingDecomposition.Dssvd) {
+      DSSVD.dssvd(a, k, p, useful(q, a, k, p), CacheHint.MEMORY_AND_DISK)
+    }
     val exact = JacobiSvd(Svd.scaled(v.collect, Array.tabulate(k)(s.getQuick)))
     val rank = Svd.rankOf(exact.s, k, a.ncol, negligible)
     val signs = Svd.signs(exact.u, rank)
