@@ -218,8 +218,8 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
     javacOptions := Seq("--add-modules", "jdk.incubator.vector", "-source", "17", "-target", "17", "-nowarn"),
     // Java has no types of numbers as parameters: the kernel for floats is that for doubles, word for word.
     Compile / sourceGenerators += Def.task {
-      val ofDoubles = (Compile / javaSource).value / "org" / "ctmahout" / "samsara" / "VectorKernel.java"
-      val ofFloats = (Compile / sourceManaged).value / "org" / "ctmahout" / "samsara" / "SingleKernel.java"
+      val ofDoubles = (Compile / javaSource).value / "org" / "ctmahout" / "samsara" / "incore" / "VectorKernel.java"
+      val ofFloats = (Compile / sourceManaged).value / "org" / "ctmahout" / "samsara" / "incore" / "SingleKernel.java"
       val words = Seq("VectorKernel" -> "SingleKernel", "Double" -> "Float", "double" -> "float")
       IO.write(ofFloats, words.foldLeft(IO.read(ofDoubles)) { case (text, (from, to)) => text.replace(from, to) })
       Seq(ofFloats)

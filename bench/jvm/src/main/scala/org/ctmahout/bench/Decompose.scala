@@ -28,10 +28,10 @@ object Decompose extends Measurement {
       // Another seed each time, since Omega would be there already.
       override def run(i: Int): Unit = {
         last = i
-        decomposed(i)(svd => if (wantU) tall(svd).rdd.foreach(_ => ()))
+        decomposed(i.toLong)(svd => if (wantU) tall(svd).rdd.foreach(_ => ()))
       }
 
-      override def describe(answer: ObjectNode): Unit = decomposed(last) { svd =>
+      override def describe(answer: ObjectNode): Unit = decomposed(last.toLong) { svd =>
         val s = answer.putArray("s")
         for (value <- svd.s) s.add(value)
         answer.put("orthogonality_v", svd.orthogonality)

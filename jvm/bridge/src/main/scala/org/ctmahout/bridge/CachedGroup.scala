@@ -6,7 +6,7 @@ import scala.util.Try
 import org.apache.spark.rdd.{PartitionPruningRDD, RDD}
 import org.apache.spark.storage.StorageLevel
 import org.apache.spark.util.CollectionAccumulator
-import org.ctmahout.samsara.Products
+import org.ctmahout.samsara.incore.Products
 
 /**
  * A group in blocks of rows, in memory what fits; the caller frees it. Its rows are checked by whatever passes over the

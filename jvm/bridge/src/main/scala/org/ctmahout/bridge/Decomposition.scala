@@ -2,9 +2,10 @@ package org.ctmahout.bridge
 
 import scala.reflect.ClassTag
 
-import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm._
+import org.apache.mahout.math.Matrix
 import org.ctmahout.samsara._
+import org.ctmahout.samsara.incore.Products
 
 /** Mahout's decomposition of a group, on a cluster or in a task: the one file of the bridge that knows Mahout's algebra. */
 private[bridge] object Decomposition {

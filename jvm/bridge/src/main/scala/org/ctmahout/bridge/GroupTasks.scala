@@ -2,12 +2,13 @@ package org.ctmahout.bridge
 
 import scala.collection.mutable.ArrayBuffer
 
-import org.apache.spark.{InterruptibleIterator, Partitioner, TaskContext}
 import org.apache.spark.network.util.JavaUtils
 import org.apache.spark.rdd.RDD
-import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
-import org.ctmahout.samsara.{ProcessContext, Products}
+import org.apache.spark.sql.SparkSession
+import org.apache.spark.{InterruptibleIterator, Partitioner, TaskContext}
+import org.ctmahout.samsara.incore.Products
+import org.ctmahout.samsara.ProcessContext
 
 /**
  * Decomposes the small groups of a directory, each whole inside a task, all of them in one Spark job.

@@ -105,7 +105,7 @@ class BridgeTest {
     assertEquals("ctmahout", writer.get("name").textValue)
     assertEquals("spark", writer.get("engine").textValue)
     assertEquals(spark.version, writer.get("spark").textValue)
-    assertEquals(org.ctmahout.samsara.Products.blasName, writer.get("blas").textValue, "what executors multiplied by")
+    assertEquals(org.ctmahout.samsara.incore.Products.blasName, writer.get("blas").textValue, "what executors multiplied by")
     for (key <- Seq("version", "scala", "mahout", "java", "blas")) assertTrue(writer.get(key).isTextual, key)
     // Only what the schema knows, so that a typo does not become a field.
     val schema = json(new java.io.File(contract, "manifest.schema.json")).get("properties")

@@ -4,6 +4,7 @@ import org.apache.mahout.math.decompositions.DQR
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.scalabindings.eigen
+import org.ctmahout.samsara.incore.GramMatrix
 
 /**
  * The singular value decomposition of a narrow matrix from A'A, in one pass over A.

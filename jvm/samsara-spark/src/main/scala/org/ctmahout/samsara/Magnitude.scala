@@ -1,9 +1,7 @@
 package org.ctmahout.samsara
 
 import org.apache.mahout.math.drm.CheckpointedDrm
-
-/** Values, or sums of their squares, that are no finite numbers. */
-private[samsara] final class NotFinite(what: String) extends ArithmeticException(what)
+import org.ctmahout.samsara.incore.NotFinite
 
 /** Decompositions square: values beyond 1e154 have squares that are no numbers, and those below 1e-154 none but zero. */
 private[samsara] object Magnitude {

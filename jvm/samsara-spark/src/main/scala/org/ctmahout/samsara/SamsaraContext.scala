@@ -2,7 +2,6 @@ package org.ctmahout.samsara
 
 import java.lang.ref.WeakReference
 
-import scala.collection.mutable.ArrayBuffer
 import scala.reflect.ClassTag
 
 import org.apache.mahout.math.{Matrix, Vector}
@@ -11,6 +10,10 @@ import org.apache.spark.SparkContext
 import org.apache.spark.broadcast.Broadcast
 import org.apache.spark.rdd.RDD
 import org.apache.spark.storage.StorageLevel
+import org.ctmahout.samsara.blocks.{Blocks, Keys, LazyProduct, LocalBlocks, LocalValue, SparkBlocks, SparkBroadcast, WeakReferences}
+import org.ctmahout.samsara.incore.Products
+import org.ctmahout.samsara.io.RddRows
+import org.ctmahout.samsara.plan.{Joins, Plans}
 
 /**
  * Where the rows of Mahout's matrices are. `close` gives back all that the computations have stored there.
@@ -40,7 +43,7 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
   private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K]
 
   /** Blocks that each partition makes of its number. */
-  private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K]
+  private[samsara] def generated[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K]
 
   /** What has more entries than this is never on the driver. */
   private[samsara] def driverEntries: Long
@@ -61,7 +64,7 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
 
   private[samsara] def drmOf[K: ClassTag](
       blocks: Blocks[K], rows: Long, columns: Int, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = {
-    val base = new RowBlocks(blocks, None, RowBlocks.newTag(), isStored = true)
+    val base = new LazyProduct(blocks, None, LazyProduct.newTag(), isStored = true)
     new DistributedRows[K](this, base, rows, columns, CacheHint.NONE, canHaveMissingRows)
   }
 }
@@ -97,8 +100,8 @@ final class ClusterContext(
     ownsSpark: Boolean = false)
     extends SamsaraContext {
   // What nobody uses any more Spark's cleaner removes, unless it is held here.
-  @transient private val stored = new Weakly[RDD[_]]
-  @transient private val sent = new Weakly[Broadcast[_]]
+  @transient private val stored = new WeakReferences[RDD[_]]
+  @transient private val sent = new WeakReferences[Broadcast[_]]
   @transient private var sketch: Option[WeakReference[RDD[_]]] = None
 
   /**
@@ -124,7 +127,7 @@ final class ClusterContext(
    * @throws IllegalArgumentException
    *   rows differ in length; a number is negative, or there twice
    */
-  def fromRows[K: ClassTag](rows: RDD[(K, Array[Double])]): CheckpointedDrm[K] = SingleRows.matrix(this, rows, SingleRows.Arrays)
+  def fromRows[K: ClassTag](rows: RDD[(K, Array[Double])]): CheckpointedDrm[K] = RddRows.matrix(this, rows, RddRows.Arrays)
 
   /**
    * A matrix from rows that are vectors of Mahout's, each with its key; see [[fromRows]]. Blocks of sparse ones are kept as they
@@ -143,16 +146,16 @@ final class ClusterContext(
    */
   def fromVectors[K: ClassTag](
       rows: RDD[(K, Vector)], nrow: Long = -1, ncol: Int = -1, hint: CacheHint.CacheHint = CacheHint.NONE): CheckpointedDrm[K] =
-    SingleRows.matrix(this, rows, SingleRows.Vectors, nrow, ncol, hint = hint)
+    RddRows.matrix(this, rows, RddRows.Vectors, nrow, ncol, hint = hint)
 
   /** Any matrix as rows, each with its key, for whoever goes on with Spark from here. They end with the context. */
   def toRows[K](drm: DrmLike[K]): RDD[(K, Array[Double])] = 
-    rdd(drm).flatMap { case (keys, block) => SingleRows.of(keys, block) }
+    rdd(drm).flatMap { case (keys, block) => RddRows.of(keys, block) }
 
   /** Any matrix as blocks of keys and rows, for whoever goes on with Spark from here. They end with the context. */
   def rdd[K](drm: DrmLike[K]): RDD[(Array[K], Matrix)] = {
     val value = new Plans(this).value(drm.checkpoint(CacheHint.NONE))
-    new Joins(this).far(value).rows.made(this).asInstanceOf[SparkBlocks[K]].rdd
+    new Joins(this).far(value).rows.evaluated(this).asInstanceOf[SparkBlocks[K]].rdd
   }
 
   override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = synchronized {
@@ -194,7 +197,7 @@ final class ClusterContext(
     }
   }
 
-  override private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
+  override private[samsara] def generated[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
     new SparkBlocks(sparkContext.parallelize(0 until parts, parts).flatMap(f))
   override private[samsara] def parallelism: Int = sparkContext.defaultParallelism
 
@@ -219,40 +222,6 @@ private object ClusterContext {
   private val InTasks = 1L << 20
 }
 
-/** Things that last only as long as somebody else holds them. */
-private final class Weakly[T <: AnyRef] {
-  private val all = ArrayBuffer.empty[WeakReference[T]]
-
-  def add(x: T): Unit = {
-    keep(_ => true)
-    all += new WeakReference(x)
-    ()
-  }
-
-  /** Whether it was there. */
-  def remove(x: AnyRef): Boolean = {
-    val before = size
-    keep(_ ne x)
-    size < before
-  }
-
-  def size: Int = all.count(_.get != null)
-
-  /** All of them; none is left. */
-  def drain(): Seq[T] = {
-    val there = all.flatMap(r => Option(r.get)).toList
-    all.clear()
-    there
-  }
-
-  private def keep(isWanted: T => Boolean): Unit = {
-    val kept = all.filter { r => val x = r.get; x != null && isWanted(x) }
-    all.clear()
-    all ++= kept
-    ()
-  }
-}
-
 /** This process alone: the same algebra, without Spark, for a matrix that fits in a task of it. */
 final class ProcessContext private[samsara] (override private[samsara] val driverEntries: Long) extends SamsaraContext {
   def this() = this(Int.MaxValue.toLong)
@@ -271,17 +240,8 @@ final class ProcessContext private[samsara] (override private[samsara] val drive
   override private[samsara] def send[T: ClassTag](value: T): BCast[T] = new LocalValue(value)
   override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] =
     new LocalBlocks(() => pieces.iterator)
-  override private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
+  override private[samsara] def generated[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
     new LocalBlocks(() => Iterator.range(0, parts).flatMap(f))
   override private[samsara] def parallelism: Int = 1
-  override def close(): Unit = ()
-}
-
-private[samsara] final class SparkBroadcast[T](sent: Broadcast[T]) extends BCast[T] with Serializable {
-  override def value: T = sent.value
-  override def close(): Unit = sent.unpersist()
-}
-
-private[samsara] final class LocalValue[T](override val value: T) extends BCast[T] {
   override def close(): Unit = ()
 }

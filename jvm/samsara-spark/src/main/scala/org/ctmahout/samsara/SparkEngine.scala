@@ -7,6 +7,10 @@ import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.CacheHint.CacheHint
 import org.apache.mahout.math.indexeddataset.{BiDictionary, IndexedDataset, Schema}
 import org.apache.spark.storage.StorageLevel
+import org.ctmahout.samsara.blocks.{Far, Keys, Near, Passes, Value, VectorBroadcast}
+import org.ctmahout.samsara.incore.{Elementwise, Products}
+import org.ctmahout.samsara.io.MatrixFiles
+import org.ctmahout.samsara.plan.{Joins, Numbering, Plans, Sampling}
 
 /**
  * Mahout's distributed engine for Spark 3.5 and 4.x: turns a plan of Mahout's algebra into passes over blocks of rows.
@@ -119,13 +123,13 @@ object SparkEngine extends DistributedEngine with Serializable {
   private def empty[K](rows: Long, columns: Int, parts: Int)(implicit
       dc: DistributedContext, keys: ClassTag[K]): CheckpointedDrm[K] = {
     def first(part: Int) = (BigInt(rows) * part / parts).toLong
-    here(dc).drmOf(here(dc).made(parts)(part => Numbering.zeros(first(part), first(part + 1), columns, keys)), rows, columns)
+    here(dc).drmOf(here(dc).generated(parts)(part => Numbering.zeros(first(part), first(part + 1), columns, keys)), rows, columns)
   }
 
   // --------------------------------------------------------------------------------------------------- other than algebra
 
   override def allreduceBlock[K](drm: CheckpointedDrm[K], bmf: BlockMapFunc2[K], rf: BlockReduceFunc): Matrix = drm match {
-    case d: DistributedRows[K @unchecked] => Passes.reduced(d.value.rows.made(d.samsara), bmf, rf)
+    case d: DistributedRows[K @unchecked] => Passes.reduced(d.value.rows.evaluated(d.samsara), bmf, rf)
     case d: DriverRows =>
       require(d.nrow > 0, "a matrix without rows cannot be reduced")
       bmf((Array.range(0, d.matrix.rowSize).asInstanceOf[Array[K]], d.collect))
@@ -139,7 +143,7 @@ object SparkEngine extends DistributedEngine with Serializable {
       implicit val keys: ClassTag[K] = drm.keyClassTag
       val context = here(drm.context)
       val far = new Joins(context).far(valueOf(drm))
-      val rows = far.rows.made(context)
+      val rows = far.rows.evaluated(context)
       val map = if (computeMap) Some(context.drmOf(Numbering.column(rows), far.m, 1)) else None
       (context.drmOf(Numbering(rows, ClassTag.Int)._1, far.m, far.n), map)
     }

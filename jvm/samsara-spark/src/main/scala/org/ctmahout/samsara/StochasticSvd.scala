@@ -4,6 +4,7 @@ import org.apache.mahout.common.RandomUtils
 import org.apache.mahout.math.decompositions.DSSVD
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
+import org.ctmahout.samsara.incore.JacobiSvd
 
 /**
  * Mahout's dssvd with a seed, and its result made accurate for any matrix.

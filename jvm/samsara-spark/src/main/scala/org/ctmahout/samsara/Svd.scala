@@ -2,6 +2,7 @@ package org.ctmahout.samsara
 
 import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm.DrmLike
+import org.ctmahout.samsara.incore.{NotFinite, Products}
 
 /**
  * A ~ U diag(s) V'.

@@ -7,8 +7,9 @@ import org.apache.mahout.math.{DenseMatrix, DenseVector, Matrix, SparseMatrix, S
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.scalabindings._
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.{LocalBlocks, SparkBlocks}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /**
  * All operators on matrices of random shape, kind of key, storage and partitioning, against sums written out: twenty seeds

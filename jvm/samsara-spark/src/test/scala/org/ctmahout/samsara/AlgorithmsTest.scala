@@ -12,8 +12,9 @@ import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.scalabindings._
 import org.apache.mahout.math.scalabindings.RLikeOps._
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.Passes
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** Mahout's own algorithms, which are written on its algebra, against textbooks or the same done in core. */
 class AlgorithmsTest {

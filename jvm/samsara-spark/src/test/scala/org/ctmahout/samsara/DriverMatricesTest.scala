@@ -1,8 +1,10 @@
 package org.ctmahout.samsara
 
 import org.apache.mahout.math.{Matrices, Matrix}
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.incore.{GramMatrix, GramSchmidt, JacobiSvd, Products}
+import org.ctmahout.samsara.plan.Closures
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** Bases and decompositions on the driver, of more columns than one panel has. */
 class DriverMatricesTest {

@@ -9,8 +9,10 @@ import org.apache.mahout.math.{DenseMatrix, Matrices, Matrix, SparseRowMatrix}
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.function.IntIntFunction
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.{Passes, Piece, Place}
+import org.ctmahout.samsara.incore.Products
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 import org.junit.jupiter.api.io.TempDir
 
 /** What Mahout asks of an engine beside operators: matrices from here and there, keys, samples. */

@@ -1,13 +1,14 @@
 package org.ctmahout.samsara
 
 import org.apache.mahout.common.RandomUtils
-import org.apache.mahout.math.decompositions.DSSVD
 import org.apache.mahout.math.{DenseMatrix, Matrix}
+import org.apache.mahout.math.decompositions.DSSVD
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.ctmahout.samsara.EngineCallsTest.rows
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.incore.{Cholesky, Products}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** Gram matrices, where columns are of very different lengths or depend on each other; values whose squares are no numbers. */
 class GramTest {

@@ -5,8 +5,9 @@ import scala.reflect.ClassTag
 
 import org.apache.mahout.math.{DenseMatrix, Matrix, SingularValueDecomposition}
 import org.apache.mahout.math.drm.{CacheHint, CheckpointedDrm}
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.incore.{JacobiSvd, Products}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /**
  * What must hold for every matrix, tried on matrices that break decompositions: against Mahout's dense SVD in one process,

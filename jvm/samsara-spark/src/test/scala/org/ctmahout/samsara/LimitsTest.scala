@@ -5,8 +5,10 @@ import org.apache.mahout.math.{DenseMatrix, Matrix}
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.ctmahout.samsara.EngineCallsTest.rows
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.Basis
+import org.ctmahout.samsara.incore.Products
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** Limits of Spark's, made small instead of the data large. */
 class LimitsTest {

@@ -4,8 +4,10 @@ import java.io._
 
 import com.esotericsoftware.kryo.Kryo
 import com.esotericsoftware.kryo.io.{Input, Output}
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.Passes
+import org.ctmahout.samsara.incore.{Products, SingleProducts}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** A sparse block is the dense one of the same values, in whatever is done with it. */
 class SparseBlockTest {
@@ -44,7 +46,7 @@ class SparseBlockTest {
     val (n, r) = (60, 9)
     val z = dense(n, r)
     val blocks = forms(300, n) ++ Seq(dense(50, n)) ++ forms(20, n)
-    def sketch = if (single) new SingleProducts.Sketch(z) else new Products.Sketch(z)
+    def sketch = if (single) new SingleProducts.SketchSums(z) else new Products.SketchSums(z)
     val (mixed, whole) = (sketch, sketch)
     for (block <- blocks) {
       whole.add(new DenseBlock(block.rowSize, n, block.toArray))

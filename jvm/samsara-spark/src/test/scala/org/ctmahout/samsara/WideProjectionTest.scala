@@ -2,8 +2,9 @@ package org.ctmahout.samsara
 
 import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm.RLikeDrmOps._
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.incore.Products
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** dssvd with as many directions as half of the columns, or more: its sums come from A'A, unless that says too little. */
 class WideProjectionTest {

@@ -3,7 +3,7 @@ package org.ctmahout.bridge.dataframes
 import scala.collection.mutable
 
 import org.ctmahout.bridge.{CtmahoutException, Errors}
-import org.ctmahout.samsara.Products
+import org.ctmahout.samsara.incore.Products
 
 /**
  * What is in a partition.
