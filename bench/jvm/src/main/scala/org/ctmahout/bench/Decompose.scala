@@ -37,6 +37,7 @@ object Decompose extends Measurement {
         answer.put("orthogonality_v", svd.orthogonality)
         if (wantU) answer.put("orthogonality_u", orthogonalityU(svd))
         answer.put("blas", svd.u.context.asInstanceOf[SamsaraContext].blasName)
+        ()
       }
 
       override def close(): Unit = blocks.unpersist(blocking = true)

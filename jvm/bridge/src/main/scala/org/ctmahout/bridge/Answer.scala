@@ -1,6 +1,7 @@
 package org.ctmahout.bridge
 
 import org.apache.spark.SparkContext
+import org.ctmahout.bridge.exchange.{Manifest, MatrixManifest}
 
 /** The manifest of a factors directory, which is also what the caller gets (contract/v1/manifest.schema.json). */
 private[bridge] object Answer {

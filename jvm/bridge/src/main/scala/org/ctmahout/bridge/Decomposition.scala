@@ -2,8 +2,9 @@ package org.ctmahout.bridge
 
 import scala.reflect.ClassTag
 
-import org.apache.mahout.math.drm._
 import org.apache.mahout.math.Matrix
+import org.apache.mahout.math.drm._
+import org.ctmahout.bridge.exchange.CheckedBlock
 import org.ctmahout.samsara._
 import org.ctmahout.samsara.incore.Products
 
@@ -11,7 +12,7 @@ import org.ctmahout.samsara.incore.Products
 private[bridge] object Decomposition {
 
   /** Rows of a group as the engine wants them: wrapped, not copied. */
-  def block(b: RowBlock, columns: Int): (Array[Long], Matrix) = {
+  def block(b: CheckedBlock, columns: Int): (Array[Long], Matrix) = {
     val matrix: Matrix = b.values match {
       case floats: Array[Float] => new FloatBlock(b.rows.length, columns, floats)
       case doubles => new DenseBlock(b.rows.length, columns, doubles.asInstanceOf[Array[Double]])

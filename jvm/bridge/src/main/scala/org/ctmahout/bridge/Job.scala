@@ -7,6 +7,7 @@ import scala.collection.mutable
 
 import org.apache.hadoop.fs.{FileSystem, Path}
 import org.apache.spark.sql.SparkSession
+import org.ctmahout.bridge.exchange.{CachedGroup, ExchangeReader, ExchangeWriter, GroupCheck, Manifest, MatrixGroup, MatrixManifest, OutputDirectory, ReadingSession}
 import org.ctmahout.samsara.ClusterContext
 
 /** One request, from matrix directory to factors directory. */
@@ -185,28 +186,3 @@ private[bridge] object Job {
         (s"executors multiply by different means, ${kernels.toSeq.sorted.mkString(" and ")}: they need the same Java with the same " +
           "options, for instance --add-modules=jdk.incubator.vector in spark.executor.extraJavaOptions"))
 }
-
-/**
- * A decomposed group, its V written, and its U if it was wanted.
- *
- * @param squaredNorm
- *   |A|^2 of what was decomposed
- * @param orthogonalityV
- *   the largest entry of |V'V - I|
- * @param checksums
- *   of V and U, by part
- * @param kernels
- *   what has multiplied in its tasks
- * @param files
- *   that tasks have written it to
- */
-private[bridge] final case class GroupResult(
-    group: MatrixGroup,
-    s: Array[Double],
-    squaredNorm: Double,
-    orthogonalityV: Double,
-    orthogonalityU: Option[Double],
-    checksums: Map[String, String],
-    warnings: Seq[String],
-    kernels: Set[String],
-    files: Set[WrittenFile] = Set.empty)

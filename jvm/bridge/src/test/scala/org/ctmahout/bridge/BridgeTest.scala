@@ -6,8 +6,9 @@ import com.fasterxml.jackson.databind.JsonNode
 import org.apache.commons.math3.linear.{Array2DRowRealMatrix, SingularValueDecomposition}
 import org.apache.spark.sql.SparkSession
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertTrue}
+import org.ctmahout.bridge.exchange.{Checksum, Dtype, Manifest}
 import org.junit.jupiter.api.{AfterEach, BeforeEach, Test}
+import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 /** Requests from end to end, through the entry point that Python uses. */

@@ -7,9 +7,10 @@ import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.util.ArrayData
 import org.ctmahout.bridge.Testing._
+import org.ctmahout.bridge.exchange.{BlockBuilder, CachedGroup, CheckedBlocks, Checksum, Dtype, ExchangeReader, Manifest, MatrixGroup, MatrixManifest, PartFiles, ReadingSession, RowDiagnosis, Values}
 import org.ctmahout.samsara.ClusterContext
-import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertTrue}
 import org.junit.jupiter.api.{AfterEach, Test}
+import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 class ExchangeReaderTest {
@@ -172,10 +173,10 @@ class ExchangeReaderTest {
 
   @Test def cutsLargeMatricesIntoBlocks(): Unit = {
     for ((columns, height) <- Seq(1 -> 65536, 301 -> 870, 5000 -> 256, 100000 -> 20, 10000000 -> 1))
-      assertEquals(height, RowBlocks.height(columns, Dtype.Float32))
+      assertEquals(height, BlockBuilder.height(columns, Dtype.Float32))
     val group = MatrixGroup(0, 200000, 1, "")
     val rows = Iterator.tabulate(200000)(i => InternalRow(0, i.toLong, ArrayData.toArrayData(Array(1.0f))))
-    val blocks = new RowBlocks(rows, group, Values.Floats, lasting = true).toSeq
+    val blocks = new CheckedBlocks(rows, group, Values.Floats, lasting = true).toSeq
     assertEquals(Seq(65536, 65536, 65536, 3392), blocks.map(_.rows.length))
     assertEquals(200000.0, blocks.map(_.check.squaredNorm).sum)
   }

@@ -8,8 +8,9 @@ import org.apache.hadoop.fs.Path
 import org.apache.spark.{SparkException, TaskContext}
 import org.apache.spark.scheduler.{SparkListener, SparkListenerJobStart}
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertThrows, assertTrue}
+import org.ctmahout.bridge.exchange.{Dtype, ExchangeWriter, Gathering, Manifest, MatrixGroup, OutputDirectory, Values}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertThrows, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 /** Many groups in one directory: what is special about those that are decomposed in tasks. */

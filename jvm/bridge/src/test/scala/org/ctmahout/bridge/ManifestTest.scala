@@ -2,8 +2,9 @@ package org.ctmahout.bridge
 
 import org.apache.hadoop.fs.Path
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
+import org.ctmahout.bridge.exchange.{Dtype, Manifest, MatrixGroup}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
 
 class ManifestTest {
   private val good =

@@ -5,8 +5,9 @@ import java.nio.file.{Files, Path => File_}
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.Path
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
+import org.ctmahout.bridge.exchange.{Claim, Dtype, ExchangeWriter, Manifest, OutputDirectory, WrittenFile}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 class OutputDirectoryTest {

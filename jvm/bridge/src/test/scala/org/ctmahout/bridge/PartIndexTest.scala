@@ -1,7 +1,8 @@
 package org.ctmahout.bridge
 
-import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
+import org.ctmahout.bridge.exchange.{PartFooter, PartIndex}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
 
 class PartIndexTest {
 

@@ -1,17 +1,14 @@
 package org.ctmahout.samsara
 
 import java.io.ByteArrayOutputStream
-import java.nio.file.{Files, Path}
 
 import org.junit.jupiter.api.Assertions._
 import org.junit.jupiter.api.Test
 
 /** docs/samsara.md cannot say what does not run. */
 class SamsaraPageTest {
-  private def find(name: String): String = {
-    val folders = Iterator.iterate(Path.of("").toAbsolutePath)(_.getParent).takeWhile(_ != null)
-    Files.readString(folders.map(_.resolve(name)).find(f => Files.exists(f)).get)
-  }
+  import Local.find
+
   private lazy val page = find("docs/samsara.md")
 
   /** What is in a fenced block of Scala or of text, the first after some words. */

@@ -1,4 +1,5 @@
 package org.ctmahout.bridge
+package exchange
 
 import java.util.BitSet
 

@@ -3,37 +3,37 @@ package org.ctmahout.bridge.dataframes
 import scala.collection.mutable
 
 import org.apache.mahout.math.Matrix
-import org.apache.spark.sql.catalyst.InternalRow
-import org.ctmahout.bridge.{RowBlocks, Values}
+import org.ctmahout.bridge.SparkInternals.InternalRow
+import org.ctmahout.bridge.exchange.{BlockBuilder, Values}
 import org.ctmahout.samsara.{DenseBlock, FloatBlock, SparseBlock}
 
 /** What a partition's rows are put into: blocks, up to the first row that cannot be in a matrix. */
-private[dataframes] sealed trait Piece extends Serializable
+private[dataframes] sealed trait BlockOrUnfitRow extends Serializable
 
 /**
  * Rows of one group side by side.
  *
  * @param group
- *   a value of the group column; [[Pieces.NoGroup]] without one
+ *   a value of the group column; [[FrameBlocks.NoGroup]] without one
  * @param ids
  *   one for each row; nulls without an id column
  * @param values
  *   row-major, Array[Float] or Array[Double]; or SparseRows
  */
-private[dataframes] final class Block(
-    val group: AnyRef, val ids: Array[AnyRef], val values: AnyRef, val columns: Int, val squaredNorm: Double) extends Piece {
+private[dataframes] final class NamedBlock(
+    val group: AnyRef, val ids: Array[AnyRef], val values: AnyRef, val columns: Int, val squaredNorm: Double) extends BlockOrUnfitRow {
   def rows: Int = ids.length
 
   /** As the engine wants it: wrapped, not copied. */
   def keyed: (Array[AnyRef], Matrix) = values match {
     case floats: Array[Float] => (ids, new FloatBlock(rows, columns, floats))
-    case sparse: SparseRows => (ids, new SparseBlock(rows, columns, sparse.starts, sparse.places, sparse.values))
+    case sparse: SparseRows => (ids, new SparseBlock(rows, columns, sparse.starts, sparse.indices, sparse.values))
     case doubles => (ids, new DenseBlock(rows, columns, doubles.asInstanceOf[Array[Double]]))
   }
 }
 
 /** Rows of which only what is not zero is kept: of row i the values from `starts(i)` to `starts(i + 1)`, and their columns. */
-private[dataframes] final class SparseRows(val starts: Array[Int], val places: Array[Int], val values: Array[Double]) extends Serializable
+private[dataframes] final class SparseRows(val starts: Array[Int], val indices: Array[Int], val values: Array[Double]) extends Serializable
 
 /**
  * A row that cannot be in a matrix, at this place in its partition.
@@ -41,14 +41,14 @@ private[dataframes] final class SparseRows(val starts: Array[Int], val places: A
  * @param fields
  *   those of the error, but for the row
  */
-private[dataframes] final case class BadRow(place: Long, id: Option[String], code: String, fields: Seq[(String, Any)]) extends Piece
+private[dataframes] final case class UnfitRow(place: Long, id: Option[String], code: String, fields: Seq[(String, Any)]) extends BlockOrUnfitRow
 
-/** Cuts the rows of a partition into pieces, and checks each row while it is in the processor's cache anyway. */
-private[dataframes] final class Pieces[T](columns: MatrixColumns, values: RowValues[T]) extends Serializable {
-  import Pieces._
+/** Cuts the rows of a partition into blocks, and checks each row while it is in the processor's cache anyway. */
+private[dataframes] final class FrameBlocks[T](columns: MatrixColumns, values: RowValues[T]) extends Serializable {
+  import FrameBlocks._
 
-  def of(rows: Iterator[InternalRow]): Iterator[Piece] = new Iterator[Piece] {
-    private val ready = mutable.Queue.empty[Piece]
+  def of(rows: Iterator[InternalRow]): Iterator[BlockOrUnfitRow] = new Iterator[BlockOrUnfitRow] {
+    private val ready = mutable.Queue.empty[BlockOrUnfitRow]
     private val builders = mutable.LinkedHashMap.empty[(AnyRef, Boolean), Builder]
     private var (place, held, isBad) = (0L, 0L, false)
     private var width = -1
@@ -58,13 +58,13 @@ private[dataframes] final class Pieces[T](columns: MatrixColumns, values: RowVal
       if (ready.isEmpty && !isBad) drain()
       ready.nonEmpty
     }
-    override def next(): Piece = if (hasNext) ready.dequeue() else Iterator.empty.next()
+    override def next(): BlockOrUnfitRow = if (hasNext) ready.dequeue() else Iterator.empty.next()
 
     private def add(row: InternalRow): Unit = {
       val group = columns.group.fold[AnyRef](NoGroup)(_.of(row))
       val id = columns.id.fold[AnyRef](null)(_.of(row))
       def bad(code: String, fields: (String, Any)*): Unit = {
-        ready += BadRow(place, Option(id).map(_.toString), code, fields)
+        ready += UnfitRow(place, Option(id).map(_.toString), code, fields)
         isBad = true
       }
       val isNameless = Seq(columns.group -> group, columns.id -> id).collectFirst { case (Some(c), null) => c.field.name }
@@ -80,7 +80,7 @@ private[dataframes] final class Pieces[T](columns: MatrixColumns, values: RowVal
       val sparse = if (isNameless.isEmpty) values.sparse(row) else None
       (isNameless, sparse) match {
         case (Some(name), _) => bad("CTM_DATAFRAME_NULL", "column" -> name)
-        case (_, Some(some)) => check(some.size, some.values, Values.Doubles, some.places(_))(add(sparseBuilder(group), id, some, _))
+        case (_, Some(some)) => check(some.size, some.values, Values.Doubles, some.indices(_))(add(sparseBuilder(group), id, some, _))
         case _ =>
           values.of(row) match {
             case None => bad("CTM_DATAFRAME_NULL", "column" -> values.nullColumn(row))
@@ -124,7 +124,7 @@ private[dataframes] final class Pieces[T](columns: MatrixColumns, values: RowVal
     }
 }
 
-private[dataframes] object Pieces {
+private[dataframes] object FrameBlocks {
   val NoGroup: AnyRef = ""
 
   /** Of rows of many groups, what a task may hold until blocks of them are full. */
@@ -149,12 +149,12 @@ private[dataframes] object Pieces {
 
     /** Of the values. */
     def bytes: Long
-    def take(): Block
+    def take(): NamedBlock
   }
 
   private final class DenseBuilder[T](group: AnyRef, n: Int, kind: Values[T]) extends Builder(group, isSparse = false) {
     override type Row = Array[T]
-    private val height = RowBlocks.height(n, kind.dtype)
+    private val height = BlockBuilder.height(n, kind.dtype)
     private var values = kind.newArray(math.min(Room, height) * n)
 
     override def isFull: Boolean = count == height
@@ -165,9 +165,9 @@ private[dataframes] object Pieces {
       System.arraycopy(a, 0, values, count * n, n)
     }
 
-    override def take(): Block = {
+    override def take(): NamedBlock = {
       val isWhole = java.lang.reflect.Array.getLength(values) == count * n
-      new Block(group, ids.take(count), if (isWhole) values else kind.take(values, count * n), n, squaredNorm)
+      new NamedBlock(group, ids.take(count), if (isWhole) values else kind.take(values, count * n), n, squaredNorm)
     }
   }
 
@@ -178,7 +178,7 @@ private[dataframes] object Pieces {
   private final class SparseBuilder(group: AnyRef, n: Int) extends Builder(group, isSparse = true) {
     override type Row = SparseRow
     private val starts = mutable.ArrayBuilder.make[Int]
-    private val places = mutable.ArrayBuilder.make[Int]
+    private val indices = mutable.ArrayBuilder.make[Int]
     private val values = mutable.ArrayBuilder.make[Double]
     private var end = 0
     starts += 0
@@ -187,13 +187,13 @@ private[dataframes] object Pieces {
     override def bytes: Long = 12L * end + 4L * count
 
     override protected def put(row: SparseRow): Unit = {
-      places ++= row.places
+      indices ++= row.indices
       values ++= row.values
       end += row.values.length
       starts += end
     }
 
-    override def take(): Block =
-      new Block(group, ids.take(count), new SparseRows(starts.result(), places.result(), values.result()), n, squaredNorm)
+    override def take(): NamedBlock =
+      new NamedBlock(group, ids.take(count), new SparseRows(starts.result(), indices.result(), values.result()), n, squaredNorm)
   }
 }

@@ -1,14 +1,14 @@
-package org.ctmahout.bridge.dataframes
+package org.ctmahout.bridge
 
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.DataFrame
-import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.classic
 
-private[dataframes] object InternalRows {
+/** What the lines of Spark have in different places: each has a file of this name. */
+private[bridge] object SparkLine {
 
   /** The rows in Spark's own form: without an object for each value. */
-  def of(frame: DataFrame): RDD[InternalRow] = frame match {
+  def rows(frame: DataFrame): RDD[SparkInternals.InternalRow] = frame match {
     case dataset: classic.Dataset[_] => dataset.queryExecution.toRdd
     case other => throw new IllegalStateException(s"${other.getClass.getName} has no rows on this JVM")
   }

@@ -1,9 +1,8 @@
 package org.ctmahout.bridge
+package exchange
 
 import org.apache.hadoop.fs.Path
-import org.apache.spark.paths.SparkPath
-import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.sql.execution.datasources.PartitionedFile
+import org.ctmahout.bridge.SparkInternals.FileRange
 
 /**
  * What the footer of a part file tells: where its row groups are, and which groups have rows in each.
@@ -34,7 +33,7 @@ private[bridge] final case class PartFooter(
     hosts: Array[String])
 
 /** What one task reads, and the hosts that have it. */
-private[bridge] final case class PartRanges(ranges: Seq[PartitionedFile], hosts: Seq[String])
+private[bridge] final case class PartRanges(ranges: Seq[FileRange], hosts: Seq[String])
 
 /** The footers of all part files of a directory, read once: of a group they tell where its rows are, and nothing else is read. */
 private[bridge] final class PartIndex(footers: Seq[PartFooter]) {
@@ -47,17 +46,17 @@ private[bridge] final class PartIndex(footers: Seq[PartFooter]) {
    */
   def ranges(groups: Seq[Int], partitions: Int, whole: Boolean): Seq[PartRanges] = {
     val sorted = groups.toArray.sorted
-    val places = footers.flatMap(footer => footer.starts.indices.filter(i => holds(footer, i, sorted)).map(new Place(footer, _)))
-    val total = places.map(_.size).sum
+    val rowGroups = footers.flatMap(footer => footer.starts.indices.filter(i => holds(footer, i, sorted)).map(new RowGroup(footer, _)))
+    val total = rowGroups.map(_.size).sum
     var before = 0L
     var part = 0
-    var previous: Option[Place] = None
-    val numbered = places.map { place =>
-      val middle = (before + place.size / 2).toDouble / math.max(1L, total)
-      if (!(whole && previous.exists(_.sharesGroupWith(place)))) part = math.max(part, (middle * partitions).toInt)
-      before += place.size
-      previous = Some(place)
-      (part, place)
+    var previous: Option[RowGroup] = None
+    val numbered = rowGroups.map { rowGroup =>
+      val middle = (before + rowGroup.size / 2).toDouble / math.max(1L, total)
+      if (!(whole && previous.exists(_.sharesGroupWith(rowGroup)))) part = math.max(part, (middle * partitions).toInt)
+      before += rowGroup.size
+      previous = Some(rowGroup)
+      (part, rowGroup)
     }
     numbered.groupBy(_._1).toSeq.sortBy(_._1).map { case (_, some) => partRanges(some.map(_._2)) }
   }
@@ -69,12 +68,12 @@ private[bridge] object PartIndex {
   val Unknown: (Int, Int) = (Int.MinValue, Int.MaxValue)
 
   /** A row group of a file. */
-  private final class Place(val footer: PartFooter, val index: Int) {
+  private final class RowGroup(val footer: PartFooter, val index: Int) {
     def start: Long = footer.starts(index)
     def size: Long = footer.sizes(index)
     def end: Long = start + size
-    def sharesGroupWith(next: Place): Boolean = footer.last(index) == next.footer.first(next.index)
-    def isFollowedBy(next: Place): Boolean = (footer eq next.footer) && index + 1 == next.index
+    def sharesGroupWith(next: RowGroup): Boolean = footer.last(index) == next.footer.first(next.index)
+    def isFollowedBy(next: RowGroup): Boolean = (footer eq next.footer) && index + 1 == next.index
   }
 
   private def holds(footer: PartFooter, rowGroup: Int, sorted: Array[Int]): Boolean = {
@@ -84,21 +83,15 @@ private[bridge] object PartIndex {
   }
 
   /** Row groups that follow each other in a file are one range of it: each range takes a look at the footer. */
-  private def partRanges(places: Seq[Place]): PartRanges = {
-    val runs = places.foldLeft(List.empty[(Place, Place)]) {
-      case ((from, to) :: done, place) if to.isFollowedBy(place) => (from, place) :: done
-      case (done, place) => (place, place) :: done
+  private def partRanges(rowGroups: Seq[RowGroup]): PartRanges = {
+    val runs = rowGroups.foldLeft(List.empty[(RowGroup, RowGroup)]) {
+      case ((from, to) :: done, rowGroup) if to.isFollowedBy(rowGroup) => (from, rowGroup) :: done
+      case (done, rowGroup) => (rowGroup, rowGroup) :: done
     }
     val ranges = runs.reverse.map { case (from, to) =>
       val footer = from.footer
-      PartitionedFile(
-        InternalRow.empty,
-        SparkPath.fromPath(new Path(footer.path)),
-        from.start,
-        to.end - from.start,
-        modificationTime = footer.modified,
-        fileSize = footer.bytes)
+      SparkInternals.fileRange(new Path(footer.path), from.start, to.end - from.start, footer.modified, footer.bytes)
     }
-    PartRanges(ranges, places.maxBy(_.size).footer.hosts.toSeq)
+    PartRanges(ranges, rowGroups.maxBy(_.size).footer.hosts.toSeq)
   }
 }

@@ -1,4 +1,5 @@
 package org.ctmahout.bridge
+package exchange
 
 import scala.collection.mutable
 import scala.util.Try
@@ -21,7 +22,7 @@ import org.ctmahout.samsara.incore.Products
  *   bytes that Spark has to keep data in
  */
 private[bridge] final class CachedGroup(
-    path: String, group: MatrixGroup, read: Boolean => RDD[RowBlock], bytes: Long, memory: Long) {
+    path: String, group: MatrixGroup, read: Boolean => RDD[CheckedBlock], bytes: Long, memory: Long) {
   import CachedGroup._
 
   private val keepable = read(true)
@@ -34,7 +35,7 @@ private[bridge] final class CachedGroup(
   private val multiplying = keepable.sparkContext.collectionAccumulator[String]
 
   /** In the order of partitions; the values of one may be gone when the next is asked for. */
-  val blocks: RDD[RowBlock] = telling(cached ++ rest, checks, multiplying)
+  val blocks: RDD[CheckedBlock] = telling(cached ++ rest, checks, multiplying)
 
   /** Memory that is free and will be taken by what is kept of the blocks. */
   def promisedBytes: Long = if (check.isDefined || count == 0) 0 else bytes / count * kept
@@ -90,18 +91,18 @@ private[bridge] object CachedGroup {
   /** Bytes of matrices that are kept whole. */
   private[bridge] def roomForWhole(memory: Long): Long = (FullShare * memory).toLong
 
-  private def until(blocks: RDD[RowBlock], partition: Int) = PartitionPruningRDD.create(blocks, _ < partition)
+  private def until(blocks: RDD[CheckedBlock], partition: Int) = PartitionPruningRDD.create(blocks, _ < partition)
 
-  private def from(blocks: RDD[RowBlock], partition: Int) = PartitionPruningRDD.create(blocks, _ >= partition)
+  private def from(blocks: RDD[CheckedBlock], partition: Int) = PartitionPruningRDD.create(blocks, _ >= partition)
 
   /**
    * The same blocks; behind the last one of a partition `checks` gets its number and what all of them are. Those that are
    * kept tell it as well each time: a task that has failed behind the reading finds them kept when it is tried again.
    */
   private def telling(
-      blocks: RDD[RowBlock],
+      blocks: RDD[CheckedBlock],
       checks: CollectionAccumulator[(Int, RowCheck)],
-      multiplying: CollectionAccumulator[String]): RDD[RowBlock] =
+      multiplying: CollectionAccumulator[String]): RDD[CheckedBlock] =
     blocks.mapPartitionsWithIndex { (partition, some) =>
       var sum = RowCheck.sum(Iterator.empty)
       def tell() = {

@@ -1,35 +1,7 @@
 package org.ctmahout.bridge
+package exchange
 
-import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.sql.catalyst.util.ArrayData
-
-/**
- * Cuts a partition's rows (group, number, values), all of one group, into blocks, checking each row while it is in the
- * processor's cache anyway.
- *
- * @param lasting
- *   whether the values of a block may be kept; else those of the next overwrite them
- */
-private[bridge] final class RowBlocks[T](
-    rows: Iterator[InternalRow],
-    group: MatrixGroup,
-    values: Values[T],
-    lasting: Boolean)
-    extends Iterator[RowBlock] {
-
-  private val height = RowBlocks.height(group.columns, values.dtype)
-  private val builder = new BlockBuilder(group, values, Checksum.weights(group.columns), height, height, lasting)
-
-  override def hasNext: Boolean = rows.hasNext
-
-  override def next(): RowBlock = {
-    while (!builder.isFull && rows.hasNext) {
-      val next = rows.next()
-      builder.add(next.getLong(1), next.getArray(2))
-    }
-    builder.take()
-  }
-}
+import org.ctmahout.bridge.SparkInternals.ArrayData
 
 /**
  * Rows of a group, put side by side and checked.
@@ -85,11 +57,11 @@ private[bridge] final class BlockBuilder[T](
   }
 
   /** The block so far; the next one starts without rows. */
-  def take(): RowBlock = {
+  def take(): CheckedBlock = {
     val check = RowCheck(count.toLong, checksum, rowNumbers, squaredNorm, bad)
     val taken =
-      if (count == numbers.length) new RowBlock(numbers, block, check)
-      else new RowBlock(numbers.take(count), values.take(block, count * n), check)
+      if (count == numbers.length) new CheckedBlock(numbers, block, check)
+      else new CheckedBlock(numbers.take(count), values.take(block, count * n), check)
     reset()
     taken
   }
@@ -111,7 +83,7 @@ private[bridge] final class BlockBuilder[T](
   }
 }
 
-private[bridge] object RowBlocks {
+private[bridge] object BlockBuilder {
 
   // As much as is still in the processor's cache when it is multiplied.
   private val Bytes = 1 << 20

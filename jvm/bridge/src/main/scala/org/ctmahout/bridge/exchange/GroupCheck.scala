@@ -1,4 +1,5 @@
 package org.ctmahout.bridge
+package exchange
 
 /** Why a group is refused, as plain values that travel from a task. */
 private[bridge] final case class Refusal(group: Int, code: String, fields: Seq[(String, Any)]) {

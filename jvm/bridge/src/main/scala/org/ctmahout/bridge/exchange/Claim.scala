@@ -1,4 +1,5 @@
 package org.ctmahout.bridge
+package exchange
 
 import java.io.IOException
 import java.nio.channels.FileChannel

@@ -1,4 +1,5 @@
 package org.ctmahout.bridge
+package exchange
 
 import java.io.FileNotFoundException
 
@@ -14,7 +15,7 @@ import org.apache.parquet.schema.{GroupType, LogicalTypeAnnotation, MessageType,
 import org.apache.parquet.schema.LogicalTypeAnnotation.{IntLogicalTypeAnnotation, ListLogicalTypeAnnotation}
 import org.apache.parquet.schema.PrimitiveType.PrimitiveTypeName
 import org.apache.spark.SparkContext
-import org.apache.spark.util.SerializableConfiguration
+import org.ctmahout.bridge.SparkInternals.SerializableConfiguration
 
 /** The part files of a directory: that each is there, is a Parquet file and has the contract's columns, and what its footer tells. */
 private[bridge] object PartFiles {

@@ -1,17 +1,5 @@
 package org.ctmahout.bridge
-
-/**
- * Rows of a group side by side in one array, and what was seen while they were put there.
- *
- * Plain arrays, so that any serialiser will do; rows that cannot be in the matrix are in `check` only.
- *
- * @param rows
- *   the row numbers, in the order of the values
- * @param values
- *   row-major, Array[Float] or Array[Double]
- */
-private[bridge] final class RowBlock(val rows: Array[Long], val values: AnyRef, val check: RowCheck)
-    extends Serializable
+package exchange
 
 /** A row that no reader may accept. The order of the kinds is the order of the contract's checks. */
 private[bridge] final case class BadRow(row: Long, kind: Int, width: Int) {

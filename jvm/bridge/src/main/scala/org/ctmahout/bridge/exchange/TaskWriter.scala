@@ -1,66 +1,11 @@
 package org.ctmahout.bridge
-
-import java.util.concurrent.ConcurrentHashMap
+package exchange
 
 import scala.util.control.NonFatal
 
 import org.apache.hadoop.fs.Path
 import org.apache.spark.{InterruptibleIterator, TaskContext, TaskKilledException}
-import org.apache.spark.util.SerializableConfiguration
-import org.ctmahout.samsara.DistributedRows
-
-/** Writes s, V and U of the groups of a request, each part with its checksum. */
-private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype, wantU: Boolean) {
-  import ExchangeWriter._
-
-  private val parts = Seq(S, V) ++ (if (wantU) Seq(U) else Nil)
-  // By what has written them: of a task that ran twice, and was heard of twice, one file is named.
-  private val written = new ConcurrentHashMap[String, String]
-
-  /** What tasks write their files by. */
-  val tasks = new TaskWriter(output.partial.toString, output.shown, dtype, new SerializableConfiguration(output.conf))
-
-  /** Makes the directories of the parts: tasks never do, since one that is late would bring a removed one back. */
-  def prepare(): Unit = output.writing(parts.foreach(part => output.make(directory(part))))
-
-  /** The singular values of all groups, in one file. Returns the checksum of each group. */
-  def singularValues(groups: Seq[(Int, Array[Double])]): Map[Int, String] =
-    small(S, "part-00000.parquet", groups.map { case (group, s) => group -> Array(s) })
-
-  /** V of one group, by the driver. Returns its checksum. */
-  def narrow(group: Int, v: Array[Array[Double]]): String =
-    small(V, f"part-$group%05d.parquet", Seq(group -> v))(group)
-
-  private def small(part: String, name: String, groups: Seq[(Int, Array[Array[Double]])]): Map[Int, String] =
-    tasks.filling(part, name) { file =>
-      keep(Seq(WrittenFile(s"$part/$name", s"$part/$name")))
-      for ((group, rows) <- groups; (values, row) <- rows.zipWithIndex) tasks.write(file, group, row.toLong, values)
-      groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
-    }
-
-  /** U of one group, by the executors, a file for each partition that has rows. Returns its checksum, and the largest entry of |U'U - I|. */
-  def tall(group: Int, u: DistributedRows[Long]): (String, Double) = {
-    val writer = tasks
-    val (told, orthogonality) = Decomposition.written(u)(writer.tall(group, _, TaskContext.get()))
-    val parts = told.flatten
-    keep(parts.map { case (name, _) => WrittenFile(name, name) })
-    (Checksum.hex(parts.map(_._2).sum), orthogonality)
-  }
-
-  /** Adds files that tasks have written, and told of. */
-  def keep(files: Iterable[WrittenFile]): Unit = files.foreach(file => written.put(file.task, file.name))
-
-  /** What the manifest is to name. Tasks that failed, or were overtaken by another attempt, may have left more. */
-  def files: Seq[String] = written.values.toArray(Array.empty[String]).toSeq.sorted
-
-  private def directory(part: String) = new Path(output.partial, part)
-}
-
-private[bridge] object ExchangeWriter {
-  val S = "s"
-  val V = "v"
-  val U = "u"
-}
+import org.ctmahout.bridge.SparkInternals.SerializableConfiguration
 
 /**
  * A part file.

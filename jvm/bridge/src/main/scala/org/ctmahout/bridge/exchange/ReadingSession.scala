@@ -1,4 +1,5 @@
 package org.ctmahout.bridge
+package exchange
 
 import org.apache.hadoop.conf.Configuration
 import org.apache.spark.sql.SparkSession

@@ -1,4 +1,5 @@
 package org.ctmahout.bridge
+package exchange
 
 import scala.util.control.NonFatal
 
@@ -6,7 +7,7 @@ import org.apache.hadoop.fs.FileSystem
 import org.apache.spark.SparkContext
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.SparkSession
-import org.apache.spark.sql.catalyst.InternalRow
+import org.ctmahout.bridge.SparkInternals.InternalRow
 
 /**
  * Reads the groups of a matrix directory and refuses what contract/v1 wants refused.
@@ -85,8 +86,8 @@ private[bridge] object ExchangeReader {
   private def storageMemory(sc: SparkContext): Long =
     if (sc.isLocal) sc.getExecutorMemoryStatus.values.map(_._1).sum else Long.MaxValue
 
-  private def blocksOf[T](rows: RDD[InternalRow], group: MatrixGroup, values: Values[T])(lasting: Boolean): RDD[RowBlock] =
-    rows.mapPartitions(all => new RowBlocks(all.filter(_.getInt(0) == group.group), group, values, lasting))
+  private def blocksOf[T](rows: RDD[InternalRow], group: MatrixGroup, values: Values[T])(lasting: Boolean): RDD[CheckedBlock] =
+    rows.mapPartitions(all => new CheckedBlocks(all.filter(_.getInt(0) == group.group), group, values, lasting))
 
   private[bridge] def readingFrom[T](path: String)(body: => T): T =
     try body

@@ -1,4 +1,5 @@
 package org.ctmahout.bridge
+package exchange
 
 /**
  * The checksum of a group (contract/v1/README.md): 64-bit arithmetic modulo 2^64, a sum over rows, so it depends

@@ -1,16 +1,17 @@
 package org.ctmahout.bridge
+package exchange
 
 import scala.collection.mutable
 
-import org.apache.spark.sql.catalyst.InternalRow
+import org.ctmahout.bridge.SparkInternals.InternalRow
 
 /** Puts the rows of a partition (group, number and values, in any order) together by group. */
 private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: Values[T]) {
   import Gathering._
 
   private final class Rows(val group: MatrixGroup) {
-    private val blocks = mutable.ArrayBuffer.empty[RowBlock]
-    private val height = RowBlocks.height(group.columns, values.dtype)
+    private val blocks = mutable.ArrayBuffer.empty[CheckedBlock]
+    private val height = BlockBuilder.height(group.columns, values.dtype)
     private val builder = new BlockBuilder(group, values, weights, math.min(Room, group.rows).toInt, height, lasting = true)
     private var count = 0L
 
@@ -22,7 +23,7 @@ private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: 
       count == group.rows
     }
 
-    def taken(): Seq[RowBlock] = {
+    def taken(): Seq[CheckedBlock] = {
       if (!builder.isEmpty) blocks += builder.take()
       blocks.toSeq
     }
@@ -34,7 +35,7 @@ private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: 
   private var held = 0L
 
   /** A group that has as many rows with this one as it should have, and is forgotten here. */
-  def add(row: InternalRow): Option[(MatrixGroup, Seq[RowBlock])] = of(row.getInt(0)).flatMap { mine =>
+  def add(row: InternalRow): Option[(MatrixGroup, Seq[CheckedBlock])] = of(row.getInt(0)).flatMap { mine =>
     held += 1
     if (mine.add(row)) {
       forget(mine)
@@ -59,7 +60,7 @@ private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: 
   def isHeavy: Boolean = held * weights.length * values.dtype.bytes > Bytes
 
   /** All that is left, which is forgotten here. */
-  def drain(): Iterator[(Int, RowBlock)] = {
+  def drain(): Iterator[(Int, CheckedBlock)] = {
     val left = rows.values.toSeq
     rows.clear()
     last = None
