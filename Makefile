@@ -41,6 +41,8 @@ CONTAINER ?= docker
 IMAGE ?= ctmahout:$(VERSION)
 IMAGE_OPTIONS ?=
 
+SCALADOC := build/scaladoc
+
 PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
@@ -261,9 +263,17 @@ endef
 lint: $(SPARK4)/ready ## Check style, types and the direction of imports
 	$(checks)
 
-docs: $(SPARK4)/ready ## Build the documentation site in build/docs; warnings are errors
+docs: $(SPARK4)/ready $(SCALADOC)/ready ## Build the documentation site in build/docs; warnings are errors
 	$(SPARK4)/bin/python docs/pages.py
 	$(SPARK4)/bin/python -m sphinx -q -W --keep-going docs build/docs
+	rm -rf build/docs/scala && cp -r $(SCALADOC) build/docs/scala && rm build/docs/scala/ready
+
+# Of Scala 2.13 and Spark 4; that of the other lines differs in nothing that is public.
+$(SCALADOC)/ready: $(JVM_SOURCES)
+	./sbt "++2.13; samsaraSpark/doc; sparkbindings/doc; bridge/doc"
+	rm -rf $(SCALADOC) && mkdir -p $(SCALADOC)
+	for module in samsara-spark sparkbindings bridge; do cp -r jvm/$$module/target/scala-2.13/api $(SCALADOC)/$$module || exit; done
+	touch $@
 
 format: $(SPARK4)/ready ## Format the Python sources
 	$(SPARK4)/bin/ruff check --fix .

@@ -109,8 +109,7 @@ val ours = Seq(
   Test / envVars ++= Map("SPARK_LOCAL_IP" -> "127.0.0.1"),
   Test / parallelExecution := false,
   libraryDependencies += "com.github.sbt.junit" % "jupiter-interface" % "0.15.1" % Test,
-  // Links into Spark's own classes are not resolved, and not worth a warning.
-  Compile / doc / scalacOptions := Seq("-no-link-warnings", "-nowarn", "-doc-title", description.value, "-doc-version", version.value)
+  Compile / doc / scalacOptions := Seq("-Xfatal-warnings", "-doc-title", description.value, "-doc-version", version.value)
 )
 
 lazy val Upstream = config("upstream").hide

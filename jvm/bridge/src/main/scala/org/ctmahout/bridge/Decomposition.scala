@@ -60,7 +60,7 @@ private[bridge] object Decomposition {
 
   /** What `write` makes of the rows of U in each partition, and the largest entry of |U'U - I|: the pass that writes U measures it. */
   def written[T](u: DistributedRows[Long])(write: Iterator[(Long, Array[Double])] => T): (Seq[T], Double) = {
-    val (gram, told) = u.gramAnd(blocks => write(blocks.flatMap(rows)))
-    (told, Svd.distanceToIdentity(gram))
+    val (gram, results) = u.gramAnd(blocks => write(blocks.flatMap(rows)))
+    (results, Svd.distanceToIdentity(gram))
   }
 }

@@ -63,8 +63,8 @@ private[bridge] final class GroupTasks(
   }
 
   /**
-   * A task of the first step may run once more when others have already read what it told. Then its U is in two files, with the
-   * same rows, and one of them is named. V, which is small, comes with what is told, and is written here.
+   * A task of the first step may run once more after others have read its messages. Then its U is in two files, with the
+   * same rows, and one of them is named. V, which is small, travels in the message, and is written here.
    */
   private def decide(messages: Iterator[(Key, Message)], context: TaskContext): Iterator[Either[Refusal, GroupResult]] =
     if (messages.isEmpty) Iterator.empty

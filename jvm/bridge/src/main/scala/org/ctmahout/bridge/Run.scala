@@ -7,7 +7,7 @@ import scala.util.control.NonFatal
 
 import org.apache.spark.SparkContext
 
-/** A request in progress: its job group, and whether somebody wants it to stop. */
+/** A request in progress: its job group, and whether it has been asked to stop. */
 private[bridge] final class Run(sc: SparkContext) {
   private val group = s"ctmahout-${UUID.randomUUID}"
   private val ended = new CountDownLatch(1)

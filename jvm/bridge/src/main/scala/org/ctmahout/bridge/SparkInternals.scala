@@ -79,7 +79,7 @@ private[bridge] object SparkInternals {
   /** The number of bytes that a setting such as "64m" says. */
   def bytes(setting: String): Long = JavaUtils.byteStringAsBytes(setting)
 
-  /** What Spark says of a job that somebody has cancelled; one that ended with its context has failed. It has no exception of its own. */
+  /** The message for a cancelled job, which has no exception class of its own. A job that ended with its context has failed. */
   val Cancelled: scala.util.matching.Regex =
     """Job \d+ (was )?cancelled(?! because SparkContext was shut down)""".r.unanchored
 }

@@ -37,7 +37,7 @@ final class DistributedRows[K: ClassTag] private[samsara] (
       Far(new LazyProduct(all, None, LazyProduct.newTag(), rows.isStored), nrow, ncol, keyClassTag)
     }
 
-  /** The blocks, for whoever goes on with Spark from here. They end with the context. */
+  /** The blocks, for use with Spark directly. They end with the context. */
   def rdd: RDD[(Array[K], Matrix)] = blocks match {
     case cluster: SparkBlocks[K] => cluster.rdd
     case _ => SparkEngine.unsupported("an RDD of a matrix in one process")

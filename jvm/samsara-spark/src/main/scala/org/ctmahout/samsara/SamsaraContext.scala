@@ -16,9 +16,9 @@ import org.ctmahout.samsara.io.RddRows
 import org.ctmahout.samsara.plan.{Joins, Plans}
 
 /**
- * Where the rows of Mahout's matrices are. `close` gives back all that the computations have stored there.
+ * Where the rows of Mahout's matrices are. `close` frees all that computations have stored there.
  *
- * Serializable, as an RDD is, and of as little use in a task: functions that are defined in spark-shell bring along whatever
+ * Serializable, as an RDD is, and of as little use in a task: functions defined in spark-shell carry along whatever
  * else their line mentions.
  */
 sealed abstract class SamsaraContext extends DistributedContext with Serializable {
@@ -29,13 +29,13 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
 
   private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K]
 
-  /** Whether rows of this many bytes, which can be computed again, may be kept: nothing else should have to go for them. */
+  /** Whether rows of this many bytes, which can be computed again, may be kept without displacing anything else. */
   private[samsara] def hasRoomForSketch(bytes: Long): Boolean
 
-  /** Keeps such rows, and gives back those kept before: of several power iterations only the last is used. */
+  /** Keeps such rows and frees those kept before: of several power iterations only the last is used. */
   private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K]
 
-  /** Gives back one of the stored, if it is one: what the caller has cached is the caller's. */
+  /** Frees one of the stored matrices. What the caller has cached is left alone. */
   private[samsara] def release(blocks: Blocks[_]): Unit
 
   private[samsara] def send[T: ClassTag](value: T): BCast[T]
@@ -45,10 +45,10 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
   /** Blocks that each partition makes of its number. */
   private[samsara] def generated[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K]
 
-  /** What has more entries than this is never on the driver. */
+  /** Matrices with more entries than this are never on the driver. */
   private[samsara] def driverEntries: Long
 
-  /** As many partitions as there are for who does not say. */
+  /** The number of partitions where none is given. */
   private[samsara] def parallelism: Int
 
   /** A matrix of the driver's in about equal pieces, in their order, keyed by `keys` of a first row and a number of rows. */
@@ -85,8 +85,8 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
  * @param driverEntries
  *   matrices with more entries than this stay on the cluster, even if they have as many rows as columns. 512 MB by default
  * @param keepsSketch
- *   whether dssvd may keep A Omega, from which U is made, where executors have twice the memory for it free. For who wants no
- *   U it is a little slower
+ *   whether dssvd may keep A Omega, from which U is made, where executors have twice the memory for it free. A
+ *   little slower if U is not wanted
  * @param promisedBytes
  *   memory of executors that is free and will be taken by others, such as a matrix that is persisted and not read yet
  * @param ownsSpark
@@ -99,7 +99,7 @@ final class ClusterContext(
     @transient promisedBytes: () => Long = () => 0L,
     ownsSpark: Boolean = false)
     extends SamsaraContext {
-  // What nobody uses any more Spark's cleaner removes, unless it is held here.
+  // Held weakly: what is not used any more is Spark's cleaner's to remove.
   @transient private val stored = new WeakReferences[RDD[_]]
   @transient private val sent = new WeakReferences[Broadcast[_]]
   @transient private var sketch: Option[WeakReference[RDD[_]]] = None
@@ -148,11 +148,11 @@ final class ClusterContext(
       rows: RDD[(K, Vector)], nrow: Long = -1, ncol: Int = -1, hint: CacheHint.CacheHint = CacheHint.NONE): CheckpointedDrm[K] =
     RddRows.matrix(this, rows, RddRows.Vectors, nrow, ncol, hint = hint)
 
-  /** Any matrix as rows, each with its key, for whoever goes on with Spark from here. They end with the context. */
+  /** Any matrix as rows, each with its key, for use with Spark directly. They end with the context. */
   def toRows[K](drm: DrmLike[K]): RDD[(K, Array[Double])] = 
     rdd(drm).flatMap { case (keys, block) => RddRows.of(keys, block) }
 
-  /** Any matrix as blocks of keys and rows, for whoever goes on with Spark from here. They end with the context. */
+  /** Any matrix as blocks of keys and rows, for use with Spark directly. They end with the context. */
   def rdd[K](drm: DrmLike[K]): RDD[(Array[K], Matrix)] = {
     val value = new Plans(this).value(drm.checkpoint(CacheHint.NONE))
     new Joins(this).far(value).rows.evaluated(this).asInstanceOf[SparkBlocks[K]].rdd
@@ -201,7 +201,7 @@ final class ClusterContext(
     new SparkBlocks(sparkContext.parallelize(0 until parts, parts).flatMap(f))
   override private[samsara] def parallelism: Int = sparkContext.defaultParallelism
 
-  /** Gives back what is stored. Results that somebody keeps elsewhere can still be made again, where a part of them is lost. */
+  /** Frees what is stored. Results still in use elsewhere can be computed again where a part of them is lost. */
   def uncache(): Unit = synchronized {
     stored.drain().foreach(_.unpersist(blocking = false))
   }
@@ -212,7 +212,7 @@ final class ClusterContext(
     if (ownsSpark) sparkContext.stop()
   }
 
-  /** Broadcasts that somebody can still use. */
+  /** The number of broadcasts still referred to. */
   private[samsara] def broadcasts: Int = synchronized(sent.size)
 }
 

@@ -63,7 +63,7 @@ object SparkEngine extends DistributedEngine with Serializable {
   override def numNonZeroElementsPerColumn[K](drm: CheckpointedDrm[K]): Vector =
     columnSums(drm, x => if (x != 0.0) 1.0 else 0.0)
 
-  /** A less one and the same row, whenever it is used. */
+  /** A with one row subtracted from each of its rows, computed whenever it is used. */
   private[samsara] def less[K](a: CheckpointedDrm[K], row: Array[Double]): CheckpointedDrm[K] = a match {
     case d: DistributedRows[K @unchecked] => d.less(row)
     case d: DriverRows =>
@@ -72,7 +72,7 @@ object SparkEngine extends DistributedEngine with Serializable {
     case other => unsupported(s"rows less one of a ${other.getClass.getSimpleName}")
   }
 
-  /** A times these numbers, one after the other, whenever it is used. */
+  /** A times these numbers, one after the other, computed whenever it is used. */
   private[samsara] def scaled[K](a: CheckpointedDrm[K], factors: Double*): CheckpointedDrm[K] = {
     def f(x: Double) = factors.foldLeft(x)(_ * _)
     a match {
@@ -84,7 +84,7 @@ object SparkEngine extends DistributedEngine with Serializable {
     }
   }
 
-  /** The largest magnitude of a value; not a number if one is none. */
+  /** The largest magnitude of a value; NaN if one is NaN. */
   private[samsara] def largest[K](a: CheckpointedDrm[K]): Double = {
     def of(m: Matrix) = Products.block(m).toArray.foldLeft(0.0)((most, x) => math.max(most, math.abs(x)))
     a match {

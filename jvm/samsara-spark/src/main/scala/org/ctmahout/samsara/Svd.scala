@@ -46,7 +46,7 @@ final class Svd[K] private[samsara] (
 object Svd {
   private val Eps = math.ulp(1.0)
 
-  /** The largest entry of |G - I|; not a number if an entry is none. */
+  /** The largest entry of |G - I|; NaN if an entry is NaN. */
   def distanceToIdentity(gram: Matrix): Double = {
     val errors = for (i <- 0 until gram.rowSize; j <- 0 until gram.columnSize)
       yield math.abs(gram.getQuick(i, j) - (if (i == j) 1.0 else 0.0))

@@ -11,7 +11,7 @@ import org.ctmahout.samsara.incore.Products
 
 /**
  * A group in blocks of rows, in memory what fits; the caller frees it. Its rows are checked by whatever passes over the
- * blocks: reading them all for that alone would be a pass more. So what comes of a pass counts only if it is made within
+ * blocks: reading them all for that alone would be another pass. So the result of a pass counts only if it was computed within
  * [[checked]]. Rows that cannot be in the matrix are in no block, and do no harm until they are found.
  *
  * @param read
@@ -44,7 +44,7 @@ private[bridge] final class CachedGroup(
    * What `body` makes of the blocks, and |A|^2.
    *
    * @throws CtmahoutException
-   *   the rows are not those that the manifest tells of: said rather than what `body` could not do with them
+   *   the rows are not those that the manifest describes: reported in place of what failed in `body` because of them
    */
   def checked[T](body: => T): (T, Double) = ExchangeReader.readingFrom(path) {
     val result = Try(body)

@@ -17,7 +17,7 @@ import org.apache.hadoop.fs.FileUtil
  */
 private[bridge] final class Claim private (directory: Path, channel: FileChannel) extends AutoCloseable {
 
-  /** Ends it before the directory gets its own name: nothing in it tells of that. */
+  /** Ends it before the directory gets its final name, without a trace in it. */
   def drop(): Unit = {
     Files.deleteIfExists(directory.resolve(Claim.Name))
     close()
@@ -70,7 +70,7 @@ private[bridge] object Claim {
       }
     }
 
-  /** Does something with each directory beside `target` that nobody living holds. */
+  /** Does something with each directory beside `target` that no living process holds. */
   private def withAbandoned(target: Path, what: String)(body: Path => Any): Unit = {
     val prefix = s"${target.getFileName}.$what-"
     val beside = Option(target.getParent.toFile.listFiles).toSeq.flatten.map(_.toPath)

@@ -40,13 +40,13 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
   /** U of one group, by the executors, a file for each partition that has rows. Returns its checksum, and the largest entry of |U'U - I|. */
   def tall(group: Int, u: DistributedRows[Long]): (String, Double) = {
     val writer = tasks
-    val (told, orthogonality) = Decomposition.written(u)(writer.tall(group, _, TaskContext.get()))
-    val parts = told.flatten
+    val (results, orthogonality) = Decomposition.written(u)(writer.tall(group, _, TaskContext.get()))
+    val parts = results.flatten
     keep(parts.map { case (name, _) => WrittenFile(name, name) })
     (Checksum.hex(parts.map(_._2).sum), orthogonality)
   }
 
-  /** Adds files that tasks have written, and told of. */
+  /** Adds files that tasks have written and reported. */
   def keep(files: Iterable[WrittenFile]): Unit = files.foreach(file => written.put(file.task, file.name))
 
   /** What the manifest is to name. Tasks that failed, or were overtaken by another attempt, may have left more. */

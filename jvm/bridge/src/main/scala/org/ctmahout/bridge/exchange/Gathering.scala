@@ -43,7 +43,7 @@ private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: 
     } else None
   }
 
-  /** Rows mostly come group by group; those of groups that nobody asked for come to nothing. */
+  /** Rows mostly come group by group; rows of groups that were not asked for are dropped. */
   private def of(number: Int): Option[Rows] = {
     if (!last.exists(_.group.group == number))
       last = groups.get(number).map(group => rows.getOrElseUpdate(number, new Rows(group)))

@@ -55,7 +55,7 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
     if (fs.exists(target) && !isLeftover && !(overwrite && isOurs)) throw Errors("CTM_OUTPUT_EXISTS", "path" -> shown)
   }
 
-  // What somebody else keeps there is not ours to replace, whatever the request says.
+  // Somebody else's files are not replaced, whatever the request says.
   private def isOurs: Boolean = fs.exists(new Path(target, Manifest.Name))
 
   // An empty object may stand for a directory; one with a mark was never finished.
@@ -103,7 +103,7 @@ private[bridge] class OutputDirectory(target: Path, overwrite: Boolean, hadoop: 
   private def replaceWhole(): Unit = {
     val old = beside("old")
     val replaces = fs.exists(target)
-    // If this process ends here, the next one sees that nobody holds the old one any more, and puts it back.
+    // If this process ends here, the next one sees that the old one is not held any more, and puts it back.
     val hold = if (replaces) local(target).flatMap(Claim.of) else None
     try {
       if (replaces) move(target, old)

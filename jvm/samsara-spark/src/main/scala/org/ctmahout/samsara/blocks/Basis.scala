@@ -11,10 +11,10 @@ import org.ctmahout.samsara.incore.{Cholesky, GramMatrix, GramSchmidt, Products}
  *
  * Cholesky QR on such a Gram matrix loses digits like the square of its condition, once its columns are scaled. Where that is
  * too much, Z is turned into its eigenvectors and the pass is repeated: then the columns of A Z are nearly orthogonal, each of
- * a length of its own, and lose nothing. Directions that Y does not have become zero columns of Q.
+ * a length of its own, and lose nothing. Directions that Y lacks become zero columns of Q.
  *
  * Where W has half as many columns as A or more, a pass for A'A costs less: (A Z)'(A Z) = Z'(A'A)Z and A'(A Z) = (A'A)Z for every
- * Z, those of all power iterations included. Where these say too little the passes above follow. docs/adr/0025.
+ * Z, those of all power iterations included. Where that is not accurate enough, the passes above follow. docs/adr/0025.
  *
  * @param a
  *   A, as it is stored
@@ -68,7 +68,7 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: LazyProduct[K]
   def isWeak: Boolean = sketch.spread > Symbolic || sketch.loss > Loss
 
   /**
-   * Q corrected by its own Gram matrix until it is orthonormal: for who needs its rows, where those of A F are not good
+   * Q corrected by its own Gram matrix until it is orthonormal, for use as rows where those of A F are not good
    * enough. Weak directions are corrected by the stronger ones, and not the other way round. Where rounding has spoilt A F
    * itself it is stored first, and Q is the stored matrix times a small one.
    */

@@ -10,8 +10,8 @@ private[samsara] final class LocalBlocks[K](blocks: () => Iterator[(Array[K], Ma
   override def map[R](f: ((Array[K], Matrix)) => (Array[R], Matrix)): Blocks[R] = new LocalBlocks(() => blocks().map(f))
   override def sum(size: Int)(f: Iterator[(Array[K], Matrix)] => Array[Double]): Array[Double] = f(blocks())
   override def sumAnd[T](size: Int)(f: Iterator[(Array[K], Matrix)] => (Array[Double], T)): (Array[Double], Seq[T]) = {
-    val (values, told) = f(blocks())
-    (values, Seq(told))
+    val (values, results) = f(blocks())
+    (values, Seq(results))
   }
   override def sumWith[L](that: Blocks[L], size: Int)(
       f: (Iterator[(Array[K], Matrix)], Iterator[(Array[L], Matrix)]) => Array[Double]): Array[Double] =

@@ -66,12 +66,12 @@ private[samsara] object Passes {
 
   /** The same, and what `f` makes of the blocks of each partition, all of which it asks for. */
   def gramAnd[K, T](in: Blocks[K], n: Int)(f: Iterator[(Array[K], Matrix)] => T): (DenseBlock, Seq[T]) = {
-    val (sum, told) = in.sumAnd(Math.multiplyExact(n, n)) { blocks =>
+    val (sum, results) = in.sumAnd(Math.multiplyExact(n, n)) { blocks =>
       val gram = new Products.Gram(n)
-      val told = f(blocks.map { block => gram.add(Products.block(block._2)); block })
-      (gram.sum, told)
+      val results = f(blocks.map { block => gram.add(Products.block(block._2)); block })
+      (gram.sum, results)
     }
-    (new DenseBlock(n, n, sum), told)
+    (new DenseBlock(n, n, sum), results)
   }
 
   /** Y'Y and A'Y for Y = A Z, n columns of A and r of Z: Y is there for a moment only, some rows at a time. */

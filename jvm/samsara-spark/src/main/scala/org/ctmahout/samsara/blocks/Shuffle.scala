@@ -40,8 +40,8 @@ private[samsara] sealed trait Shuffle {
   def ++(that: Shuffle): Shuffle
 
   /**
-   * New blocks from each group that has a piece, in groups' order. `f` gets the pieces as they come, sorted, and is done with
-   * them before the next group.
+   * New blocks from each group that has a piece, in groups' order. `f` gets the pieces sorted, and must
+   * have read them before the next group is asked for.
    *
    * @param groups
    *   how many there are; they are dealt out to partitions in their order

@@ -19,11 +19,11 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
   override def sumAnd[T](size: Int)(f: Iterator[(Array[K], Matrix)] => (Array[Double], T)): (Array[Double], Seq[T]) = {
     val all = total(
       rdd.mapPartitionsWithIndex { (index, blocks) =>
-        val (values, told) = f(blocks)
-        Iterator((index, new Sum(values, Seq(told))))
+        val (values, results) = f(blocks)
+        Iterator((index, new Sum(values, Seq(results))))
       },
       size)
-    (all.values, all.told)
+    (all.values, all.results)
   }
 
   override def sumWith[L](that: Blocks[L], size: Int)(
@@ -57,8 +57,8 @@ private[samsara] final class SparkBlocks[K](val rdd: RDD[(Array[K], Matrix)]) ex
 private[samsara] object SparkBlocks {
   private def rddOf[L](blocks: Blocks[L]): RDD[(Array[L], Matrix)] = blocks.asInstanceOf[SparkBlocks[L]].rdd
 
-  /** A sum over some partitions, and what they tell besides. */
-  final class Sum[+T](val values: Array[Double], val told: Seq[T]) extends Serializable
+  /** A sum over some partitions, and a result of each beside it. */
+  final class Sum[+T](val values: Array[Double], val results: Seq[T]) extends Serializable
 
   /**
    * The sum over all partitions, in their order and in [[SumOfArrays]]'s, wherever it is added up: no limit decides on its bits.
@@ -74,30 +74,30 @@ private[samsara] object SparkBlocks {
       val sums = parts.collect().sortBy(_._1).map(_._2)
       val all = new SumOfArrays(size)
       sums.foreach(sum => all.add(sum.values))
-      new Sum(all.values, sums.toSeq.flatMap(_.told))
+      new Sum(all.values, sums.toSeq.flatMap(_.results))
     } else {
       val cuts = limits.cuts(count, size)
       val ranges = parts.flatMap { case (part, sum) =>
         Iterator.range(0, cuts.length - 1).map { range =>
           val values = java.util.Arrays.copyOfRange(sum.values, cuts(range), cuts(range + 1))
-          (Place(range, 0, part, 0), new Sum(values, if (range == 0) sum.told else Nil))
+          (Place(range, 0, part, 0), new Sum(values, if (range == 0) sum.results else Nil))
         }
       }
       val partitioner = new ContiguousPartitioner(cuts.length - 1, cuts.length - 1)
       val added = ranges.repartitionAndSortWithinPartitions(partitioner).mapPartitionsWithIndex { (range, sums) =>
         val all = new SumOfArrays(cuts(range + 1) - cuts(range))
-        val told = Seq.newBuilder[T]
-        for ((_, sum) <- sums) { all.add(sum.values); told ++= sum.told }
-        Iterator.single(new Sum(all.values, told.result()))
+        val results = Seq.newBuilder[T]
+        for ((_, sum) <- sums) { all.add(sum.values); results ++= sum.results }
+        Iterator.single(new Sum(all.values, results.result()))
       }
       val all = new Array[Double](size)
-      var told = Seq.empty[T]
+      var results = Seq.empty[T]
       // Each is put where it belongs when it comes, and let go.
       added.sparkContext.runJob[Sum[T], Sum[T]](added, (sums: Iterator[Sum[T]]) => sums.next(), (range: Int, sum: Sum[T]) => {
         System.arraycopy(sum.values, 0, all, cuts(range), sum.values.length)
-        if (range == 0) told = sum.told
+        if (range == 0) results = sum.results
       })
-      new Sum(all, told)
+      new Sum(all, results)
     }
   }
 

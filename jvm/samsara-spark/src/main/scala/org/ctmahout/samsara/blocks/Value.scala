@@ -6,14 +6,14 @@ import scala.reflect.ClassTag
 import org.apache.mahout.math.Matrix
 import org.ctmahout.samsara.incore.Products
 
-/** What a plan comes to, m x n. */
+/** The value of a plan, m x n. */
 private[samsara] sealed trait Value[K] {
   def m: Long
   def n: Int
   def keys: ClassTag[K]
 }
 
-/** Rows on the cluster. All of them are there. */
+/** Rows on the cluster, none of them missing. */
 private[samsara] final case class Far[K](rows: LazyProduct[K], m: Long, n: Int, keys: ClassTag[K]) extends Value[K]
 
 /** A matrix on the driver, its keys the numbers of its rows, computed when it is needed. */

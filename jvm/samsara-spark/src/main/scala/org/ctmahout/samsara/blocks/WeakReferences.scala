@@ -5,7 +5,7 @@ import java.lang.ref.WeakReference
 
 import scala.collection.mutable.ArrayBuffer
 
-/** Things that last only as long as somebody else holds them. */
+/** A collection that does not keep its elements alive. */
 private[samsara] final class WeakReferences[T <: AnyRef] {
   private val all = ArrayBuffer.empty[WeakReference[T]]
 

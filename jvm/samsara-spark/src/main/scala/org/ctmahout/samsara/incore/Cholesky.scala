@@ -8,7 +8,7 @@ import org.apache.mahout.math.CholeskyDecomposition
 /** G = R'R for a Gram matrix on the driver, R upper triangular. */
 private[samsara] object Cholesky {
 
-  /** Mahout's Cholesky takes 1e-10 of the largest entry of a column for zero, and rounds otherwise than ours: this is beyond both. */
+  /** Mahout's Cholesky takes 1e-10 of the largest entry of a column for zero, and rounds differently from ours: this is beyond both. */
   private val BeyondDoubt = 1e-8
 
   /** R, or None where G is not positive definite in floating point. */

@@ -76,7 +76,7 @@ private[samsara] object VectorGemm extends Gemm {
   }
 }
 
-/** @param why why it is not the vector kernel, for who reads its name */
+/** @param why why the vector kernel is not used, as a part of the name */
 private[samsara] final class NetlibGemm(why: String) extends Gemm {
   private lazy val blas: BLAS = JavaBLAS.getInstance
 

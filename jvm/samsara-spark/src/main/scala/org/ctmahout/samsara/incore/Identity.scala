@@ -4,7 +4,7 @@ package incore
 import org.apache.mahout.math.{AbstractMatrix, Matrix, Vector}
 import org.apache.mahout.math.flavor.MatrixFlavor
 
-/** The identity, which is not written out: [[Products]] know what comes of it, and for whatever else it has its values. */
+/** The identity, without an array: [[Products]] recognise it, and anything else can read its values. */
 private[samsara] final class Identity(n: Int) extends AbstractMatrix(n, n) {
   override def getQuick(i: Int, j: Int): Double = if (i == j) 1.0 else 0.0
   override def setQuick(i: Int, j: Int, value: Double): Unit = throw new UnsupportedOperationException("it is the identity")

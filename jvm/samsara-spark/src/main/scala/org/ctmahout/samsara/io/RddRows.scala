@@ -77,7 +77,7 @@ private[samsara] object RddRows {
       (some.map(_._1).toArray(keys), form.block(some.map(_._2).toArray, n))
     })
     val all = new SparkBlocks(blocks)
-    // As many rows as numbers, and the numbers add up: nobody has to look at each of them.
+    // As many rows as numbers, and the numbers add up: each is there once, and no further pass is needed.
     val isComplete = !areNumbers || found.rows == m && found.fingerprint == Keys.fingerprintBelow(m)
     if (!isComplete) Numbering.requireOnce(all, m, context)
     val read = Far.computed(if (hint == CacheHint.NONE) all else context.store(all, SparkEngine.level(hint)), m, n, keys)

@@ -8,7 +8,7 @@ import org.ctmahout.samsara.incore.{GramMatrix, Products}
  * Products of matrices, wherever these are. While one factor and the result are small, nothing is shuffled: the small one goes
  * to all. Results of more than the context's `driverEntries` stay on the cluster, and so do factors.
  *
- * Rows of a factor that are the columns of another are told by their numbers.
+ * Rows of one factor are matched with columns of another by their numbers.
  */
 private[samsara] final class Multiplication(context: SamsaraContext) {
 
@@ -27,7 +27,7 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
       case Far(rows, m, n, _) if isSmall(n.toLong, n) =>
         Near(n.toLong, n) {
           val sum = rows.gram(context, m, n, forBasis = isShifted)
-          // Of a product it is dqrThin that asks, and dssvd has it refuse what is no basis; ours is one in any case.
+          // For a product it is dqrThin that asks. It refuses a Gram matrix that is not positive definite, but Basis orthonormalises any.
           if (isShifted && rows.right.nonEmpty) GramMatrix.positiveDefinite(sum) else sum
         }
       case Far(rows, _, n, _) => ShuffledProducts.cross(rows.evaluated(context), 0, n, 0, n)

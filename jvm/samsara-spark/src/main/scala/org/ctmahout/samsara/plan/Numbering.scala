@@ -41,7 +41,7 @@ private[samsara] object Numbering {
    * Numbered rows, those that were not there as zeros, in partitions of their own.
    *
    * @throws IllegalArgumentException
-   *   a number is there twice, or is none of a row of m
+   *   a number occurs twice, or is not that of one of m rows
    */
   def completed[K](blocks: Blocks[K], m: Long, n: Int, keys: ClassTag[K], context: SamsaraContext): Blocks[K] = {
     val missing = gaps(blocks, m, context)
@@ -49,7 +49,7 @@ private[samsara] object Numbering {
     else blocks ++ missing.mapParts[K]((_, all) => all.flatMap(_._1).flatMap(gap => zeros(gap.from, gap.until, n, keys)))
   }
 
-  /** @throws IllegalArgumentException a number is there twice, or is none of a row of m */
+  /** @throws IllegalArgumentException a number occurs twice, or is not that of one of m rows */
   def requireOnce[K](blocks: Blocks[K], m: Long, context: SamsaraContext): Unit = { isComplete(gaps(blocks, m, context)); () }
 
   private def isComplete(missing: Blocks[Gap]): Boolean = {

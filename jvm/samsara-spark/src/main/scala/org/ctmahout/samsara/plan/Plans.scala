@@ -9,7 +9,7 @@ import org.apache.mahout.math.drm.logical._
 import org.ctmahout.samsara.blocks.{Far, Keys, LazyProduct, Near, Passes, ShuffledProducts, Value}
 import org.ctmahout.samsara.incore.{Elementwise, Products, Slices}
 
-/** What Mahout's plans mean here: an operator of its algebra for each case, before or after its optimiser's rewriting. */
+/** The value of each plan of Mahout's: a case for each operator of its algebra, before or after its optimiser's rewriting. */
 private[samsara] final class Plans(context: SamsaraContext) {
   private val products = new Multiplication(context)
   private val joins = new Joins(context)
