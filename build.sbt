@@ -109,7 +109,8 @@ val ours = Seq(
   Test / envVars ++= Map("SPARK_LOCAL_IP" -> "127.0.0.1"),
   Test / parallelExecution := false,
   libraryDependencies += "com.github.sbt.junit" % "jupiter-interface" % "0.15.1" % Test,
-  Compile / doc / scalacOptions := Seq("-Xfatal-warnings", "-doc-title", description.value, "-doc-version", version.value)
+  // Scaladoc links no exception of Java's by its short name, and each would be a warning.
+  Compile / doc / scalacOptions := Seq("-Xfatal-warnings", "-no-link-warnings", "-doc-title", description.value, "-doc-version", version.value)
 )
 
 lazy val Upstream = config("upstream").hide

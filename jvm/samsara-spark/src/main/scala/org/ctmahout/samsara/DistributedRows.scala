@@ -80,7 +80,7 @@ final class DistributedRows[K: ClassTag] private[samsara] (
   private[samsara] def each(f: Double => Double): CheckpointedDrm[K] =
     samsara.drmOf(value.rows.evaluated(samsara).map { case (keys, m) => (keys, Elementwise(m, f): Matrix) }, nrow, ncol)
 
-  /** See [[MatrixFiles]]. */
+  /** Text where the path ends in `.txt`, else Parquet; on any file system that Spark reaches. */
   override def dfsWrite(path: String): Unit = MatrixFiles.write(samsara, value, path)
   override def uncache(): this.type = { rows.release(samsara); this }
 
