@@ -36,8 +36,8 @@ private[samsara] object ShuffledProducts {
     val bands = new Bands(n, BlockHeight.of(w))
     val pieces = both.send { (part, blocks) =>
       val all = held(blocks) // gone through once for each band
-      val made = if (all.nonEmpty || part == 0) bands.all else Iterator.empty // zeros, for a matrix without rows
-      for (band <- made) yield {
+      val wanted = if (all.nonEmpty || part == 0) bands.all else Iterator.empty // zeros, for a matrix without rows
+      for (band <- wanted) yield {
         val cross = new Products.Cross(bands.rows(band), w)
         for ((_, block) <- all) cross.add(Slices.columns(block, a0 + bands.from(band), bands.rows(band)), Slices.columns(block, b0, w))
         (Place(band, 0, part, 0), Piece(null, null, new DenseBlock(bands.rows(band), w, cross.sum)))
