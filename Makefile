@@ -155,8 +155,8 @@ define all
 +@$(MAKE) $(IN_TURN) $(1); code=$$?; $(PYTHON) tests/skipped.py $(SKIPPED_TESTS); exit $$code
 endef
 
-test-jvm: ## Test the Scala modules, and the bridge on Spark 3.5, too
-	./sbt "++2.13; test; ++2.12; bridge/test"
+test-jvm: ## Check the style of the Scala modules and test them, and the bridge on Spark 3.5, too
+	./sbt "++2.13; scalafmtCheckAll; test; ++2.12; bridge/test"
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge tests/e2e
@@ -275,9 +275,10 @@ $(SCALADOC)/ready: $(JVM_SOURCES)
 	for module in samsara-spark sparkbindings bridge; do cp -r jvm/$$module/target/scala-2.13/api $(SCALADOC)/$$module || exit; done
 	touch $@
 
-format: $(SPARK4)/ready ## Format the Python sources
+format: $(SPARK4)/ready ## Format the sources in Python and Scala
 	$(SPARK4)/bin/ruff check --fix .
 	$(SPARK4)/bin/ruff format .
+	./sbt scalafmtAll
 
 # Kubeflow's kfp, of which the product and its other tests know nothing.
 $(KFP)/ready: pyproject.toml $(BUILD)/ready

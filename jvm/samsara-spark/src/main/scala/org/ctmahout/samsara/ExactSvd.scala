@@ -43,7 +43,8 @@ object ExactSvd {
       val signs = Svd.signs(vectors, k)
       val v = Svd.scaled(vectors, signs)
       def u = a %*% Svd.scaled(v, s.map(1 / _))
-      new Svd(s, v, Nil, if (s(0) <= Orthogonal * s(k - 1)) u else CallingDecomposition.within(CallingDecomposition.Other)(DQR.dqrThin(u)._1))
+      def orthonormal = CallingDecomposition.within(CallingDecomposition.Other)(DQR.dqrThin(u)._1)
+      new Svd(s, v, Nil, if (s(0) <= Orthogonal * s(k - 1)) u else orthonormal)
     }
   }
 }

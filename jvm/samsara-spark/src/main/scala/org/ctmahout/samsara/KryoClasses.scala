@@ -44,9 +44,11 @@ private[samsara] final class KryoBlocks extends Serializer[Block] {
  */
 final class KryoClasses extends KryoRegistrator {
   override def registerClasses(kryo: Kryo): Unit =
+    // format: off
     Seq[Class[_]](
       classOf[DenseBlock], classOf[FloatBlock], classOf[SparseBlock], classOf[Place], classOf[Piece], classOf[SparkBlocks.Sum[_]],
       classOf[Sampling.Drawn], classOf[Array[Sampling.Drawn]], classOf[Array[Array[Sampling.Drawn]]],
       classOf[RddRows.RowStatistics], classOf[Array[Option[_]]], classOf[Array[Array[(_, _)]]],
       classOf[Numbering.Gap], classOf[Array[Numbering.Gap]]).foreach(kryo.register(_))
+    // format: on
 }

@@ -37,7 +37,8 @@ private[samsara] final class Basis[K](context: SamsaraContext, a: LazyProduct[K]
     if (isGramCheaper(n, r) && n.toLong * n <= context.driverEntries) ofGram
     else {
       val z = GramSchmidt.longestFirst(w)
-      val single = if (!isSquare && CallingDecomposition.now == CallingDecomposition.Dssvd && mayDoInSingle(context, a, m, w, z)) Some(sketchedSingly(z)) else None
+      val isDssvd = CallingDecomposition.now == CallingDecomposition.Dssvd
+      val single = if (!isSquare && isDssvd && mayDoInSingle(context, a, m, w, z)) Some(sketchedSingly(z)) else None
       single.filter(_.isGoodInSingle).getOrElse(refined(z, 1, spansAll = false))
     }
 
