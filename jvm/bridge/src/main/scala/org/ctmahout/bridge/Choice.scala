@@ -24,8 +24,12 @@ private[bridge] object Choice {
     val (ofExact, ofDssvd) = (n * (n + 1) / 2, 2 * n * r * passes)
     if (n > MostColumns) Choice(Algorithm.Dssvd, s"$n columns are more than the $MostColumns whose A'A is decomposed on the driver")
     else if (ofExact > ofDssvd)
-      Choice(Algorithm.Dssvd, s"with $r directions of $n columns, passes: $passes, dssvd multiplies $ofDssvd times for a row, exact $ofExact times")
+      Choice(
+        Algorithm.Dssvd,
+        s"with $r directions of $n columns, passes: $passes, dssvd multiplies $ofDssvd times for a row, exact $ofExact times")
     else
-      Choice(Algorithm.Exact, s"with $r directions of $n columns, passes: $passes, exact multiplies $ofExact times for a row, dssvd $ofDssvd times")
+      Choice(
+        Algorithm.Exact,
+        s"with $r directions of $n columns, passes: $passes, exact multiplies $ofExact times for a row, dssvd $ofDssvd times")
   }
 }

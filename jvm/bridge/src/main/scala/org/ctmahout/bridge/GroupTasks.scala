@@ -6,7 +6,7 @@ import org.apache.spark.{InterruptibleIterator, TaskContext}
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.SparkSession
 import org.ctmahout.bridge.SparkInternals.InternalRow
-import org.ctmahout.bridge.exchange.{CheckedBlock, Checksum, Dtype, ExchangeWriter, Gathering, GroupCheck, MatrixGroup, Refusal, RowCheck, RowDiagnosis, TaskWriter, Values, WrittenFile}
+import org.ctmahout.bridge.exchange._
 import org.ctmahout.samsara.ProcessContext
 import org.ctmahout.samsara.incore.Products
 
@@ -119,7 +119,9 @@ private[bridge] final class GroupTasks(
         written.map { case (sum, _) => ExchangeWriter.U -> Checksum.hex(sum) }.toMap,
         svd.warnings,
         Set(Products.blasName),
-        written.map(_._2).toSet))
+        written.map(_._2).toSet
+      )
+    )
   }
 }
 

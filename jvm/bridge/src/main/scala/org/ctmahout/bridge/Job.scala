@@ -7,7 +7,7 @@ import scala.collection.mutable
 
 import org.apache.hadoop.fs.{FileSystem, Path}
 import org.apache.spark.sql.SparkSession
-import org.ctmahout.bridge.exchange.{CachedGroup, ExchangeReader, ExchangeWriter, GroupCheck, Manifest, MatrixGroup, MatrixManifest, OutputDirectory, ReadingSession}
+import org.ctmahout.bridge.exchange._
 import org.ctmahout.samsara.ClusterContext
 
 /** One request, from matrix directory to factors directory. */
@@ -182,7 +182,11 @@ private[bridge] object Job {
   /** Rows of U are right only if what computes them multiplies as what has summed over them did: to the last bit. */
   private[bridge] def checkKernels(kernels: Set[String]): Unit =
     if (kernels.size > 1)
-      throw Errors("CTM_ENGINE_FAILED", "engine" -> "spark", "detail" ->
-        (s"executors multiply by different means, ${kernels.toSeq.sorted.mkString(" and ")}: they need the same Java with the same " +
-          "options, for instance --add-modules=jdk.incubator.vector in spark.executor.extraJavaOptions"))
+      throw Errors(
+        "CTM_ENGINE_FAILED",
+        "engine" -> "spark",
+        "detail" ->
+          (s"executors multiply by different means, ${kernels.toSeq.sorted.mkString(" and ")}: they need the same Java with the same " +
+            "options, for instance --add-modules=jdk.incubator.vector in spark.executor.extraJavaOptions")
+      )
 }

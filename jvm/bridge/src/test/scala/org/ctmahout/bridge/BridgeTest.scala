@@ -293,7 +293,8 @@ class BridgeTest {
       "spark.sql.files.maxRecordsPerFile" -> "3",
       "spark.sql.shuffle.partitions" -> "1",
       "spark.sql.sources.default" -> "json",
-      "fs.some.key" -> "some value")
+      "fs.some.key" -> "some value"
+    )
     settings.foreach { case (key, value) => odd.conf.set(key, value) }
     val sc = spark.sparkContext
     val before = (odd.conf.getAll, sc.getConf.getAll.toSeq)
@@ -315,7 +316,8 @@ class BridgeTest {
 
   @Test def versionAnswersWithoutASession(): Unit = {
     val facts = json(Bridge.version())
-    for (key <- Seq("name", "version", "exchange", "built_for_spark", "built_for_scala", "mahout", "commit", "spark", "scala", "java", "blas"))
+    for (key <-
+        Seq("name", "version", "exchange", "built_for_spark", "built_for_scala", "mahout", "commit", "spark", "scala", "java", "blas"))
       assertTrue(facts.get(key).isTextual, key)
     assertEquals(spark.version, facts.get("spark").textValue)
     assertEquals(scala.util.Properties.versionNumberString, facts.get("scala").textValue)

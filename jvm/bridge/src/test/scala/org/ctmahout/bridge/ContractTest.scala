@@ -14,7 +14,8 @@ import org.junit.jupiter.api.io.TempDir
 class ContractTest {
   @TempDir var folder: File_ = _
 
-  @org.junit.jupiter.api.BeforeEach def session(): Unit = assertFalse(spark.sparkContext.isStopped)
+  @org.junit.jupiter.api.BeforeEach
+  def session(): Unit = assertFalse(spark.sparkContext.isStopped)
 
   private val golden = new File(contract, "golden")
   private val bad = new File(contract, "bad")

@@ -7,7 +7,21 @@ import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.util.ArrayData
 import org.ctmahout.bridge.Testing._
-import org.ctmahout.bridge.exchange.{BlockBuilder, CachedGroup, CheckedBlocks, Checksum, Dtype, ExchangeReader, Manifest, MatrixGroup, MatrixManifest, PartFiles, ReadingSession, RowDiagnosis, Values}
+import org.ctmahout.bridge.exchange.{
+  BlockBuilder,
+  CachedGroup,
+  CheckedBlocks,
+  Checksum,
+  Dtype,
+  ExchangeReader,
+  Manifest,
+  MatrixGroup,
+  MatrixManifest,
+  PartFiles,
+  ReadingSession,
+  RowDiagnosis,
+  Values
+}
 import org.ctmahout.samsara.ClusterContext
 import org.junit.jupiter.api.{AfterEach, Test}
 import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertTrue}
@@ -310,7 +324,8 @@ class ExchangeReaderTest {
         "optional group values (LIST) { repeated group list { required float element; } }",
         "required group values (LIST) { repeated group list { optional float element; } }",
         "required group values (LIST) { repeated group list { required double element; } }",
-        "required group values { repeated group list { required float element; } }"))
+        "required group values { repeated group list { required float element; } }"
+      ))
       assertTrue(problem(group, row, wrong).startsWith("column values is"), wrong)
   }
 

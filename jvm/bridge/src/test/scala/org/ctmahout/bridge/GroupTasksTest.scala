@@ -20,7 +20,8 @@ class GroupTasksTest {
   private def in: File_ = folder.resolve("matrix")
   private def out: File_ = folder.resolve("factors")
 
-  @org.junit.jupiter.api.BeforeEach def session(): Unit = assertFalse(spark.sparkContext.isStopped)
+  @org.junit.jupiter.api.BeforeEach
+  def session(): Unit = assertFalse(spark.sparkContext.isStopped)
 
   private def run(more: String = """"want": ["s", "v", "u"]"""): String =
     Bridge.run(s"""{"input": "$in", "output": "$out", "overwrite": true, $more}""")

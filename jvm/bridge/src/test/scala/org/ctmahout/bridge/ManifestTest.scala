@@ -40,7 +40,8 @@ class ManifestTest {
         "{}" -> "files is not a list of texts",
         "[\"a/../part-0.parquet\"]" -> "files has a/../part-0.parquet",
         "[\"arrays/../part-0.parquet\"]" -> "files has arrays/../part-0.parquet",
-        "[\"part-0.parquet\", \"part-0.parquet\"]" -> "a file is listed twice")) {
+        "[\"part-0.parquet\", \"part-0.parquet\"]" -> "a file is listed twice"
+      )) {
       val e = refused("CTM_EXCHANGE_MANIFEST")(parse(naming(files)))
       assertTrue(e.getMessage.contains(problem), e.getMessage)
     }

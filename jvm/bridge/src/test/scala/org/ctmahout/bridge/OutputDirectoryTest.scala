@@ -136,7 +136,9 @@ class OutputDirectoryTest {
     // A task ran again when some had heard of its first attempt: both files have all its groups.
     writer.keep(Seq(WrittenFile("u/part-read-00000-3.parquet", "u/0"), WrittenFile("u/part-read-00001-4.parquet", "u/1")))
     writer.keep(Seq(WrittenFile("u/part-read-00000-9.parquet", "u/0")))
-    assertEquals(Seq("s/part-00000.parquet", "u/part-read-00000-9.parquet", "u/part-read-00001-4.parquet", "v/part-task-8.parquet"), writer.files)
+    assertEquals(
+      Seq("s/part-00000.parquet", "u/part-read-00000-9.parquet", "u/part-read-00001-4.parquet", "v/part-task-8.parquet"),
+      writer.files)
     out.discard()
   }
 

@@ -36,7 +36,8 @@ abstract class Block private[samsara] (m: Int, n: Int, val offset: Int, val stri
     require(rows <= 1 || stride >= columns, s"rows of $columns columns, $stride apart")
     require(
       rows == 0 || columns == 0 || offset + (rows - 1L) * stride + columns <= length,
-      s"a block of $rows x $columns, its rows $stride apart from $offset on, in an array of $length")
+      s"a block of $rows x $columns, its rows $stride apart from $offset on, in an array of $length"
+    )
   }
 
   /** Whether each row, the last one too, has so much room in the array, whatever may stand behind the row itself. */

@@ -74,7 +74,8 @@ final class DistributedRows[K: ClassTag] private[samsara] (
   }
 
   /** This matrix, which is not changed, less one and the same row, whenever it is used; rows left out are less it, too. */
-  private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] = samsara.drmOf(Passes.less(value.rows.evaluated(samsara), row), nrow, ncol)
+  private[samsara] def less(row: Array[Double]): CheckpointedDrm[K] =
+    samsara.drmOf(Passes.less(value.rows.evaluated(samsara), row), nrow, ncol)
 
   /** A function of each value, whenever this matrix is used. */
   private[samsara] def each(f: Double => Double): CheckpointedDrm[K] =

@@ -149,7 +149,7 @@ final class ClusterContext(
     RddRows.matrix(this, rows, RddRows.Vectors, nrow, ncol, hint = hint)
 
   /** Any matrix as rows, each with its key, for use with Spark directly. They end with the context. */
-  def toRows[K](drm: DrmLike[K]): RDD[(K, Array[Double])] = 
+  def toRows[K](drm: DrmLike[K]): RDD[(K, Array[Double])] =
     rdd(drm).flatMap { case (keys, block) => RddRows.of(keys, block) }
 
   /** Any matrix as blocks of keys and rows, for use with Spark directly. They end with the context. */

@@ -120,7 +120,8 @@ object SparkEngine extends DistributedEngine with Serializable {
       dc: DistributedContext): CheckpointedDrm[Long] = empty[Long](nrow, ncol, parts)
 
   /** Zeros, made when they are asked for, some rows at a time. */
-  private def empty[K](rows: Long, columns: Int, parts: Int)(implicit
+  private def empty[K](rows: Long, columns: Int, parts: Int)(
+      implicit
       dc: DistributedContext, keys: ClassTag[K]): CheckpointedDrm[K] = {
     def first(part: Int) = (BigInt(rows) * part / parts).toLong
     here(dc).drmOf(here(dc).generated(parts)(part => Numbering.zeros(first(part), first(part + 1), columns, keys)), rows, columns)

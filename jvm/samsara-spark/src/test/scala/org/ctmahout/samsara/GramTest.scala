@@ -76,11 +76,13 @@ class GramTest {
 
   @Test def valuesThatAreNoNumbersAreRefused(): Unit = {
     val a = gaussian(60, 5, 8)
-    for (bad <- Seq(Double.NaN, Double.PositiveInfinity, Double.NegativeInfinity); how <- HardMatricesTest.Algorithms ++ HardMatricesTest.Centred) {
+    for (bad <- Seq(Double.NaN, Double.PositiveInfinity, Double.NegativeInfinity);
+      how <- HardMatricesTest.Algorithms ++ HardMatricesTest.Centred) {
       val e = assertThrows(classOf[ArithmeticException], () => { svd(a.updated(7, a(7).updated(2, bad)), how); () }, s"${how.name}, $bad")
       assertTrue(e.getMessage.contains("not finite"), e.getMessage)
     }
-    val e = assertThrows(classOf[ArithmeticException], () => { svd(Array.fill(60, 5)(Double.MaxValue), HardMatricesTest.Algorithms.head); () })
+    val e =
+      assertThrows(classOf[ArithmeticException], () => { svd(Array.fill(60, 5)(Double.MaxValue), HardMatricesTest.Algorithms.head); () })
     assertTrue(e.getMessage.contains("beyond the range"), e.getMessage)
   }
 

@@ -133,7 +133,8 @@ class HardMatricesTest {
 
   @Test def moreComponentsThanTheMatrixCanHaveAreRefused(): Unit =
     for ((m, n, k) <- Seq((20, 4, 5), (20, 4, 0), (20, 4, -1), (4, 20, 5), (1, 1, 2)); how <- Algorithms ++ Centred) {
-      val e = assertThrows(classOf[IllegalArgumentException], () => { inProcess(gaussian(m, n, 1), how, k); () }, s"$m x $n, k = $k, ${how.name}")
+      val e =
+        assertThrows(classOf[IllegalArgumentException], () => { inProcess(gaussian(m, n, 1), how, k); () }, s"$m x $n, k = $k, ${how.name}")
       assertTrue(e.getMessage.contains(s"k = $k"), e.getMessage)
     }
 
@@ -146,6 +147,7 @@ class HardMatricesTest {
 }
 
 private object HardMatricesTest {
+
   /** Directions below the rounding of the sums are left out, so that this is not eps. */
   private val Residual = 1e-11
 
@@ -155,13 +157,14 @@ private object HardMatricesTest {
     def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K]
   }
 
-  val Algorithms: Seq[Algorithm] = new Algorithm("exact") {
-    override def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K] = ExactSvd(a, k, seed = 1)
-  } +: (0 to 3).map { q =>
-    new Algorithm(s"dssvd, q = $q") {
-      override def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K] = StochasticSvd(a, k, p = 24, q, seed = 1)
+  val Algorithms: Seq[Algorithm] =
+    new Algorithm("exact") {
+      override def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K] = ExactSvd(a, k, seed = 1)
+    } +: (0 to 3).map { q =>
+      new Algorithm(s"dssvd, q = $q") {
+        override def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K] = StochasticSvd(a, k, p = 24, q, seed = 1)
+      }
     }
-  }
 
   val Centred: Seq[Algorithm] = (0 to 2).map { q =>
     new Algorithm(s"dspca, q = $q") {
@@ -192,7 +195,8 @@ private object HardMatricesTest {
     first.indices.map(j => first(j) + a.map(_(j) - first(j)).sum / a.length).toArray
   }
 
-  def less(a: Array[Array[Double]], mean: Array[Double]): Array[Array[Double]] = a.map(row => row.indices.map(j => row(j) - mean(j)).toArray)
+  def less(a: Array[Array[Double]], mean: Array[Double]): Array[Array[Double]] =
+    a.map(row => row.indices.map(j => row(j) - mean(j)).toArray)
 
   def integers(m: Int, rank: Int, n: Int): Array[Array[Double]] = {
     val random = new scala.util.Random(2)

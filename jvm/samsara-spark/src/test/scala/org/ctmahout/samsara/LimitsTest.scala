@@ -18,9 +18,12 @@ class LimitsTest {
   @Test def whatComesToTheDriverDoesNotGrowWithThePartitions(): Unit = {
     val a = gaussian(480, 160, 1)
     def drm(context: ClusterContext, a: Array[Array[Double]], keys: Int => Long = _.toLong, m: Long = 480) = {
-      val rows = context.sparkContext.parallelize(a.indices.grouped(a.length / 40).map { some =>
-        (some.map(keys).toArray, new DenseBlock(some.size, a.head.length, some.toArray.flatMap(a(_))): Matrix)
-      }.toSeq, 40)
+      val rows = context.sparkContext.parallelize(
+        a.indices.grouped(a.length / 40).map { some =>
+          (some.map(keys).toArray, new DenseBlock(some.size, a.head.length, some.toArray.flatMap(a(_))): Matrix)
+        }.toSeq,
+        40
+      )
       context.drm(rows, m, a.head.length, canHaveMissingRows = m > a.length)
     }
     def gram(context: ClusterContext) = { val x = drm(context, a); Products.dense((x.t %*% x).collect).toArray } // 200 KiB

@@ -38,12 +38,15 @@ class PassesPageTest {
       "svd.u.checkpoint().collect" -> { () =>
         val svd = StochasticSvd(a, k = 4, p = 2, q = 1, seed = 0)
         () => svd.u.checkpoint(CacheHint.NONE).collect
-      })
+      }
+    )
   }
 
   @Test def eachExpressionTakesThePassesThatThePageSays(): Unit = withContext { context =>
     val row = """\| `([^`]+)` \|.*\| (\d+) \| (\d+) \|""".r
-    val page = find("docs/passes.md").linesIterator.collect { case row(expression, passes, shuffles) => expression -> Jobs(passes.toInt, shuffles.toInt) }.toSeq
+    val page = find("docs/passes.md").linesIterator.collect { case row(expression, passes, shuffles) =>
+      expression -> Jobs(passes.toInt, shuffles.toInt)
+    }.toSeq
     val stored = Seq(blocks(gaussian(300, n, 1), parts = 3), blocks(gaussian(300, n, 2), parts = 2))
     stored.foreach(_.cache().count())
     try {

@@ -21,7 +21,9 @@ class SamsaraPageTest {
     val here = "jvm/samsara-spark/src/test/scala/org/ctmahout/samsara/SamsaraPage.scala"
     val bindings = "jvm/sparkbindings/src/test/scala/org/ctmahout/sparkbindings/MahoutProgram.scala"
     for ((source, begin, after) <- Seq(
-        (here, "// begin", "## An example"), (here, "// begin rdds", "An RDD of rows"), (bindings, "// begin", "mahout-sparkbindings-spark4"))) {
+        (here, "// begin", "## An example"),
+        (here, "// begin rdds", "An RDD of rows"),
+        (bindings, "// begin", "mahout-sparkbindings-spark4"))) {
       val marked = find(source).linesIterator.dropWhile(_.trim != begin).drop(1).takeWhile(_.trim != "// end").toSeq
       assertEquals(marked.map(_.stripPrefix("    ")).mkString("", "\n", "\n"), block(after))
     }

@@ -20,7 +20,8 @@ class SparseBlockTest {
     new SparseBlock(m, n, rows.map(_.length).scanLeft(0)(_ + _), places, places.map(_ => random.nextGaussian()))
   }
   private def dense(m: Int, n: Int) = new DenseBlock(m, n, Array.fill(m * n)(random.nextGaussian()))
-  private def close(expected: Array[Double], found: Array[Double]): Unit = assertArrayEquals(expected, found, 1e-12 * (1 + expected.map(math.abs).foldLeft(0.0)(_ max _)))
+  private def close(expected: Array[Double], found: Array[Double]): Unit =
+    assertArrayEquals(expected, found, 1e-12 * (1 + expected.map(math.abs).foldLeft(0.0)(_ max _)))
 
   private def forms(m: Int, n: Int): Seq[SparseBlock] = {
     val all = sparse(m + 5, n)
@@ -34,10 +35,14 @@ class SparseBlockTest {
       val (z, y) = (dense(n, r), dense(m, r))
       close(Products.times(whole, z).toArray, Products.times(a, z).toArray)
       for (padded <- Seq(y, Products.times(whole, z))) {
-        val crosses = Seq(whole, a).map { block => val cross = new Products.Cross(n, r); cross.add(block, padded); cross.sum }
+        val crosses = Seq(whole, a).map { block =>
+          val cross = new Products.Cross(n, r); cross.add(block, padded); cross.sum
+        }
         close(crosses.head, crosses.last)
       }
-      val grams = Seq(whole, a).map { block => val gram = new Products.Gram(n); gram.add(block); gram.sum }
+      val grams = Seq(whole, a).map { block =>
+        val gram = new Products.Gram(n); gram.add(block); gram.sum
+      }
       close(grams.head, grams.last)
     }
 

@@ -91,7 +91,10 @@ class SparkbindingsTest {
   @Test def aSparkOfMahoutsOwn(): Unit = {
     Local.sc.stop()
     implicit val mahoutCtx: SparkDistributedContext =
-      mahoutSparkContext(masterUrl = "local[2]", appName = "MahoutLocalContext", sparkConf = new SparkConf().set("spark.log.level", "ERROR"))
+      mahoutSparkContext(
+        masterUrl = "local[2]",
+        appName = "MahoutLocalContext",
+        sparkConf = new SparkConf().set("spark.log.level", "ERROR"))
     val sc = mahoutCtx.asInstanceOf[SparkDistributedContext].sc
     try {
       val sent = Seq[Vector](dvec(1, 2, 0), svec((0, 3) :: (1, 5) :: Nil, cardinality = 3), new RandomAccessSparseVector(3))

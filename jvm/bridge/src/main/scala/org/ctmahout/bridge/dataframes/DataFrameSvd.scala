@@ -37,7 +37,8 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
         columns.id.map(_.field),
         all.flatMap(_.factors).sortBy(one => order(one.group.value)),
         if (wantsU) Some(sc.union(all.flatMap(_.u))) else None,
-        all.flatMap(_.kept))
+        all.flatMap(_.kept)
+      )
     } finally {
       blocks.unpersist()
       ()
@@ -54,7 +55,12 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
   private def checkRank(group: Group): Unit =
     for (k <- request.svd.k if k > components(group)) {
       val name = columns.group.fold("")(column => s", that of ${column.field.name} ${group.value}")
-      throw Errors("CTM_DATAFRAME_RANK", "given" -> k, "rows" -> group.rows, "columns" -> group.columns, "group" -> name,
+      throw Errors(
+        "CTM_DATAFRAME_RANK",
+        "given" -> k,
+        "rows" -> group.rows,
+        "columns" -> group.columns,
+        "group" -> name,
         "most" -> components(group))
     }
 
@@ -112,7 +118,8 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
   private def decomposedOnCluster(blocks: RDD[BlockOrUnfitRow], group: Group): SomeFactors = {
     run.checkCancelled()
     val (value, prefix) = (group.value, columns.group.map(_ => group.value).toSeq)
-    val ofGroup = blocks.flatMap { case block: NamedBlock if block.group == value => Iterator.single(block.keyed); case _ => Iterator.empty }
+    val ofGroup =
+      blocks.flatMap { case block: NamedBlock if block.group == value => Iterator.single(block.keyed); case _ => Iterator.empty }
     val samsara = new ClusterContext(sc, keepsSketch = wantsU)
     try {
       val a = samsara.drm[AnyRef](ofGroup, group.rows, group.columns)

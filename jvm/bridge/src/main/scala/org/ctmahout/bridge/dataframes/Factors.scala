@@ -50,7 +50,8 @@ private[dataframes] final class Factors(
 
   private def name(field: StructField) = StructField(field.name, field.dataType, nullable = false)
 
-  private def uSchema = StructType(group.map(name).toSeq ++ id.map(name) :+ StructField("u", ArrayType(DoubleType, containsNull = false), nullable = false))
+  private def uSchema =
+    StructType(group.map(name).toSeq ++ id.map(name) :+ StructField("u", ArrayType(DoubleType, containsNull = false), nullable = false))
 
   private def factorsSchema = StructType(group.map(name).toSeq ++ Seq(
     StructField("rows", LongType, nullable = false),
@@ -59,7 +60,8 @@ private[dataframes] final class Factors(
     StructField("v", BinaryType, nullable = false),
     StructField("squared_norm", DoubleType, nullable = false),
     StructField("algorithm", StringType, nullable = false),
-    StructField("warnings", ArrayType(StringType, containsNull = false), nullable = false)))
+    StructField("warnings", ArrayType(StringType, containsNull = false), nullable = false)
+  ))
 
   private def rows(sc: SparkContext): RDD[Row] = {
     val named = group.nonEmpty

@@ -41,7 +41,8 @@ private[dataframes] final class SparseRows(val starts: Array[Int], val indices: 
  * @param fields
  *   those of the error, but for the row
  */
-private[dataframes] final case class UnfitRow(place: Long, id: Option[String], code: String, fields: Seq[(String, Any)]) extends BlockOrUnfitRow
+private[dataframes] final case class UnfitRow(place: Long, id: Option[String], code: String, fields: Seq[(String, Any)])
+    extends BlockOrUnfitRow
 
 /** Cuts the rows of a partition into blocks, and checks each row while it is in the processor's cache anyway. */
 private[dataframes] final class FrameBlocks[T](columns: MatrixColumns, values: RowValues[T]) extends Serializable {
@@ -161,7 +162,8 @@ private[dataframes] object FrameBlocks {
     override def bytes: Long = count.toLong * n * kind.dtype.bytes
 
     override protected def put(a: Array[T]): Unit = {
-      if ((count + 1) * n > java.lang.reflect.Array.getLength(values)) values = kind.take(values, math.min(height.toLong, 2L * count).toInt * n)
+      if ((count + 1) * n > java.lang.reflect.Array.getLength(values))
+        values = kind.take(values, math.min(height.toLong, 2L * count).toInt * n)
       System.arraycopy(a, 0, values, count * n, n)
     }
 

@@ -59,8 +59,12 @@ private[dataframes] object MatrixColumns {
     case BooleanType | ByteType | ShortType | IntegerType | LongType | DateType | TimestampType | StringType => field
     case _: DecimalType => field
     case other =>
-      throw Errors("CTM_DATAFRAME_TYPE", "column" -> field.name, "given" -> other.simpleString,
-        "expected" -> "whole numbers, text, dates or another type whose values can name something")
+      throw Errors(
+        "CTM_DATAFRAME_TYPE",
+        "column" -> field.name,
+        "given" -> other.simpleString,
+        "expected" -> "whole numbers, text, dates or another type whose values can name something"
+      )
   }
 }
 

@@ -38,7 +38,8 @@ private[bridge] object Manifest {
           form.integer(g, "group", 0, Int.MaxValue).toInt,
           form.integer(g, "rows", 1, Long.MaxValue),
           form.integer(g, "columns", 1, Int.MaxValue).toInt,
-          form.checksum(g, "checksum"))
+          form.checksum(g, "checksum")
+        )
       }
       if (groups.map(_.group).distinct.size < groups.size) throw new Malformed("a group is listed twice")
       if (groups.map(_.columns).distinct.size > 1) throw new Malformed("its groups differ in columns")

@@ -81,7 +81,8 @@ private[bridge] object PartFiles {
               rowGroups.map(_.getCompressedSize),
               ranges.map(_._1),
               ranges.map(_._2),
-              hosts(fs, status)))
+              hosts(fs, status)
+            ))
         }
       finally reader.close()
     } catch {

@@ -35,7 +35,8 @@ private[bridge] object PartReader {
     val schema = StructType(Seq(
       StructField("group", IntegerType, nullable = false),
       StructField("row", LongType, nullable = false),
-      StructField("values", ArrayType(dtype.sql, containsNull = false), nullable = false)))
+      StructField("values", ArrayType(dtype.sql, containsNull = false), nullable = false)
+    ))
     val hadoop = ReadingSession.hadoop(session)
     Options.foreach { case (key, value) => hadoop.set(key, value) }
     new PartReader(SparkInternals.parquetReader(session, schema, Options, hadoop))
@@ -45,5 +46,6 @@ private[bridge] object PartReader {
     // Without it a flipped bit in a page is read without a word.
     "parquet.page.verify-checksum.enabled" -> "true",
     // A row group is one piece of its file: reading it by other threads would gain nothing, and takes cores from tasks.
-    "parquet.hadoop.vectored.io.enabled" -> "false")
+    "parquet.hadoop.vectored.io.enabled" -> "false"
+  )
 }

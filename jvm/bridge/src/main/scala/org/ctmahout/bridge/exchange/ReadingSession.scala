@@ -27,7 +27,8 @@ private[bridge] object ReadingSession {
     "spark.sql.parquet.enableVectorizedReader" -> "true",
     "spark.sql.parquet.enableNestedColumnVectorizedReader" -> "true",
     // Spark's default of 4,096 rows is 24 MB of a matrix of 800 columns; the values of a batch should fit a cache.
-    "spark.sql.parquet.columnarReaderBatchSize" -> "512")
+    "spark.sql.parquet.columnarReaderBatchSize" -> "512"
+  )
 
   /** The context's Hadoop settings with those of the session. */
   def hadoop(session: SparkSession): Configuration = {

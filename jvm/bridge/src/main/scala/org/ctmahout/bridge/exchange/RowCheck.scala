@@ -25,7 +25,8 @@ private[bridge] final case class RowCheck(
     checksum + that.checksum,
     rowNumbers + that.rowNumbers,
     squaredNorm + that.squaredNorm,
-    (bad ++ that.bad).reduceOption((a, b) => if (b.before(a)) b else a))
+    (bad ++ that.bad).reduceOption((a, b) => if (b.before(a)) b else a)
+  )
 }
 
 private[bridge] object RowCheck {

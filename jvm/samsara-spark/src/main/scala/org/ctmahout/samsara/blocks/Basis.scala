@@ -226,7 +226,8 @@ private[samsara] object Basis {
     require(
       (r.toLong + n) * r <= Int.MaxValue - 8,
       s"a projection of $n columns on $r directions: its sums have ${(r.toLong + n) * r} entries, and an array has " +
-        s"${Int.MaxValue - 8} at most; ask for fewer components")
+        s"${Int.MaxValue - 8} at most; ask for fewer components"
+    )
 
   /**
    * The Gram matrix of A Z and A'A Z, and the inverse factor that makes A Z orthonormal.

@@ -57,12 +57,14 @@ private[samsara] object Passes {
   }
 
   /** A'A for n columns. */
-  def gram[K](in: Blocks[K], n: Int): DenseBlock =
-    new DenseBlock(n, n, in.sum(Math.multiplyExact(n, n)) { blocks =>
+  def gram[K](in: Blocks[K], n: Int): DenseBlock = {
+    val sum = in.sum(Math.multiplyExact(n, n)) { blocks =>
       val gram = new Products.Gram(n)
       blocks.foreach { case (_, m) => gram.add(Products.block(m)) }
       gram.sum
-    })
+    }
+    new DenseBlock(n, n, sum)
+  }
 
   /** The same, and what `f` makes of the blocks of each partition, all of which it asks for. */
   def gramAnd[K, T](in: Blocks[K], n: Int)(f: Iterator[(Array[K], Matrix)] => T): (DenseBlock, Seq[T]) = {
@@ -75,12 +77,14 @@ private[samsara] object Passes {
   }
 
   /** Y'Y and A'Y for Y = A Z, n columns of A and r of Z: Y is there for a moment only, some rows at a time. */
-  def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int, inSingle: Boolean): (DenseBlock, DenseBlock) =
-    apart(n, r, in.sum((r + n) * r) { blocks =>
+  def sketch[K](in: Blocks[K], z: BCast[DenseBlock], n: Int, r: Int, inSingle: Boolean): (DenseBlock, DenseBlock) = {
+    val sum = in.sum((r + n) * r) { blocks =>
       val sketch = if (inSingle) new SingleProducts.SketchSums(z.value) else new Products.SketchSums(z.value)
       blocks.foreach { case (_, m) => sketch.add(Products.block(m)) }
       sketch.sums
-    })
+    }
+    apart(n, r, sum)
+  }
 
   private def apart(n: Int, r: Int, sums: Array[Double]) =
     (new DenseBlock(r, r, sums.take(r * r)), new DenseBlock(n, r, sums, r * r, r))
@@ -105,20 +109,24 @@ private[samsara] object Passes {
     in.map { case (keys, m) => (keys, SingleProducts.times(Products.block(m), z.value): Matrix) }
 
   /** A'B for matrices whose blocks have the same rows. */
-  def cross[K, L](a: Blocks[K], b: Blocks[L], n: Int, w: Int): DenseBlock =
-    new DenseBlock(n, w, a.sumWith(b, n * w) { (x, y) =>
+  def cross[K, L](a: Blocks[K], b: Blocks[L], n: Int, w: Int): DenseBlock = {
+    val sum = a.sumWith(b, n * w) { (x, y) =>
       val cross = new Products.Cross(n, w)
       Alignment.zip(x, y).foreach { case ((_, p), (_, q)) => cross.add(Products.block(p), Products.dense(q)) }
       cross.sum
-    })
+    }
+    new DenseBlock(n, w, sum)
+  }
 
   /** A'B for the two side by side, n and w columns. */
-  def crossWindows[K](both: Blocks[K], n: Int, w: Int): DenseBlock =
-    new DenseBlock(n, w, both.sum(n * w) { blocks =>
+  def crossWindows[K](both: Blocks[K], n: Int, w: Int): DenseBlock = {
+    val sum = both.sum(n * w) { blocks =>
       val cross = new Products.Cross(n, w)
       for ((_, m) <- blocks) cross.add(Slices.columns(m, 0, n), Slices.columns(m, n, w))
       cross.sum
-    })
+    }
+    new DenseBlock(n, w, sum)
+  }
 
   /**
    * A'B where one is on the driver, and keys are the numbers of its rows.
@@ -126,15 +134,17 @@ private[samsara] object Passes {
    * @param isLeft
    *   whether it is A
    */
-  def crossDriver[K](in: Blocks[K], small: BCast[DenseBlock], n: Int, w: Int, isLeft: Boolean): DenseBlock =
-    new DenseBlock(n, w, in.sum(n * w) { blocks =>
+  def crossDriver[K](in: Blocks[K], small: BCast[DenseBlock], n: Int, w: Int, isLeft: Boolean): DenseBlock = {
+    val sum = in.sum(n * w) { blocks =>
       val cross = new Products.Cross(n, w)
       for ((keys, m) <- blocks) {
         val rows = Slices.rows(small.value, Keys.numbers(keys, small.value.rowSize.toLong))
         if (isLeft) cross.add(rows, Products.dense(m)) else cross.add(Products.block(m), rows)
       }
       cross.sum
-    })
+    }
+    new DenseBlock(n, w, sum)
+  }
 
   /** All rows, by number or else in the order of the partitions; and where each key is, but for Int keys. */
   def gathered[K](in: Blocks[K], m: Long, n: Int, repeated: Repeated): (DenseBlock, Seq[(Any, Int)]) = {

@@ -117,7 +117,7 @@ private[samsara] object ShuffledProducts {
       rows.setQuick(i, to, if (isSum) rows.getQuick(i, to) + x else x)
     }
 
-    /** Rows 0 .. n - 1 in bands. */
+  /** Rows 0 .. n - 1 in bands. */
   private final class Bands(n: Int, height: Int) extends Serializable {
     val count: Int = (n + height - 1) / height
     def all: Iterator[Int] = Iterator.range(0, count)

@@ -93,10 +93,14 @@ private[samsara] object SparkBlocks {
       val all = new Array[Double](size)
       var results = Seq.empty[T]
       // Each is put where it belongs when it comes, and let go.
-      added.sparkContext.runJob[Sum[T], Sum[T]](added, (sums: Iterator[Sum[T]]) => sums.next(), (range: Int, sum: Sum[T]) => {
-        System.arraycopy(sum.values, 0, all, cuts(range), sum.values.length)
-        if (range == 0) results = sum.results
-      })
+      added.sparkContext.runJob[Sum[T], Sum[T]](
+        added,
+        (sums: Iterator[Sum[T]]) => sums.next(),
+        (range: Int, sum: Sum[T]) => {
+          System.arraycopy(sum.values, 0, all, cuts(range), sum.values.length)
+          if (range == 0) results = sum.results
+        }
+      )
       new Sum(all, results)
     }
   }
@@ -112,7 +116,8 @@ private[samsara] object SparkBlocks {
     def check(bytes: Long): Unit = require(
       most <= 0 || bytes + Limits.Wrapping < most,
       s"a sum of ${bytes >> 20} MiB has to come to the driver, and ${Limits.Setting} is ${most >> 20} MiB: " +
-        "ask for fewer components, or raise that setting")
+        "ask for fewer components, or raise that setting"
+    )
 
     /** Where the ranges begin that are added up apart: of so many sums each range takes about as much as may come at once. */
     def cuts(count: Int, size: Int): Array[Int] = {

@@ -32,7 +32,9 @@ private[samsara] final class WeakReferences[T <: AnyRef] {
   }
 
   private def keep(isWanted: T => Boolean): Unit = {
-    val kept = all.filter { r => val x = r.get; x != null && isWanted(x) }
+    val kept = all.filter { r =>
+      val x = r.get; x != null && isWanted(x)
+    }
     all.clear()
     all ++= kept
     ()

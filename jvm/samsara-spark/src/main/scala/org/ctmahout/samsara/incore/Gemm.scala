@@ -92,6 +92,20 @@ private[samsara] final class NetlibGemm(why: String) extends Gemm {
       upper: Boolean): Unit =
     if (rows > 0 && columns > 0 && terms > 0)
       blas.dgemm(
-        "N", if (aTerm == 1) "N" else "T", columns, rows, terms, 1.0, b, bAt, columns,
-        a, aAt, math.max(1, if (aTerm == 1) aRow else aTerm), 1.0, c, cAt, columns)
+        "N",
+        if (aTerm == 1) "N" else "T",
+        columns,
+        rows,
+        terms,
+        1.0,
+        b,
+        bAt,
+        columns,
+        a,
+        aAt,
+        math.max(1, if (aTerm == 1) aRow else aTerm),
+        1.0,
+        c,
+        cAt,
+        columns)
 }

@@ -66,7 +66,8 @@ private[samsara] object MatrixFiles {
     require(files.exists(from), s"there is nothing at $path")
     require(
       files.getFileStatus(from).isFile || files.exists(new Path(from, "_SUCCESS")),
-      s"$path is a directory without the file _SUCCESS: whoever was to write it has not finished")
+      s"$path is a directory without the file _SUCCESS: whoever was to write it has not finished"
+    )
     if (path.endsWith(".txt")) {
       val lines = sc.textFile(path, math.max(parMin, 1)).filter(_.nonEmpty)
       val rows = lines.map(RowText.parsed)

@@ -46,8 +46,11 @@ private[samsara] object RddRows {
   /** What the pass finds out. */
   final case class RowStatistics(rows: Long, last: Long, fingerprint: Long, narrowest: Int, widest: Int) {
     def and(that: RowStatistics): RowStatistics = RowStatistics(
-      rows + that.rows, math.max(last, that.last), fingerprint + that.fingerprint,
-      math.min(narrowest, that.narrowest), math.max(widest, that.widest))
+      rows + that.rows,
+      math.max(last, that.last),
+      fingerprint + that.fingerprint,
+      math.min(narrowest, that.narrowest),
+      math.max(widest, that.widest))
   }
 
   /**

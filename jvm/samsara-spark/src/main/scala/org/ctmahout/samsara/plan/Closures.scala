@@ -28,7 +28,8 @@ private[samsara] object Closures {
   private val Known = Map(
     ("org/apache/mahout/math/decompositions/DQR$", "dqrThin") -> TriangularSolve,
     ("org/apache/mahout/math/decompositions/DSSVD$", "dssvd") -> RandomProjection,
-    ("org/apache/mahout/math/drm/DistributedEngine$", "pass1") -> RowShift)
+    ("org/apache/mahout/math/drm/DistributedEngine$", "pass1") -> RowShift
+  )
 
   /** Scala closures are Java lambdas; what one serialises to names the method that holds its body. */
   def meaning(f: AnyRef): Meaning =

@@ -46,8 +46,12 @@ private[samsara] final class Joins(context: SamsaraContext) {
     val (n, w) = (a.n, b.n)
     val (x, y) = (a.rows.evaluated(context), b.rows.evaluated(context))
     if (a.rows.tag == b.rows.tag)
-      Far.computed(x.zip(y) { case ((k, p), (_, q)) => (k, Slices.beside(Products.dense(p), Products.dense(q)): Matrix) },
-        a.rows.tag, a.m, n + w, a.keys)
+      Far.computed(
+        x.zip(y) { case ((k, p), (_, q)) => (k, Slices.beside(Products.dense(p), Products.dense(q)): Matrix) },
+        a.rows.tag,
+        a.m,
+        n + w,
+        a.keys)
     else {
       if (Keys.areNumbers(a.keys) != Keys.areNumbers(b.keys))
         throw new IllegalArgumentException(s"rows with ${a.keys} keys and rows with ${b.keys} keys: which belong together?")
@@ -79,6 +83,7 @@ private[samsara] final class Joins(context: SamsaraContext) {
 }
 
 private[samsara] object Joins {
+
   /** Rows of one key to one group, those of A before those of B. */
   private def scattered[K](blocks: Blocks[K], order: Int, groups: Int): Shuffle = blocks.send { (part, blocks) =>
     for {

@@ -114,7 +114,8 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
     require(
       Keys.areNumbers(right.keys),
       s"a product needs the rows of its second factor by their numbers, and rows with " +
-        s"${right.keys.runtimeClass.getSimpleName} keys have no numbers (drm2IntKeyed gives them some)")
+        s"${right.keys.runtimeClass.getSimpleName} keys have no numbers (drm2IntKeyed gives them some)"
+    )
 
   private def far[K](a: Value[K]): Far[K] = new Joins(context).far(a)
 

@@ -9,7 +9,8 @@ class GemmTest {
   /** What a JVM with these options chooses. */
   private def chosen(options: String*): String = {
     val java = s"${System.getProperty("java.home")}/bin/java"
-    val command = Seq(java) ++ options ++ Seq("-Xshare:auto", "-cp", System.getProperty("java.class.path"), GemmTest.getClass.getName.stripSuffix("$"))
+    val command =
+      Seq(java) ++ options ++ Seq("-Xshare:auto", "-cp", System.getProperty("java.class.path"), GemmTest.getClass.getName.stripSuffix("$"))
     scala.sys.process.Process(command).!!(scala.sys.process.ProcessLogger(_ => ())).trim
   }
 
@@ -26,7 +27,8 @@ class GemmTest {
   @Test def theVectorKernelRoundsAsIfItWereAloneWithEachElement(): Unit = {
     val random = new scala.util.Random(1)
     for {
-      (rows, columns, terms) <- Seq((1, 1, 1), (3, 5, 2), (31, 33, 70), (32, 32, 64), (133, 40, 65), (258, 96, 3), (40, 100, 130), (129, 7, 5), (135, 290, 70))
+      (rows, columns, terms) <-
+        Seq((1, 1, 1), (3, 5, 2), (31, 33, 70), (32, 32, 64), (133, 40, 65), (258, 96, 3), (40, 100, 130), (129, 7, 5), (135, 290, 70))
       apart <- Seq(3, 600) // far apart it is packed
       isTransposed <- Seq(false, true)
       upper <- Seq(false, true)
@@ -41,7 +43,10 @@ class GemmTest {
       for (i <- 0 until rows; j <- (if (upper) i else 0) until columns) {
         var expected = before(2 + i * width + j)
         for (k <- 0 until terms) expected = java.lang.Math.fma(a(7 + i * aRow + k * aTerm), b(5 + k * width + j), expected)
-        assertEquals(expected, c(2 + i * width + j), s"($i, $j) of $rows x $columns, $terms terms, transposed: $isTransposed, upper: $upper")
+        assertEquals(
+          expected,
+          c(2 + i * width + j),
+          s"($i, $j) of $rows x $columns, $terms terms, transposed: $isTransposed, upper: $upper")
       }
     }
   }

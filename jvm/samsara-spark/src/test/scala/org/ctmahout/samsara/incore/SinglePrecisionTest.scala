@@ -68,7 +68,8 @@ class SinglePrecisionTest {
       val rows = new LazyProduct(a, None, LazyProduct.newTag(), isStored = true)
       (Basis.mayDoInSingle(context, rows, m.toLong, factor, GramSchmidt.longestFirst(factor), fromEntries), reads.value)
     }
-    def graded(by: Double) = Some(new DenseBlock(n, 12, gaussian(n, 12, 5).flatMap(_.zipWithIndex.map { case (x, j) => x * math.pow(by, -j / 11.0) })))
+    def graded(by: Double) =
+      Some(new DenseBlock(n, 12, gaussian(n, 12, 5).flatMap(_.zipWithIndex.map { case (x, j) => x * math.pow(by, -j / 11.0) })))
     val (flat, steep) = ((i: Int) => 1.0 / (i + 1), (i: Int) => math.pow(10, -i / 2.0))
     assertEquals((true, 0L), may(flat, None, Long.MaxValue))
     assertEquals((true, 0L), may(flat, graded(10), Long.MaxValue))

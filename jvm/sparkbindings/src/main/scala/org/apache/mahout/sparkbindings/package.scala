@@ -83,8 +83,12 @@ package object sparkbindings {
   /** A matrix from blocks of rows; see [[drmWrap]]. */
   def drmWrapBlockified[K: ClassTag](blockifiedDrmRdd: BlockifiedDrmRdd[K], nrow: Long = -1, ncol: Int = -1,
       cacheHint: CacheHint = CacheHint.NONE, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] =
-    drmWrap(blockifiedDrmRdd.flatMap { case (keys, block) => keys.indices.iterator.map(i => keys(i) -> block.viewRow(i)) },
-      nrow, ncol, cacheHint, canHaveMissingRows)
+    drmWrap(
+      blockifiedDrmRdd.flatMap { case (keys, block) => keys.indices.iterator.map(i => keys(i) -> block.viewRow(i)) },
+      nrow,
+      ncol,
+      cacheHint,
+      canHaveMissingRows)
 
   /** A matrix from MLlib's vectors, numbered in their order. */
   def drmWrapMLLibVector(rdd: RDD[MLlibVector], nrow: Long = -1, ncol: Int = -1, cacheHint: CacheHint = CacheHint.NONE,
