@@ -49,7 +49,7 @@ private[bridge] object Answer {
       if (WriterKeys.contains(key)) writer.put(key, value)
       ()
     }
-    // What executors say of themselves, where most is multiplied; facts are of the driver.
+    // From the executors, where most is multiplied; `facts` describe the driver.
     writer.put("blas", results.flatMap(_.kernels).distinct.sorted.mkString(", "))
     val timings = json.putObject("timings_s")
     seconds.foreach { case (phase, s) => timings.put(phase, math.rint(s * 1000) / 1000) }
@@ -63,7 +63,7 @@ private[bridge] object Answer {
 
   private val WriterKeys = Set("name", "version", "spark", "scala", "mahout", "java", "blas")
 
-  /** |A - U diag(s) V'| / |A|: what is left of the squared norm when that of the components is taken off. */
+  /** |A - U diag(s) V'| / |A|: from the squared norm less that of the components. */
   def residual(squaredNorm: Double, s: Array[Double]): Double =
     if (squaredNorm == 0) 0.0 else math.sqrt(math.max(0.0, squaredNorm - s.map(x => x * x).sum) / squaredNorm)
 }

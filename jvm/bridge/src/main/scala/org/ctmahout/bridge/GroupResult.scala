@@ -12,9 +12,9 @@ import org.ctmahout.bridge.exchange.{MatrixGroup, WrittenFile}
  * @param checksums
  *   of V and U, by part
  * @param kernels
- *   what has multiplied in its tasks
+ *   the kernels that multiplied in its tasks
  * @param files
- *   that tasks have written it to
+ *   written by tasks
  */
 private[bridge] final case class GroupResult(
     group: MatrixGroup,

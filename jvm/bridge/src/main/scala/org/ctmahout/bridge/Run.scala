@@ -15,14 +15,14 @@ private[bridge] final class Run(sc: SparkContext) {
 
   def isCancelled: Boolean = stopping
 
-  /** Called between steps, since a cancelled group says nothing to a run that is between two jobs. */
+  /** Called between steps, since cancelling a job group does not stop a run that is between two jobs. */
   def checkCancelled(): Unit = if (stopping) throw Errors("CTM_INTERRUPTED")
 
   /** Cancels the jobs of this run, those to come included, without waiting for it. */
   def cancel(): Unit = if (!stopping) {
     stopping = true
     val thread = new Thread("ctmahout-cancel") {
-      // Once is not enough: a decomposition is a row of jobs, and Spark 3.5 cannot cancel those that are to come.
+      // Once is not enough: a decomposition is a series of jobs, and Spark 3.5 cannot cancel jobs in advance.
       override def run(): Unit =
         do cancelJobs()
         while (!ended.await(100, TimeUnit.MILLISECONDS))
@@ -35,7 +35,7 @@ private[bridge] final class Run(sc: SparkContext) {
     try sc.cancelJobGroup(group)
     catch { case NonFatal(_) => () } // the context is going down, and the run with it
 
-  /** Runs under the job group, and gives the thread back as it was. */
+  /** Runs under the job group, and restores the settings of the thread. */
   def within[T](body: => T): T = {
     val before = Run.Properties.map(key => key -> sc.getLocalProperty(key))
     // A container that is told to stop gets a moment to clean up after itself.

@@ -5,7 +5,7 @@ import java.util.concurrent.ConcurrentHashMap
 import org.apache.spark.sql.SparkSession
 import org.ctmahout.bridge.exchange.ReadingSession
 
-/** Runs requests on whatever session there is, and shapes what goes wrong: the inside of [[Bridge]]. */
+/** Runs requests on the session there is, and turns failures into errors of the catalogue: the implementation of [[Bridge]]. */
 private[bridge] object Runs {
   private val active = ConcurrentHashMap.newKeySet[Run]()
 
@@ -25,7 +25,7 @@ private[bridge] object Runs {
 
   def cancelAll(): Unit = active.forEach(run => run.cancel())
 
-  /** The user's session, never one beside it; with none, spark.* system properties say what to start. */
+  /** The user's session, never one beside it; without one, a new session by the spark.* system properties. */
   private def currentSession(): SparkSession =
     SparkSession.getActiveSession
       .orElse(SparkSession.getDefaultSession)

@@ -13,7 +13,7 @@ import org.apache.spark.sql.types.{DataType, StructType}
 import org.apache.spark.sql.vectorized.ColumnarBatch
 
 /**
- * All that this project uses of Spark beyond its public API, with why: what a new release of Spark may break is in this file, and
+ * All that this project uses of Spark beyond its public API, and why: what a new release of Spark may break is in this file, and
  * in `SparkLine`, which differs between the lines of Spark.
  */
 private[bridge] object SparkInternals {
@@ -27,7 +27,7 @@ private[bridge] object SparkInternals {
   /** A range of a file, with what is known of the file. */
   type FileRange = datasources.PartitionedFile
 
-  /** Hadoop's settings on their way to a task. They are a developer's API of Spark, and no class of Hadoop's can travel. */
+  /** Hadoop's settings on their way to a task: a developers' API of Spark, since Hadoop's own class is not serializable. */
   type SerializableConfiguration = org.apache.spark.util.SerializableConfiguration
 
   /**
@@ -50,7 +50,7 @@ private[bridge] object SparkInternals {
   /**
    * Spark's own reader of Parquet, asked directly and not by a query: a query chooses by itself what each of its tasks reads, and
    * copies each row into a format of its own, which is a third of the time that reading takes. It reads rows, or batches of rows
-   * which it calls rows; [[rows]] tells them apart.
+   * that it declares as rows; [[rows]] tells them apart.
    *
    * @param session
    *   whose settings say how Parquet is read
@@ -76,7 +76,7 @@ private[bridge] object SparkInternals {
   /** Turns values of a column of such rows into those of a public `Row`. */
   def toScala(dataType: DataType): Any => Any = CatalystTypeConverters.createToScalaConverter(dataType)
 
-  /** The number of bytes that a setting such as "64m" says. */
+  /** A setting such as "64m" in bytes. */
   def bytes(setting: String): Long = JavaUtils.byteStringAsBytes(setting)
 
   /** The message for a cancelled job, which has no exception class of its own. A job that ended with its context has failed. */

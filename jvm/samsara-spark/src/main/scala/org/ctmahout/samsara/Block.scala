@@ -5,9 +5,9 @@ import org.apache.mahout.math.{AbstractMatrix, Matrix, Vector}
 import org.apache.mahout.math.flavor.MatrixFlavor
 
 /**
- * Rows side by side, or a window on such: what the engine keeps and multiplies.
+ * Rows side by side in one array, or a window on such: what the engine keeps and multiplies.
  *
- * Of dense ones element (i, j) stands at `offset + i * stride + j` of one array.
+ * In dense blocks element (i, j) is at `offset + i * stride + j` of one array.
  */
 abstract class Block private[samsara] (m: Int, n: Int, val offset: Int, val stride: Int) extends AbstractMatrix(m, n) {
 
@@ -30,7 +30,7 @@ abstract class Block private[samsara] (m: Int, n: Int, val offset: Int, val stri
   /** Length of the array. */
   protected def length: Int
 
-  /** Refuses what is not in the array. */
+  /** Refuses a block that does not fit its array. */
   protected def requireRoom(): Unit = {
     require(rows >= 0 && columns >= 0 && offset >= 0, s"a block of $rows x $columns from $offset on")
     require(rows <= 1 || stride >= columns, s"rows of $columns columns, $stride apart")
@@ -40,7 +40,7 @@ abstract class Block private[samsara] (m: Int, n: Int, val offset: Int, val stri
     )
   }
 
-  /** Whether each row, the last one too, has so much room in the array, whatever may stand behind the row itself. */
+  /** Whether each row, the last one included, has so much room in the array, whatever is behind the row itself. */
   private[samsara] def isPaddedTo(width: Int): Boolean =
     stride == width && offset % math.max(1, width) == 0 && offset + rows.toLong * stride <= length
 
@@ -94,7 +94,7 @@ final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, str
   private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)
 }
 
-/** A block kept as floats, half the memory, and computed with as doubles. */
+/** A block stored as floats, in half the memory, and computed with as doubles. */
 @DefaultSerializer(classOf[KryoBlocks])
 final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stride: Int)
     extends Block(m, n, offset, stride)
@@ -132,7 +132,7 @@ final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stri
   private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)
 }
 
-/** What travels between processes for a block: any serialiser can do plain arrays. */
+/** The form in which a block travels between processes: any serialiser can write plain arrays. */
 private final class PackedBlock(rows: Int, columns: Int, data: AnyRef) extends Serializable {
   private def readResolve(): AnyRef = data match {
     case doubles: Array[Double] => new DenseBlock(rows, columns, doubles)

@@ -27,7 +27,7 @@ private[samsara] object CallingDecomposition {
     override def initialValue(): Option[CallingDecomposition] = None
   }
 
-  /** Declares what `body` is, for all plans that come to values in it on this thread. */
+  /** Declares what `body` is, for all plans evaluated in it on this thread. */
   def within[T](calling: CallingDecomposition)(body: => T): T = {
     val before = declared.get
     declared.set(Some(calling))

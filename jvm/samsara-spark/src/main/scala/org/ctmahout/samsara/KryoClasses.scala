@@ -7,7 +7,7 @@ import org.ctmahout.samsara.blocks.{Piece, Place, SparkBlocks}
 import org.ctmahout.samsara.io.RddRows
 import org.ctmahout.samsara.plan.{Numbering, Sampling}
 
-/** Blocks by Kryo: what a block shows, and not the array that it may be a window on. */
+/** Has Kryo write a block's own rows and columns, not the whole of the array that it may be a window on. */
 private[samsara] final class KryoBlocks extends Serializer[Block] {
   override def write(kryo: Kryo, out: Output, block: Block): Unit = {
     out.writeInt(block.rowSize)
@@ -23,7 +23,7 @@ private[samsara] final class KryoBlocks extends Serializer[Block] {
         out.writeDoubles(sparse.values)
         out.writeBoolean(sparse.less ne null)
         if (sparse.less ne null) out.writeDoubles(sparse.less)
-      case other => throw new IllegalArgumentException(s"a ${other.getClass.getName} is no block that Kryo is told of")
+      case other => throw new IllegalArgumentException(s"a ${other.getClass.getName} is not a block that Kryo can write")
     }
   }
 

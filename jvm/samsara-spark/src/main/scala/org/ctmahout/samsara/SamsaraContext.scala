@@ -42,7 +42,7 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
 
   private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K]
 
-  /** Blocks that each partition makes of its number. */
+  /** Blocks that each partition generates from its number. */
   private[samsara] def generated[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K]
 
   /** Matrices with more entries than this are never on the driver. */
@@ -51,7 +51,7 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
   /** The number of partitions where none is given. */
   private[samsara] def parallelism: Int
 
-  /** A matrix of the driver's in about equal pieces, in their order, keyed by `keys` of a first row and a number of rows. */
+  /** A matrix on the driver in about equal pieces, in their order; `keys` gives the keys of a first row and a number of rows. */
   private[samsara] def distributed[K: ClassTag](m: Matrix, parts: Int, keys: (Int, Int) => Array[K]): Blocks[K] = {
     val cuts = (0 to parts).map(i => (i.toLong * m.rowSize / parts).toInt)
     val pieces = cuts.zip(cuts.tail).map { case (from, to) =>
@@ -70,7 +70,7 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
 }
 
 /**
- * A Spark session as Mahout sees it. Works on any SparkContext, with its default serializer, and changes nothing of it.
+ * A Spark session as Mahout sees it. Works on any SparkContext, with its default serializer, and leaves it unchanged.
  *
  * {{{
  * val samsara = new ClusterContext(sc)
@@ -108,9 +108,9 @@ final class ClusterContext(
    * A matrix of Mahout's from blocks of rows.
    *
    * @param blocks
-   *   keys and rows, as many of one as of the other in each block: [[DenseBlock]] or [[FloatBlock]] are used as they
-   *   are, all others of Mahout's turned into such one at a time in each pass. Each key once. Cached by the caller, if it is
-   *   read more than once.
+   *   keys and rows, equally many in each block. [[DenseBlock]] and [[FloatBlock]] are used as they are; Mahout's other
+   *   matrices are converted one at a time in each pass. Each key occurs once. The caller caches the RDD if it is read more
+   *   than once.
    * @param canHaveMissingRows
    *   whether rows that are zero may be left out; keys must be numbers then. Takes a pass over the keys
    */
@@ -121,8 +121,8 @@ final class ClusterContext(
   }
 
   /**
-   * A matrix from rows, each with its key. Takes a pass that counts them: what is costly to make again, the caller caches first.
-   * Rows that are not there are zero, if keys are numbers.
+   * A matrix from rows, each with its key. Takes a pass that counts them, so the caller first caches what is costly to compute again.
+   * Rows that are missing are zero, if keys are numbers.
    *
    * @throws IllegalArgumentException
    *   rows differ in length; a number is negative, or there twice
@@ -191,7 +191,7 @@ final class ClusterContext(
     val bytes = pieces.map { case (_, m) => 8L * m.rowSize * m.columnSize }.sum
     if (bytes <= ClusterContext.InTasks) new SparkBlocks(sparkContext.parallelize(pieces, parts))
     else {
-      // What is in a task goes through the driver's messages, whose size is limited; a broadcast goes in blocks, on demand.
+      // What is in a task travels in messages of the driver, whose size is limited; a broadcast travels in blocks, on demand.
       val each = pieces.map(send(_))
       new SparkBlocks(sparkContext.parallelize(each, parts).map(_.value))
     }

@@ -38,7 +38,7 @@ object SparkEngine extends DistributedEngine with Serializable {
       val kept =
         if (hint == CacheHint.NONE || rows.isStored && rows.right.isEmpty) rows
         else if (isProduct) {
-          // It may never have to be made; and one no narrower than its source is cheaper to make again than to keep.
+          // It may never be needed as rows; and one no narrower than its source is cheaper to compute again than to keep.
           if (rows.right.exists(r => r.columnSize >= r.rowSize)) rows else rows.kept(level(hint))
         } else rows.stored(context, level(hint))
       new DistributedRows[K](context, kept, m, n, hint, canHaveMissingRows = false)
@@ -119,7 +119,7 @@ object SparkEngine extends DistributedEngine with Serializable {
   override def drmParallelizeEmptyLong(nrow: Long, ncol: Int, parts: Int)(implicit
       dc: DistributedContext): CheckpointedDrm[Long] = empty[Long](nrow, ncol, parts)
 
-  /** Zeros, made when they are asked for, some rows at a time. */
+  /** Zeros, computed when they are read, some rows at a time. */
   private def empty[K](rows: Long, columns: Int, parts: Int)(
       implicit
       dc: DistributedContext, keys: ClassTag[K]): CheckpointedDrm[K] = {
@@ -137,7 +137,7 @@ object SparkEngine extends DistributedEngine with Serializable {
     case other => foreign(other)
   }
 
-  /** Numbers in the order of the partitions; and, if it is asked for, a column with the number that each key has got. */
+  /** Numbers the rows in the order of the partitions; on request with a column of the number of each key. */
   override def drm2IntKeyed[K](drm: DrmLike[K], computeMap: Boolean): (DrmLike[Int], Option[DrmLike[K]]) =
     if (drm.keyClassTag == ClassTag.Int) (drm.asInstanceOf[DrmLike[Int]], None)
     else {

@@ -3,13 +3,13 @@ package org.ctmahout.samsara
 import com.esotericsoftware.kryo.DefaultSerializer
 
 /**
- * Rows of which only what is not zero is kept; less one and the same row, if there is one.
+ * Rows of which only the nonzero values are kept; with one row subtracted from all of them, if `less` is given.
  *
- * Row i of the block has `values(e)` in the columns `indices(e)`, ascending, for e from `starts(from + i)` to `starts(from + i + 1)`,
- * without that one. Nothing of it changes.
+ * Row i of the block has `values(e)` in the columns `indices(e)`, ascending, for e from `starts(from + i)` up to but not including
+ * `starts(from + i + 1)`. Immutable.
  *
  * @param less
- *   a row that is taken off each, or null: so a matrix less its means needs no copy, and stays sparse
+ *   a row subtracted from each, or null: so a centred matrix needs no copy, and stays sparse
  */
 @DefaultSerializer(classOf[KryoBlocks])
 final class SparseBlock private[samsara] (
@@ -21,10 +21,10 @@ final class SparseBlock private[samsara] (
 
   def this(m: Int, n: Int, starts: Array[Int], indices: Array[Int], values: Array[Double]) = this(m, n, 0, starts, indices, values, null)
 
-  // Never an array of rows that a product could use as it is.
+  // There is no array of rows that a product could use as it is.
   override protected def length: Int = 0
 
-  /** The same less a row. */
+  /** The same with a row subtracted. */
   private[samsara] def minus(row: Array[Double]): SparseBlock = {
     val sum = if (less eq null) row else Array.tabulate(n)(j => less(j) + row(j))
     new SparseBlock(m, n, from, starts, indices, values, sum)
@@ -55,7 +55,7 @@ final class SparseBlock private[samsara] (
       new DenseBlock(rs, cs, rows, c, n)
     }
 
-  /** This with arrays of its own size. */
+  /** The same with arrays of exactly its size. */
   private[samsara] def whole: SparseBlock =
     if (from == 0 && m == starts.length - 1) this
     else {

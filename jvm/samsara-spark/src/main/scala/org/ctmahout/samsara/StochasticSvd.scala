@@ -9,8 +9,8 @@ import org.ctmahout.samsara.incore.JacobiSvd
 /**
  * Mahout's dssvd with a seed, and its result made accurate for any matrix.
  *
- * It takes s and V from the eigenvalues of B B', which squares the condition. From its result B'Uhat = V diag(s) comes
- * back to rounding, though; the singular value decomposition Z S W' of that narrow matrix by Jacobi rotations is accurate
+ * It takes s and V from the eigenvalues of B B', which squares the condition. But its result gives B'Uhat = V diag(s) back to
+ * rounding; the singular value decomposition Z S W' of that narrow matrix by Jacobi rotations is accurate
  * for small values too. Then V = Z, s = S, U = U W.
  */
 object StochasticSvd {
@@ -33,9 +33,9 @@ object StochasticSvd {
   /**
    * The same of A less the mean of each column: principal components, what Mahout's dspca computes.
    *
-   * Not by its dspca, which multiplies A as it is and takes the means off the products: of two numbers that are nearly
-   * alike half of the digits may be left. Here the means are taken off a block at a time whenever it is used; A is not
-   * changed, and not copied.
+   * Not by its dspca, which multiplies A as it is and subtracts the means from the products: where two numbers are nearly
+   * alike, half of the digits may be lost. Here the means are subtracted from a block whenever it is used; A is neither
+   * changed nor copied.
    */
   def centred[K](a: CheckpointedDrm[K], k: Int, p: Int, q: Int, seed: Long): Svd[K] =
     Magnitude.safely(a)(lessMeans(_, k, p, q, seed))
@@ -47,7 +47,7 @@ object StochasticSvd {
     accurate(SparkEngine.less(a, row), k, p, q, seed, negligible = rounding).less(row)
   }
 
-  /** A projection on as many directions as there are columns loses nothing: power iterations would win nothing. */
+  /** A projection on as many directions as there are columns loses nothing, and power iterations would gain nothing. */
   private def useful(q: Int, a: DrmLike[_], k: Int, p: Int): Int = if (k + p.toLong >= a.ncol) 0 else q
 
   private[samsara] def accurate[K](

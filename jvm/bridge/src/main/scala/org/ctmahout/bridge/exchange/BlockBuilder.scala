@@ -85,14 +85,14 @@ private[bridge] final class BlockBuilder[T](
 
 private[bridge] object BlockBuilder {
 
-  // As much as is still in the processor's cache when it is multiplied.
+  // Small enough to be still in the processor's cache when it is multiplied.
   private val Bytes = 1 << 20
 
-  // Of wide matrices more, since products take so many rows at a time; but not of the widest.
+  // More for wide matrices, since products take so many rows at a time; but not for the widest.
   private val Tile = 256
   private val MostBytes = 8 << 20
 
-  // Narrow matrices: so many row numbers are as large as the values of a block may be.
+  // For narrow matrices: so many row numbers take as much memory as the values of a block may.
   private val MostRows = 1 << 16
 
   /** Rows of a block. */

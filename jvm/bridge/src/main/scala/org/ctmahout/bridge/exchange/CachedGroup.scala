@@ -10,12 +10,12 @@ import org.apache.spark.util.CollectionAccumulator
 import org.ctmahout.samsara.incore.Products
 
 /**
- * A group in blocks of rows, in memory what fits; the caller frees it. Its rows are checked by whatever passes over the
- * blocks: reading them all for that alone would be another pass. So the result of a pass counts only if it was computed within
+ * A group in blocks of rows, of which as many as fit are kept in memory; the caller frees it. Its rows are checked by whatever
+ * passes over the blocks: reading them all for that alone would be another pass. So the result of a pass counts only if it was computed within
  * [[checked]]. Rows that cannot be in the matrix are in no block, and do no harm until they are found.
  *
  * @param read
- *   the blocks, read anew each time, and whether their values last; else those of the next overwrite them
+ *   the blocks, read again each time; the argument says whether their values last, or are overwritten by the next
  * @param bytes
  *   of the group's values
  * @param memory
@@ -41,7 +41,7 @@ private[bridge] final class CachedGroup(
   def promisedBytes: Long = if (check.isDefined || count == 0) 0 else bytes / count * kept
 
   /**
-   * What `body` makes of the blocks, and |A|^2.
+   * The result of `body`, which passes over the blocks, and |A|^2.
    *
    * @throws CtmahoutException
    *   the rows are not those that the manifest describes: reported in place of what failed in `body` because of them
@@ -57,7 +57,7 @@ private[bridge] final class CachedGroup(
     (result.get, whole.squaredNorm)
   }
 
-  /** What has multiplied where blocks were read. */
+  /** The kernels of the JVMs that read blocks. */
   def kernels: Set[String] = {
     val all = mutable.Set.empty[String]
     multiplying.value.forEach(name => all += name)
@@ -66,7 +66,7 @@ private[bridge] final class CachedGroup(
 
   def free(): Unit = cached.unpersist()
 
-  /** Of all rows, in the order of partitions, so that sums have the same bits always; None if not all were read yet. */
+  /** The check of all rows, summed in the order of partitions so that its bits are always the same; None until all were read. */
   private def check: Option[RowCheck] = {
     val known = mutable.HashMap.empty[Int, RowCheck]
     checks.value.forEach(told => known += told)
@@ -76,7 +76,7 @@ private[bridge] final class CachedGroup(
 
 private[bridge] object CachedGroup {
 
-  /** Of the memory that Spark keeps data in, what a matrix may take if it is kept whole, and else. */
+  /** The share of Spark's storage memory that a matrix may take if it is kept whole, and if it is kept in part. */
   private val FullShare = 0.9
   private val PartialShare = 0.6
 
@@ -96,8 +96,8 @@ private[bridge] object CachedGroup {
   private def from(blocks: RDD[CheckedBlock], partition: Int) = PartitionPruningRDD.create(blocks, _ >= partition)
 
   /**
-   * The same blocks; behind the last one of a partition `checks` gets its number and what all of them are. Those that are
-   * kept tell it as well each time: a task that has failed behind the reading finds them kept when it is tried again.
+   * The same blocks; after the last one of a partition, `checks` gets its number and the check of them all. Blocks that
+   * are kept are reported each time too: a task that fails after reading finds them kept when it is tried again.
    */
   private def telling(
       blocks: RDD[CheckedBlock],

@@ -2,9 +2,9 @@ package org.ctmahout.bridge
 package exchange
 
 /**
- * Rows of a group side by side in one array, and what was seen while they were put there.
+ * Rows of a group side by side in one array, and the checks made while they were put there.
  *
- * Plain arrays, so that any serialiser will do; rows that cannot be in the matrix are in `check` only.
+ * Plain arrays, so that any serialiser can write them; rows that cannot be in the matrix are in `check` only.
  *
  * @param rows
  *   the row numbers, in the order of the values

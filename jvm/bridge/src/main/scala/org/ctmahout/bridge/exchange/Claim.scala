@@ -32,10 +32,10 @@ private[bridge] final class Claim private (directory: Path, channel: FileChannel
 private[bridge] object Claim {
   val Name = ".claim"
 
-  // Of this JVM: to open and close such a file a second time would end its lock.
+  // Those of this JVM: opening and closing such a file a second time would end its lock.
   private val held = ConcurrentHashMap.newKeySet[Path]()
 
-  /** Claims a new directory; None where the file system has no locks, and then nothing is ever taken for abandoned. */
+  /** Claims a new directory; None where the file system has no locks, where nothing is ever considered abandoned. */
   def of(directory: Path): Option[Claim] = {
     held.add(directory)
     // Under its name only when it is locked: there is no moment in which it looks abandoned.

@@ -10,7 +10,7 @@ import org.apache.spark.sql.SparkSession
 import org.ctmahout.bridge.SparkInternals.InternalRow
 
 /**
- * Reads the groups of a matrix directory and refuses what contract/v1 wants refused.
+ * Reads the groups of a matrix directory and refuses whatever contract/v1 says must be refused.
  *
  * @param session
  *   a session of our own, since settings of SQL decide how Parquet is read (see [[ReadingSession]])
@@ -59,8 +59,8 @@ private[bridge] final class ExchangeReader(
   }
 
   /**
-   * Rows of groups as they are, unchecked: group, number, values. There may be some of other groups among them, and each is
-   * there until the next one is asked for only.
+   * Rows of groups as they are, unchecked: group, number, values. Rows of other groups may be among them, and each is
+   * valid until the next one is asked for.
    *
    * @param partitions
    *   at most; a row group of a file is in one

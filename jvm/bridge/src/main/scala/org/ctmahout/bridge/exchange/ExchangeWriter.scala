@@ -13,10 +13,10 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
   import ExchangeWriter._
 
   private val parts = Seq(S, V) ++ (if (wantU) Seq(U) else Nil)
-  // By what has written them: of a task that ran twice, and was heard of twice, one file is named.
+  // By writer: if a task ran twice and reported twice, one of its files is named.
   private val written = new ConcurrentHashMap[String, String]
 
-  /** What tasks write their files by. */
+  /** For tasks, to write their files. */
   val tasks = new TaskWriter(output.partial.toString, output.shown, dtype, new SerializableConfiguration(output.conf))
 
   /** Makes the directories of the parts: tasks never do, since one that is late would bring a removed one back. */
@@ -37,7 +37,7 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
       groups.map { case (group, _) => group -> Checksum.hex(file.checksum(group)) }.toMap
     }
 
-  /** U of one group, by the executors, a file for each partition that has rows. Returns its checksum, and the largest entry of |U'U - I|. */
+  /** U of one group, by the executors, a file for each partition with rows. Returns its checksum, and the largest entry of |U'U - I|. */
   def tall(group: Int, u: DistributedRows[Long]): (String, Double) = {
     val writer = tasks
     val (results, orthogonality) = Decomposition.written(u)(writer.tall(group, _, TaskContext.get()))
@@ -49,7 +49,7 @@ private[bridge] final class ExchangeWriter(output: OutputDirectory, dtype: Dtype
   /** Adds files that tasks have written and reported. */
   def keep(files: Iterable[WrittenFile]): Unit = files.foreach(file => written.put(file.task, file.name))
 
-  /** What the manifest is to name. Tasks that failed, or were overtaken by another attempt, may have left more. */
+  /** The files for the manifest to name. Tasks that failed, or were overtaken by another attempt, may have left more. */
   def files: Seq[String] = written.values.toArray(Array.empty[String]).toSeq.sorted
 
   private def directory(part: String) = new Path(output.partial, part)

@@ -33,7 +33,7 @@ private[bridge] final class FactorFile(path: Path, dtype: Dtype, conf: Configura
   private val checksums = scala.collection.mutable.LongMap.empty[Long]
   private var weights = Checksum.weights(0)
 
-  /** The checksum of what was written for a group; that of U is of its floats, if the matrix is of floats. */
+  /** The checksum of what was written for a group; for a matrix of floats, that of U as floats. */
   def checksum(group: Int): Long = checksums.getOrElse(group.toLong, 0L)
 
   def write(group: Int, number: Long, values: Array[Double]): Unit = {
@@ -76,8 +76,8 @@ private[bridge] object FactorFile {
     .named("ctmahout")
 
   /**
-   * A file in a folder that is there: to make folders, as Parquet's own class does, would bring back that of a run which was
-   * given up, when one of its tasks is late.
+   * A file in an existing folder. Creating folders, as Parquet's own class does, would bring back that of a run which was
+   * cancelled, if one of its tasks is late.
    */
   private final class NewFile(path: Path, conf: Configuration) extends OutputFile {
     private val fs = path.getFileSystem(conf)

@@ -34,7 +34,7 @@ private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: 
   private var last: Option[Rows] = None
   private var held = 0L
 
-  /** A group that has as many rows with this one as it should have, and is forgotten here. */
+  /** The group that this row completes, if it does; it is removed from here. */
   def add(row: InternalRow): Option[(MatrixGroup, Seq[CheckedBlock])] = of(row.getInt(0)).flatMap { mine =>
     held += 1
     if (mine.add(row)) {
@@ -56,10 +56,10 @@ private[bridge] final class Gathering[T](groups: Map[Int, MatrixGroup], values: 
     held -= mine.group.rows
   }
 
-  /** Whether there is more in memory than a task may hold. */
+  /** Whether more is in memory than a task may hold. */
   def isHeavy: Boolean = held * weights.length * values.dtype.bytes > Bytes
 
-  /** All that is left, which is forgotten here. */
+  /** Removes and returns all that is left. */
   def drain(): Iterator[(Int, CheckedBlock)] = {
     val left = rows.values.toSeq
     rows.clear()

@@ -16,7 +16,7 @@ private[bridge] object GroupCheck {
    *   which of them is there twice or not at all
    */
   def refusal(path: String, group: MatrixGroup, check: RowCheck)(diagnosis: => RowDiagnosis.Finding): Option[Refusal] = {
-    // Every one of these errors begins with where it is.
+    // The first fields of each of these errors say where it is.
     def refused(code: String, fields: (String, Any)*) =
       Some(Refusal(group.group, code, Seq("path" -> path, "group" -> group.group) ++ fields))
     def ofRows = check.bad match {
@@ -26,7 +26,7 @@ private[bridge] object GroupCheck {
       case Some(BadRow(row, _, _)) => refused("CTM_EXCHANGE_ROW_RANGE", "row" -> row, "last" -> (group.rows - 1))
       case None => None
     }
-    // Two sums tell that each row is there once; only when they do not agree is it worth finding out which is not.
+    // Two sums show that each row is there once; only if they do not agree is it worth finding out which is not.
     def ofNumbers =
       if (eachRowOnce(group, check)) None
       else

@@ -17,7 +17,7 @@ import org.apache.parquet.schema.PrimitiveType.PrimitiveTypeName
 import org.apache.spark.SparkContext
 import org.ctmahout.bridge.SparkInternals.SerializableConfiguration
 
-/** The part files of a directory: that each is there, is a Parquet file and has the contract's columns, and what its footer tells. */
+/** The part files of a directory: each exists, is a Parquet file and has the contract's columns; and their footers. */
 private[bridge] object PartFiles {
 
   /** Names of those that the manifest has; of version 1.0, all that are there. */
@@ -28,8 +28,8 @@ private[bridge] object PartFiles {
   private def isPart(name: String) = name.startsWith("part-") && name.endsWith(".parquet")
 
   /**
-   * Reads every footer, on the executors, in the order of the names. Spark itself looks at one file and takes the others to be
-   * alike; one that is not would end in whatever error its decoder happens to meet.
+   * Reads every footer, on the executors, in the order of the names. Spark itself looks at one file and assumes that the others
+   * are alike; one that is not would fail with whatever error its decoder happens to meet.
    */
   def footers(
       sc: SparkContext,
@@ -44,8 +44,8 @@ private[bridge] object PartFiles {
       .map(name => footer(new Path(folder, name), dtype, conf.value))
       .collect()
       .toSeq
-    // What is missing first, then schemas, then content, and of several the first file: the answer must not depend on which
-    // task was first.
+    // Missing files first, then schemas, then content, and of several the first file: the error must not depend on which
+    // task came first.
     val problems = names.zip(read).collect { case (name, Left((code, text))) => (code, name, text) }
     problems.sortBy { case (code, name, _) => (rank(code), name) }.headOption.foreach {
       case (Missing, name, _) => throw Errors(Missing, "path" -> Manifest.shown(directory), "file" -> name)

@@ -5,7 +5,7 @@ import org.apache.hadoop.fs.Path
 import org.ctmahout.bridge.SparkInternals.FileRange
 
 /**
- * What the footer of a part file tells: where its row groups are, and which groups have rows in each.
+ * The footer of a part file: where its row groups are, and which groups have rows in each.
  *
  * @param bytes
  *   of the file
@@ -16,11 +16,11 @@ import org.ctmahout.bridge.SparkInternals.FileRange
  * @param sizes
  *   of row groups, in bytes
  * @param first
- *   the smallest group that may have rows in a row group; the smallest integer where the footer does not tell
+ *   the smallest group that may have rows in a row group; the smallest integer if the footer has no statistics
  * @param last
  *   the largest one
  * @param hosts
- *   that have the file's beginning on a disk of their own
+ *   that store the beginning of the file
  */
 private[bridge] final case class PartFooter(
     path: String,
@@ -35,14 +35,14 @@ private[bridge] final case class PartFooter(
 /** What one task reads, and the hosts that have it. */
 private[bridge] final case class PartRanges(ranges: Seq[FileRange], hosts: Seq[String])
 
-/** The footers of all part files of a directory, read once: of a group they tell where its rows are, and nothing else is read. */
+/** The footers of all part files of a directory, read once. They say where the rows of a group are, so that only these are read. */
 private[bridge] final class PartIndex(footers: Seq[PartFooter]) {
   import PartIndex._
 
   /**
    * Where rows of some groups are, cut into at most so many parts of about the same size, in the order of the files. A row group
-   * is never cut. A group is if there are rows of it in several row groups, but not between two that follow each other
-   * where `whole` is wished.
+   * is never cut. A group is cut if its rows are in several row groups, but, with `whole`, not between two that follow each
+   * other.
    */
   def ranges(groups: Seq[Int], partitions: Int, whole: Boolean): Seq[PartRanges] = {
     val sorted = groups.toArray.sorted
@@ -82,7 +82,7 @@ private[bridge] object PartIndex {
     next < sorted.length && sorted(next) <= footer.last(rowGroup)
   }
 
-  /** Row groups that follow each other in a file are one range of it: each range takes a look at the footer. */
+  /** Consecutive row groups of a file become one range of it, since each range costs a read of the footer. */
   private def partRanges(rowGroups: Seq[RowGroup]): PartRanges = {
     val runs = rowGroups.foldLeft(List.empty[(RowGroup, RowGroup)]) {
       case ((from, to) :: done, rowGroup) if to.isFollowedBy(rowGroup) => (from, rowGroup) :: done

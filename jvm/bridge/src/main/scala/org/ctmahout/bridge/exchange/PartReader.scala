@@ -12,7 +12,7 @@ import org.ctmahout.bridge.SparkInternals.{FileRange, InternalRow}
 /** Reads row groups of part files: group, number, values. */
 private[bridge] final class PartReader private (read: FileRange => Iterator[Any]) extends Serializable {
 
-  /** The rows of a range of a file; each is there until the next one is asked for only. */
+  /** The rows of a range of a file; each is valid until the next one is asked for. */
   def apply(range: FileRange): Iterator[InternalRow] = {
     val all = decoding(range)(read(range))
     val some = new Iterator[Any] {

@@ -12,7 +12,7 @@ private[bridge] object BadRow {
   val Range = 2
 }
 
-/** What the rows seen so far add up to. Sums, so those of blocks and partitions can be merged. */
+/** Sums over rows, so that those of blocks and partitions can be merged. */
 private[bridge] final case class RowCheck(
     count: Long,
     checksum: Long,

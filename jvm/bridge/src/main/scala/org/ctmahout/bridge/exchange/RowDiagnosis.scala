@@ -5,7 +5,7 @@ import java.util.BitSet
 
 import org.apache.spark.rdd.RDD
 
-/** Which row of a group is there twice or not at all: slower than the check before it, and run only when that fails. */
+/** Finds the row of a group that is there twice or not at all. Slower than the check before it, and run only if that fails. */
 private[bridge] object RowDiagnosis {
   sealed trait Finding
   final case class Duplicate(row: Long) extends Finding

@@ -13,18 +13,18 @@ import org.ctmahout.bridge.SparkInternals.SerializableConfiguration
  * @param name
  *   relative to the directory
  * @param task
- *   what has written it; a second attempt at the same has another name, and the same rows
+ *   the task that wrote it; the file of a second attempt has another name and the same rows
  */
 private[bridge] final case class WrittenFile(name: String, task: String)
 
-/** Writes files of a factors directory, in tasks too. What is written counts if the driver hears of it: the manifest names it. */
+/** Writes files of a factors directory, in tasks too. Only files that are reported to the driver count: the manifest names them. */
 private[bridge] final class TaskWriter(directory: String, output: String, dtype: Dtype, conf: SerializableConfiguration)
     extends Serializable {
   import ExchangeWriter._
 
   /**
    * A file for `body` to fill, closed whatever happens: most of what is written reaches the disk only then. The first
-   * failure is the one that is heard. A file of U is of what the matrix is of, others are of doubles.
+   * failure is the one reported. U has the element type of the matrix, other files have doubles.
    */
   def filling[T](part: String, name: String)(body: FactorFile => T): T = {
     val file = open(part, name)
@@ -40,7 +40,7 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
     result
   }
 
-  /** In an object store a file appears when it is closed: one of a run that was given up meanwhile is taken away again. */
+  /** In an object store a file appears when it is closed: that of a run cancelled meanwhile is deleted again. */
   private def close(file: FactorFile, part: String, name: String): Unit = {
     writing(file.close())
     if (Option(TaskContext.get()).exists(_.isInterrupted())) {
@@ -84,7 +84,7 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
       (file.get.checksum(group), WrittenFile(s"$U/$name", s"$U/$task"))
     }
 
-    /** Before anybody hears of it. What is not closed when the task ends, since it has failed, is removed. */
+    /** To be called before the file is reported. One not closed when the task ends, because it failed, is removed. */
     def close(): Unit = {
       val written = file
       file = None
@@ -98,7 +98,7 @@ private[bridge] final class TaskWriter(directory: String, output: String, dtype:
   def tall(group: Int, rows: Iterator[(Long, Array[Double])], context: TaskContext): Option[(String, Long)] =
     if (rows.isEmpty) None
     else {
-      // The attempt is in the name: of two attempts at a partition the driver keeps the one that it hears of.
+      // The attempt is in the name: of two attempts at a partition the driver keeps the one reported.
       val name = f"part-$group%05d-${context.partitionId()}%05d-${context.taskAttemptId()}.parquet"
       val sum = filling(U, name) { file =>
         // A cancelled task must stop here: it would write into a directory that is being removed.

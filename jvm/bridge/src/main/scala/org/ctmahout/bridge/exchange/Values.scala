@@ -3,7 +3,7 @@ package exchange
 
 import org.ctmahout.bridge.SparkInternals.ArrayData
 
-/** What is done with the values of a row, for both element types: written out twice because generic code would box. */
+/** Operations on the values of a row, for both element types: written out twice because generic code would box. */
 private[bridge] sealed abstract class Values[T](val dtype: Dtype) extends Serializable {
   def of(array: ArrayData): Array[T]
   def newArray(n: Int): Array[T]
@@ -25,7 +25,7 @@ private[bridge] object Values {
       Checksum.ofRow(row, values, weights)
 
     override def squaredNorm(values: Array[Float]): Double = {
-      // Four sums, because one would wait four cycles for itself at each value.
+      // Four sums, since each addition would wait four cycles for the one before.
       var s0, s1, s2, s3 = 0.0
       val whole = values.length & ~3
       var j = 0

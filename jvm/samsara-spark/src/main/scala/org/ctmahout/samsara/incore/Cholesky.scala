@@ -20,13 +20,13 @@ private[samsara] object Cholesky {
     new DenseBlock(k, k, r, 0, gram.rowSize).whole
   }
 
-  /** Whether Mahout's decomposition of a G of finite values will call it positive definite: in doubt it is asked. */
+  /** Whether Mahout's decomposition will call a G of finite values positive definite; in doubt it is run. */
   def isFineForMahout(gram: DenseBlock): Boolean =
     factor(gram, BeyondDoubt, rounding = BeyondDoubt).isDefined || new CholeskyDecomposition(gram, false).isPositiveDefinite
 
   /**
    * Rows of an R with R'R = G, as many as G has independent columns: the longest column first, then in each step the one
-   * that has most left of it. Where the rounding of a column's own length is all that is left, it depends on those before.
+   * with the largest remainder. A column with no more left than the rounding of its own length depends on those before.
    */
   def independentRows(gram: DenseBlock): Seq[Array[Double]] = {
     val n = gram.rowSize

@@ -4,7 +4,7 @@ package incore
 import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm.logical.OpAewUnaryFunc
 
-/** A function of one value, applied to each of a block. */
+/** Functions of values, applied to every value of a block. */
 private[samsara] object Elementwise {
   def apply(m: Matrix, f: Double => Double): DenseBlock = {
     val out = new DenseBlock(m.rowSize, m.columnSize, Products.block(m).toArray)
@@ -13,7 +13,7 @@ private[samsara] object Elementwise {
     out
   }
 
-  /** One by one of two of the same shape. */
+  /** Of pairs of values of two blocks of one shape. */
   def apply(a: DenseBlock, b: DenseBlock, f: (Double, Double) => Double): DenseBlock = {
     val (out, other) = (new DenseBlock(a.rowSize, a.columnSize, a.toArray), b.toArray)
     var i = 0
@@ -30,7 +30,7 @@ private[samsara] object Elementwise {
     x => functions.foldLeft(x) { case (y, (f, evalZeros)) => if (evalZeros || y != 0.0) f(y) else y }
   }
 
-  /** Mahout's names of what stands between two matrices, or a matrix and a number. */
+  /** The operator between two matrices, or a matrix and a number, by Mahout's name. */
   def operator(name: String): (Double, Double) => Double = name match {
     case "+" => (x, y) => x + y
     case "-" => (x, y) => x - y

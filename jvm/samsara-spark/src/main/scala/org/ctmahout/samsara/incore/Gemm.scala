@@ -36,8 +36,8 @@ private[samsara] object Gemm {
 
   /**
    * Why the vector module, which is there, would be slower than plain Java on this JVM: its compiler has to turn vectors into
-   * instructions, and where it does not each is an object, ten to a thousand times slower. What the JVM says of itself is the same
-   * whenever it is asked; a stopwatch would choose otherwise on a busy machine, and results have the bits of what was chosen.
+   * instructions; where it does not, each vector is an object, and products are ten to a thousand times slower. What the JVM says
+   * of itself never changes, where a stopwatch would choose differently on a busy machine; and the choice decides the bits of results.
    *
    * @param flag
    *   the value of an option of HotSpot's

@@ -67,10 +67,10 @@ private[samsara] object GramMatrix {
 
   /**
    * Eigenvectors of the Gram matrix of columns that may be of very different lengths, the largest eigenvalues first. Small
-   * ones come out as well as large ones, as far as the entries know them, which are right to rounding for the lengths of
-   * their own two columns: by Cholesky decomposition and Jacobi rotations (Demmel and Veselic 1992, SIAM J. Matrix Anal.
+   * ones come out as accurately as large ones, as far as the entries allow, each of which is right to the rounding of the lengths
+   * of its own two columns: by Cholesky decomposition and Jacobi rotations (Demmel and Veselic 1992, SIAM J. Matrix Anal.
    * Appl. 13, section 4), where the usual reduction to a tridiagonal matrix would spread the rounding of the longest
-   * column over all. Columns that depend on others come to an orthonormal rest.
+   * column over all. Dependent columns are replaced by an orthonormal complement.
    */
   def eigenvectors(gram: DenseBlock): DenseBlock = {
     val n = gram.rowSize

@@ -2,7 +2,7 @@ package org.ctmahout.samsara
 package incore
 
 /**
- * Orthonormal bases of narrow matrices on the driver, by Gram-Schmidt, again wherever a step has taken off more than half: "twice
+ * Orthonormal bases of narrow matrices on the driver, by Gram-Schmidt, repeated where a step has removed more than half: "twice
  * is enough" (Giraud, Langou, Rozloznik 2005, Comput. Math. Appl. 50). Columns are taken in panels, which matrix products clean of
  * the panels before them.
  */
@@ -40,7 +40,7 @@ private[samsara] object GramSchmidt {
     q
   }
 
-  /** Takes off what columns have of an orthonormal basis. */
+  /** Removes from columns their components in an orthonormal basis. */
   private def clean(columns: Array[Array[Double]], basis: DenseBlock): Unit =
     if (basis.columnSize > 0) {
       val inBasis = Products.times(basis, Products.transposedTimes(basis, blockOf(columns, basis.rowSize)))
@@ -48,7 +48,7 @@ private[samsara] object GramSchmidt {
     }
 
   /**
-   * An orthonormal basis of W's columns, the longest first: in each step the column that has most left of it. So the basis
+   * An orthonormal basis of W's columns, the longest first: in each step the column with the longest remainder. So the basis
    * is graded as W's singular values are. There are zero columns at its end if W's are dependent.
    *
    * Of a tall W = Q R it is R's columns that are chosen among: they have the lengths and angles of W's.
@@ -84,7 +84,7 @@ private[samsara] object GramSchmidt {
     blockOf(columns, m)
   }
 
-  /** Takes off once more what rounding left of the columns before, until that changes little. Returns the length left. */
+  /** Removes the components in the columns before, again until that changes little. Returns the length left. */
   @annotation.tailrec
   private def cleaned(c: Array[Double], columns: Array[Array[Double]], count: Int, negligible: Double): Double = {
     val before = length(c)
@@ -115,7 +115,7 @@ private[samsara] object GramSchmidt {
 
   private def length(c: Array[Double]): Double = math.sqrt(dot(c, c))
 
-  /** Four sums, because one would wait four cycles for itself at each value. */
+  /** Four sums, since each addition would wait four cycles for the one before. */
   def dot(x: Array[Double], y: Array[Double]): Double = {
     var s0, s1, s2, s3 = 0.0
     val whole = x.length & ~3

@@ -17,7 +17,7 @@ private[samsara] object JacobiSvd {
 
   def apply(a: DenseBlock): JacobiSvd = {
     val n = a.columnSize
-    // Of a tall A = Q R it is R that is rotated. A column of R is as right, for its length, as that of A. But columns that depend on
+    // Of a tall A = Q R it is R that is rotated. A column of R is as accurate, for its length, as that of A. But columns that depend on
     // others have no room in R to become orthogonal.
     val q = if (a.rowSize < 2 * n) None else Some(GramSchmidt.inOrder(a)).filter(q => (0 until n).forall(j => hasColumn(q, j)))
     q.fold(rotated(a)) { q =>
@@ -32,7 +32,7 @@ private[samsara] object JacobiSvd {
     val (m, n) = (a.rowSize, a.columnSize)
     val columns = GramSchmidt.columnsOf(a)
     val right = GramSchmidt.columnsOf(DenseBlock.identity(n))
-    // The rounding of a sum of m products: of few at its worst, of many as it is.
+    // The rounding of a sum of m products: at worst for few, as it typically is for many.
     val tolerance = math.min(m.toDouble, 10 * math.sqrt(m.toDouble)) * math.ulp(1.0)
     var sweep = 0
     while (rotateAll(columns, right, m, tolerance) && sweep < Sweeps) sweep += 1
@@ -48,8 +48,8 @@ private[samsara] object JacobiSvd {
   }
 
   /**
-   * One sweep over the pairs of columns that are not orthogonal, which one product tells for all; those that it makes so are seen
-   * by the next. Returns whether any had to be rotated.
+   * One sweep over the pairs of columns that are not orthogonal, found for all pairs by one product; those that stop being
+   * orthogonal meanwhile are left to the next. Returns whether any had to be rotated.
    */
   private def rotateAll(columns: Array[Array[Double]], right: Array[Array[Double]], m: Int, tolerance: Double): Boolean = {
     val n = columns.length

@@ -5,7 +5,10 @@ import java.util.stream.IntStream
 
 import org.apache.spark.TaskContext
 
-/** ParallelLoop of a loop that do not touch each other: side by side on the driver, where they are worth it. In a task the cores are others'. */
+/**
+ * A loop with independent turns, in parallel if it is long enough to be worth it. Not in a task, for which the cores beside its own are
+ * in use.
+ */
 private[samsara] object ParallelLoop {
 
   /** @param work about how many numbers all turns together go through */

@@ -90,7 +90,7 @@ object Products {
 
     def add(a: Block): Unit = added(a, None)
 
-    /** The same, and what y is for it. */
+    /** The same, and returns its y. */
     def times(a: Block): Block = {
       val all = new DenseBlock(a.rowSize, r, new Array[Double](Math.multiplyExact(a.rowSize, width)), 0, width)
       added(a, Some(all))
@@ -123,7 +123,7 @@ object Products {
       }
     }
 
-    /** What is taken off each row of the sparse blocks that were added last, its product with z, and the sum of their y. */
+    /** The row subtracted from the sparse blocks added last, its product with z, and the sum of their y. */
     private var less: Array[Double] = null
     private var lessTimes = Array.empty[Double]
     private lazy val ySum = new Array[Double](width)
@@ -137,13 +137,13 @@ object Products {
       lessTimes
     }
 
-    /** Takes off a'y what is taken off the rows of sparse blocks: once for all of them, as it costs as much as a block of rows. */
+    /** Corrects a'y for the row subtracted from sparse blocks: once for all of them, since it costs as much as a block of rows. */
     private def settle(): Unit = if (less ne null) {
       SparseProducts.subtractOuter(less, ySum, cross.part)
       java.util.Arrays.fill(ySum, 0.0)
     }
 
-    /** `compute` adds some rows of y to zeros, and what belongs to them of a'y to the sum; rows lie `width` apart. */
+    /** `compute` adds some rows of y to zeros, and their part of a'y to the sum; rows are `width` apart. */
     protected def addRows(rows: Int)(compute: (Array[Double], Array[Double]) => Unit): Unit = {
       if (y.length < rows * width) y = new Array[Double](rows * width)
       else java.util.Arrays.fill(y, 0, rows * width, 0.0)
@@ -187,7 +187,7 @@ object Products {
   private def packed(padded: Array[Double], rows: Int, columns: Int, width: Int, into: Array[Double], at: Int): Unit =
     for (i <- 0 until rows) System.arraycopy(padded, i * width, into, at + i * columns, columns)
 
-  /** Some rows of b, `width` apart; b's own array if that is what it is. */
+  /** Some rows of b, `width` apart; b's own array if it is like that already. */
   private def strided(b: DenseBlock, from: Int, rows: Int, width: Int): Array[Double] =
     if (from == 0 && b.offset == 0 && b.isPaddedTo(width)) b.data
     else {
@@ -218,7 +218,7 @@ object Products {
     c
   }
 
-  /** The in-core product a b that Mahout's closures ask for: dense operands here, others as Mahout does it itself. */
+  /** The in-core product a b that Mahout's closures ask for: dense operands by the engine, others by Mahout itself. */
   def inCore(a: Matrix, b: Matrix, into: Option[Matrix]): Matrix = {
     def sparse(m: Matrix) = m.isInstanceOf[DiagonalMatrix] || !m.getFlavor.isDense
     if (sparse(a) || sparse(b)) MMul(a, b, into)

@@ -5,7 +5,7 @@ import org.apache.mahout.math._
 
 /**
  * Mahout's random matrices are functions of (row, column), evaluated at each access. dssvd multiplies every block of A
- * by one and the same: so it is written out once in a process, not hashed again for each row.
+ * by the same one, so it is written out once in a process, not hashed again for each row.
  */
 private object RandomViews {
   private final case class Solid(key: Seq[Any], block: DenseBlock)

@@ -2,8 +2,8 @@ package org.ctmahout.samsara
 package incore
 
 /**
- * Products in single precision of blocks that are stored in it, and only where that is asked for: twice as fast. Y = A Z is
- * then a matrix of floats, a little off; but everything else is said of that very Y, in double precision or nearly so.
+ * Products in single precision, on request only, of blocks stored in it: twice as fast. Y = A Z is then a matrix of floats,
+ * slightly off; but all that is computed further is computed from that very Y, in double precision or nearly so.
  */
 private[samsara] object SingleProducts {
 

@@ -2,8 +2,8 @@ package org.ctmahout.samsara
 package incore
 
 /**
- * Products of sparse blocks with small dense matrices, whose rows lie `width` apart: as many additions as there are values, times
- * `width`. What is taken off each row is no part of them.
+ * Products of sparse blocks with small dense matrices, whose rows are `width` apart: `width` multiplications for each value. The
+ * row subtracted from all rows of a block is left out.
  */
 private[samsara] object SparseProducts {
 
@@ -36,7 +36,7 @@ private[samsara] object SparseProducts {
     out
   }
 
-  /** Takes one row off `count` of y. */
+  /** Subtracts one row from `count` rows of y. */
   def subtract(row: Array[Double], y: Array[Double], count: Int): Unit =
     for (i <- 0 until count) axpy(-1.0, row, 0, y, i * row.length, row.length)
 

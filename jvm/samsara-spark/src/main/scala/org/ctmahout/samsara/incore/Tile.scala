@@ -6,16 +6,16 @@ private final case class Tile(from: Int, rows: Int, data: Array[Double], at: Int
 
 private object Tile {
 
-  /** As many rows as stay in the second-level cache, if that is not too few to be worth the sums' own traffic. */
+  /** As many rows as stay in the second-level cache, but not so few that moving the sums would cost more. */
   def rows(a: Block): Int = math.min(a.rowSize, math.max(128, math.min(256, (1 << 17) / math.max(1, a.columnSize))))
 
-  /** All of a, in place where it is of doubles. A tile lasts until the next. */
+  /** All of a, in place if it is of doubles. A tile is valid until the next. */
   def of(a: Block): Iterator[Tile] = a match {
     case d: DenseBlock => cuts(a).map { case (from, count) => Tile(from, count, d.data, d.offset + from * d.stride, d.stride) }
     case _ => copies(a, a.columnSize)
   }
 
-  /** All of a, with rows just so far apart. */
+  /** All of a, with rows exactly `stride` apart. */
   def strided(a: Block, stride: Int): Iterator[Tile] = a match {
     case d: DenseBlock if d.isPaddedTo(stride) => of(d)
     case _ => copies(a, stride)

@@ -5,12 +5,12 @@ package incore
 private final class TwoLevelSum(length: Int) {
   private val isTwofold = length <= TwoLevelSum.Entries
 
-  /** What the latest terms are added to. */
+  /** The sum of the latest terms. */
   val part = new Array[Double](length)
   private val all = if (isTwofold) new Array[Double](length) else part
   private var terms = 0
 
-  /** So many terms have been added to `part`. */
+  /** To be called after so many terms were added to `part`. */
   def took(count: Int): Unit = {
     terms += count
     if (isTwofold && terms >= TwoLevelSum.Terms) level()

@@ -9,8 +9,8 @@ import org.apache.mahout.math.drm.BlockMapFunc
 import org.ctmahout.samsara.incore.{Identity, Products}
 
 /**
- * The block functions of Mahout's that multiply each row by one and the same small matrix, which the engine can carry along
- * as a factor. A function that is not recognised is run as it is, with the same result, more slowly.
+ * The block functions of Mahout's that multiply every row by the same small matrix, which the engine can carry along
+ * as a factor. A function that is not recognised is run as it is: the same result, more slowly.
  */
 private[samsara] object Closures {
   sealed trait Meaning
@@ -21,7 +21,7 @@ private[samsara] object Closures {
   /** dssvd's Y = A Omega. */
   case object RandomProjection extends Meaning
 
-  /** What Mahout's optimiser puts on B of a rbind, anew each time it sees the plan. */
+  /** The shift of row numbers that Mahout's optimiser adds to B of an rbind, again each time it sees the plan. */
   case object RowShift extends Meaning
   case object Unknown extends Meaning
 
@@ -45,7 +45,7 @@ private[samsara] object Closures {
       }
     } catch { case _: ReflectiveOperationException | _: RuntimeException => Unknown }
 
-  /** The matrix that a function multiplies rows of n columns by: what it makes of the identity. */
+  /** The matrix by which a function multiplies rows of n columns: its value for the identity. */
   def factor[S, R](f: BlockMapFunc[S, R], keys: ClassTag[S], n: Int): DenseBlock =
     Products.dense(f((keys.newArray(n), new Identity(n)))._2)
 }

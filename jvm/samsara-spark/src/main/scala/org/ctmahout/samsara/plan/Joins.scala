@@ -14,7 +14,7 @@ import org.ctmahout.samsara.incore.{Products, Slices}
 private[samsara] final class Joins(context: SamsaraContext) {
   import Joins._
 
-  /** What `f` makes of the rows of one key, `width` columns wide. */
+  /** `f` of the rows that share a key, `width` columns wide. */
   def combined[K](a: Value[K], b: Value[K], width: Int)(f: (DenseBlock, DenseBlock) => DenseBlock): Value[K] = (a, b) match {
     case (x: Near, y: Near) => Near(x.m, width)(f(x.matrix, y.matrix)).asInstanceOf[Value[K]]
     case (Far(x, m, _, keys), Far(y, _, _, _)) if x.tag == y.tag =>
@@ -62,7 +62,7 @@ private[samsara] final class Joins(context: SamsaraContext) {
     }
   }
 
-  /** A matrix of the driver's, sent out. */
+  /** A matrix on the driver, distributed. */
   def far[K](a: Value[K]): Far[K] = a match {
     case rows: Far[K @unchecked] => rows
     case near: Near =>
@@ -70,7 +70,7 @@ private[samsara] final class Joins(context: SamsaraContext) {
       Far.computed(sent, near.m, near.n, near.keys).asInstanceOf[Far[K]]
   }
 
-  /** A over B. Numbers of B's rows go on where A's end. */
+  /** A over B. B's rows are numbered on from A's. */
   def stacked[K](a: Value[K], b: Value[K]): Value[K] = (a, b) match {
     case (x: Near, y: Near) if (x.m + y.m).toDouble * x.n <= context.driverEntries.toDouble =>
       Near(x.m + y.m, x.n)(Slices.over(x.matrix, y.matrix)).asInstanceOf[Value[K]]
@@ -98,7 +98,7 @@ private[samsara] object Joins {
       (group, rows.toArray)
     }
 
-  /** The rows of a group, A's columns and B's: all of the group is held meanwhile. */
+  /** The rows of a group, A's columns and B's. Holds all of the group in memory. */
   private def matched[K](pieces: Iterator[(Place, Piece)], n: Int, w: Int): Iterator[(Array[K], Matrix)] = {
     val (left, right) = pieces.toVector.partition(_._1.order == 0)
     val onRight = mutable.HashMap.empty[Any, (Piece, Int)]

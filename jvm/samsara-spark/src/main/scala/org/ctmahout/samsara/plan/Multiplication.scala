@@ -5,8 +5,8 @@ import org.ctmahout.samsara.blocks.{Far, Keys, Near, Passes, Repeated, ShuffledP
 import org.ctmahout.samsara.incore.{GramMatrix, Products}
 
 /**
- * Products of matrices, wherever these are. While one factor and the result are small, nothing is shuffled: the small one goes
- * to all. Results of more than the context's `driverEntries` stay on the cluster, and so do factors.
+ * Products of matrices, wherever these are. While one factor and the result are small, nothing is shuffled: the small one is
+ * sent to all. Results, and factors, of more than the context's `driverEntries` stay on the cluster.
  *
  * Rows of one factor are matched with columns of another by their numbers.
  */
@@ -109,7 +109,7 @@ private[samsara] final class Multiplication(context: SamsaraContext) {
   private def collected(a: Far[_], repeated: Repeated): DenseBlock =
     Passes.gathered(a.rows.evaluated(context), a.m, a.n, repeated)._1
 
-  /** Rows of a factor with labels are no columns of the other: a plan that makes no sense, as Mahout's contract has it. */
+  /** Labelled rows of one factor cannot be matched with columns of the other: by Mahout's contract such a plan is invalid. */
   private def requireColumns(right: Far[_]): Unit =
     require(
       Keys.areNumbers(right.keys),

@@ -9,7 +9,7 @@ import org.ctmahout.samsara.blocks.{BlockHeight, Blocks, Keys, Piece, Place}
 /** Numbers for rows, in the order of the partitions. Takes a pass that counts them. */
 private[samsara] object Numbering {
 
-  /** The same rows with numbers as keys, and how many they are. */
+  /** The same rows with numbers as keys, and how many there are. */
   def apply[K, R](blocks: Blocks[K], numbers: ClassTag[R]): (Blocks[R], Long) = {
     val first = counts(blocks).scanLeft(0L)(_ + _)
     val numbered = blocks.mapParts[R] { (part, blocks) =>
@@ -38,7 +38,7 @@ private[samsara] object Numbering {
   }
 
   /**
-   * Numbered rows, those that were not there as zeros, in partitions of their own.
+   * Numbered rows with the missing ones added as zeros, in partitions of their own.
    *
    * @throws IllegalArgumentException
    *   a number occurs twice, or is not that of one of m rows
@@ -61,12 +61,12 @@ private[samsara] object Numbering {
     some.isEmpty
   }
 
-  /** Numbers that no row has, or why a row may not have them. */
+  /** Numbers without a row, or the reason why a row must not have them. */
   final case class Gap(from: Long, until: Long, problem: Option[String] = None)
 
   /**
-   * What is missing of the numbers below m. Each partition of the result looks after a share of them, whatever the order in
-   * which rows are where: neither the driver nor a task holds them all.
+   * The numbers below m that are missing. Each partition of the result is responsible for a share of the numbers, wherever the
+   * rows are: neither the driver nor a task holds them all.
    */
   private def gaps[K](blocks: Blocks[K], m: Long, context: SamsaraContext): Blocks[Gap] = {
     def held(gaps: Seq[Gap]): (Array[Gap], Matrix) = (gaps.toArray, new DenseBlock(gaps.size, 0))
@@ -89,7 +89,7 @@ private[samsara] object Numbering {
     }
   }
 
-  /** A range of numbers in pieces, each with who looks after it. */
+  /** A range of numbers cut into pieces, each with the partition responsible for it. */
   private def cut(range: (Long, Long), share: Long, parts: Int): Iterator[(Int, Long, Long)] = {
     val (first, until) = range
     def owner(number: Long) = math.max(0L, math.min(parts - 1L, number / share)).toInt
@@ -120,7 +120,7 @@ private[samsara] object Numbering {
     }
   }
 
-  /** Ranges of numbers that are there one after the other. */
+  /** Ranges of consecutive numbers. */
   private def runs(blocks: Iterator[(Array[_], Matrix)]): Array[(Long, Long)] = {
     val sorted = blocks.flatMap { case (keys, _) => runsOf(Keys.longs(keys)) }.toArray.sortBy(_._1)
     sorted.foldLeft(List.empty[(Long, Long)]) {

@@ -14,7 +14,7 @@ private[samsara] final class Plans(context: SamsaraContext) {
   private val products = new Multiplication(context)
   private val joins = new Joins(context)
 
-  // Operators of Mahout's say what type their keys are only when asked; so types are put in order here, at the end.
+  // Mahout's operators know the type of their keys at run time only; so it is cast here, once, at the end.
   def value[K](plan: DrmLike[K]): Value[K] = (plan match {
     case d: DistributedRows[K @unchecked] => d.value
     case d: DriverRows => new Near(d.nrow, d.ncol, d.matrix)
@@ -64,7 +64,7 @@ private[samsara] final class Plans(context: SamsaraContext) {
 
   private def column(x: Vector): Near = Near(x.size.toLong, 1)(new DenseBlock(x.size, 1, Array.tabulate(x.size)(x.getQuick)))
 
-  /** B of a rbind, before Mahout's optimiser, which does so once for each time it sees a plan, adds to its numbers. */
+  /** B of an rbind without the shift of its row numbers, which Mahout's optimiser adds again each time it sees a plan. */
   @annotation.tailrec
   private def withoutShift[K](b: DrmLike[K]): DrmLike[K] = b match {
     case OpMapBlock(inner, f, _, _, _) if Closures.meaning(f) == Closures.RowShift => withoutShift(inner.asInstanceOf[DrmLike[K]])
@@ -73,7 +73,7 @@ private[samsara] final class Plans(context: SamsaraContext) {
 
   private def mapBlock[S, R](op: OpMapBlock[S, R]): Value[R] = value(op.A) match {
     case near: Near =>
-      // Which keys the function returns is known only once it has run, and whether the result may be a driver's depends on them.
+      // The keys are known only once the function has run, and they decide whether the result may stay on the driver.
       val all = (Array.range(0, near.m.toInt).asInstanceOf[Array[S]], near.matrix: Matrix)
       val (keys, rows) = Passes.mapped(all, op.bmf, op.ncol, op.keyClassTag)
       keys match {
@@ -97,7 +97,7 @@ private[samsara] final class Plans(context: SamsaraContext) {
 
   private def elementwise[K](a: Value[K], f: Double => Double): Value[K] = each(a, a.n)(Elementwise(_, f))
 
-  /** What `f` makes of each block of rows. */
+  /** `f` of each block of rows. */
   private def each[K](a: Value[K], width: Int)(f: DenseBlock => DenseBlock): Value[K] = a match {
     case near: Near => Near(near.m, width)(f(near.matrix)).asInstanceOf[Value[K]]
     case Far(rows, m, _, keys) =>
@@ -124,7 +124,7 @@ private[samsara] final class Plans(context: SamsaraContext) {
       Far.computed(some, range.length.toLong, n, keys)
   }
 
-  /** More or fewer partitions: at least or just so many; or as many as there are cores, if neither is said. */
+  /** Repartitioned: at least or exactly so many partitions, or as many as there are cores if neither is given. */
   def partitioned[K](a: Value[K], min: Int, exact: Int): Value[K] = a match {
     case near: Near => near.asInstanceOf[Value[K]]
     case Far(rows, m, n, keys) =>

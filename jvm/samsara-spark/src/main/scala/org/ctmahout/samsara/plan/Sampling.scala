@@ -18,8 +18,8 @@ private[samsara] final class Sampling(context: SamsaraContext) {
   import Sampling._
 
   /**
-   * Each row with this probability; with replacement, each row as often as a Poisson variable of this mean says. The sample has
-   * as many rows as were drawn. Labels are kept, numbers are given anew.
+   * Each row with this probability; with replacement, each row as often as a Poisson variable with this mean. The sample has
+   * as many rows as were drawn. Labels are kept, rows with numbers are numbered anew.
    *
    * @throws UnsupportedOperationException
    *   rows with labels, drawn with replacement: two rows would have one label
@@ -52,7 +52,7 @@ private[samsara] final class Sampling(context: SamsaraContext) {
     require(count >= 0, s"a sample of $count rows")
     val random = new Random(nextSeed())
     val seed = random.nextLong()
-    // Draws with replacement: which of them are of one row is drawn here, and then which rows these are.
+    // With replacement: first which draws hit the same row, then which rows these are.
     val draws =
       if (!replacement) Array.range(0, math.min(a.m, count.toLong).toInt)
       else if (a.m == 0) Array.empty[Int]
@@ -73,7 +73,7 @@ private[samsara] final class Sampling(context: SamsaraContext) {
 
 private[samsara] object Sampling {
 
-  /** A row, and where it stands in the random order; the key settles what a rank cannot. */
+  /** A row and its rank in the random order; keys break ties. */
   final case class Drawn(rank: (Long, String), key: Any, values: Array[Double])
 
   /**
@@ -89,10 +89,10 @@ private[samsara] object Sampling {
     below((count + 6 * math.sqrt(count.toDouble) + 6) / math.max(1L, m))
   }
 
-  /** Of a hash, where it stands among all, from 0 to 1. */
+  /** The position of a hash among all, from 0 to 1. */
   private def standing(hash: Long): Double = hash * math.pow(2, -64) + 0.5
 
-  /** The first of some rows, of those that stand below `share`. */
+  /** The first `count` of some rows, among those with a position below `share`. */
   private def first(blocks: Iterator[(Array[_], Matrix)], count: Int, seed: Long, share: Double): Array[Drawn] =
     blocks.foldLeft(Array.empty[Drawn]) { case (best, (keys, block)) =>
       val ranks = for {
@@ -125,7 +125,10 @@ private[samsara] object Sampling {
 
   private def uniform(seed: Long, key: Any): Double = (hash(seed, key) >>> 11) * math.pow(2, -53)
 
-  /** How often a row is drawn. A Poisson variable of a large mean is a sum of such of smaller means, whose exp(-mean) is no zero. */
+  /**
+   * How often a row is drawn. A Poisson variable with a large mean is a sum of ones with smaller means, for which exp(-mean) is not
+   * zero.
+   */
   private def times(seed: Long, key: Any, mean: Double, replacement: Boolean): Int =
     if (!replacement) { if (uniform(seed, key) < mean) 1 else 0 }
     else {
