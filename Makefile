@@ -41,6 +41,8 @@ CONTAINER ?= docker
 IMAGE ?= ctmahout:$(VERSION)
 IMAGE_OPTIONS ?=
 
+SCALADOC := build/scaladoc
+
 PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
@@ -153,8 +155,8 @@ define all
 +@$(MAKE) $(IN_TURN) $(1); code=$$?; $(PYTHON) tests/skipped.py $(SKIPPED_TESTS); exit $$code
 endef
 
-test-jvm: ## Test the Scala modules, and the bridge on Spark 3.5, too
-	./sbt "++2.13; test; ++2.12; bridge/test"
+test-jvm: ## Check the style of the Scala modules and test them, and the bridge on Spark 3.5, too
+	./sbt "++2.13; scalafmtCheckAll; test; ++2.12; bridge/test"
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge tests/e2e
@@ -261,13 +263,22 @@ endef
 lint: $(SPARK4)/ready ## Check style, types and the direction of imports
 	$(checks)
 
-docs: $(SPARK4)/ready ## Build the documentation site in build/docs; warnings are errors
+docs: $(SPARK4)/ready $(SCALADOC)/ready ## Build the documentation site in build/docs; warnings are errors
 	$(SPARK4)/bin/python docs/pages.py
 	$(SPARK4)/bin/python -m sphinx -q -W --keep-going docs build/docs
+	rm -rf build/docs/scala && cp -r $(SCALADOC) build/docs/scala && rm build/docs/scala/ready
 
-format: $(SPARK4)/ready ## Format the Python sources
+# Of Scala 2.13 and Spark 4; that of the other lines differs in nothing that is public.
+$(SCALADOC)/ready: $(JVM_SOURCES)
+	./sbt "++2.13; samsaraSpark/doc; sparkbindings/doc; bridge/doc"
+	rm -rf $(SCALADOC) && mkdir -p $(SCALADOC)
+	for module in samsara-spark sparkbindings bridge; do cp -r jvm/$$module/target/scala-2.13/api $(SCALADOC)/$$module || exit; done
+	touch $@
+
+format: $(SPARK4)/ready ## Format the sources in Python and Scala
 	$(SPARK4)/bin/ruff check --fix .
 	$(SPARK4)/bin/ruff format .
+	./sbt scalafmtAll
 
 # Kubeflow's kfp, of which the product and its other tests know nothing.
 $(KFP)/ready: pyproject.toml $(BUILD)/ready
