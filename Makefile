@@ -42,6 +42,7 @@ IMAGE ?= ctmahout:$(VERSION)
 IMAGE_OPTIONS ?=
 
 SCALADOC := build/scaladoc
+SCALADOC_TASKS := samsaraSpark/doc; sparkbindings/doc; bridge/doc
 
 PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
@@ -51,7 +52,7 @@ export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 export SKIPPED_TESTS := $(CURDIR)/build/skipped.jsonl
 
 # What `make test` runs, one after the other: side by side on two cores, containers and JVMs run out of the time they are given.
-PARTS := lint docs test-jvm test-spark4 test-spark35 test-cluster
+PARTS := lint test-jvm docs test-spark4 test-spark35 test-cluster
 # A part that fails does not hide what becomes of the others.
 IN_TURN := --jobs=1 --keep-going
 
@@ -156,7 +157,8 @@ define all
 endef
 
 test-jvm: ## Check the style of the Scala modules and test them, and the bridge on Spark 3.5, too
-	./sbt "++2.13; scalafmtCheckAll; test; ++2.12; bridge/test"
+	./sbt "++2.13; scalafmtCheckAll; test; $(SCALADOC_TASKS); ++2.12; bridge/test"
+	$(collect_scaladoc)
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge tests/e2e
@@ -268,12 +270,16 @@ docs: $(SPARK4)/ready $(SCALADOC)/ready ## Build the documentation site in build
 	$(SPARK4)/bin/python -m sphinx -q -W --keep-going docs build/docs
 	rm -rf build/docs/scala && cp -r $(SCALADOC) build/docs/scala && rm build/docs/scala/ready
 
-# Of Scala 2.13 and Spark 4; that of the other lines differs in nothing that is public.
+# Of Scala 2.13 and Spark 4; that of the other lines differs in nothing that is public. `make test-jvm` has an sbt and makes it, too.
 $(SCALADOC)/ready: $(JVM_SOURCES)
-	./sbt "++2.13; samsaraSpark/doc; sparkbindings/doc; bridge/doc"
-	rm -rf $(SCALADOC) && mkdir -p $(SCALADOC)
-	for module in samsara-spark sparkbindings bridge; do cp -r jvm/$$module/target/scala-2.13/api $(SCALADOC)/$$module || exit; done
-	touch $@
+	./sbt "++2.13; $(SCALADOC_TASKS)"
+	$(collect_scaladoc)
+
+define collect_scaladoc
+rm -rf $(SCALADOC) && mkdir -p $(SCALADOC)
+for module in samsara-spark sparkbindings bridge; do cp -r jvm/$$module/target/scala-2.13/api $(SCALADOC)/$$module || exit; done
+touch $(SCALADOC)/ready
+endef
 
 format: $(SPARK4)/ready ## Format the sources in Python and Scala
 	$(SPARK4)/bin/ruff check --fix .
