@@ -41,6 +41,9 @@ CONTAINER ?= docker
 IMAGE ?= ctmahout:$(VERSION)
 IMAGE_OPTIONS ?=
 
+SCALADOC := build/scaladoc
+SCALADOC_TASKS := samsaraSpark/doc; sparkbindings/doc; bridge/doc
+
 PYTEST := -q --durations=5
 # What became of awkward volumes, to be looked at.
 export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
@@ -49,7 +52,7 @@ export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 export SKIPPED_TESTS := $(CURDIR)/build/skipped.jsonl
 
 # What `make test` runs, one after the other: side by side on two cores, containers and JVMs run out of the time they are given.
-PARTS := lint docs test-jvm test-spark4 test-spark35 test-cluster
+PARTS := lint test-jvm docs test-spark4 test-spark35 test-cluster
 # A part that fails does not hide what becomes of the others.
 IN_TURN := --jobs=1 --keep-going
 
@@ -153,8 +156,9 @@ define all
 +@$(MAKE) $(IN_TURN) $(1); code=$$?; $(PYTHON) tests/skipped.py $(SKIPPED_TESTS); exit $$code
 endef
 
-test-jvm: ## Test the Scala modules, and the bridge on Spark 3.5, too
-	./sbt "++2.13; test; ++2.12; bridge/test"
+test-jvm: ## Check the style of the Scala modules and test them, and the bridge on Spark 3.5, too
+	./sbt "++2.13; scalafmtCheckAll; test; $(SCALADOC_TASKS); ++2.12; bridge/test"
+	$(collect_scaladoc)
 
 test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test the built wheel on the newest Spark 4
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge tests/e2e
@@ -265,13 +269,26 @@ endef
 lint: $(SPARK4)/ready ## Check style, types and the direction of imports
 	$(checks)
 
-docs: $(SPARK4)/ready ## Build the documentation site in build/docs; warnings are errors
+docs: $(SPARK4)/ready $(SCALADOC)/ready ## Build the documentation site in build/docs; warnings are errors
 	$(SPARK4)/bin/python docs/pages.py
 	$(SPARK4)/bin/python -m sphinx -q -W --keep-going docs build/docs
+	rm -rf build/docs/scala && cp -r $(SCALADOC) build/docs/scala && rm build/docs/scala/ready
 
-format: $(SPARK4)/ready ## Format the Python sources
+# Of Scala 2.13 and Spark 4; that of the other lines differs in nothing that is public. `make test-jvm` has an sbt and makes it, too.
+$(SCALADOC)/ready: $(JVM_SOURCES)
+	./sbt "++2.13; $(SCALADOC_TASKS)"
+	$(collect_scaladoc)
+
+define collect_scaladoc
+rm -rf $(SCALADOC) && mkdir -p $(SCALADOC)
+for module in samsara-spark sparkbindings bridge; do cp -r jvm/$$module/target/scala-2.13/api $(SCALADOC)/$$module || exit; done
+touch $(SCALADOC)/ready
+endef
+
+format: $(SPARK4)/ready ## Format the sources in Python and Scala
 	$(SPARK4)/bin/ruff check --fix .
 	$(SPARK4)/bin/ruff format .
+	./sbt scalafmtAll
 
 # Kubeflow's kfp, of which the product and its other tests know nothing.
 $(KFP)/ready: pyproject.toml $(BUILD)/ready

@@ -88,8 +88,17 @@ val moduleOptions = Seq("--add-modules=jdk.incubator.vector", "-XX:+IgnoreUnreco
     "sun.security.action", "sun.util.calendar"
   ).map(p => s"--add-opens=java.base/$p=ALL-UNNAMED")
 
+// What scalac may warn of in sources of ours, each time an error. Scala 2.12 has other names for it, and its -Xlint finds what is
+// unused but for parameters, where it errs.
+val lints = Def.setting {
+  val kinds = Seq("dead-code", "numeric-widen", "value-discard")
+  "-Xlint" +: (if (scalaBinaryVersion.value == "2.12") kinds.map("-Ywarn-" + _) else (kinds :+ "unused").map("-W" + _))
+}
+
 val ours = Seq(
-  scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xfatal-warnings", "-release", "17"),
+  scalacOptions ++= Seq("-deprecation", "-feature", "-unchecked", "-Xfatal-warnings", "-release", "17") ++ lints.value,
+  // A test is done with what assertThrows has caught.
+  Test / scalacOptions ~= (_.filterNot(_.endsWith("value-discard"))),
   javacOptions ++= Seq("--release", "17", "-Xlint:all", "-Werror"),
   // What differs between Spark lines; between Scala lines nothing does.
   Compile / unmanagedSourceDirectories += (Compile / sourceDirectory).value / s"scala-spark-${sparkLine(scalaBinaryVersion.value)}",
@@ -100,8 +109,8 @@ val ours = Seq(
   Test / envVars ++= Map("SPARK_LOCAL_IP" -> "127.0.0.1"),
   Test / parallelExecution := false,
   libraryDependencies += "com.github.sbt.junit" % "jupiter-interface" % "0.15.1" % Test,
-  // Links into Spark's own classes are not resolved, and not worth a warning.
-  Compile / doc / scalacOptions := Seq("-no-link-warnings", "-nowarn", "-doc-title", description.value, "-doc-version", version.value)
+  // Scaladoc links no exception of Java's by its short name, and each would be a warning.
+  Compile / doc / scalacOptions := Seq("-Xfatal-warnings", "-no-link-warnings", "-doc-title", description.value, "-doc-version", version.value)
 )
 
 lazy val Upstream = config("upstream").hide
@@ -209,8 +218,8 @@ lazy val samsaraSpark = (project in file("jvm/samsara-spark"))
     javacOptions := Seq("--add-modules", "jdk.incubator.vector", "-source", "17", "-target", "17", "-nowarn"),
     // Java has no types of numbers as parameters: the kernel for floats is that for doubles, word for word.
     Compile / sourceGenerators += Def.task {
-      val ofDoubles = (Compile / javaSource).value / "org" / "ctmahout" / "samsara" / "VectorKernel.java"
-      val ofFloats = (Compile / sourceManaged).value / "org" / "ctmahout" / "samsara" / "SingleKernel.java"
+      val ofDoubles = (Compile / javaSource).value / "org" / "ctmahout" / "samsara" / "incore" / "VectorKernel.java"
+      val ofFloats = (Compile / sourceManaged).value / "org" / "ctmahout" / "samsara" / "incore" / "SingleKernel.java"
       val words = Seq("VectorKernel" -> "SingleKernel", "Double" -> "Float", "double" -> "float")
       IO.write(ofFloats, words.foldLeft(IO.read(ofDoubles)) { case (text, (from, to)) => text.replace(from, to) })
       Seq(ofFloats)

@@ -14,7 +14,7 @@ from ..exchange import read_table, write_table
 from ..storage import Uri, local_copy, parse_location
 from ..storage.atomic import atomic_file
 
-__all__ = ["COLUMNS", "RESULTS", "Results", "measurements", "read_results", "write_results"]
+__all__ = ["COLUMNS", "RESULTS", "Results", "read_results", "result_rows", "write_results"]
 
 RESULTS = "results.parquet"
 """The table, beside ``study.json``."""
@@ -99,7 +99,7 @@ class Results:
         return f'<figure><img src="{picture.uri}" alt="{picture.alt}"><figcaption>{caption}</figcaption></figure>'
 
 
-def measurements(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+def result_rows(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what the table has from a run manifest: a dictionary for each strength."""
     numbers = run["numbers"]
     model = run.get("model")

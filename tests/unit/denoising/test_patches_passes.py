@@ -56,21 +56,38 @@ def view_of(hu, sd=20.0):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    shape=st.tuples(st.integers(2, 7), st.integers(5, 19), st.integers(5, 19)),
+    shape=st.tuples(st.integers(2, 7), st.integers(5, 45), st.integers(5, 45)),
     stride=st.sampled_from([(1, 1), (1, 2), (2, 1), (2, 2), (3, 4), (5, 5)]),
+    value=st.sampled_from([0, -1000]),
 )
-def test_the_patches_of_every_layer_cover_the_slice(shape, stride):
-    view = view_of(np.zeros(shape, np.float32))
+def test_the_patches_of_every_layer_cover_the_slice(shape, stride, value):
+    view = view_of(np.full(shape, value, np.float32))
     for z in range(view.layers):
-        covered = np.zeros(shape[1:], bool)
-        corners = view.layer(z, stride)
-        assert (corners[:, 0] == z).all()
-        assert len(np.unique(corners, axis=0)) == len(corners)
-        for _, y, x in corners:
-            assert 0 <= y <= shape[1] - 5
-            assert 0 <= x <= shape[2] - 5
-            covered[y : y + 5, x : x + 5] = True
-        assert covered.all()
+        everywhere = view.layer(z, stride)
+        for corners in (everywhere, view.layer(z, stride, sparse_in_air=True)):
+            covered = np.zeros(shape[1:], bool)
+            assert (corners[:, 0] == z).all()
+            assert len(np.unique(corners, axis=0)) == len(corners)
+            assert {*map(tuple, corners)} <= {*map(tuple, everywhere)}
+            for _, y, x in corners:
+                assert 0 <= y <= shape[1] - 5
+                assert 0 <= x <= shape[2] - 5
+                covered[y : y + 5, x : x + 5] = True
+            assert covered.all()
+
+
+@pytest.mark.parametrize("stride", [(1, 2), (2, 2)])
+def test_patches_are_sparse_in_open_air_alone(stride):
+    hu = np.full((5, 80, 80), -1000, np.float32)
+    hu[2, 32:48, 32:48] = 0  # a body of one slice
+    view = view_of(hu)
+    for z in range(view.layers):
+        everywhere = view.layer(z, stride)
+        dense, sparse = ({*map(tuple, c)} for c in (everywhere, view.layer(z, stride, sparse_in_air=True)))
+        # Within a cell of the body nothing is left out; far from it, most.
+        assert dense - sparse <= {(z, y, x) for z, y, x in dense if not (24 <= y + 2 < 56 and 24 <= x + 2 < 56)}
+        far = {(z, y, x) for z, y, x in dense if y > 60}
+        assert len(far & sparse) < 0.6 * len(far)
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 5), (3, 7, 12), (6, 11, 9)])
@@ -167,7 +184,7 @@ def test_slabs_give_the_bytes_of_the_whole(stage, first_result, cuts):
     pilot = view.with_hu(first_result)
     for use, options, expected in (
         (filter, {}, first_result),
-        (second, {"pilot": pilot}, whole(view, second, pilot=pilot)),
+        (second, {"pilot": pilot, "is_last": True}, whole(view, second, pilot=pilot, is_last=True)),
     ):
         told = []
         for start, stop in pairwise(cuts):

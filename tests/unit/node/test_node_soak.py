@@ -17,7 +17,10 @@ pytestmark = pytest.mark.usefixtures("archives")
 def usage(node):
     """Return memory, MiB, and file handles of a node and of its child processes together."""
     pid = node.process.pid
-    children = [c for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+    children = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+            children += (task / "children").read_text().split()
     memory = handles = 0
     for process in (pid, *children):
         text = Path(f"/proc/{process}/status").read_text()

@@ -256,7 +256,7 @@ def test_a_run_manifest_of_somebody_else_does_not_stop_a_study(slices, tmp_path,
 
 
 def test_the_model_of_a_study_is_looked_at_once(slices, tmp_path, monkeypatch, root):
-    from ctmahout.workflows import study as module
+    from ctmahout.workflows.study import earlier as module
 
     source = study(slices, tmp_path / "in")
     done = denoise_study(source, tmp_path / "out", **HOW)

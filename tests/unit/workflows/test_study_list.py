@@ -12,13 +12,16 @@ from helpers import code_of, tree
 from ctmahout import Config, Results, denoise_study, read_results
 from ctmahout.cli import main
 from ctmahout.dicom import cached_headers
-from ctmahout.errors import EngineError, InputError
+from ctmahout.errors import CtmahoutError, EngineError, InputError
 from ctmahout.exchange import read_table, write_table
+from ctmahout.storage import local_copy, parse_location
 from ctmahout.storage.locks import hold
-from ctmahout.workflows import study as module
 from ctmahout.workflows.inspect import inspect_path
-from ctmahout.workflows.results import RESULTS, measurements
-from ctmahout.workflows.study import STUDY, StudySeries, _in_task, _Series, _Task
+from ctmahout.workflows.results import RESULTS, result_rows
+from ctmahout.workflows.study import STUDY, StudySeries, executors
+from ctmahout.workflows.study import series as series_module
+from ctmahout.workflows.study.executors import _in_task, _Task
+from ctmahout.workflows.study.sources import PlannedSeries, series_of_folder
 
 HOW = {"method": "slices", "engine": "numpy", "report": False, "timestamp": "2026-01-31T12:00:00+00:00"}
 
@@ -131,7 +134,7 @@ def test_what_the_table_has_of_a_run():
         "model": {"sha256": "0" * 64},
         "warnings": [],
     }
-    (row,) = measurements(run)
+    (row,) = result_rows(run)
     before = run["numbers"]["before"]
     for tissue in tissues:
         assert row[f"noise_before_{tissue}_hu"] == before["noise_sd_hu"][tissue]
@@ -142,7 +145,7 @@ def test_what_the_table_has_of_a_run():
     assert (row["edge_before_mm"], row["edge_after_mm"]) == (edges["before"]["strong"], edges["after"]["strong"])
     assert (row["noise_removed"], row["model"], row["result"]) == (0.6, "0" * 64, "auto")
     del run["series"][0]["noise_removed"], run["model"]
-    (row,) = measurements(run)
+    (row,) = result_rows(run)
     assert (row["noise_removed"], row["model"]) == (0.5, None)
 
 
@@ -193,7 +196,7 @@ def task(scans, output, **options):
     output.mkdir()
     (output / STUDY).write_text('{"kind": "study"}')
     config = _in_task(Config(**(HOW | {"spread": True, "master": "k8s://x"} | options)), 2)
-    series = _Series(scans / "b", StudySeries(1, "series-b", 0, ""), source_name="b")
+    series = PlannedSeries(scans / "b", StudySeries(1, "series-b", 0, ""), source_name="b")
     return _Task(output, config, None, {}), series
 
 
@@ -224,7 +227,7 @@ def test_a_task_waits_for_another_attempt(scans, tmp_path, monkeypatch):
             lock.__exit__(None, None, None)
             partial.joinpath(".claim").unlink(missing_ok=True)
 
-    monkeypatch.setattr(module.time, "sleep", wait)
+    monkeypatch.setattr(executors.time, "sleep", wait)
     lock.__enter__()
     assert run(series).outcome == "done"
     assert len(waits) == 2
@@ -248,13 +251,13 @@ def test_tasks_on_a_store(scans, tmp_path, bucket):
     # A folder of a store is copied by each task, as much of it as its series needs.
     with cached_headers() as headers:
         config = Config(**(HOW | {"spread": True}))
-        source = module.parse_location(bucket.uri("scans"))
-        with module.local_copy(source) as folder:
-            series, unreadable = module._series_of_folder(folder, source, config, headers, None)
+        source = parse_location(bucket.uri("scans"))
+        with local_copy(source) as folder:
+            series, unreadable = series_of_folder(folder, source, config, headers, None)
         assert unreadable == ()
         (one,) = [s for s in series if s.selector == "1.2.2"]
         assert one.names == {".", "b", *(f"b/slice-{i:02d}.dcm" for i in range(5))}
-        run = _Task(module.parse_location(bucket.uri("out")), _in_task(config, 1), None, headers)
+        run = _Task(parse_location(bucket.uri("out")), _in_task(config, 1), None, headers)
         assert run(one).outcome == "done"
         assert run(one).seconds == 0  # found done
     local = denoise_study(scans, tmp_path / "local", **HOW)
@@ -265,12 +268,12 @@ def test_tasks_on_a_store(scans, tmp_path, bucket):
 
 def test_an_interrupted_task_is_no_outcome(scans, tmp_path, monkeypatch):
     def interrupted(*args, **options):
-        raise module.CtmahoutError("CTM_INTERRUPTED")
+        raise CtmahoutError("CTM_INTERRUPTED")
 
-    monkeypatch.setattr(module, "denoise", interrupted)
+    monkeypatch.setattr(series_module, "denoise", interrupted)
     run, series = task(scans, tmp_path / "out")
     assert code_of(run, series) == "CTM_INTERRUPTED"
     monkeypatch.setattr(
-        module, "denoise", lambda *a, **k: (_ for _ in ()).throw(InputError("CTM_INPUT_EMPTY", path=a[0]))
+        series_module, "denoise", lambda *a, **k: (_ for _ in ()).throw(InputError("CTM_INPUT_EMPTY", path=a[0]))
     )
     assert run(series).message == "b contains no files."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..effort import PATCH
 from ..noise import NoiseModel
@@ -22,6 +24,7 @@ Corners = NDArray[np.int32]
 
 _AIR_HU, _AIR_CELL = -950.0, 4  # mean of a cell of so many pixels that holds nothing but air
 _AIR_SHARE = 20  # of patches to learn from, one in so many may lie in air
+_OPEN_AIR_CELL, _OPEN_AIR_STRIDE = 8, 4  # pixels; away from the body, patches need hardly overlap
 _LEAST = 5000  # patches to learn from, if need be in air
 
 
@@ -134,14 +137,37 @@ class PatchGrid:
         at_y, at_x = (np.minimum(v // cell, self.noise_class.shape[axis] - 1) for v, axis in ((y, 1), (x, 2)))
         return Noise(sd[z - first, y, x], self.noise_class[z, at_y, at_x])
 
-    def layer(self, z: int, stride: tuple[int, int]) -> Corners:
-        """Return the corners of the patches that begin with slice z, on a grid staggered from layer to layer."""
-        rows, columns = self.shape[1] - self.patch[1], self.shape[2] - self.patch[2]
+    def layer(self, z: int, stride: tuple[int, int], *, sparse_in_air: bool = False) -> Corners:
+        """Return the corners of the patches that begin with slice z, on a grid staggered from layer to layer.
+
+        With `sparse_in_air` the grid is coarser where there is nothing but air.
+        """
         number = self.first + z
-        y = _axis(rows, stride[0], (number + number // 2) % stride[0])
-        x = _axis(columns, stride[1], number % stride[1])
-        axes = np.meshgrid([z], y, x, indexing="ij")
-        return np.stack([axis.ravel() for axis in axes], axis=1).astype(np.int32)
+        offsets = number + number // 2, number
+        coarse = [step * max(1, _OPEN_AIR_STRIDE // step) for step in stride]
+        all_y, all_x = self._axes(stride, offsets)
+        if not sparse_in_air:
+            axes = np.meshgrid([z], all_y, all_x, indexing="ij")
+            return np.stack([axis.ravel() for axis in axes], axis=1).astype(np.int32)
+        kept = [np.isin(fine, few) for fine, few in zip((all_y, all_x), self._axes(coarse, offsets), strict=True)]
+        air = self._open_air(z)[
+            np.ix_((all_y + self.patch[1] // 2) // _OPEN_AIR_CELL, (all_x + self.patch[2] // 2) // _OPEN_AIR_CELL)
+        ]
+        y, x = np.nonzero(~air | (kept[0][:, None] & kept[1]))
+        return np.stack([np.full(len(y), z), all_y[y], all_x[x]], axis=1).astype(np.int32)
+
+    def _axes(self, stride: Sequence[int], offsets: Sequence[int]) -> list[NDArray[np.int64]]:
+        """Return the rows and the columns of patches that lie `stride` apart."""
+        return [
+            _axis(size - side, step, offset % step)
+            for size, side, step, offset in zip(self.shape[1:], self.patch[1:], stride, offsets, strict=True)
+        ]
+
+    def _open_air(self, z: int) -> NDArray[np.bool_]:
+        """Return the cells, of shape (gy, gx), that with all cells beside them are air in the slices of a layer."""
+        air = (block_mean(self.hu[z : z + self.patch[0]], _OPEN_AIR_CELL) < _AIR_HU).all(axis=0)
+        alone: NDArray[np.bool_] = ndimage.minimum_filter(air, 3, mode="nearest")
+        return alone
 
     def draw(self, count: int, rng: np.random.Generator) -> Corners:
         """Return the corners of up to `count` different patches, in the order of their slices.

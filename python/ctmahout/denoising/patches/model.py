@@ -177,7 +177,13 @@ class Model:
             before = (number - 1) * grid.shape[0]
             report = None if progress is None else partial(_after, progress, before, total)
             result = filter_volume(
-                grid, self.filter(number, grid, sigma_hu), stride, workers, pilot=pilot, progress=report
+                grid,
+                self.filter(number, grid, sigma_hu),
+                stride,
+                workers,
+                pilot=pilot,
+                is_last=number == len(strides),
+                progress=report,
             )
             pilot = grid.with_hu(result)
         return result

@@ -91,11 +91,12 @@ class _Layer:
     pilot: PatchGrid | None
     filter: PatchFilter
     stride: tuple[int, int]
+    is_last: bool
 
     def __call__(self, z: int) -> Float32:
         """Return the weighted sum and the weight, of shape (2, depth, y, x)."""
         grid, filter = self.grid, self.filter
-        corners = grid.layer(z, self.stride)
+        corners = (self.pilot or grid).layer(z, self.stride, sparse_in_air=self.is_last)
         middle = z + grid.patch[0] // 2
         noise = grid.noise_at(corners, grid.sd(middle, middle + 1), middle)
         patches = grid.patches_at(corners)
@@ -120,6 +121,7 @@ def filter_slices(
     workers: Workers,
     *,
     pilot: PatchGrid | None = None,
+    is_last: bool = False,
     slices: tuple[int, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[int, Float32]]:
@@ -134,6 +136,8 @@ def filter_slices(
     workers : Workers
     pilot : PatchGrid, optional
         An earlier result; patches are assigned by it.
+    is_last : bool
+        Whether the result is no pilot: then patches hardly overlap where there is nothing but air.
     slices : tuple of int, optional
         From the first to before the last; all, if not given.
     progress : callable, optional
@@ -148,7 +152,7 @@ def filter_slices(
     depth, last = grid.patch[0], grid.layers - 1
     layers = range(max(0, first - depth + 1), min(stop, last + 1))
     sums: dict[int, Float32] = {}
-    work = _Layer(grid, pilot, filter, stride)
+    work = _Layer(grid, pilot, filter, stride, is_last)
     done = first
     for z, layer in zip(layers, workers.map(work, layers), strict=True):
         for offset in range(depth):
@@ -191,11 +195,14 @@ class _SlabFilter:
 
     filter: PatchFilter
     stride: tuple[int, int]
+    is_last: bool
 
     @single_threaded_blas
     def __call__(self, slab: _Slab) -> Float32:
         """Return its slices, of shape (n, y, x)."""
-        slices = filter_slices(slab.grid, self.filter, self.stride, Threads(1), pilot=slab.pilot, slices=slab.slices)
+        slices = filter_slices(
+            slab.grid, self.filter, self.stride, Threads(1), pilot=slab.pilot, is_last=self.is_last, slices=slab.slices
+        )
         return np.stack([image for _, image in slices])
 
 
@@ -206,19 +213,26 @@ def filter_volume(
     workers: Workers,
     *,
     pilot: PatchGrid | None = None,
+    is_last: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float32:
-    """Filter a whole volume; returns ndarray of its shape, HU, the same bytes for any workers."""
+    """Filter a whole volume; parameters as of `filter_slices`.
+
+    Returns
+    -------
+    ndarray of the volume's shape, float32, HU
+        The same bytes for any workers.
+    """
     out = np.empty_like(grid.hu)
     if workers.is_remote:
         slabs = (_Slab.of(grid, pilot, z, min(z + _SLAB, len(out))) for z in range(0, len(out), _SLAB))
         done = 0
-        for slab in workers.map(_SlabFilter(filter, stride), slabs):
+        for slab in workers.map(_SlabFilter(filter, stride, is_last), slabs):
             out[done : done + len(slab)] = slab
             done += len(slab)
             if progress:
                 progress(done, len(out))
     else:
-        for z, image in filter_slices(grid, filter, stride, workers, pilot=pilot, progress=progress):
+        for z, image in filter_slices(grid, filter, stride, workers, pilot=pilot, is_last=is_last, progress=progress):
             out[z] = image
     return out

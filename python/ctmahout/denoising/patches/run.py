@@ -239,7 +239,15 @@ class PatchesRun(_Run):
         """Run the pass over the volume; returns ndarray of the shape of the measured part, HU."""
         grid = self._state.grid(self._part.hu)
         pilot = None if self._state.pilot is None else grid.with_hu(self._state.pilot)
-        return filter_volume(grid, self._filter_with(factors), self._stride, workers, pilot=pilot, progress=progress)
+        return filter_volume(
+            grid,
+            self._filter_with(factors),
+            self._stride,
+            workers,
+            pilot=pilot,
+            is_last=not self.passes_left,
+            progress=progress,
+        )
 
     @single_threaded_blas
     def _estimate_slab(self, factors: Sequence[Factors], workers: Workers, slab: Float32, first: int) -> Float32:
@@ -251,10 +259,10 @@ class PatchesRun(_Run):
         filter, stop = self._filter_with(factors), first + len(slab)
         grid = self._state.grid(self._part.hu).slab(first, stop).with_hu(slab)
         if self._state.pilot is None:
-            return filter_volume(grid, filter, self._stride, workers)
+            return filter_volume(grid, filter, self._stride, workers, is_last=True)
         pilot = grid.with_hu(self._state.pilot[first:stop])
         pilot = grid.with_hu(filter_volume(grid, filter, self._stride, workers, pilot=pilot))
-        return filter_volume(grid, filter, self._stride, workers, pilot=pilot)
+        return filter_volume(grid, filter, self._stride, workers, pilot=pilot, is_last=True)
 
 
 def _padded(svd: Factors, count: float, d: int) -> NDArray[np.float64]:

@@ -39,7 +39,10 @@ private[ml] trait StochasticParams extends Params with HasInputCol with HasOutpu
     schema($(inputCol)).dataType match {
       case VectorType | ArrayType(_: NumericType, _) =>
       case other =>
-        throw Errors("CTM_DATAFRAME_TYPE", "column" -> $(inputCol), "given" -> other.simpleString,
+        throw Errors(
+          "CTM_DATAFRAME_TYPE",
+          "column" -> $(inputCol),
+          "given" -> other.simpleString,
           "expected" -> "a vector of spark.ml, or an array of numbers")
     }
     val field = size.fold(StructField($(outputCol), VectorType))(new AttributeGroup($(outputCol), _).toStructField())

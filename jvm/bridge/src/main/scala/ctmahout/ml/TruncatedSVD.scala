@@ -19,7 +19,8 @@ class TruncatedSVD(override val uid: String) extends StochasticEstimator[Truncat
 
   override private[ml] def algorithmName: String =
     if ($(algorithm) != "dspca") $(algorithm)
-    else throw org.ctmahout.bridge.Errors("CTM_REQUEST_INVALID",
+    else throw org.ctmahout.bridge.Errors(
+      "CTM_REQUEST_INVALID",
       "problem" -> "algorithm is dspca, expected dssvd, exact or auto; StochasticPCA takes the means off")
   override private[ml] def newModel: TruncatedSVDModel = new TruncatedSVDModel(uid)
   override def copy(extra: ParamMap): TruncatedSVD = defaultCopy(extra)

@@ -11,7 +11,7 @@ object BridgeRequest extends Measurement {
   override protected def subject(session: SparkSession, task: JsonNode): Subject = new Subject {
     private val request = task.get("request").deepCopy[ObjectNode]().put("overwrite", true).toString
 
-    override def run(i: Int): Unit = Bridge.run(request)
+    override def run(i: Int): Unit = { Bridge.run(request); () }
     override def describe(answer: ObjectNode): Unit = ()
     override def close(): Unit = ()
   }

@@ -28,20 +28,21 @@ object Decompose extends Measurement {
       // Another seed each time, since Omega would be there already.
       override def run(i: Int): Unit = {
         last = i
-        decomposed(i)(svd => if (wantU) tall(svd).rdd.foreach(_ => ()))
+        decomposed(i.toLong)(svd => if (wantU) tall(svd).rdd.foreach(_ => ()))
       }
 
-      override def describe(answer: ObjectNode): Unit = decomposed(last) { svd =>
+      override def describe(answer: ObjectNode): Unit = decomposed(last.toLong) { svd =>
         val s = answer.putArray("s")
         for (value <- svd.s) s.add(value)
         answer.put("orthogonality_v", svd.orthogonality)
         if (wantU) answer.put("orthogonality_u", orthogonalityU(svd))
         answer.put("blas", svd.u.context.asInstanceOf[SamsaraContext].blasName)
+        ()
       }
 
       override def close(): Unit = blocks.unpersist(blocking = true)
 
-      private def decomposed(seed: Int)(use: Svd[Long] => Unit): Unit = {
+      private def decomposed(seed: Long)(use: Svd[Long] => Unit): Unit = {
         val samsara = new ClusterContext(sc)
         try {
           val a = samsara.drm[Long](blocks, file.rows, file.columns)

@@ -20,7 +20,7 @@ private[bench] final class Meter(sc: SparkContext) {
   private val inTasks = new AtomicLong
 
   sc.addSparkListener(new SparkListener {
-    override def onJobStart(event: SparkListenerJobStart): Unit = jobs.incrementAndGet()
+    override def onJobStart(event: SparkListenerJobStart): Unit = { jobs.incrementAndGet(); () }
     override def onTaskEnd(event: SparkListenerTaskEnd): Unit = for (m <- Option(event.taskMetrics)) {
       shuffled.addAndGet(m.shuffleWriteMetrics.bytesWritten + m.shuffleReadMetrics.totalBytesRead)
       inTasks.addAndGet(event.taskInfo.duration)

@@ -1,6 +1,7 @@
 package org.ctmahout.bridge
 
 import org.apache.spark.SparkContext
+import org.ctmahout.bridge.exchange.{Manifest, MatrixManifest}
 
 /** The manifest of a factors directory, which is also what the caller gets (contract/v1/manifest.schema.json). */
 private[bridge] object Answer {
@@ -44,8 +45,11 @@ private[bridge] object Answer {
     }
     json.put("input_sha256", input.sha256)
     val writer = json.putObject("writer").put("engine", "spark")
-    BuildInfo.facts().forEach((key, value) => if (WriterKeys.contains(key)) writer.put(key, value))
-    // What executors say of themselves, where most is multiplied; facts are of the driver.
+    BuildInfo.facts().forEach { (key, value) =>
+      if (WriterKeys.contains(key)) writer.put(key, value)
+      ()
+    }
+    // From the executors, where most is multiplied; `facts` describe the driver.
     writer.put("blas", results.flatMap(_.kernels).distinct.sorted.mkString(", "))
     val timings = json.putObject("timings_s")
     seconds.foreach { case (phase, s) => timings.put(phase, math.rint(s * 1000) / 1000) }
@@ -59,7 +63,7 @@ private[bridge] object Answer {
 
   private val WriterKeys = Set("name", "version", "spark", "scala", "mahout", "java", "blas")
 
-  /** |A - U diag(s) V'| / |A|: what is left of the squared norm when that of the components is taken off. */
+  /** |A - U diag(s) V'| / |A|: from the squared norm less that of the components. */
   def residual(squaredNorm: Double, s: Array[Double]): Double =
     if (squaredNorm == 0) 0.0 else math.sqrt(math.max(0.0, squaredNorm - s.map(x => x * x).sum) / squaredNorm)
 }

@@ -4,13 +4,15 @@ import scala.reflect.ClassTag
 
 import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm._
+import org.ctmahout.bridge.exchange.CheckedBlock
 import org.ctmahout.samsara._
+import org.ctmahout.samsara.incore.Products
 
 /** Mahout's decomposition of a group, on a cluster or in a task: the one file of the bridge that knows Mahout's algebra. */
 private[bridge] object Decomposition {
 
   /** Rows of a group as the engine wants them: wrapped, not copied. */
-  def block(b: RowBlock, columns: Int): (Array[Long], Matrix) = {
+  def block(b: CheckedBlock, columns: Int): (Array[Long], Matrix) = {
     val matrix: Matrix = b.values match {
       case floats: Array[Float] => new FloatBlock(b.rows.length, columns, floats)
       case doubles => new DenseBlock(b.rows.length, columns, doubles.asInstanceOf[Array[Double]])
@@ -58,7 +60,7 @@ private[bridge] object Decomposition {
 
   /** What `write` makes of the rows of U in each partition, and the largest entry of |U'U - I|: the pass that writes U measures it. */
   def written[T](u: DistributedRows[Long])(write: Iterator[(Long, Array[Double])] => T): (Seq[T], Double) = {
-    val (gram, told) = u.gramAnd(blocks => write(blocks.flatMap(rows)))
-    (told, Svd.distanceToIdentity(gram))
+    val (gram, results) = u.gramAnd(blocks => write(blocks.flatMap(rows)))
+    (results, Svd.distanceToIdentity(gram))
   }
 }

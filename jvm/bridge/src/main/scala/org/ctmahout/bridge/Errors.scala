@@ -110,7 +110,6 @@ object Errors {
   private val Field = """\{(\w+)\}""".r
   private val Tagged = """\[(CTM_[A-Z_]+)\] ([^\r\n]*)""".r.unanchored
   // Cancelled by someone; a context that went down under the job is a failure, not a wish.
-  private val Cancelled = """Job \d+ (was )?cancelled(?! because SparkContext was shut down)""".r.unanchored
   private val Longest = 600
 
   private def tagged(e: Throwable): Option[(String, String)] = Option(e.getMessage).collect {
@@ -120,7 +119,7 @@ object Errors {
   private def isMemory(e: Throwable): Boolean = e.isInstanceOf[OutOfMemoryError] || says(e, "OutOfMemoryError")
 
   private def isInterruption(e: Throwable): Boolean =
-    e.isInstanceOf[InterruptedException] || Option(e.getMessage).exists(Cancelled.findFirstIn(_).isDefined)
+    e.isInstanceOf[InterruptedException] || Option(e.getMessage).exists(SparkInternals.Cancelled.findFirstIn(_).isDefined)
 
   private def says(e: Throwable, text: String): Boolean = Option(e.getMessage).exists(_.contains(text))
 

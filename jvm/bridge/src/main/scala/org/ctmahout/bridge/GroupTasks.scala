@@ -2,12 +2,13 @@ package org.ctmahout.bridge
 
 import scala.collection.mutable.ArrayBuffer
 
-import org.apache.spark.{InterruptibleIterator, Partitioner, TaskContext}
-import org.apache.spark.network.util.JavaUtils
+import org.apache.spark.{InterruptibleIterator, TaskContext}
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.SparkSession
-import org.apache.spark.sql.catalyst.InternalRow
-import org.ctmahout.samsara.{ProcessContext, Products}
+import org.ctmahout.bridge.SparkInternals.InternalRow
+import org.ctmahout.bridge.exchange._
+import org.ctmahout.samsara.ProcessContext
+import org.ctmahout.samsara.incore.Products
 
 /**
  * Decomposes the small groups of a directory, each whole inside a task, all of them in one Spark job.
@@ -34,50 +35,50 @@ private[bridge] final class GroupTasks(
     rows
       .mapPartitionsWithIndex((index, it) => gather(it, index, TaskContext.get()))
       // In one order, whichever task comes first: sums of floating point numbers depend on it.
-      .repartitionAndSortWithinPartitions(new ByGroup(math.max(1, math.min(groups.size, rows.getNumPartitions))))
+      .repartitionAndSortWithinPartitions(new ModuloPartitioner(math.max(1, math.min(groups.size, rows.getNumPartitions))))
       .mapPartitions(it => decide(it, TaskContext.get()))
       .collect()
       .toSeq
 
-  private def gather(rows: Iterator[InternalRow], index: Int, context: TaskContext): Iterator[(Key, Part)] = {
+  private def gather(rows: Iterator[InternalRow], index: Int, context: TaskContext): Iterator[(Key, Message)] = {
     val gathering = dtype match {
       case Dtype.Float32 => new Gathering(groups, Values.Floats)
       case Dtype.Float64 => new Gathering(groups, Values.Doubles)
     }
     val u = new writer.TaskU("read", context)
-    def pieces = gathering.drain().map { case (group, block) => (group, Piece(block)) }
-    val parts: Iterator[(Int, Part)] = new InterruptibleIterator(context, rows).flatMap { row =>
+    def rest = gathering.drain().map { case (group, block) => (group, Rows(block)) }
+    val messages: Iterator[(Int, Message)] = new InterruptibleIterator(context, rows).flatMap { row =>
       gathering.add(row) match {
         case Some((group, blocks)) if isWhole(group, blocks) =>
           Iterator.single((group.group, Done(checkOf(blocks), decompose(group, blocks, u))))
-        case Some((group, blocks)) => blocks.iterator.map(block => (group.group, Piece(block)))
-        case None => if (gathering.isHeavy) pieces else Iterator.empty
+        case Some((group, blocks)) => blocks.iterator.map(block => (group.group, Rows(block)))
+        case None => if (gathering.isHeavy) rest else Iterator.empty
       }
     }
     def closed = {
       u.close() // and only then the task is over, and heard of
       Iterator.empty
     }
-    (parts ++ pieces ++ closed).zipWithIndex.map { case ((group, part), i) => ((group, index, i), part) }
+    (messages ++ rest ++ closed).zipWithIndex.map { case ((group, part), i) => ((group, index, i), part) }
   }
 
   /**
-   * A task of the first step may run once more when others have already read what it told. Then its U is in two files, with the
-   * same rows, and one of them is named. V, which is small, comes with what is told, and is written here.
+   * A task of the first step may run once more after others have read its messages. Then its U is in two files, with the
+   * same rows, and one of them is named. V, which is small, travels in the message, and is written here.
    */
-  private def decide(parts: Iterator[(Key, Part)], context: TaskContext): Iterator[Either[Refusal, GroupResult]] =
-    if (parts.isEmpty) Iterator.empty
+  private def decide(messages: Iterator[(Key, Message)], context: TaskContext): Iterator[Either[Refusal, GroupResult]] =
+    if (messages.isEmpty) Iterator.empty
     else {
       val task = f"part-task-${context.partitionId()}%05d"
       val name = s"$task-${context.taskAttemptId()}.parquet"
       val v = WrittenFile(s"${ExchangeWriter.V}/$name", s"${ExchangeWriter.V}/$task")
       val u = new writer.TaskU("task", context)
-      val sorted = new InterruptibleIterator(context, parts).buffered
+      val sorted = new InterruptibleIterator(context, messages).buffered
       val outcomes = ArrayBuffer.empty[Either[Refusal, GroupResult]]
       writer.filling(ExchangeWriter.V, name) { file =>
         while (sorted.hasNext) {
           val group = groups(sorted.head._1._1)
-          val mine = ArrayBuffer.empty[Part]
+          val mine = ArrayBuffer.empty[Message]
           while (sorted.hasNext && sorted.head._1._1 == group.group) mine += sorted.next()._2
           outcomes += decided(group, mine.toSeq, u).map { factors =>
             for ((values, row) <- factors.v.zipWithIndex) writer.write(file, group.group, row.toLong, values)
@@ -89,18 +90,18 @@ private[bridge] final class GroupTasks(
       outcomes.iterator
     }
 
-  private def decided(group: MatrixGroup, parts: Seq[Part], u: writer.TaskU): Either[Refusal, TaskFactors] = {
-    val blocks = parts.collect { case Piece(block) => block }
-    val done = parts.collectFirst { case done: Done => done.factors }
+  private def decided(group: MatrixGroup, messages: Seq[Message], u: writer.TaskU): Either[Refusal, TaskFactors] = {
+    val blocks = messages.collect { case Rows(block) => block }
+    val done = messages.collectFirst { case done: Done => done.factors }
     def numbers = blocks.flatMap(_.rows).toArray
     def diagnosis = if (done.isEmpty) RowDiagnosis.of(numbers) else RowDiagnosis.Duplicate(numbers.min)
-    GroupCheck.refusal(path, group, RowCheck.sum(parts.iterator.map(_.check)))(diagnosis) match {
+    GroupCheck.refusal(path, group, RowCheck.sum(messages.iterator.map(_.check)))(diagnosis) match {
       case Some(refusal) => Left(refusal)
       case None => Right(done.getOrElse(decompose(group, blocks, u)))
     }
   }
 
-  private def decompose(group: MatrixGroup, blocks: Seq[RowBlock], file: writer.TaskU): TaskFactors = {
+  private def decompose(group: MatrixGroup, blocks: Seq[CheckedBlock], file: writer.TaskU): TaskFactors = {
     val samsara = new ProcessContext
     val rows = blocks.filter(_.rows.nonEmpty).map(Decomposition.block(_, group.columns))
     val a = samsara.drm[Long](rows, group.rows, group.columns)
@@ -118,7 +119,9 @@ private[bridge] final class GroupTasks(
         written.map { case (sum, _) => ExchangeWriter.U -> Checksum.hex(sum) }.toMap,
         svd.warnings,
         Set(Products.blasName),
-        written.map(_._2).toSet))
+        written.map(_._2).toSet
+      )
+    )
   }
 }
 
@@ -128,29 +131,19 @@ private[bridge] object GroupTasks {
   private type Key = (Int, Int, Int)
 
   /** What one task tells another about a group. */
-  private sealed trait Part extends Serializable {
+  private sealed trait Message extends Serializable {
     def check: RowCheck
   }
-  private final case class Piece(block: RowBlock) extends Part {
+  private final case class Rows(block: CheckedBlock) extends Message {
     override def check: RowCheck = block.check
   }
-  private final case class Done(check: RowCheck, factors: TaskFactors) extends Part
+  private final case class Done(check: RowCheck, factors: TaskFactors) extends Message
 
   /** What a task has made of a group: V, and the result but for it. */
   private final case class TaskFactors(v: Array[Array[Double]], withoutV: GroupResult) {
     def result(checksum: String, file: WrittenFile): GroupResult = withoutV.copy(
       checksums = withoutV.checksums + (ExchangeWriter.V -> checksum),
       files = withoutV.files + file)
-  }
-
-  /** By the first number of a key. */
-  final class ByGroup(override val numPartitions: Int) extends Partitioner {
-    override def getPartition(key: Any): Int = key.asInstanceOf[Key]._1 % numPartitions
-    override def equals(that: Any): Boolean = that match {
-      case other: ByGroup => other.numPartitions == numPartitions
-      case _ => false
-    }
-    override def hashCode: Int = numPartitions
   }
 
   /**
@@ -162,11 +155,11 @@ private[bridge] object GroupTasks {
   private val Default = "64m"
 
   def fit(session: SparkSession): MatrixGroup => Boolean = {
-    val bytes = JavaUtils.byteStringAsBytes(session.conf.get(Setting, Default))
+    val bytes = SparkInternals.bytes(session.conf.get(Setting, Default))
     group => group.rows <= bytes / 8 / group.columns
   }
 
-  private def checkOf(blocks: Seq[RowBlock]) = RowCheck.sum(blocks.iterator.map(_.check))
+  private def checkOf(blocks: Seq[CheckedBlock]) = RowCheck.sum(blocks.iterator.map(_.check))
 
-  private def isWhole(group: MatrixGroup, blocks: Seq[RowBlock]) = GroupCheck.isWhole(group, checkOf(blocks))
+  private def isWhole(group: MatrixGroup, blocks: Seq[CheckedBlock]) = GroupCheck.isWhole(group, checkOf(blocks))
 }

@@ -7,6 +7,7 @@ import scala.collection.mutable
 
 import org.apache.hadoop.fs.{FileSystem, Path}
 import org.apache.spark.sql.SparkSession
+import org.ctmahout.bridge.exchange._
 import org.ctmahout.samsara.ClusterContext
 
 /** One request, from matrix directory to factors directory. */
@@ -16,7 +17,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
   private var partitions = 1
   private val seconds = mutable.LinkedHashMap("read" -> 0.0, "decompose" -> 0.0, "write" -> 0.0)
 
-  /** Does it, and returns the manifest of the factors directory. */
+  /** Answers the request, and returns the manifest of the factors directory. */
   def answer(): String = {
     val (fs, input) = located("input", request.input)
     val (_, target) = located("output", request.output)
@@ -63,7 +64,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
       val known = outcomes.map(_.fold(_.group, _.group.group)).toSet
       val empty = small.filterNot(g => known(g.group)).flatMap(GroupCheck.empty(reader.path, _))
       (outcomes.flatMap(_.left.toOption) ++ empty).sortBy(_.group).headOption.foreach { refusal =>
-        // Of several groups that are wrong the first is named, however it would have been decomposed.
+        // Of several bad groups the first is reported, however it would have been decomposed.
         large.filter(_.group < refusal.group).foreach(check(_, reader))
         throw refusal.error
       }
@@ -77,14 +78,14 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     val start = System.nanoTime()
     val before = seconds.toMap
     val results = SideBySide.map(sc, large, reader.fitting(large, Job.MostSideBySide))(onCluster(_, reader, writer))
-    // Seconds of what runs side by side, as shares of those that have passed.
+    // Seconds of threads side by side are scaled to the time that has passed.
     val wall = (System.nanoTime() - start) / 1e9
     val spent = seconds.map { case (phase, s) => phase -> (s - before(phase)) }
     if (spent.values.sum > wall) for ((phase, s) <- spent) seconds(phase) = before(phase) + s * wall / spent.values.sum
     results
   }
 
-  // Of all groups that are open: what they will take of the memory is known before they have it.
+  // All groups that are open: the memory they will take is known before they take it.
   private val opened = ConcurrentHashMap.newKeySet[CachedGroup]()
 
   private def promisedBytes(): Long = {
@@ -120,8 +121,10 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
 
   private def check(group: MatrixGroup, reader: ExchangeReader): Unit = {
     val cached = open(group, reader)
-    try cached.checked(())
-    finally cached.free()
+    try {
+      cached.checked(())
+      ()
+    } finally cached.free()
   }
 
   /** The groups asked for, if all of them can be decomposed. */
@@ -176,35 +179,14 @@ private[bridge] object Job {
   private val MostPartitions = 100000L
   private val MostSideBySide = 8
 
-  /** Rows of U are right only if what computes them multiplies as what has summed over them did: to the last bit. */
+  /** Rows of U are right only if they are multiplied by the same kernel as the sums over them, to the last bit. */
   private[bridge] def checkKernels(kernels: Set[String]): Unit =
     if (kernels.size > 1)
-      throw Errors("CTM_ENGINE_FAILED", "engine" -> "spark", "detail" ->
-        (s"executors multiply by different means, ${kernels.toSeq.sorted.mkString(" and ")}: they need the same Java with the same " +
-          "options, for instance --add-modules=jdk.incubator.vector in spark.executor.extraJavaOptions"))
+      throw Errors(
+        "CTM_ENGINE_FAILED",
+        "engine" -> "spark",
+        "detail" ->
+          (s"executors multiply by different means, ${kernels.toSeq.sorted.mkString(" and ")}: they need the same Java with the same " +
+            "options, for instance --add-modules=jdk.incubator.vector in spark.executor.extraJavaOptions")
+      )
 }
-
-/**
- * A decomposed group, its V written, and its U if it was wanted.
- *
- * @param squaredNorm
- *   |A|^2 of what was decomposed
- * @param orthogonalityV
- *   the largest entry of |V'V - I|
- * @param checksums
- *   of V and U, by part
- * @param kernels
- *   what has multiplied in its tasks
- * @param files
- *   that tasks have written it to
- */
-private[bridge] final case class GroupResult(
-    group: MatrixGroup,
-    s: Array[Double],
-    squaredNorm: Double,
-    orthogonalityV: Double,
-    orthogonalityU: Option[Double],
-    checksums: Map[String, String],
-    warnings: Seq[String],
-    kernels: Set[String],
-    files: Set[WrittenFile] = Set.empty)

@@ -68,7 +68,8 @@ object Request {
       partitions = optional(json, "partitions").map(integer(_, "partitions", 1, 100000).toInt),
       overwrite = field(json, "overwrite").exists { node =>
         if (node.isBoolean) node.booleanValue else throw expected(node, "overwrite", "true or false")
-      })
+      }
+    )
   }
 
   private def invalid(problem: String) = Errors("CTM_REQUEST_INVALID", "problem" -> problem)

@@ -1,78 +1,11 @@
 package org.ctmahout.bridge
 
-import java.util.UUID
-import java.util.concurrent.{ConcurrentHashMap, CountDownLatch, TimeUnit}
+import java.util.concurrent.ConcurrentHashMap
 
-import scala.util.control.NonFatal
-
-import org.apache.spark.SparkContext
 import org.apache.spark.sql.SparkSession
+import org.ctmahout.bridge.exchange.ReadingSession
 
-/** A request in progress: its job group, and whether somebody wants it to stop. */
-private[bridge] final class Run(sc: SparkContext) {
-  private val group = s"ctmahout-${UUID.randomUUID}"
-  private val ended = new CountDownLatch(1)
-  @volatile private var stopping = false
-
-  def isCancelled: Boolean = stopping
-
-  /** Called between steps, since a cancelled group says nothing to a run that is between two jobs. */
-  def checkCancelled(): Unit = if (stopping) throw Errors("CTM_INTERRUPTED")
-
-  /** Cancels the jobs of this run, those to come included, without waiting for it. */
-  def cancel(): Unit = if (!stopping) {
-    stopping = true
-    val thread = new Thread("ctmahout-cancel") {
-      // Once is not enough: a decomposition is a row of jobs, and Spark 3.5 cannot cancel those that are to come.
-      override def run(): Unit =
-        do cancelJobs()
-        while (!ended.await(100, TimeUnit.MILLISECONDS))
-    }
-    thread.setDaemon(true)
-    thread.start()
-  }
-
-  private def cancelJobs(): Unit =
-    try sc.cancelJobGroup(group)
-    catch { case NonFatal(_) => () } // the context is going down, and the run with it
-
-  /** Runs under the job group, and gives the thread back as it was. */
-  def within[T](body: => T): T = {
-    val before = Run.Properties.map(key => key -> sc.getLocalProperty(key))
-    // A container that is told to stop gets a moment to clean up after itself.
-    val hook = new Thread("ctmahout-shutdown") {
-      override def run(): Unit = {
-        cancel()
-        ended.await(10, TimeUnit.SECONDS)
-        ()
-      }
-    }
-    addHook(hook)
-    sc.setJobGroup(group, "ctmahout", interruptOnCancel = true)
-    try body
-    finally {
-      before.foreach { case (key, value) => sc.setLocalProperty(key, value) }
-      ended.countDown()
-      removeHook(hook)
-    }
-  }
-
-  private def addHook(hook: Thread): Unit =
-    try Runtime.getRuntime.addShutdownHook(hook)
-    catch { case _: IllegalStateException => () } // already going down
-
-  private def removeHook(hook: Thread): Unit =
-    try {
-      Runtime.getRuntime.removeShutdownHook(hook)
-      ()
-    } catch { case _: IllegalStateException => () }
-}
-
-private[bridge] object Run {
-  private val Properties = Seq("spark.jobGroup.id", "spark.job.description", "spark.job.interruptOnCancel")
-}
-
-/** Runs requests on whatever session there is, and shapes what goes wrong: the inside of [[Bridge]]. */
+/** Runs requests on the session there is, and turns failures into errors of the catalogue: the implementation of [[Bridge]]. */
 private[bridge] object Runs {
   private val active = ConcurrentHashMap.newKeySet[Run]()
 
@@ -84,12 +17,15 @@ private[bridge] object Runs {
       active.add(run)
       try run.within(ReadingSession.beside(user)(session => new Job(session, request, run).answer()))
       catch { case e: Throwable if run.isCancelled => throw Errors.because(e, "CTM_INTERRUPTED") }
-      finally active.remove(run)
+      finally {
+        active.remove(run)
+        ()
+      }
     } catch { case e: Throwable => throw Errors.from(e) }
 
   def cancelAll(): Unit = active.forEach(run => run.cancel())
 
-  /** The user's session, never one beside it; with none, spark.* system properties say what to start. */
+  /** The user's session, never one beside it; without one, a new session by the spark.* system properties. */
   private def currentSession(): SparkSession =
     SparkSession.getActiveSession
       .orElse(SparkSession.getDefaultSession)

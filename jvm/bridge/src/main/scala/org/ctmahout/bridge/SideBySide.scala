@@ -63,7 +63,8 @@ private final class SideBySide[A, B](sc: SparkContext, items: IndexedSeq[A], wid
   private def waitFor(thread: Thread): Unit =
     while (thread.isAlive) {
       thread.join(100)
-      for (item <- math.max(0, failed.get + 1) until math.min(next.get, items.size) if outcomes.get(item) eq null) sc.cancelJobsWithTag(tagOf(item))
+      for (item <- math.max(0, failed.get + 1) until math.min(next.get, items.size) if outcomes.get(item) eq null)
+        sc.cancelJobsWithTag(tagOf(item))
     }
 
   private def waitUninterrupted(thread: Thread): Unit =

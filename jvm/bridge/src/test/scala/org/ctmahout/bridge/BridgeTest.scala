@@ -6,8 +6,9 @@ import com.fasterxml.jackson.databind.JsonNode
 import org.apache.commons.math3.linear.{Array2DRowRealMatrix, SingularValueDecomposition}
 import org.apache.spark.sql.SparkSession
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertTrue}
+import org.ctmahout.bridge.exchange.{Checksum, Dtype, Manifest}
 import org.junit.jupiter.api.{AfterEach, BeforeEach, Test}
+import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 /** Requests from end to end, through the entry point that Python uses. */
@@ -105,7 +106,7 @@ class BridgeTest {
     assertEquals("ctmahout", writer.get("name").textValue)
     assertEquals("spark", writer.get("engine").textValue)
     assertEquals(spark.version, writer.get("spark").textValue)
-    assertEquals(org.ctmahout.samsara.Products.blasName, writer.get("blas").textValue, "what executors multiplied by")
+    assertEquals(org.ctmahout.samsara.incore.Products.blasName, writer.get("blas").textValue, "what executors multiplied by")
     for (key <- Seq("version", "scala", "mahout", "java", "blas")) assertTrue(writer.get(key).isTextual, key)
     // Only what the schema knows, so that a typo does not become a field.
     val schema = json(new java.io.File(contract, "manifest.schema.json")).get("properties")
@@ -292,7 +293,8 @@ class BridgeTest {
       "spark.sql.files.maxRecordsPerFile" -> "3",
       "spark.sql.shuffle.partitions" -> "1",
       "spark.sql.sources.default" -> "json",
-      "fs.some.key" -> "some value")
+      "fs.some.key" -> "some value"
+    )
     settings.foreach { case (key, value) => odd.conf.set(key, value) }
     val sc = spark.sparkContext
     val before = (odd.conf.getAll, sc.getConf.getAll.toSeq)
@@ -314,7 +316,8 @@ class BridgeTest {
 
   @Test def versionAnswersWithoutASession(): Unit = {
     val facts = json(Bridge.version())
-    for (key <- Seq("name", "version", "exchange", "built_for_spark", "built_for_scala", "mahout", "commit", "spark", "scala", "java", "blas"))
+    for (key <-
+        Seq("name", "version", "exchange", "built_for_spark", "built_for_scala", "mahout", "commit", "spark", "scala", "java", "blas"))
       assertTrue(facts.get(key).isTextual, key)
     assertEquals(spark.version, facts.get("spark").textValue)
     assertEquals(scala.util.Properties.versionNumberString, facts.get("scala").textValue)

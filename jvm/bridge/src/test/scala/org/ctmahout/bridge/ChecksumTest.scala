@@ -1,8 +1,9 @@
 package org.ctmahout.bridge
 
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.assertEquals
+import org.ctmahout.bridge.exchange.Checksum
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.assertEquals
 
 class ChecksumTest {
 

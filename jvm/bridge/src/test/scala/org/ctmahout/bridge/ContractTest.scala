@@ -4,16 +4,18 @@ import java.io.File
 import java.nio.file.{Files, Path => File_}
 
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
-import org.junit.jupiter.api.{Test, TestFactory}
+import org.ctmahout.bridge.exchange.Manifest
 import org.junit.jupiter.api.DynamicTest
+import org.junit.jupiter.api.{Test, TestFactory}
+import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 /** The directories of contract/v1: those that the other language wrote, and those that both must refuse alike. */
 class ContractTest {
   @TempDir var folder: File_ = _
 
-  @org.junit.jupiter.api.BeforeEach def session(): Unit = assertFalse(spark.sparkContext.isStopped)
+  @org.junit.jupiter.api.BeforeEach
+  def session(): Unit = assertFalse(spark.sparkContext.isStopped)
 
   private val golden = new File(contract, "golden")
   private val bad = new File(contract, "bad")

@@ -39,7 +39,8 @@ class ErrorsTest {
   }
 
   @Test def findsOursWhereOnlyTextArrived(): Unit = {
-    val text = "Job aborted: Lost task 0.0: org.ctmahout.bridge.CtmahoutException: [CTM_OUTPUT_UNWRITABLE] /o cannot be written: full.\n\tat x"
+    val text =
+      "Job aborted: Lost task 0.0: org.ctmahout.bridge.CtmahoutException: [CTM_OUTPUT_UNWRITABLE] /o cannot be written: full.\n\tat x"
     assertEquals("CTM_OUTPUT_UNWRITABLE" -> "/o cannot be written: full.", from(spark(text)))
     assertEquals("CTM_ENGINE_FAILED", from(spark("[CTM_NO_SUCH_CODE] x"))._1)
   }

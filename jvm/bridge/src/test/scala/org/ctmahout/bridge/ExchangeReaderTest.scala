@@ -7,9 +7,24 @@ import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.sql.catalyst.util.ArrayData
 import org.ctmahout.bridge.Testing._
+import org.ctmahout.bridge.exchange.{
+  BlockBuilder,
+  CachedGroup,
+  CheckedBlocks,
+  Checksum,
+  Dtype,
+  ExchangeReader,
+  Manifest,
+  MatrixGroup,
+  MatrixManifest,
+  PartFiles,
+  ReadingSession,
+  RowDiagnosis,
+  Values
+}
 import org.ctmahout.samsara.ClusterContext
-import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertTrue}
 import org.junit.jupiter.api.{AfterEach, Test}
+import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 class ExchangeReaderTest {
@@ -112,12 +127,12 @@ class ExchangeReaderTest {
           val u = Decomposition.u(svd).rdd.flatMap(Decomposition.rows).collect().toSeq.sortBy(_._1)
           val centred = Decomposition.squaredNorm(4000, squaredNorm, svd)
           val bits = (svd.s +: (Decomposition.v(svd) ++ u.map(_._2))).map(x => java.util.Arrays.hashCode(x))
-          kept +: u.map(_._1).hashCode +: centred +: bits.toSeq
+          Seq[Any](kept, u.map(_._1).hashCode, centred) ++ bits
         } finally samsara.close()
       }
     }
     for ((algorithm, k) <- Seq("dssvd" -> 20, "dssvd" -> 150, "exact" -> 20, "dspca" -> 20)) {
-      val Seq(all, half, none) = Seq(1L << 30, 4500000L, 1L).map(factors(algorithm, k, _))
+      val (all, half, none) = (factors(algorithm, k, 1L << 30), factors(algorithm, k, 4500000L), factors(algorithm, k, 1L))
       assertEquals(Seq(2, 1, 0), Seq(all, half, none).map(_.head))
       assertEquals(all.tail, half.tail, algorithm)
       assertEquals(all.tail, none.tail, algorithm)
@@ -172,10 +187,10 @@ class ExchangeReaderTest {
 
   @Test def cutsLargeMatricesIntoBlocks(): Unit = {
     for ((columns, height) <- Seq(1 -> 65536, 301 -> 870, 5000 -> 256, 100000 -> 20, 10000000 -> 1))
-      assertEquals(height, RowBlocks.height(columns, Dtype.Float32))
+      assertEquals(height, BlockBuilder.height(columns, Dtype.Float32))
     val group = MatrixGroup(0, 200000, 1, "")
     val rows = Iterator.tabulate(200000)(i => InternalRow(0, i.toLong, ArrayData.toArrayData(Array(1.0f))))
-    val blocks = new RowBlocks(rows, group, Values.Floats, lasting = true).toSeq
+    val blocks = new CheckedBlocks(rows, group, Values.Floats, lasting = true).toSeq
     assertEquals(Seq(65536, 65536, 65536, 3392), blocks.map(_.rows.length))
     assertEquals(200000.0, blocks.map(_.check.squaredNorm).sum)
   }
@@ -309,7 +324,8 @@ class ExchangeReaderTest {
         "optional group values (LIST) { repeated group list { required float element; } }",
         "required group values (LIST) { repeated group list { optional float element; } }",
         "required group values (LIST) { repeated group list { required double element; } }",
-        "required group values { repeated group list { required float element; } }"))
+        "required group values { repeated group list { required float element; } }"
+      ))
       assertTrue(problem(group, row, wrong).startsWith("column values is"), wrong)
   }
 

@@ -8,8 +8,9 @@ import org.apache.hadoop.fs.Path
 import org.apache.spark.{SparkException, TaskContext}
 import org.apache.spark.scheduler.{SparkListener, SparkListenerJobStart}
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertThrows, assertTrue}
+import org.ctmahout.bridge.exchange.{Dtype, ExchangeWriter, Gathering, Manifest, MatrixGroup, OutputDirectory, Values}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertArrayEquals, assertEquals, assertFalse, assertThrows, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 /** Many groups in one directory: what is special about those that are decomposed in tasks. */
@@ -19,7 +20,8 @@ class GroupTasksTest {
   private def in: File_ = folder.resolve("matrix")
   private def out: File_ = folder.resolve("factors")
 
-  @org.junit.jupiter.api.BeforeEach def session(): Unit = assertFalse(spark.sparkContext.isStopped)
+  @org.junit.jupiter.api.BeforeEach
+  def session(): Unit = assertFalse(spark.sparkContext.isStopped)
 
   private def run(more: String = """"want": ["s", "v", "u"]"""): String =
     Bridge.run(s"""{"input": "$in", "output": "$out", "overwrite": true, $more}""")

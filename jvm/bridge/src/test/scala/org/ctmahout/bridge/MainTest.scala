@@ -4,8 +4,9 @@ import java.io.{ByteArrayOutputStream, PrintStream}
 import java.nio.file.{Files, Path => File_}
 
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
+import org.ctmahout.bridge.exchange.Manifest
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 class MainTest {

@@ -2,8 +2,9 @@ package org.ctmahout.bridge
 
 import org.apache.hadoop.fs.Path
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
+import org.ctmahout.bridge.exchange.{Dtype, Manifest, MatrixGroup}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
 
 class ManifestTest {
   private val good =
@@ -39,7 +40,8 @@ class ManifestTest {
         "{}" -> "files is not a list of texts",
         "[\"a/../part-0.parquet\"]" -> "files has a/../part-0.parquet",
         "[\"arrays/../part-0.parquet\"]" -> "files has arrays/../part-0.parquet",
-        "[\"part-0.parquet\", \"part-0.parquet\"]" -> "a file is listed twice")) {
+        "[\"part-0.parquet\", \"part-0.parquet\"]" -> "a file is listed twice"
+      )) {
       val e = refused("CTM_EXCHANGE_MANIFEST")(parse(naming(files)))
       assertTrue(e.getMessage.contains(problem), e.getMessage)
     }

@@ -5,8 +5,9 @@ import java.nio.file.{Files, Path => File_}
 import org.apache.hadoop.conf.Configuration
 import org.apache.hadoop.fs.Path
 import org.ctmahout.bridge.Testing._
-import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
+import org.ctmahout.bridge.exchange.{Claim, Dtype, ExchangeWriter, Manifest, OutputDirectory, WrittenFile}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
 import org.junit.jupiter.api.io.TempDir
 
 class OutputDirectoryTest {
@@ -135,7 +136,9 @@ class OutputDirectoryTest {
     // A task ran again when some had heard of its first attempt: both files have all its groups.
     writer.keep(Seq(WrittenFile("u/part-read-00000-3.parquet", "u/0"), WrittenFile("u/part-read-00001-4.parquet", "u/1")))
     writer.keep(Seq(WrittenFile("u/part-read-00000-9.parquet", "u/0")))
-    assertEquals(Seq("s/part-00000.parquet", "u/part-read-00000-9.parquet", "u/part-read-00001-4.parquet", "v/part-task-8.parquet"), writer.files)
+    assertEquals(
+      Seq("s/part-00000.parquet", "u/part-read-00000-9.parquet", "u/part-read-00001-4.parquet", "v/part-task-8.parquet"),
+      writer.files)
     out.discard()
   }
 

@@ -1,7 +1,8 @@
 package org.ctmahout.bridge
 
-import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
+import org.ctmahout.bridge.exchange.{PartFooter, PartIndex}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions.{assertEquals, assertTrue}
 
 class PartIndexTest {
 
@@ -33,7 +34,9 @@ class PartIndexTest {
     assertEquals(Seq(Seq(("a", 4L, 34L), ("b", 14L, 24L))), ranges(index, Seq(9, 0), 1))
 
   @Test def aGroupStaysInOnePartWhereThatIsWished(): Unit = {
-    assertEquals(Seq(Seq(("a", 4L, 34L)), Seq(("a", 34L, 44L), ("b", 4L, 14L)), Seq(("b", 14L, 24L))), ranges(index, Seq(0, 3, 7), 3, whole = true))
+    assertEquals(
+      Seq(Seq(("a", 4L, 34L)), Seq(("a", 34L, 44L), ("b", 4L, 14L)), Seq(("b", 14L, 24L))),
+      ranges(index, Seq(0, 3, 7), 3, whole = true))
     assertEquals(Seq("a", "a", "b"), index.ranges(Seq(0, 3, 7), 3, whole = true).map(_.hosts.head))
   }
 
@@ -50,13 +53,16 @@ class PartIndexTest {
     val random = new scala.util.Random(24)
     for (_ <- 1 to 200) {
       val files = Seq.tabulate(1 + random.nextInt(4)) { f =>
-        file(s"f$f", Seq.fill(random.nextInt(6)) {
-          val first = random.nextInt(20)
-          (first, first + random.nextInt(3), 1L + random.nextInt(100))
-        }: _*)
+        file(
+          s"f$f",
+          Seq.fill(random.nextInt(6)) {
+            val first = random.nextInt(20)
+            (first, first + random.nextInt(3), 1L + random.nextInt(100))
+          }: _*)
       }
       val groups = Seq.fill(1 + random.nextInt(5))(random.nextInt(22)).distinct
-      val expected = for (f <- files; i <- f.starts.indices; if groups.exists(g => f.first(i) <= g && g <= f.last(i))) yield (f.path, f.starts(i))
+      val expected =
+        for (f <- files; i <- f.starts.indices; if groups.exists(g => f.first(i) <= g && g <= f.last(i))) yield (f.path, f.starts(i))
       for (whole <- Seq(false, true); partitions <- Seq(1, 2, 5, 50)) {
         val parts = new PartIndex(files).ranges(groups, partitions, whole)
         assertTrue(parts.size <= partitions)

@@ -9,7 +9,8 @@ import org.junit.jupiter.api.Test
 class SideBySideTest {
   private def sc = spark.sparkContext
 
-  @org.junit.jupiter.api.BeforeEach def session(): Unit = assertFalse(spark.sparkContext.isStopped)
+  @org.junit.jupiter.api.BeforeEach
+  def session(): Unit = assertFalse(spark.sparkContext.isStopped)
 
   /** Each waits for another one to have begun: one after the other they would wait for ever. */
   @Test def someRunAtATimeAndResultsAreInOrder(): Unit = {
@@ -34,26 +35,29 @@ class SideBySideTest {
   @Test def theFirstFailureInOrderIsHeardAndNothingRunsAfterwards(): Unit = {
     val (second, third) = (new CountDownLatch(1), new CountDownLatch(1))
     @volatile var last = -1
-    val e = assertThrows(classOf[IllegalStateException], () => {
-      SideBySide.map(sc, 0 until 100, 4) { i =>
-        last = math.max(last, i)
-        i match {
-          case 0 => ()
-          case 1 =>
-            second.await()
-            throw new IllegalStateException("1")
-          case 2 =>
-            third.await()
-            second.countDown()
-            throw new IllegalStateException("2")
-          case _ =>
-            third.countDown()
-            // Far more than a test may take, in jobs of which each is short.
-            for (_ <- 1 to 100000) sc.parallelize(1 to 2, 2).foreach(_ => Thread.sleep(50))
+    val e = assertThrows(
+      classOf[IllegalStateException],
+      () => {
+        SideBySide.map(sc, 0 until 100, 4) { i =>
+          last = math.max(last, i)
+          i match {
+            case 0 => ()
+            case 1 =>
+              second.await()
+              throw new IllegalStateException("1")
+            case 2 =>
+              third.await()
+              second.countDown()
+              throw new IllegalStateException("2")
+            case _ =>
+              third.countDown()
+              // Far more than a test may take, in jobs of which each is short.
+              for (_ <- 1 to 100000) sc.parallelize(1 to 2, 2).foreach(_ => Thread.sleep(50))
+          }
         }
+        ()
       }
-      ()
-    })
+    )
     assertEquals("1", e.getMessage)
     assertTrue(last <= 6, s"$last was begun")
     // Spark tells of its jobs a moment later.

@@ -9,6 +9,7 @@ import org.apache.hadoop.fs.Path
 import org.apache.spark.sql.SparkSession
 import org.apache.spark.sql.catalyst.rules.Rule
 import org.apache.spark.sql.execution.{ColumnarRule, SparkPlan}
+import org.ctmahout.bridge.exchange.{Checksum, Dtype, FactorFile, Manifest}
 import org.junit.jupiter.api.Assertions.{assertEquals, assertThrows, assertTrue}
 
 /** What the tests share: one session, the contract's folder, and matrix directories made to order. */

@@ -5,9 +5,9 @@ import org.apache.mahout.math.{AbstractMatrix, Matrix, Vector}
 import org.apache.mahout.math.flavor.MatrixFlavor
 
 /**
- * Rows side by side, or a window on such: what the engine keeps and multiplies.
+ * Rows side by side in one array, or a window on such: what the engine keeps and multiplies.
  *
- * Of dense ones element (i, j) stands at `offset + i * stride + j` of one array.
+ * In dense blocks element (i, j) is at `offset + i * stride + j` of one array.
  */
 abstract class Block private[samsara] (m: Int, n: Int, val offset: Int, val stride: Int) extends AbstractMatrix(m, n) {
 
@@ -30,28 +30,27 @@ abstract class Block private[samsara] (m: Int, n: Int, val offset: Int, val stri
   /** Length of the array. */
   protected def length: Int
 
-  /** Refuses what is not in the array. */
+  /** Refuses a block that does not fit its array. */
   protected def requireRoom(): Unit = {
     require(rows >= 0 && columns >= 0 && offset >= 0, s"a block of $rows x $columns from $offset on")
     require(rows <= 1 || stride >= columns, s"rows of $columns columns, $stride apart")
     require(
       rows == 0 || columns == 0 || offset + (rows - 1L) * stride + columns <= length,
-      s"a block of $rows x $columns, its rows $stride apart from $offset on, in an array of $length")
+      s"a block of $rows x $columns, its rows $stride apart from $offset on, in an array of $length"
+    )
   }
 
-  /** Whether each row, the last one too, has so much room in the array, whatever may stand behind the row itself. */
+  /** Whether each row, the last one included, has so much room in the array, whatever is behind the row itself. */
   private[samsara] def isPaddedTo(width: Int): Boolean =
     stride == width && offset % math.max(1, width) == 0 && offset + rows.toLong * stride <= length
 
   protected def isWhole(length: Int): Boolean = offset == 0 && stride == columns && length == rows * columns
 
-  override def viewPart(start: Array[Int], size: Array[Int]): Matrix = {
-    val Array(r, c) = start
-    val Array(rs, cs) = size
+  override def viewPart(start: Array[Int], size: Array[Int]): Matrix = viewPart(start(0), size(0), start(1), size(1))
+  override def viewPart(r: Int, rs: Int, c: Int, cs: Int): Matrix = {
     require(r >= 0 && c >= 0 && r + rs <= rows && c + cs <= columns, s"window $r + $rs, $c + $cs of $rows x $columns")
     window(r, rs, c, cs)
   }
-  override def viewPart(r: Int, rs: Int, c: Int, cs: Int): Matrix = viewPart(Array(r, c), Array(rs, cs))
   override def like(): Matrix = new DenseBlock(rows, columns)
   override def like(r: Int, c: Int): Matrix = new DenseBlock(r, c)
   override def clone(): Matrix = new DenseBlock(rows, columns, toArray)
@@ -95,7 +94,7 @@ final class DenseBlock(m: Int, n: Int, val data: Array[Double], offset: Int, str
   private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)
 }
 
-/** A block kept as floats, half the memory, and computed with as doubles. */
+/** A block stored as floats, in half the memory, and computed with as doubles. */
 @DefaultSerializer(classOf[KryoBlocks])
 final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stride: Int)
     extends Block(m, n, offset, stride)
@@ -133,11 +132,12 @@ final class FloatBlock(m: Int, n: Int, val data: Array[Float], offset: Int, stri
   private def writeReplace(): AnyRef = new PackedBlock(rows, columns, whole.data)
 }
 
-/** What travels between processes for a block: any serialiser can do plain arrays. */
+/** The form in which a block travels between processes: any serialiser can write plain arrays. */
 private final class PackedBlock(rows: Int, columns: Int, data: AnyRef) extends Serializable {
   private def readResolve(): AnyRef = data match {
     case doubles: Array[Double] => new DenseBlock(rows, columns, doubles)
     case floats: Array[Float] => new FloatBlock(rows, columns, floats)
+    case other => throw new IllegalStateException(s"a block of ${other.getClass.getSimpleName}")
   }
 }
 

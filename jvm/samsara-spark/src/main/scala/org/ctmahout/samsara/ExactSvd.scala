@@ -1,11 +1,10 @@
 package org.ctmahout.samsara
 
-import scala.reflect.ClassTag
-
 import org.apache.mahout.math.decompositions.DQR
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.scalabindings.eigen
+import org.ctmahout.samsara.incore.GramMatrix
 
 /**
  * The singular value decomposition of a narrow matrix from A'A, in one pass over A.
@@ -29,13 +28,13 @@ object ExactSvd {
    * @throws ArithmeticException
    *   A has values that are not finite
    */
-  def apply[K: ClassTag](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
+  def apply[K](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
     Svd.checkRank(k, a.nrow, a.ncol)
     Magnitude.safely(a)(ofGram(_, k, seed))
   }
 
-  private def ofGram[K: ClassTag](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
-    val gram = (a.t %*% a).collect
+  private def ofGram[K](a: CheckpointedDrm[K], k: Int, seed: Long): Svd[K] = {
+    val gram = CallingDecomposition.within(CallingDecomposition.NoDecomposition)((a.t %*% a).collect)
     GramMatrix.requireFinite(gram)
     val (vectors, values) = eigen(gram) // descending
     val s = Array.tabulate(k)(i => math.sqrt(math.max(0.0, values.getQuick(i))))
@@ -44,7 +43,8 @@ object ExactSvd {
       val signs = Svd.signs(vectors, k)
       val v = Svd.scaled(vectors, signs)
       def u = a %*% Svd.scaled(v, s.map(1 / _))
-      new Svd(s, v, Nil, if (s(0) <= Orthogonal * s(k - 1)) u else DQR.dqrThin(u)._1)
+      def orthonormal = CallingDecomposition.within(CallingDecomposition.Other)(DQR.dqrThin(u)._1)
+      new Svd(s, v, Nil, if (s(0) <= Orthogonal * s(k - 1)) u else orthonormal)
     }
   }
 }

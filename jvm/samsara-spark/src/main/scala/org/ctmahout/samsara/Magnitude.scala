@@ -1,19 +1,17 @@
 package org.ctmahout.samsara
 
 import org.apache.mahout.math.drm.CheckpointedDrm
+import org.ctmahout.samsara.incore.NotFinite
 
-/** Values, or sums of their squares, that are no finite numbers. */
-private[samsara] final class NotFinite(what: String) extends ArithmeticException(what)
-
-/** Decompositions square: values beyond 1e154 have squares that are no numbers, and those below 1e-154 none but zero. */
+/** Decompositions square: the squares of values beyond 1e154 are infinite, and those of values below 1e-154 are zero. */
 private[samsara] object Magnitude {
 
-  /** Singular values below, and above, may owe digits to squares, or sums of such, that are not normal numbers. */
+  /** Singular values below, and above, may have lost digits to squares, or sums of squares, that are not normal numbers. */
   private val Small = 1e-130
   private val Large = 1e140
 
   /**
-   * What `decompose` makes of A; where that is no number, or comes near zero, of A times a power of two, which changes no digit.
+   * `decompose` of A; where the result is not finite or close to zero, of A times a power of two, which changes no digit.
    *
    * @throws ArithmeticException
    *   A has values, or singular values, that are not finite

@@ -2,7 +2,6 @@ package org.ctmahout.samsara
 
 import java.lang.ref.WeakReference
 
-import scala.collection.mutable.ArrayBuffer
 import scala.reflect.ClassTag
 
 import org.apache.mahout.math.{Matrix, Vector}
@@ -11,11 +10,15 @@ import org.apache.spark.SparkContext
 import org.apache.spark.broadcast.Broadcast
 import org.apache.spark.rdd.RDD
 import org.apache.spark.storage.StorageLevel
+import org.ctmahout.samsara.blocks.{Blocks, Keys, LazyProduct, LocalBlocks, LocalValue, SparkBlocks, SparkBroadcast, WeakReferences}
+import org.ctmahout.samsara.incore.Products
+import org.ctmahout.samsara.io.RddRows
+import org.ctmahout.samsara.plan.{Joins, Plans}
 
 /**
- * Where the rows of Mahout's matrices are. `close` gives back all that the computations have stored there.
+ * Where the rows of Mahout's matrices are. `close` frees all that computations have stored there.
  *
- * Serializable, as an RDD is, and of as little use in a task: functions that are defined in spark-shell bring along whatever
+ * Serializable, as an RDD is, and of as little use in a task: functions defined in spark-shell carry along whatever
  * else their line mentions.
  */
 sealed abstract class SamsaraContext extends DistributedContext with Serializable {
@@ -26,29 +29,29 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
 
   private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K]
 
-  /** Whether rows of this many bytes, which can be computed again, may be kept: nothing else should have to go for them. */
+  /** Whether rows of this many bytes, which can be computed again, may be kept without displacing anything else. */
   private[samsara] def hasRoomForSketch(bytes: Long): Boolean
 
-  /** Keeps such rows, and gives back those kept before: of several power iterations only the last is used. */
+  /** Keeps such rows and frees those kept before: of several power iterations only the last is used. */
   private[samsara] def keptSketch[K](rows: Blocks[K]): Blocks[K]
 
-  /** Gives back one of the stored, if it is one: what the caller has cached is the caller's. */
+  /** Frees one of the stored matrices. What the caller has cached is left alone. */
   private[samsara] def release(blocks: Blocks[_]): Unit
 
   private[samsara] def send[T: ClassTag](value: T): BCast[T]
 
   private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K]
 
-  /** Blocks that each partition makes of its number. */
-  private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K]
+  /** Blocks that each partition generates from its number. */
+  private[samsara] def generated[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K]
 
-  /** What has more entries than this is never on the driver. */
+  /** Matrices with more entries than this are never on the driver. */
   private[samsara] def driverEntries: Long
 
-  /** As many partitions as there are for who does not say. */
+  /** The number of partitions where none is given. */
   private[samsara] def parallelism: Int
 
-  /** A matrix of the driver's in about equal pieces, in their order, keyed by `keys` of a first row and a number of rows. */
+  /** A matrix on the driver in about equal pieces, in their order; `keys` gives the keys of a first row and a number of rows. */
   private[samsara] def distributed[K: ClassTag](m: Matrix, parts: Int, keys: (Int, Int) => Array[K]): Blocks[K] = {
     val cuts = (0 to parts).map(i => (i.toLong * m.rowSize / parts).toInt)
     val pieces = cuts.zip(cuts.tail).map { case (from, to) =>
@@ -61,13 +64,13 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
 
   private[samsara] def drmOf[K: ClassTag](
       blocks: Blocks[K], rows: Long, columns: Int, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = {
-    val base = new RowBlocks(blocks, None, RowBlocks.newTag(), isStored = true)
+    val base = new LazyProduct(blocks, None, LazyProduct.newTag(), isStored = true)
     new DistributedRows[K](this, base, rows, columns, CacheHint.NONE, canHaveMissingRows)
   }
 }
 
 /**
- * A Spark session as Mahout sees it. Works on any SparkContext, with its default serializer, and changes nothing of it.
+ * A Spark session as Mahout sees it. Works on any SparkContext, with its default serializer, and leaves it unchanged.
  *
  * {{{
  * val samsara = new ClusterContext(sc)
@@ -82,8 +85,8 @@ sealed abstract class SamsaraContext extends DistributedContext with Serializabl
  * @param driverEntries
  *   matrices with more entries than this stay on the cluster, even if they have as many rows as columns. 512 MB by default
  * @param keepsSketch
- *   whether dssvd may keep A Omega, from which U is made, where executors have twice the memory for it free. For who wants no
- *   U it is a little slower
+ *   whether dssvd may keep A Omega, from which U is made, where executors have twice the memory for it free. A
+ *   little slower if U is not wanted
  * @param promisedBytes
  *   memory of executors that is free and will be taken by others, such as a matrix that is persisted and not read yet
  * @param ownsSpark
@@ -96,18 +99,18 @@ final class ClusterContext(
     @transient promisedBytes: () => Long = () => 0L,
     ownsSpark: Boolean = false)
     extends SamsaraContext {
-  // What nobody uses any more Spark's cleaner removes, unless it is held here.
-  @transient private val stored = new Weakly[RDD[_]]
-  @transient private val sent = new Weakly[Broadcast[_]]
+  // Held weakly: what is not used any more is Spark's cleaner's to remove.
+  @transient private val stored = new WeakReferences[RDD[_]]
+  @transient private val sent = new WeakReferences[Broadcast[_]]
   @transient private var sketch: Option[WeakReference[RDD[_]]] = None
 
   /**
    * A matrix of Mahout's from blocks of rows.
    *
    * @param blocks
-   *   keys and rows, as many of one as of the other in each block: [[DenseBlock]] or [[FloatBlock]] are used as they
-   *   are, all others of Mahout's turned into such one at a time in each pass. Each key once. Cached by the caller, if it is
-   *   read more than once.
+   *   keys and rows, equally many in each block. [[DenseBlock]] and [[FloatBlock]] are used as they are; Mahout's other
+   *   matrices are converted one at a time in each pass. Each key occurs once. The caller caches the RDD if it is read more
+   *   than once.
    * @param canHaveMissingRows
    *   whether rows that are zero may be left out; keys must be numbers then. Takes a pass over the keys
    */
@@ -118,13 +121,13 @@ final class ClusterContext(
   }
 
   /**
-   * A matrix from rows, each with its key. Takes a pass that counts them: what is costly to make again, the caller caches first.
-   * Rows that are not there are zero, if keys are numbers.
+   * A matrix from rows, each with its key. Takes a pass that counts them, so the caller first caches what is costly to compute again.
+   * Rows that are missing are zero, if keys are numbers.
    *
    * @throws IllegalArgumentException
    *   rows differ in length; a number is negative, or there twice
    */
-  def fromRows[K: ClassTag](rows: RDD[(K, Array[Double])]): CheckpointedDrm[K] = SingleRows.matrix(this, rows, SingleRows.Arrays)
+  def fromRows[K: ClassTag](rows: RDD[(K, Array[Double])]): CheckpointedDrm[K] = RddRows.matrix(this, rows, RddRows.Arrays)
 
   /**
    * A matrix from rows that are vectors of Mahout's, each with its key; see [[fromRows]]. Blocks of sparse ones are kept as they
@@ -143,16 +146,16 @@ final class ClusterContext(
    */
   def fromVectors[K: ClassTag](
       rows: RDD[(K, Vector)], nrow: Long = -1, ncol: Int = -1, hint: CacheHint.CacheHint = CacheHint.NONE): CheckpointedDrm[K] =
-    SingleRows.matrix(this, rows, SingleRows.Vectors, nrow, ncol, hint = hint)
+    RddRows.matrix(this, rows, RddRows.Vectors, nrow, ncol, hint = hint)
 
-  /** Any matrix as rows, each with its key, for whoever goes on with Spark from here. They end with the context. */
-  def toRows[K](drm: DrmLike[K]): RDD[(K, Array[Double])] = 
-    rdd(drm).flatMap { case (keys, block) => SingleRows.of(keys, block) }
+  /** Any matrix as rows, each with its key, for use with Spark directly. They end with the context. */
+  def toRows[K](drm: DrmLike[K]): RDD[(K, Array[Double])] =
+    rdd(drm).flatMap { case (keys, block) => RddRows.of(keys, block) }
 
-  /** Any matrix as blocks of keys and rows, for whoever goes on with Spark from here. They end with the context. */
+  /** Any matrix as blocks of keys and rows, for use with Spark directly. They end with the context. */
   def rdd[K](drm: DrmLike[K]): RDD[(Array[K], Matrix)] = {
     val value = new Plans(this).value(drm.checkpoint(CacheHint.NONE))
-    new Joins(this).far(value).rows.made(this).asInstanceOf[SparkBlocks[K]].rdd
+    new Joins(this).far(value).rows.evaluated(this).asInstanceOf[SparkBlocks[K]].rdd
   }
 
   override private[samsara] def store[K](blocks: Blocks[K], level: StorageLevel): Blocks[K] = synchronized {
@@ -188,17 +191,17 @@ final class ClusterContext(
     val bytes = pieces.map { case (_, m) => 8L * m.rowSize * m.columnSize }.sum
     if (bytes <= ClusterContext.InTasks) new SparkBlocks(sparkContext.parallelize(pieces, parts))
     else {
-      // What is in a task goes through the driver's messages, whose size is limited; a broadcast goes in blocks, on demand.
+      // What is in a task travels in messages of the driver, whose size is limited; a broadcast travels in blocks, on demand.
       val each = pieces.map(send(_))
       new SparkBlocks(sparkContext.parallelize(each, parts).map(_.value))
     }
   }
 
-  override private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
+  override private[samsara] def generated[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
     new SparkBlocks(sparkContext.parallelize(0 until parts, parts).flatMap(f))
   override private[samsara] def parallelism: Int = sparkContext.defaultParallelism
 
-  /** Gives back what is stored. Results that somebody keeps elsewhere can still be made again, where a part of them is lost. */
+  /** Frees what is stored. Results still in use elsewhere can be computed again where a part of them is lost. */
   def uncache(): Unit = synchronized {
     stored.drain().foreach(_.unpersist(blocking = false))
   }
@@ -209,7 +212,7 @@ final class ClusterContext(
     if (ownsSpark) sparkContext.stop()
   }
 
-  /** Broadcasts that somebody can still use. */
+  /** The number of broadcasts still referred to. */
   private[samsara] def broadcasts: Int = synchronized(sent.size)
 }
 
@@ -217,40 +220,6 @@ private object ClusterContext {
 
   /** Bytes of a matrix that may be in the tasks themselves. */
   private val InTasks = 1L << 20
-}
-
-/** Things that last only as long as somebody else holds them. */
-private final class Weakly[T <: AnyRef] {
-  private val all = ArrayBuffer.empty[WeakReference[T]]
-
-  def add(x: T): Unit = {
-    keep(_ => true)
-    all += new WeakReference(x)
-    ()
-  }
-
-  /** Whether it was there. */
-  def remove(x: AnyRef): Boolean = {
-    val before = size
-    keep(_ ne x)
-    size < before
-  }
-
-  def size: Int = all.count(_.get != null)
-
-  /** All of them; none is left. */
-  def drain(): Seq[T] = {
-    val there = all.flatMap(r => Option(r.get)).toList
-    all.clear()
-    there
-  }
-
-  private def keep(isWanted: T => Boolean): Unit = {
-    val kept = all.filter { r => val x = r.get; x != null && isWanted(x) }
-    all.clear()
-    all ++= kept
-    ()
-  }
 }
 
 /** This process alone: the same algebra, without Spark, for a matrix that fits in a task of it. */
@@ -271,17 +240,8 @@ final class ProcessContext private[samsara] (override private[samsara] val drive
   override private[samsara] def send[T: ClassTag](value: T): BCast[T] = new LocalValue(value)
   override private[samsara] def distribute[K: ClassTag](pieces: Seq[(Array[K], Matrix)], parts: Int): Blocks[K] =
     new LocalBlocks(() => pieces.iterator)
-  override private[samsara] def made[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
+  override private[samsara] def generated[K](parts: Int)(f: Int => Iterator[(Array[K], Matrix)]): Blocks[K] =
     new LocalBlocks(() => Iterator.range(0, parts).flatMap(f))
   override private[samsara] def parallelism: Int = 1
-  override def close(): Unit = ()
-}
-
-private[samsara] final class SparkBroadcast[T](sent: Broadcast[T]) extends BCast[T] with Serializable {
-  override def value: T = sent.value
-  override def close(): Unit = sent.unpersist()
-}
-
-private[samsara] final class LocalValue[T](override val value: T) extends BCast[T] {
   override def close(): Unit = ()
 }

@@ -7,6 +7,10 @@ import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.CacheHint.CacheHint
 import org.apache.mahout.math.indexeddataset.{BiDictionary, IndexedDataset, Schema}
 import org.apache.spark.storage.StorageLevel
+import org.ctmahout.samsara.blocks.{Far, Keys, Near, Passes, Value, VectorBroadcast}
+import org.ctmahout.samsara.incore.{Elementwise, Products}
+import org.ctmahout.samsara.io.MatrixFiles
+import org.ctmahout.samsara.plan.{Joins, Numbering, Plans, Sampling}
 
 /**
  * Mahout's distributed engine for Spark 3.5 and 4.x: turns a plan of Mahout's algebra into passes over blocks of rows.
@@ -34,7 +38,7 @@ object SparkEngine extends DistributedEngine with Serializable {
       val kept =
         if (hint == CacheHint.NONE || rows.isStored && rows.right.isEmpty) rows
         else if (isProduct) {
-          // It may never have to be made; and one no narrower than its source is cheaper to make again than to keep.
+          // It may never be needed as rows; and one no narrower than its source is cheaper to compute again than to keep.
           if (rows.right.exists(r => r.columnSize >= r.rowSize)) rows else rows.kept(level(hint))
         } else rows.stored(context, level(hint))
       new DistributedRows[K](context, kept, m, n, hint, canHaveMissingRows = false)
@@ -59,7 +63,7 @@ object SparkEngine extends DistributedEngine with Serializable {
   override def numNonZeroElementsPerColumn[K](drm: CheckpointedDrm[K]): Vector =
     columnSums(drm, x => if (x != 0.0) 1.0 else 0.0)
 
-  /** A less one and the same row, whenever it is used. */
+  /** A with one row subtracted from each of its rows, computed whenever it is used. */
   private[samsara] def less[K](a: CheckpointedDrm[K], row: Array[Double]): CheckpointedDrm[K] = a match {
     case d: DistributedRows[K @unchecked] => d.less(row)
     case d: DriverRows =>
@@ -68,7 +72,7 @@ object SparkEngine extends DistributedEngine with Serializable {
     case other => unsupported(s"rows less one of a ${other.getClass.getSimpleName}")
   }
 
-  /** A times these numbers, one after the other, whenever it is used. */
+  /** A times these numbers, one after the other, computed whenever it is used. */
   private[samsara] def scaled[K](a: CheckpointedDrm[K], factors: Double*): CheckpointedDrm[K] = {
     def f(x: Double) = factors.foldLeft(x)(_ * _)
     a match {
@@ -80,7 +84,7 @@ object SparkEngine extends DistributedEngine with Serializable {
     }
   }
 
-  /** The largest magnitude of a value; not a number if one is none. */
+  /** The largest magnitude of a value; NaN if one is NaN. */
   private[samsara] def largest[K](a: CheckpointedDrm[K]): Double = {
     def of(m: Matrix) = Products.block(m).toArray.foldLeft(0.0)((most, x) => math.max(most, math.abs(x)))
     a match {
@@ -115,31 +119,32 @@ object SparkEngine extends DistributedEngine with Serializable {
   override def drmParallelizeEmptyLong(nrow: Long, ncol: Int, parts: Int)(implicit
       dc: DistributedContext): CheckpointedDrm[Long] = empty[Long](nrow, ncol, parts)
 
-  /** Zeros, made when they are asked for, some rows at a time. */
-  private def empty[K](rows: Long, columns: Int, parts: Int)(implicit
+  /** Zeros, computed when they are read, some rows at a time. */
+  private def empty[K](rows: Long, columns: Int, parts: Int)(
+      implicit
       dc: DistributedContext, keys: ClassTag[K]): CheckpointedDrm[K] = {
     def first(part: Int) = (BigInt(rows) * part / parts).toLong
-    here(dc).drmOf(here(dc).made(parts)(part => Numbering.zeros(first(part), first(part + 1), columns, keys)), rows, columns)
+    here(dc).drmOf(here(dc).generated(parts)(part => Numbering.zeros(first(part), first(part + 1), columns, keys)), rows, columns)
   }
 
   // --------------------------------------------------------------------------------------------------- other than algebra
 
   override def allreduceBlock[K](drm: CheckpointedDrm[K], bmf: BlockMapFunc2[K], rf: BlockReduceFunc): Matrix = drm match {
-    case d: DistributedRows[K @unchecked] => Passes.reduced(d.value.rows.made(d.samsara), bmf, rf)
+    case d: DistributedRows[K @unchecked] => Passes.reduced(d.value.rows.evaluated(d.samsara), bmf, rf)
     case d: DriverRows =>
       require(d.nrow > 0, "a matrix without rows cannot be reduced")
       bmf((Array.range(0, d.matrix.rowSize).asInstanceOf[Array[K]], d.collect))
     case other => foreign(other)
   }
 
-  /** Numbers in the order of the partitions; and, if it is asked for, a column with the number that each key has got. */
+  /** Numbers the rows in the order of the partitions; on request with a column of the number of each key. */
   override def drm2IntKeyed[K](drm: DrmLike[K], computeMap: Boolean): (DrmLike[Int], Option[DrmLike[K]]) =
     if (drm.keyClassTag == ClassTag.Int) (drm.asInstanceOf[DrmLike[Int]], None)
     else {
       implicit val keys: ClassTag[K] = drm.keyClassTag
       val context = here(drm.context)
       val far = new Joins(context).far(valueOf(drm))
-      val rows = far.rows.made(context)
+      val rows = far.rows.evaluated(context)
       val map = if (computeMap) Some(context.drmOf(Numbering.column(rows), far.m, 1)) else None
       (context.drmOf(Numbering(rows, ClassTag.Int)._1, far.m, far.n), map)
     }

@@ -2,6 +2,7 @@ package org.ctmahout.samsara
 
 import org.apache.mahout.math.Matrix
 import org.apache.mahout.math.drm.DrmLike
+import org.ctmahout.samsara.incore.{NotFinite, Products}
 
 /**
  * A ~ U diag(s) V'.
@@ -13,7 +14,7 @@ import org.apache.mahout.math.drm.DrmLike
  * @param warnings
  *   what the caller should know
  * @param means
- *   those of A's columns, where it is A less these that was decomposed
+ *   means of A's columns, if they were subtracted before the decomposition
  */
 final class Svd[K] private[samsara] (
     val s: Array[Double],
@@ -25,7 +26,7 @@ final class Svd[K] private[samsara] (
   /** m x rank, computed when it is used. */
   lazy val u: DrmLike[K] = makeU
 
-  /** That of a multiple of A. */
+  /** The decomposition of a multiple of A. */
   private[samsara] def times(factors: Double*): Svd[K] = {
     def multiplied(x: Double) = factors.foldLeft(x)(_ * _)
     val scaled = s.map(multiplied)
@@ -33,7 +34,7 @@ final class Svd[K] private[samsara] (
     new Svd(scaled, v, warnings, u, means.map(_.map(multiplied)))
   }
 
-  /** The same, of A less these means. */
+  /** The same, marked as that of A less these means. */
   private[samsara] def less(means: Array[Double]): Svd[K] = new Svd(s, v, warnings, u, Some(means))
 
   def rank: Int = s.length
@@ -45,7 +46,7 @@ final class Svd[K] private[samsara] (
 object Svd {
   private val Eps = math.ulp(1.0)
 
-  /** The largest entry of |G - I|; not a number if an entry is none. */
+  /** The largest entry of |G - I|; NaN if an entry is NaN. */
   def distanceToIdentity(gram: Matrix): Double = {
     val errors = for (i <- 0 until gram.rowSize; j <- 0 until gram.columnSize)
       yield math.abs(gram.getQuick(i, j) - (if (i == j) 1.0 else 0.0))
@@ -58,7 +59,7 @@ object Svd {
   /** Singular values below have squares that are no longer normal numbers. */
   private val Smallest = 1e-150
 
-  /** How many of the first k singular values are more than rounding, for a matrix with so many columns, and more than that. */
+  /** How many of the first k singular values exceed rounding, for a matrix with so many columns, and `negligible`. */
   private[samsara] def rankOf(s: Array[Double], k: Int, columns: Int, negligible: Double): Int = {
     val tiny = Seq(Smallest, negligible, columns * Eps * s.headOption.getOrElse(0.0)).max
     s.take(k).count(_ > tiny)
@@ -67,7 +68,7 @@ object Svd {
   private[samsara] def warnings(rank: Int, k: Int): Seq[String] =
     if (rank < k) Seq(s"The matrix has only $rank of the $k components asked for: the others are zero to rounding.") else Nil
 
-  /** +1 or -1 for each of the first columns: what makes the entry of largest magnitude positive, the first of several. */
+  /** The sign for each of the first columns that makes its entry of largest magnitude positive; of several, the first. */
   private[samsara] def signs(m: Matrix, columns: Int): Array[Double] = Array.tabulate(columns) { j =>
     val largest = (0 until m.rowSize).maxBy(i => math.abs(m.getQuick(i, j)))
     if (m.getQuick(largest, j) < 0) -1.0 else 1.0

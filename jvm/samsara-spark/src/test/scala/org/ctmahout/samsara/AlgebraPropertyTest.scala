@@ -7,8 +7,9 @@ import org.apache.mahout.math.{DenseMatrix, DenseVector, Matrix, SparseMatrix, S
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.scalabindings._
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.{LocalBlocks, SparkBlocks}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /**
  * All operators on matrices of random shape, kind of key, storage and partitioning, against sums written out: twenty seeds
@@ -100,10 +101,12 @@ class AlgebraPropertyTest {
       check("(2 A + 1)^2", a.map(_.map(x => (2 * x + 1) * (2 * x + 1))), (da * 2.0 + 1.0) ^ 2)
       check("3 - A", a.map(_.map(3 - _)), 3.0 -: da)
       check("1 / (A + 4)", a.map(_.map(x => 1 / (x + 4))), 1.0 /: (da + 4.0))
-      check("functions that spare zeros", a.map(_.map(x => if (x == 0) 1.0 else x + 2)), {
-        val spared = da.apply((x: Double) => x + 1, AutoBooleanEnum.FALSE)
-        spared + 1.0
-      })
+      check(
+        "functions that spare zeros",
+        a.map(_.map(x => if (x == 0) 1.0 else x + 2)), {
+          val spared = da.apply((x: Double) => x + 1, AutoBooleanEnum.FALSE)
+          spared + 1.0
+        })
       check("A cbind C", a.zip(c).map { case (x, y) => x ++ y }, da cbind dc)
       check("A cbind 1", a.map(_ :+ 1.0), da cbind 1.0)
       check("1 cbind A", a.map(1.0 +: _), 1.0 cbind da)
@@ -130,10 +133,13 @@ class AlgebraPropertyTest {
       check("colMeans", t(a).map(_.sum / m), da.colMeans())
       check("numNonZeroElementsPerColumn", t(a).map(_.count(_ != 0).toDouble), da.numNonZeroElementsPerColumn())
       assertEquals(math.sqrt(a.flatten.map(x => x * x).sum), da.norm(), 1e-10, what)
-      check("dcolMeanVars", t(a).map { column =>
-        val mean = column.sum / m
-        column.map(x => (x - mean) * (x - mean)).sum / m
-      }, dcolMeanVars(da)._2)
+      check(
+        "dcolMeanVars",
+        t(a).map { column =>
+          val mean = column.sum / m
+          column.map(x => (x - mean) * (x - mean)).sum / m
+        },
+        dcolMeanVars(da)._2)
       val squares = da.allreduceBlock({ case (_, block: Matrix) => block.transpose().times(block) })
       for ((row, i) <- times(t(a), a).zipWithIndex; j <- row.indices)
         assertEquals(row(j), squares.getQuick(i, j), 1e-10, s"allreduceBlock, $what")
@@ -165,7 +171,11 @@ class AlgebraPropertyTest {
       val y = da %*% new DenseMatrix(Array.tabulate(n, n)((i, j) => if (i == j) scales(i) else 0.0))
       val found = gather(y.t %*% y)
       for (i <- 0 until n; j <- 0 until n; scale = scales(i) * scales(j); columns = a.map(row => row(i) * row(j)))
-        assertEquals(columns.sum, found(i)(j) / scale, 1e-12 * (1 + columns.map(x => math.abs(x)).sum), s"Gram matrix of A diag(scales), $what")
+        assertEquals(
+          columns.sum,
+          found(i)(j) / scale,
+          1e-12 * (1 + columns.map(x => math.abs(x)).sum),
+          s"Gram matrix of A diag(scales), $what")
       val odd = a.map(_.map(x => if (r.nextInt(9) == 0) Seq(Double.NaN, Double.PositiveInfinity, -1.0 / 0)(r.nextInt(3)) else x))
       val drm = far(odd)
       check("odd values", odd, drm)
@@ -189,9 +199,13 @@ class AlgebraPropertyTest {
       check("rows left out, A'", t(filled), gaps.t)
       check("rows left out, colMeans", t(filled).map(_.sum / m), gaps.colMeans())
       // With no room on the driver at all there is none for a Gram matrix either.
-      if (m >= n && samsara.driverEntries > 1) for (how <- Seq(HardMatricesTest.Algorithms(0), HardMatricesTest.Algorithms(2), HardMatricesTest.Centred(1)))
-        assertArrayEquals(
-          how.svd(whole, n).s.padTo(n, 0.0), how.svd(gaps, n).s.padTo(n, 0.0), 1e-7, s"${how.name} with rows left out, $what")
+      if (m >= n && samsara.driverEntries > 1)
+        for (how <- Seq(HardMatricesTest.Algorithms(0), HardMatricesTest.Algorithms(2), HardMatricesTest.Centred(1)))
+          assertArrayEquals(
+            how.svd(whole, n).s.padTo(n, 0.0),
+            how.svd(gaps, n).s.padTo(n, 0.0),
+            1e-7,
+            s"${how.name} with rows left out, $what")
     }
 
     def repeated(drm: DrmLike[Int]): Unit = {

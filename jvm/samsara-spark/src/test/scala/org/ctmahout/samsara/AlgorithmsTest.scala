@@ -12,8 +12,9 @@ import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.scalabindings._
 import org.apache.mahout.math.scalabindings.RLikeOps._
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.Passes
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** Mahout's own algorithms, which are written on its algebra, against textbooks or the same done in core. */
 class AlgorithmsTest {
@@ -30,9 +31,16 @@ class AlgorithmsTest {
 
   /** Breakfast cereals: what Mahout's own comments fit with R. */
   private val cereals = Array(
-    Array(2, 2, 10.5, 10, 29.509541), Array(1, 2, 12, 12, 18.042851), Array(1, 1, 12, 13, 22.736446),
-    Array(2, 1, 11, 13, 32.207582), Array(1, 2, 12, 11, 21.871292), Array(2, 1, 16, 8, 36.187559),
-    Array(6, 2, 17, 1, 50.764999), Array(3, 2, 13, 7, 40.400208), Array(3, 3, 13, 4, 45.811716))
+    Array(2, 2, 10.5, 10, 29.509541),
+    Array(1, 2, 12, 12, 18.042851),
+    Array(1, 1, 12, 13, 22.736446),
+    Array(2, 1, 11, 13, 32.207582),
+    Array(1, 2, 12, 11, 21.871292),
+    Array(2, 1, 16, 8, 36.187559),
+    Array(6, 2, 17, 1, 50.764999),
+    Array(3, 2, 13, 7, 40.400208),
+    Array(3, 3, 13, 4, 45.811716)
+  )
 
   private def regression(parts: Int)(implicit here: DistributedContext): (DrmLike[Int], DrmLike[Int]) = {
     val all = drmParallelize(new DenseMatrix(cereals), parts)
@@ -45,7 +53,10 @@ class AlgorithmsTest {
       val model = new OrdinaryLeastSquares[Int]().fit(x, y)
       // lm(target ~ a + b + c + d) as R prints it: estimates, standard errors and t values, the intercept last here.
       val printed = Seq(
-        (-1.336, 2.688, -0.497), (-13.158, 5.394, -2.439), (-4.153, 1.785, -2.327), (-5.680, 1.887, -3.010),
+        (-1.336, 2.688, -0.497),
+        (-13.158, 5.394, -2.439),
+        (-4.153, 1.785, -2.327),
+        (-5.680, 1.887, -3.010),
         (163.179, 51.915, 3.143))
       for (((estimate, error, t), i) <- printed.zipWithIndex) {
         assertEquals(estimate, model.beta.get(i), 5e-4)

@@ -9,8 +9,9 @@ import org.apache.mahout.math.drm.CacheHint
 import org.apache.spark.{SparkContext, TaskContext}
 import org.apache.spark.rdd.RDD
 import org.apache.spark.scheduler.{SparkListener, SparkListenerExecutorRemoved, SparkListenerTaskEnd}
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.incore.Products
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** The same partitions give the same bits: in other processes, and whatever fails on the way. */
 class ClusterTest {

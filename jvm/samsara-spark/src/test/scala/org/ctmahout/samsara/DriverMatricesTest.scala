@@ -1,8 +1,10 @@
 package org.ctmahout.samsara
 
 import org.apache.mahout.math.{Matrices, Matrix}
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.incore.{GramMatrix, GramSchmidt, JacobiSvd, Products}
+import org.ctmahout.samsara.plan.Closures
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** Bases and decompositions on the driver, of more columns than one panel has. */
 class DriverMatricesTest {
@@ -17,16 +19,19 @@ class DriverMatricesTest {
     val plain = gaussian(m, n, 1)
     Map(
       "plain" -> plain,
-      "short columns among long ones" -> columns(plain, (j, x) => x * math.pow(10, -(j * 7 % 13))),
+      "short columns among long ones" -> columns(plain, (j, x) => x * math.pow(10, -(j * 7 % 13).toDouble)),
       "nearly dependent" -> withSpectrum(m, n, Array.tabulate(n)(i => math.pow(10, -14.0 * i / n)), 2),
       "Hilbert" -> Array.tabulate(m, n)((i, j) => 1.0 / (i + j + 1)),
       "copies in later panels" -> plain.map(row => row.indices.map(j => if (j % 3 == 0) row(j / 2) else row(j)).toArray),
       "rank 60" -> withSpectrum(m, n, Array.tabulate(60)(i => 1.0 / (i + 1)), 3),
-      "zero columns" -> columns(plain, (j, x) => if (j % 5 == 0) 0.0 else x))
+      "zero columns" -> columns(plain, (j, x) => if (j % 5 == 0) 0.0 else x)
+    )
   }
 
   private def checkBasis(w: DenseBlock, q: DenseBlock, of: Int => Double, what: String): Unit = {
-    assertTrue(GramMatrix.distance(Products.transposedTimes(q, q)) < 2e-14, s"$what: ${GramMatrix.distance(Products.transposedTimes(q, q))} from orthonormal")
+    assertTrue(
+      GramMatrix.distance(Products.transposedTimes(q, q)) < 2e-14,
+      s"$what: ${GramMatrix.distance(Products.transposedTimes(q, q))} from orthonormal")
     val rest = Products.times(q, Products.transposedTimes(q, w))
     for (j <- 0 until w.columnSize; i <- 0 until w.rowSize)
       assertEquals(w.get(i, j), rest.get(i, j), 1e-13 * of(j), s"$what, column $j")

@@ -9,8 +9,10 @@ import org.apache.mahout.math.{DenseMatrix, Matrices, Matrix, SparseRowMatrix}
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.apache.mahout.math.function.IntIntFunction
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.{Passes, Piece, Place}
+import org.ctmahout.samsara.incore.Products
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 import org.junit.jupiter.api.io.TempDir
 
 /** What Mahout asks of an engine beside operators: matrices from here and there, keys, samples. */
@@ -216,7 +218,8 @@ class EngineCallsTest {
     refused(Files.writeString(folder.resolve("negative.txt"), "-1\t0:1.0\n1\t0:2.0\n"), "key -1")
     checkRows(
       Array(Array(0.0, 2.0), Array(0.0, 0.0), Array(1.0, 3.0)),
-      drmDfsRead(Files.writeString(folder.resolve("gap.txt"), "2\t0:1 1:3\n\n0\t1:2\n").toString).collect)
+      drmDfsRead(Files.writeString(folder.resolve("gap.txt"), "2\t0:1 1:3\n\n0\t1:2\n").toString).collect
+    )
   }
 
   @Test def blocksTravelByKryoToo(): Unit = {
@@ -239,7 +242,8 @@ class EngineCallsTest {
   /** dssvd's random matrix is written out once; two functions that agree nearly everywhere are two matrices. */
   @Test def matricesThatAreFunctions(): Unit = withHere { implicit here =>
     def view(odd: Double) = Matrices.functionalMatrixView(
-      4, 60,
+      4,
+      60,
       new IntIntFunction { def apply(i: Int, j: Int): Double = if (i == 3 && j == 59) odd else i * 100.0 + j })
     val drm = drmParallelize(new DenseMatrix(a), 2)
     val random = Seq(5, 6).map(Matrices.symmetricUniformView(4, 3, _)) :+ Matrices.gaussianView(4, 3, 6L)
@@ -262,7 +266,6 @@ class EngineCallsTest {
     }
     refused("indexedDatasetDFSRead")(here.engine.indexedDatasetDFSRead("nowhere"))
     refused("indexedDatasetDFSReadElements")(here.engine.indexedDatasetDFSReadElements("nowhere"))
-    implicit val keys: ClassTag[String] = ClassTag(classOf[String])
     val labels = drmParallelizeWithRowLabels(labelled(a, i => s"r$i"))
     refused("no numbers")((labels.t %*% new org.apache.mahout.math.DenseVector(23)).collect)
     refused("no numbers")(labels.t.collect)

@@ -36,23 +36,8 @@ class ExactSvdTest {
     val rdd = blocks(a, parts = 3).cache()
     try {
       rdd.count()
-      assertEquals(1, jobsOf(ExactSvd(context.drm(rdd, 400L, 12), 12, seed = 1)))
+      assertEquals(Jobs(passes = 1, shuffles = 0), jobsOf(ExactSvd(context.drm(rdd, 400L, 12), 12, seed = 1)))
     } finally rdd.unpersist(blocking = true)
-  }
-
-  private def jobsOf(body: => Any): Int = {
-    def jobs(group: String) = sc.statusTracker.getJobIdsForGroup(group).length
-    def in(group: String)(body: => Any): Unit = {
-      sc.setJobGroup(group, "jobs that are counted")
-      try body
-      finally sc.clearJobGroup()
-    }
-    val (counted, after) = (s"counted ${System.nanoTime()}", s"after ${System.nanoTime()}")
-    in(counted)(body)
-    // Spark learns of its jobs a little later, in their order: once it knows of this one it knows of those before.
-    in(after)(sc.parallelize(Seq(1), 1).count())
-    while (jobs(after) == 0) Thread.sleep(10)
-    jobs(counted)
   }
 
   @Test def itAgreesWithTheStochasticOneOnBothSidesOfTheBorder(): Unit =

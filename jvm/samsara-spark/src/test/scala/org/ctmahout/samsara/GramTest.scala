@@ -1,13 +1,14 @@
 package org.ctmahout.samsara
 
 import org.apache.mahout.common.RandomUtils
-import org.apache.mahout.math.decompositions.DSSVD
 import org.apache.mahout.math.{DenseMatrix, Matrix}
+import org.apache.mahout.math.decompositions.DSSVD
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.ctmahout.samsara.EngineCallsTest.rows
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.incore.{Cholesky, Products}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** Gram matrices, where columns are of very different lengths or depend on each other; values whose squares are no numbers. */
 class GramTest {
@@ -75,11 +76,13 @@ class GramTest {
 
   @Test def valuesThatAreNoNumbersAreRefused(): Unit = {
     val a = gaussian(60, 5, 8)
-    for (bad <- Seq(Double.NaN, Double.PositiveInfinity, Double.NegativeInfinity); how <- HardMatricesTest.Algorithms ++ HardMatricesTest.Centred) {
+    for (bad <- Seq(Double.NaN, Double.PositiveInfinity, Double.NegativeInfinity);
+      how <- HardMatricesTest.Algorithms ++ HardMatricesTest.Centred) {
       val e = assertThrows(classOf[ArithmeticException], () => { svd(a.updated(7, a(7).updated(2, bad)), how); () }, s"${how.name}, $bad")
       assertTrue(e.getMessage.contains("not finite"), e.getMessage)
     }
-    val e = assertThrows(classOf[ArithmeticException], () => { svd(Array.fill(60, 5)(Double.MaxValue), HardMatricesTest.Algorithms.head); () })
+    val e =
+      assertThrows(classOf[ArithmeticException], () => { svd(Array.fill(60, 5)(Double.MaxValue), HardMatricesTest.Algorithms.head); () })
     assertTrue(e.getMessage.contains("beyond the range"), e.getMessage)
   }
 

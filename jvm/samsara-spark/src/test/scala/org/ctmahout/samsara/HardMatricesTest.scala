@@ -5,8 +5,9 @@ import scala.reflect.ClassTag
 
 import org.apache.mahout.math.{DenseMatrix, Matrix, SingularValueDecomposition}
 import org.apache.mahout.math.drm.{CacheHint, CheckpointedDrm}
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.incore.{JacobiSvd, Products}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /**
  * What must hold for every matrix, tried on matrices that break decompositions: against Mahout's dense SVD in one process,
@@ -49,7 +50,7 @@ class HardMatricesTest {
   @Test def integersOfRankSeven(): Unit = holds(integers(300, 7, 24), Some(7), Some(7))
   @Test def gradedToEightDigits(): Unit = holds(withSpectrum(300, 24, graded(24, -8), seed = 5), Some(24))
   @Test def gradedToFourteenDigits(): Unit = holds(withSpectrum(300, 24, graded(24, -14), seed = 5))
-  @Test def columnsOfFallingSize(): Unit = holds(scaledColumns(gaussian(300, 13, 7), j => math.pow(10, -j)))
+  @Test def columnsOfFallingSize(): Unit = holds(scaledColumns(gaussian(300, 13, 7), j => math.pow(10, -j.toDouble)))
   @Test def columnsOfMixedSize(): Unit = holds(scaledColumns(gaussian(300, 6, 7), Seq(1.0, 1e-6, 1e3, 1e-3, 1e5, 10.0)))
   @Test def constant(): Unit = holds(Array.fill(300, 9)(-1024.0), Some(1), Some(0))
   @Test def constantWithoutAnExactSum(): Unit = holds(Array.fill(300, 9)(0.1), Some(1), Some(0))
@@ -61,7 +62,7 @@ class HardMatricesTest {
   }
   @Test def zeroColumns(): Unit = holds(gaussian(300, 9, 4).map(_.updated(2, 0.0).updated(8, 0.0)), Some(7), Some(7))
   @Test def hilbert(): Unit = holds(Array.tabulate(200, 14)((i, j) => 1.0 / (i + j + 1)))
-  @Test def vandermonde(): Unit = holds(Array.tabulate(200, 12)((i, j) => math.pow((i + 1) / 200.0, j)))
+  @Test def vandermonde(): Unit = holds(Array.tabulate(200, 12)((i, j) => math.pow((i + 1) / 200.0, j.toDouble)))
   @Test def oneColumn(): Unit = holds(gaussian(300, 1, 2), Some(1), Some(1))
   @Test def oneEntry(): Unit = holds(Array(Array(-3.0)), Some(1), Some(0))
   @Test def oneEntryThatIsNotZero(): Unit = holds(Array.tabulate(300, 5)((i, j) => if (i == 250 && j == 3) -2.0 else 0.0), Some(1), Some(1))
@@ -132,7 +133,8 @@ class HardMatricesTest {
 
   @Test def moreComponentsThanTheMatrixCanHaveAreRefused(): Unit =
     for ((m, n, k) <- Seq((20, 4, 5), (20, 4, 0), (20, 4, -1), (4, 20, 5), (1, 1, 2)); how <- Algorithms ++ Centred) {
-      val e = assertThrows(classOf[IllegalArgumentException], () => { inProcess(gaussian(m, n, 1), how, k); () }, s"$m x $n, k = $k, ${how.name}")
+      val e =
+        assertThrows(classOf[IllegalArgumentException], () => { inProcess(gaussian(m, n, 1), how, k); () }, s"$m x $n, k = $k, ${how.name}")
       assertTrue(e.getMessage.contains(s"k = $k"), e.getMessage)
     }
 
@@ -145,6 +147,7 @@ class HardMatricesTest {
 }
 
 private object HardMatricesTest {
+
   /** Directions below the rounding of the sums are left out, so that this is not eps. */
   private val Residual = 1e-11
 
@@ -154,13 +157,14 @@ private object HardMatricesTest {
     def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K]
   }
 
-  val Algorithms: Seq[Algorithm] = new Algorithm("exact") {
-    override def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K] = ExactSvd(a, k, seed = 1)
-  } +: (0 to 3).map { q =>
-    new Algorithm(s"dssvd, q = $q") {
-      override def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K] = StochasticSvd(a, k, p = 24, q, seed = 1)
+  val Algorithms: Seq[Algorithm] =
+    new Algorithm("exact") {
+      override def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K] = ExactSvd(a, k, seed = 1)
+    } +: (0 to 3).map { q =>
+      new Algorithm(s"dssvd, q = $q") {
+        override def svd[K: ClassTag](a: CheckpointedDrm[K], k: Int): Svd[K] = StochasticSvd(a, k, p = 24, q, seed = 1)
+      }
     }
-  }
 
   val Centred: Seq[Algorithm] = (0 to 2).map { q =>
     new Algorithm(s"dspca, q = $q") {
@@ -191,7 +195,8 @@ private object HardMatricesTest {
     first.indices.map(j => first(j) + a.map(_(j) - first(j)).sum / a.length).toArray
   }
 
-  def less(a: Array[Array[Double]], mean: Array[Double]): Array[Array[Double]] = a.map(row => row.indices.map(j => row(j) - mean(j)).toArray)
+  def less(a: Array[Array[Double]], mean: Array[Double]): Array[Array[Double]] =
+    a.map(row => row.indices.map(j => row(j) - mean(j)).toArray)
 
   def integers(m: Int, rank: Int, n: Int): Array[Array[Double]] = {
     val random = new scala.util.Random(2)

@@ -5,8 +5,10 @@ import org.apache.mahout.math.{DenseMatrix, Matrix}
 import org.apache.mahout.math.drm._
 import org.apache.mahout.math.drm.RLikeDrmOps._
 import org.ctmahout.samsara.EngineCallsTest.rows
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.Basis
+import org.ctmahout.samsara.incore.Products
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** Limits of Spark's, made small instead of the data large. */
 class LimitsTest {
@@ -16,9 +18,12 @@ class LimitsTest {
   @Test def whatComesToTheDriverDoesNotGrowWithThePartitions(): Unit = {
     val a = gaussian(480, 160, 1)
     def drm(context: ClusterContext, a: Array[Array[Double]], keys: Int => Long = _.toLong, m: Long = 480) = {
-      val rows = context.sparkContext.parallelize(a.indices.grouped(a.length / 40).map { some =>
-        (some.map(keys).toArray, new DenseBlock(some.size, a.head.length, some.toArray.flatMap(a(_))): Matrix)
-      }.toSeq, 40)
+      val rows = context.sparkContext.parallelize(
+        a.indices.grouped(a.length / 40).map { some =>
+          (some.map(keys).toArray, new DenseBlock(some.size, a.head.length, some.toArray.flatMap(a(_))): Matrix)
+        }.toSeq,
+        40
+      )
       context.drm(rows, m, a.head.length, canHaveMissingRows = m > a.length)
     }
     def gram(context: ClusterContext) = { val x = drm(context, a); Products.dense((x.t %*% x).collect).toArray } // 200 KiB
@@ -57,7 +62,7 @@ class LimitsTest {
 
   @Test def whatIsSentForAProductLastsAsLongAsTheProduct(): Unit = withContext { context =>
     val drm = context.drm(blocks(gaussian(20, 3, 1), parts = 2), 20, 3)
-    for (i <- 1 to 50) (drm %*% new DenseMatrix(Array(Array(1.0, i), Array(2.0, 3.0), Array(i, 1.0)))).collect
+    for (i <- 1 to 50) (drm %*% new DenseMatrix(Array(Array(1.0, i.toDouble), Array(2.0, 3.0), Array(i.toDouble, 1.0)))).collect
     var tries = 0
     while (context.broadcasts > 5 && tries < 50) { System.gc(); Thread.sleep(20); tries += 1 }
     assertTrue(context.broadcasts <= 5, s"${context.broadcasts} broadcasts of 50 are still held")

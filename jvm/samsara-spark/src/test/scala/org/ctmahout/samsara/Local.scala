@@ -1,5 +1,7 @@
 package org.ctmahout.samsara
 
+import java.nio.file.{Files, Path}
+
 import scala.util.Random
 
 import org.apache.mahout.math.Matrix
@@ -49,6 +51,26 @@ object Local {
     }
   }
 
+  /** Jobs of Spark, each of which passes over its input once; and shuffles between their stages. */
+  final case class Jobs(passes: Int, shuffles: Int)
+
+  /** What `body` has Spark do. */
+  def jobsOf(body: => Any): Jobs = {
+    val tracker = sc.statusTracker
+    def in(group: String)(body: => Any): Unit = {
+      sc.setJobGroup(group, "jobs that are counted")
+      try body
+      finally sc.clearJobGroup()
+    }
+    val (counted, after) = (s"counted ${System.nanoTime()}", s"after ${System.nanoTime()}")
+    in(counted)(body)
+    // Spark learns of its jobs a little later, in their order: once it knows of this one it knows of those before.
+    in(after)(sc.parallelize(Seq(1), 1).count())
+    while (tracker.getJobIdsForGroup(after).isEmpty) Thread.sleep(10)
+    val jobs = tracker.getJobIdsForGroup(counted)
+    Jobs(jobs.length, jobs.flatMap(tracker.getJobInfo(_)).map(_.stageIds.length - 1).sum)
+  }
+
   /** Rows in blocks of `height`, over `parts` partitions. */
   def blocks(a: Array[Array[Double]], parts: Int, height: Int = 37, floats: Boolean = false): RDD[(Array[Long], Matrix)] = {
     val n = a.head.length
@@ -59,6 +81,12 @@ object Local {
       (rows.map(_.toLong).toArray, m)
     }.toSeq
     sc.parallelize(pieces, parts)
+  }
+
+  /** A file of the repository, by its path there. */
+  def find(name: String): String = {
+    val folders = Iterator.iterate(Path.of("").toAbsolutePath)(_.getParent).takeWhile(_ != null)
+    Files.readString(folders.map(_.resolve(name)).find(f => Files.exists(f)).get)
   }
 
   def gaussian(m: Int, n: Int, seed: Int): Array[Array[Double]] = {

@@ -27,7 +27,9 @@ class PassingBlocksTest {
         val drm = context.drm[Long](blocks(a, parts = 2, height = 4).mapPartitions(PassingBlocksTest.passing(_, floats)), 24, 3)
         check(a, drm, what + "collect")
         assertEquals(
-          times(t(a), a).toSeq.map(_.toSeq), rows((drm.t %*% drm).collect).toSeq.map(_.toSeq), what + "A'A")
+          times(t(a), a).toSeq.map(_.toSeq),
+          rows((drm.t %*% drm).collect).toSeq.map(_.toSeq),
+          what + "A'A")
         check(times(a, t(a)), drm %*% drm.t, what + "A A'")
         check(a.map(_.map(_ * 2)), drm + drm.par(exact = 2), what + "A + A")
         check(a, drm.par(exact = 5), what + "more partitions")

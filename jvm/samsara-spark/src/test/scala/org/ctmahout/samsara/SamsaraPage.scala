@@ -2,6 +2,8 @@ package org.ctmahout.samsara
 
 import org.apache.spark.SparkContext
 
+// As it is on the page.
+// format: off
 /** The examples of docs/samsara.md: what stands between two marks is the page's text. SamsaraPageTest compares and runs it. */
 object SamsaraPage {
   def run(sc: SparkContext): Unit = {

@@ -1,17 +1,14 @@
 package org.ctmahout.samsara
 
 import java.io.ByteArrayOutputStream
-import java.nio.file.{Files, Path}
 
 import org.junit.jupiter.api.Assertions._
 import org.junit.jupiter.api.Test
 
 /** docs/samsara.md cannot say what does not run. */
 class SamsaraPageTest {
-  private def find(name: String): String = {
-    val folders = Iterator.iterate(Path.of("").toAbsolutePath)(_.getParent).takeWhile(_ != null)
-    Files.readString(folders.map(_.resolve(name)).find(f => Files.exists(f)).get)
-  }
+  import Local.find
+
   private lazy val page = find("docs/samsara.md")
 
   /** What is in a fenced block of Scala or of text, the first after some words. */
@@ -24,7 +21,9 @@ class SamsaraPageTest {
     val here = "jvm/samsara-spark/src/test/scala/org/ctmahout/samsara/SamsaraPage.scala"
     val bindings = "jvm/sparkbindings/src/test/scala/org/ctmahout/sparkbindings/MahoutProgram.scala"
     for ((source, begin, after) <- Seq(
-        (here, "// begin", "## An example"), (here, "// begin rdds", "An RDD of rows"), (bindings, "// begin", "mahout-sparkbindings-spark4"))) {
+        (here, "// begin", "## An example"),
+        (here, "// begin rdds", "An RDD of rows"),
+        (bindings, "// begin", "mahout-sparkbindings-spark4"))) {
       val marked = find(source).linesIterator.dropWhile(_.trim != begin).drop(1).takeWhile(_.trim != "// end").toSeq
       assertEquals(marked.map(_.stripPrefix("    ")).mkString("", "\n", "\n"), block(after))
     }

@@ -4,8 +4,10 @@ import java.io._
 
 import com.esotericsoftware.kryo.Kryo
 import com.esotericsoftware.kryo.io.{Input, Output}
-import org.junit.jupiter.api.Assertions._
+import org.ctmahout.samsara.blocks.Passes
+import org.ctmahout.samsara.incore.{Products, SingleProducts}
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Assertions._
 
 /** A sparse block is the dense one of the same values, in whatever is done with it. */
 class SparseBlockTest {
@@ -18,7 +20,8 @@ class SparseBlockTest {
     new SparseBlock(m, n, rows.map(_.length).scanLeft(0)(_ + _), places, places.map(_ => random.nextGaussian()))
   }
   private def dense(m: Int, n: Int) = new DenseBlock(m, n, Array.fill(m * n)(random.nextGaussian()))
-  private def close(expected: Array[Double], found: Array[Double]): Unit = assertArrayEquals(expected, found, 1e-12 * (1 + expected.map(math.abs).foldLeft(0.0)(_ max _)))
+  private def close(expected: Array[Double], found: Array[Double]): Unit =
+    assertArrayEquals(expected, found, 1e-12 * (1 + expected.map(math.abs).foldLeft(0.0)(_ max _)))
 
   private def forms(m: Int, n: Int): Seq[SparseBlock] = {
     val all = sparse(m + 5, n)
@@ -32,10 +35,14 @@ class SparseBlockTest {
       val (z, y) = (dense(n, r), dense(m, r))
       close(Products.times(whole, z).toArray, Products.times(a, z).toArray)
       for (padded <- Seq(y, Products.times(whole, z))) {
-        val crosses = Seq(whole, a).map { block => val cross = new Products.Cross(n, r); cross.add(block, padded); cross.sum }
+        val crosses = Seq(whole, a).map { block =>
+          val cross = new Products.Cross(n, r); cross.add(block, padded); cross.sum
+        }
         close(crosses.head, crosses.last)
       }
-      val grams = Seq(whole, a).map { block => val gram = new Products.Gram(n); gram.add(block); gram.sum }
+      val grams = Seq(whole, a).map { block =>
+        val gram = new Products.Gram(n); gram.add(block); gram.sum
+      }
       close(grams.head, grams.last)
     }
 
@@ -44,7 +51,7 @@ class SparseBlockTest {
     val (n, r) = (60, 9)
     val z = dense(n, r)
     val blocks = forms(300, n) ++ Seq(dense(50, n)) ++ forms(20, n)
-    def sketch = if (single) new SingleProducts.Sketch(z) else new Products.Sketch(z)
+    def sketch = if (single) new SingleProducts.SketchSums(z) else new Products.SketchSums(z)
     val (mixed, whole) = (sketch, sketch)
     for (block <- blocks) {
       whole.add(new DenseBlock(block.rowSize, n, block.toArray))

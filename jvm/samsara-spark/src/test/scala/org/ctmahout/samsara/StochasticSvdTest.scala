@@ -76,7 +76,7 @@ class StochasticSvdTest {
   }
 
   @Test def columnsOfVeryDifferentScale(): Unit = {
-    val a = gaussian(200, 10, 5).map(_.zipWithIndex.map { case (x, j) => x * math.pow(10, -j) })
+    val a = gaussian(200, 10, 5).map(_.zipWithIndex.map { case (x, j) => x * math.pow(10, -j.toDouble) })
     val r = decompose(a, 10)
     assertTrue(gramError(r.u) < 1e-12)
     assertTrue(residual(a, r) < 1e-11)

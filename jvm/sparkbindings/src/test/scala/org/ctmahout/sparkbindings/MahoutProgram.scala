@@ -1,8 +1,11 @@
 package org.ctmahout.sparkbindings
 
+import scala.annotation.nowarn
+
 import org.apache.spark.SparkContext
 
 /** The program of docs/samsara.md for Mahout's bindings, which SamsaraPageTest compares with what stands between the marks. */
+@nowarn("cat=unused-imports") // those that the documentation of Mahout has every program begin with
 object MahoutProgram {
   def run(sc: SparkContext): Double = {
     // begin

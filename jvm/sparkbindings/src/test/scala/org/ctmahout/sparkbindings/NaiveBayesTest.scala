@@ -17,8 +17,13 @@ class NaiveBayesTest {
   private implicit def sdc: SparkDistributedContext = sc2sdc(Local.sc)
 
   private val documents = Seq(
-    "/spam/1" -> Array(3, 0, 0, 1), "/ham/2" -> Array(0, 2, 3, 1), "/spam/3" -> Array(2, 1, 0, 0), "/ham/4" -> Array(0, 1, 2, 0),
-    "/spam/5" -> Array(1, 0, 1, 0), "/ham/6" -> Array(0, 4, 1, 1)).map { case (name, words) => name -> words.map(_.toDouble) }
+    "/spam/1" -> Array(3, 0, 0, 1),
+    "/ham/2" -> Array(0, 2, 3, 1),
+    "/spam/3" -> Array(2, 1, 0, 0),
+    "/ham/4" -> Array(0, 1, 2, 0),
+    "/spam/5" -> Array(1, 0, 1, 0),
+    "/ham/6" -> Array(0, 4, 1, 1)
+  ).map { case (name, words) => name -> words.map(_.toDouble) }
 
   private def observations: CheckpointedDrm[String] =
     drmWrap(Local.sc.parallelize(documents, 2).map { case (name, words) => name -> (dvec(words): Vector) })

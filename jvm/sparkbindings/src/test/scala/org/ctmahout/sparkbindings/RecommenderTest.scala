@@ -23,8 +23,10 @@ class RecommenderTest {
   private def llr(a: DenseMatrix, b: DenseMatrix)(i: Int, j: Int): Double = {
     def count(f: Int => Boolean) = (0 until a.nrow).count(f).toLong
     LogLikelihood.logLikelihoodRatio(
-      count(u => a(u, i) > 0 && b(u, j) > 0), count(u => a(u, i) > 0 && b(u, j) == 0),
-      count(u => a(u, i) == 0 && b(u, j) > 0), count(u => a(u, i) == 0 && b(u, j) == 0))
+      count(u => a(u, i) > 0 && b(u, j) > 0),
+      count(u => a(u, i) > 0 && b(u, j) == 0),
+      count(u => a(u, i) == 0 && b(u, j) > 0),
+      count(u => a(u, i) == 0 && b(u, j) == 0))
   }
 
   private def check(expected: (Int, Int) => Double, found: Matrix): Unit =
@@ -36,7 +38,9 @@ class RecommenderTest {
   /** The fifth user bought nothing, which Mahout 14.1 divides by. */
   @Test def itemsThatGoTogether(): Unit = {
     val found = SimilarityAnalysis.cooccurrences(
-      drmParallelize(bought, numPartitions = 2), randomSeed = 1, drmBs = Array(drmParallelize(viewed, numPartitions = 2)))
+      drmParallelize(bought, numPartitions = 2),
+      randomSeed = 1,
+      drmBs = Array(drmParallelize(viewed, numPartitions = 2)))
     // Items that were never bought by one user have no score, even though they have a ratio.
     val together = (bought.t %*% bought, bought.t %*% viewed)
     val similar = found(0).collect
@@ -60,7 +64,8 @@ class RecommenderTest {
   /** The tutorial with names: pairs in, strengths by name out. */
   @Test def namesInAndOut(): Unit = {
     def pairs(m: Matrix, thing: String) = Local.sc.parallelize(
-      for (u <- 0 until m.nrow; j <- 0 until m.ncol; _ <- 0 to 1 if m(u, j) > 0) yield s"user $u" -> s"$thing $j", 3)
+      for (u <- 0 until m.nrow; j <- 0 until m.ncol; _ <- 0 to 1 if m(u, j) > 0) yield s"user $u" -> s"$thing $j",
+      3)
     val purchases = IndexedDatasetSpark(pairs(bought, "item"))(Local.sc)
     val views = IndexedDatasetSpark(pairs(viewed, "page"), Some(purchases.rowIDs))(Local.sc)
     assertEquals((5L, 4), (purchases.matrix.nrow, purchases.matrix.ncol))
@@ -80,7 +85,8 @@ class RecommenderTest {
     similar.head.dfsWrite(s"$folder/out", DefaultIndexedDatasetWriteSchema)
     val lines = Local.sc.textFile(s"$folder/out").collect().map(_.split("\t", 2)).map(l => l(0) -> l(1)).toMap
     assertEquals((0 to 3).map(i => s"item $i").toSet, lines.keySet)
-    val (name, score) = { val Array(n, s) = lines("item 0").split(" (?=item)")(0).split(":"); (n, s.toDouble) }
+    val first = lines("item 0").split(" (?=item)")(0).split(":")
+    val (name, score) = (first(0), first(1).toDouble)
     assertEquals("item 2" -> found(item(0), item(2)), name -> score)
   }
 

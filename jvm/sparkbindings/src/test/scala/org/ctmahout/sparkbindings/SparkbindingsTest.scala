@@ -31,7 +31,7 @@ class SparkbindingsTest {
     Local.sc.parallelize(of, 2).map { case (key, values) => key -> make(values) }
 
   @Test def theProgramOfThePage(): Unit =
-    assertEquals((0 until 100).map(i => math.pow(i, 4)).sum, MahoutProgram.run(Local.sc))
+    assertEquals((0 until 100).map(i => math.pow(i.toDouble, 4)).sum, MahoutProgram.run(Local.sc))
 
   @Test def rowsBecomeAMatrixAndAMatrixRows(): Unit =
     for (make <- Seq[Array[Double] => Vector](new DenseVector(_), SparkbindingsTest.sparse(_))) {
@@ -91,7 +91,10 @@ class SparkbindingsTest {
   @Test def aSparkOfMahoutsOwn(): Unit = {
     Local.sc.stop()
     implicit val mahoutCtx: SparkDistributedContext =
-      mahoutSparkContext(masterUrl = "local[2]", appName = "MahoutLocalContext", sparkConf = new SparkConf().set("spark.log.level", "ERROR"))
+      mahoutSparkContext(
+        masterUrl = "local[2]",
+        appName = "MahoutLocalContext",
+        sparkConf = new SparkConf().set("spark.log.level", "ERROR"))
     val sc = mahoutCtx.asInstanceOf[SparkDistributedContext].sc
     try {
       val sent = Seq[Vector](dvec(1, 2, 0), svec((0, 3) :: (1, 5) :: Nil, cardinality = 3), new RandomAccessSparseVector(3))

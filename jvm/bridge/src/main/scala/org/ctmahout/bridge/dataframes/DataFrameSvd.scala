@@ -4,6 +4,7 @@ import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.{DataFrame, Row}
 import org.apache.spark.storage.StorageLevel
 import org.ctmahout.bridge._
+import org.ctmahout.bridge.exchange.MatrixGroup
 import org.ctmahout.samsara.{ClusterContext, ProcessContext}
 
 /**
@@ -20,32 +21,33 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
   private val wantsU = request.svd.wantU
 
   def factors(): Factors = {
-    val pieces = cut(columns.values).persist(StorageLevel.MEMORY_AND_DISK)
+    val blocks = cut(columns.values).persist(StorageLevel.MEMORY_AND_DISK)
     try {
-      val summaries = pieces.mapPartitions(some => Iterator.single(Summary.of(some))).collect().toSeq
+      val summaries = blocks.mapPartitions(some => Iterator.single(Summary.of(some))).collect().toSeq
       val groups = Summary.groups(summaries, columns, request.columns.mkString(", "))
       Job.checkKernels(summaries.map(_.kernel).toSet)
       groups.foreach(checkRank)
-      if (columns.id.nonEmpty) checkIds(pieces, groups)
+      if (columns.id.nonEmpty) checkIds(blocks, groups)
       run.checkCancelled()
       val (small, large) = groups.partition(fits)
-      val parts = (if (small.isEmpty) Nil else Seq(decomposedInTasks(pieces, small))) ++ large.map(decomposedOnCluster(pieces, _))
+      val all = (if (small.isEmpty) Nil else Seq(decomposedInTasks(blocks, small))) ++ large.map(decomposedOnCluster(blocks, _))
       val order = indexOf(groups)
       new Factors(
         columns.group.map(_.field),
         columns.id.map(_.field),
-        parts.flatMap(_.factors).sortBy(one => order(one.group.value)),
-        if (wantsU) Some(sc.union(parts.flatMap(_.u))) else None,
-        parts.flatMap(_.kept))
+        all.flatMap(_.factors).sortBy(one => order(one.group.value)),
+        if (wantsU) Some(sc.union(all.flatMap(_.u))) else None,
+        all.flatMap(_.kept)
+      )
     } finally {
-      pieces.unpersist()
+      blocks.unpersist()
       ()
     }
   }
 
-  private def cut[T](values: RowValues[T]): RDD[Piece] = {
-    val pieces = new Pieces(columns, values)
-    columns.rows.mapPartitions(pieces.of(_))
+  private def cut[T](values: RowValues[T]): RDD[BlockOrUnfitRow] = {
+    val blocks = new FrameBlocks(columns, values)
+    columns.rows.mapPartitions(blocks.of(_))
   }
 
   private def components(group: Group): Int = math.min(group.rows, group.columns.toLong).toInt
@@ -53,15 +55,20 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
   private def checkRank(group: Group): Unit =
     for (k <- request.svd.k if k > components(group)) {
       val name = columns.group.fold("")(column => s", that of ${column.field.name} ${group.value}")
-      throw Errors("CTM_DATAFRAME_RANK", "given" -> k, "rows" -> group.rows, "columns" -> group.columns, "group" -> name,
+      throw Errors(
+        "CTM_DATAFRAME_RANK",
+        "given" -> k,
+        "rows" -> group.rows,
+        "columns" -> group.columns,
+        "group" -> name,
         "most" -> components(group))
     }
 
   /** Rows of one id could not be told apart in U. */
-  private def checkIds(pieces: RDD[Piece], groups: Seq[Group]): Unit = {
+  private def checkIds(blocks: RDD[BlockOrUnfitRow], groups: Seq[Group]): Unit = {
     val index = indexOf(groups)
-    val repeated = pieces
-      .flatMap { case block: Block => block.ids.iterator.map(id => ((index(block.group), id), 1)); case _ => Iterator.empty }
+    val repeated = blocks
+      .flatMap { case block: NamedBlock => block.ids.iterator.map(id => ((index(block.group), id), 1)); case _ => Iterator.empty }
       .reduceByKey((a, b) => math.min(a + b, 2))
       .filter(_._2 > 1)
       .map { case ((group, id), _) => (group, id.toString) }
@@ -79,25 +86,25 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
 
   private def of(group: Group): Request = request.svd.copy(k = Some(request.svd.k.getOrElse(components(group).toLong)))
 
-  private def decomposedInTasks(pieces: RDD[Piece], small: Seq[Group]): Part = {
+  private def decomposedInTasks(blocks: RDD[BlockOrUnfitRow], small: Seq[Group]): SomeFactors = {
     val (index, named) = (indexOf(small), columns.group.nonEmpty)
     val requests = small.map(of)
-    val tasks = math.min(small.size, pieces.getNumPartitions)
-    val results = pieces
+    val tasks = math.min(small.size, blocks.getNumPartitions)
+    val results = blocks
       .mapPartitionsWithIndex { (part, some) =>
-        some.collect { case block: Block if index.contains(block.group) => block }.zipWithIndex.map { case (block, i) =>
+        some.collect { case block: NamedBlock if index.contains(block.group) => block }.zipWithIndex.map { case (block, i) =>
           ((index(block.group), part, i), block)
         }
       }
       // In one order, whichever task comes first: sums of floating point numbers depend on it.
-      .repartitionAndSortWithinPartitions(new GroupTasks.ByGroup(tasks))
+      .repartitionAndSortWithinPartitions(new ModuloPartitioner(tasks))
       .mapPartitions { sorted =>
         val blocks = sorted.buffered
         new Iterator[InTask] {
           override def hasNext: Boolean = blocks.hasNext
           override def next(): InTask = {
             val i = blocks.head._1._1
-            val mine = Seq.newBuilder[Block]
+            val mine = Seq.newBuilder[NamedBlock]
             while (blocks.hasNext && blocks.head._1._1 == i) mine += blocks.next()._2
             decomposed(small(i), mine.result(), requests(i))
           }
@@ -105,27 +112,28 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
       }
     if (wantsU) results.persist(StorageLevel.MEMORY_AND_DISK)
     val factors = results.map(_.factors).collect().toSeq
-    if (wantsU) Part(factors, Some(results.flatMap(_.rows(named))), Some(results)) else Part(factors, None, None)
+    if (wantsU) SomeFactors(factors, Some(results.flatMap(_.rows(named))), Some(results)) else SomeFactors(factors, None, None)
   }
 
-  private def decomposedOnCluster(pieces: RDD[Piece], group: Group): Part = {
+  private def decomposedOnCluster(blocks: RDD[BlockOrUnfitRow], group: Group): SomeFactors = {
     run.checkCancelled()
     val (value, prefix) = (group.value, columns.group.map(_ => group.value).toSeq)
-    val blocks = pieces.flatMap { case block: Block if block.group == value => Iterator.single(block.keyed); case _ => Iterator.empty }
+    val ofGroup =
+      blocks.flatMap { case block: NamedBlock if block.group == value => Iterator.single(block.keyed); case _ => Iterator.empty }
     val samsara = new ClusterContext(sc, keepsSketch = wantsU)
     try {
-      val a = samsara.drm[AnyRef](blocks, group.rows, group.columns)
+      val a = samsara.drm[AnyRef](ofGroup, group.rows, group.columns)
       val svd = Decomposition.of(a, of(group))
       val found = factorsOf(group, svd, of(group))
       if (!wantsU) {
         samsara.close()
-        Part(Seq(found), None, None)
+        SomeFactors(Seq(found), None, None)
       } else {
         val u = samsara.rdd(svd.u).flatMap(Decomposition.rows(_)).map { case (id, values) => row(prefix, id, values) }
         u.persist(StorageLevel.MEMORY_AND_DISK).foreach(_ => ())
         // Not closed: a row of U that an executor has lost is made once more, from what was sent there.
         samsara.uncache()
-        Part(Seq(found), Some(u), Some(u))
+        SomeFactors(Seq(found), Some(u), Some(u))
       }
     } catch {
       case e: Throwable =>
@@ -137,11 +145,8 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
 
 private[dataframes] object DataFrameSvd {
 
-  /** A group, its partition and its place there. */
-  private type Key = (Int, Int, Int)
-
   /** Some groups: their factors, U, and what Spark keeps for it. */
-  private final case class Part(factors: Seq[GroupFactors], u: Option[RDD[Row]], kept: Option[RDD[_]])
+  private final case class SomeFactors(factors: Seq[GroupFactors], u: Option[RDD[Row]], kept: Option[RDD[_]])
 
   private def indexOf(groups: Seq[Group]): Map[AnyRef, Int] = groups.map(_.value).zipWithIndex.toMap
 
@@ -154,7 +159,7 @@ private[dataframes] object DataFrameSvd {
 
   private def row(prefix: Seq[Any], id: AnyRef, values: Array[Double]): Row = Row.fromSeq(prefix ++ Seq(id, values.toSeq))
 
-  private def decomposed(group: Group, blocks: Seq[Block], request: Request): InTask = {
+  private def decomposed(group: Group, blocks: Seq[NamedBlock], request: Request): InTask = {
     val a = new ProcessContext().drm[AnyRef](blocks.map(_.keyed), group.rows, group.columns)
     val svd = Decomposition.of(a, request)
     val u = if (request.wantU) Decomposition.u(svd).here.flatMap(Decomposition.rows(_)).toArray else Array.empty[(AnyRef, Array[Double])]

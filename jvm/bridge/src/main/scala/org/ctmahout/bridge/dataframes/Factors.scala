@@ -50,7 +50,8 @@ private[dataframes] final class Factors(
 
   private def name(field: StructField) = StructField(field.name, field.dataType, nullable = false)
 
-  private def uSchema = StructType(group.map(name).toSeq ++ id.map(name) :+ StructField("u", ArrayType(DoubleType, containsNull = false), nullable = false))
+  private def uSchema =
+    StructType(group.map(name).toSeq ++ id.map(name) :+ StructField("u", ArrayType(DoubleType, containsNull = false), nullable = false))
 
   private def factorsSchema = StructType(group.map(name).toSeq ++ Seq(
     StructField("rows", LongType, nullable = false),
@@ -59,14 +60,15 @@ private[dataframes] final class Factors(
     StructField("v", BinaryType, nullable = false),
     StructField("squared_norm", DoubleType, nullable = false),
     StructField("algorithm", StringType, nullable = false),
-    StructField("warnings", ArrayType(StringType, containsNull = false), nullable = false)))
+    StructField("warnings", ArrayType(StringType, containsNull = false), nullable = false)
+  ))
 
   private def rows(sc: SparkContext): RDD[Row] = {
     val named = group.nonEmpty
     // What is in a task goes through the driver's messages, whose size is limited; a broadcast goes in blocks.
     val sent = all.grouped(Factors.groupsAtOnce(all)).toSeq.map(some => sc.broadcast(some))
     sc.parallelize(sent, sent.size).flatMap(_.value).map { one =>
-      val values = Seq(one.group.rows, one.group.columns, one.s.toSeq, one.vBytes, one.squaredNorm, one.algorithm, one.warnings)
+      val values = Seq[Any](one.group.rows, one.group.columns, one.s.toSeq, one.vBytes, one.squaredNorm, one.algorithm, one.warnings)
       Row.fromSeq(if (named) one.group.value +: values else values)
     }
   }

@@ -2,13 +2,14 @@ package org.ctmahout.bridge.dataframes
 
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.{Column, DataFrame}
-import org.apache.spark.sql.catalyst.{CatalystTypeConverters, InternalRow}
 import org.apache.spark.sql.types._
-import org.ctmahout.bridge.{Errors, Values}
+import org.ctmahout.bridge.{Errors, SparkInternals, SparkLine}
+import org.ctmahout.bridge.SparkInternals.InternalRow
+import org.ctmahout.bridge.exchange.Values
 
 /** A column that names rows or matrices, at its place in the rows. */
 private[dataframes] final case class NameColumn(field: StructField, ordinal: Int) {
-  @transient private lazy val convert = CatalystTypeConverters.createToScalaConverter(field.dataType)
+  @transient private lazy val convert = SparkInternals.toScala(field.dataType)
 
   /** Of Scala's types, as in a Row; null for a null. */
   def of(row: InternalRow): AnyRef = convert(row.get(ordinal, field.dataType)).asInstanceOf[AnyRef]
@@ -22,7 +23,7 @@ private[dataframes] final case class NameColumn(field: StructField, ordinal: Int
  */
 private[dataframes] final case class MatrixColumns(
     @transient selected: DataFrame, values: RowValues[_], id: Option[NameColumn], group: Option[NameColumn]) {
-  def rows: RDD[InternalRow] = InternalRows.of(selected)
+  def rows: RDD[InternalRow] = SparkLine.rows(selected)
 }
 
 private[dataframes] object MatrixColumns {
@@ -58,8 +59,12 @@ private[dataframes] object MatrixColumns {
     case BooleanType | ByteType | ShortType | IntegerType | LongType | DateType | TimestampType | StringType => field
     case _: DecimalType => field
     case other =>
-      throw Errors("CTM_DATAFRAME_TYPE", "column" -> field.name, "given" -> other.simpleString,
-        "expected" -> "whole numbers, text, dates or another type whose values can name something")
+      throw Errors(
+        "CTM_DATAFRAME_TYPE",
+        "column" -> field.name,
+        "given" -> other.simpleString,
+        "expected" -> "whole numbers, text, dates or another type whose values can name something"
+      )
   }
 }
 
@@ -80,7 +85,7 @@ private[dataframes] sealed abstract class RowValues[T](val kind: Values[T]) exte
 }
 
 /** A row of `size` values, of which those that are not zero are in these columns, ascending. */
-private[dataframes] final class SparseRow(val size: Int, val places: Array[Int], val values: Array[Double])
+private[dataframes] final class SparseRow(val size: Int, val indices: Array[Int], val values: Array[Double])
 
 private[dataframes] object RowValues {
   private val Expected = "array<double>, array<float>, a vector of spark.ml, or numbers"

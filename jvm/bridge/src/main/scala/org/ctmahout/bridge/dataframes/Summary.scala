@@ -3,7 +3,7 @@ package org.ctmahout.bridge.dataframes
 import scala.collection.mutable
 
 import org.ctmahout.bridge.{CtmahoutException, Errors}
-import org.ctmahout.samsara.Products
+import org.ctmahout.samsara.incore.Products
 
 /**
  * What is in a partition.
@@ -18,7 +18,7 @@ import org.ctmahout.samsara.Products
  *   what multiplies where it is
  */
 private[dataframes] final case class Summary(
-    groups: Seq[(AnyRef, Long, Double)], width: Int, firstId: Option[String], bad: Option[BadRow], kernel: String) {
+    groups: Seq[(AnyRef, Long, Double)], width: Int, firstId: Option[String], bad: Option[UnfitRow], kernel: String) {
   def rows: Long = groups.map(_._2).sum
 }
 
@@ -26,16 +26,16 @@ private[dataframes] final case class Summary(
 private[dataframes] final case class Group(value: AnyRef, rows: Long, columns: Int, squaredNorm: Double)
 
 private[dataframes] object Summary {
-  def of(pieces: Iterator[Piece]): Summary = {
+  def of(blocks: Iterator[BlockOrUnfitRow]): Summary = {
     val groups = mutable.LinkedHashMap.empty[AnyRef, (Long, Double)]
-    var (width, firstId, bad) = (0, Option.empty[String], Option.empty[BadRow])
-    pieces.foreach {
-      case block: Block =>
+    var (width, firstId, bad) = (0, Option.empty[String], Option.empty[UnfitRow])
+    blocks.foreach {
+      case block: NamedBlock =>
         if (width == 0) firstId = Option(block.ids.head).map(_.toString)
         width = block.columns
         val (rows, norm) = groups.getOrElse(block.group, (0L, 0.0))
         groups(block.group) = (rows + block.rows, norm + block.squaredNorm)
-      case row: BadRow => bad = Some(row)
+      case row: UnfitRow => bad = Some(row)
     }
     Summary(groups.toSeq.map { case (g, (rows, norm)) => (g, rows, norm) }, width, firstId, bad, Products.blasName)
   }

@@ -1,5 +1,6 @@
 package org.apache.mahout
 
+import scala.annotation.unused
 import scala.language.implicitConversions
 import scala.reflect.ClassTag
 
@@ -77,22 +78,26 @@ package object sparkbindings {
    *   rows differ in length or from `ncol`; a number is negative, there twice, or not below `nrow`
    */
   def drmWrap[K: ClassTag](rdd: DrmRdd[K], nrow: Long = -1, ncol: Int = -1, cacheHint: CacheHint = CacheHint.NONE,
-      canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = sc2sdc(rdd.sparkContext).fromVectors(rdd, nrow, ncol, cacheHint)
+      @unused canHaveMissingRows: Boolean = false): CheckpointedDrm[K] = sc2sdc(rdd.sparkContext).fromVectors(rdd, nrow, ncol, cacheHint)
 
   /** A matrix from blocks of rows; see [[drmWrap]]. */
   def drmWrapBlockified[K: ClassTag](blockifiedDrmRdd: BlockifiedDrmRdd[K], nrow: Long = -1, ncol: Int = -1,
       cacheHint: CacheHint = CacheHint.NONE, canHaveMissingRows: Boolean = false): CheckpointedDrm[K] =
-    drmWrap(blockifiedDrmRdd.flatMap { case (keys, block) => keys.indices.iterator.map(i => keys(i) -> block.viewRow(i)) },
-      nrow, ncol, cacheHint, canHaveMissingRows)
+    drmWrap(
+      blockifiedDrmRdd.flatMap { case (keys, block) => keys.indices.iterator.map(i => keys(i) -> block.viewRow(i)) },
+      nrow,
+      ncol,
+      cacheHint,
+      canHaveMissingRows)
 
   /** A matrix from MLlib's vectors, numbered in their order. */
   def drmWrapMLLibVector(rdd: RDD[MLlibVector], nrow: Long = -1, ncol: Int = -1, cacheHint: CacheHint = CacheHint.NONE,
-      canHaveMissingRows: Boolean = false): CheckpointedDrm[Int] =
+      @unused canHaveMissingRows: Boolean = false): CheckpointedDrm[Int] =
     numbered(rdd, nrow, ncol, cacheHint)(vector(_, None))
 
   /** A matrix from MLlib's labelled points, numbered in their order; labels are the last column. */
   def drmWrapMLLibLabeledPoint(rdd: RDD[LabeledPoint], nrow: Long = -1, ncol: Int = -1, cacheHint: CacheHint = CacheHint.NONE,
-      canHaveMissingRows: Boolean = false): CheckpointedDrm[Int] =
+      @unused canHaveMissingRows: Boolean = false): CheckpointedDrm[Int] =
     numbered(rdd, nrow, ncol, cacheHint)(point => vector(point.features, Some(point.label)))
 
   /**
@@ -102,7 +107,7 @@ package object sparkbindings {
    *   where something is no number
    */
   def drmWrapDataFrame(df: DataFrame, nrow: Long = -1, ncol: Int = -1, cacheHint: CacheHint = CacheHint.NONE,
-      canHaveMissingRows: Boolean = false): CheckpointedDrm[Int] = {
+      @unused canHaveMissingRows: Boolean = false): CheckpointedDrm[Int] = {
     val names = df.columns
     numbered(df.rdd, nrow, ncol, cacheHint)(row => new DenseVector(Array.tabulate(row.length)(number(row, _, names)), true))
   }

@@ -1,7 +1,7 @@
 package org.apache.mahout.viennacl.opencl
 
 import org.apache.mahout.math.Matrix
-import org.ctmahout.samsara.Products
+import org.ctmahout.samsara.incore.Products
 
 /**
  * Mahout's in-core products look for an object of this name in the class path and use it if there is one
