@@ -7,6 +7,7 @@ the node and of the process that denoises, after a first series: so they hold on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -44,8 +45,11 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def processes(pid: int) -> list[int]:
     """Return a process and its children."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [pid, *(int(child) for task in tasks for child in (task / "children").read_text().split())]
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def used(pid: int) -> tuple[float, float]:
