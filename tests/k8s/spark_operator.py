@@ -43,7 +43,7 @@ class SparkOperator:
     def __enter__(self):
         # Too large for what `apply` notes in an object; the server's own apply notes it elsewhere.
         self._node.kubectl("apply", "--server-side", "-f", self._definitions)
-        self._node.kubectl("wait", "--for=condition=Established", "crds", "--all", "--timeout=60s")
+        assert wait(self._definitions_are_established), "the operator's definitions are not established"
         self._node.kubectl("create", "namespace", _NAMESPACE)
         self._node.apply(*_service(), *_webhooks(), namespace=_NAMESPACE)
         self._controller.start()
@@ -59,6 +59,11 @@ class SparkOperator:
         for process in (self._controller, self._webhooks):
             process.stop()
         self._node.kubectl("delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", _NAME)
+
+    def _definitions_are_established(self):
+        # Not by `kubectl wait`, which fails on a definition that has no conditions yet.
+        conditions = [definition["status"].get("conditions") or [] for definition in self._node.get("crds")]
+        return all({"Established": "True"}.items() <= {c["type"]: c["status"] for c in of}.items() for of in conditions)
 
     def _is_ready(self):
         for process in (self._controller, self._webhooks):
