@@ -1,7 +1,11 @@
 """The examples of public docstrings run, and every function says what it takes, gives and raises."""
 
+import ast
+import dataclasses
 import doctest
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 import repeats
@@ -22,6 +26,28 @@ def examples():
         for test in finder.find(shown, name, globs={name: shown}):
             if test.examples:
                 yield pytest.param(test, id=test.name)
+
+
+def documented_calls():
+    """Every call of a function of ours in the Python blocks of README and docs."""
+    root = Path(__file__).parents[2]
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.Call) and re.fullmatch(r"ctmahout\.\w+", ast.unparse(node.func)):
+                    yield pytest.param(node, id=f"{page.name}-{ast.unparse(node)[:60]}")
+
+
+@pytest.mark.parametrize("call", list(documented_calls()))
+def test_a_documented_call_names_a_function_and_its_options(call):
+    function = getattr(ctmahout, ast.unparse(call.func).removeprefix("ctmahout."))
+    parameters = inspect.signature(function).parameters
+    keywords = {keyword.arg: None for keyword in call.keywords}
+    if "options" in parameters:
+        options = {field.name for field in dataclasses.fields(ctmahout.Config)} - {*parameters}
+        keywords = {name: None for name in keywords if name not in options}
+        parameters = {name: of for name, of in parameters.items() if name != "options"}
+    inspect.Signature(list(parameters.values())).bind(*call.args, **keywords)
 
 
 @pytest.fixture(scope="module")
