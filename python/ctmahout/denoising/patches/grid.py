@@ -144,17 +144,14 @@ class PatchGrid:
         """
         number = self.first + z
         offsets = number + number // 2, number
-        coarse = [step * max(1, _OPEN_AIR_STRIDE // step) for step in stride]
-        all_y, all_x = self._axes(stride, offsets)
-        if not sparse_in_air:
-            axes = np.meshgrid([z], all_y, all_x, indexing="ij")
-            return np.stack([axis.ravel() for axis in axes], axis=1).astype(np.int32)
-        kept = [np.isin(fine, few) for fine, few in zip((all_y, all_x), self._axes(coarse, offsets), strict=True)]
-        air = self._open_air(z)[
-            np.ix_((all_y + self.patch[1] // 2) // _OPEN_AIR_CELL, (all_x + self.patch[2] // 2) // _OPEN_AIR_CELL)
-        ]
-        y, x = np.nonzero(~air | (kept[0][:, None] & kept[1]))
-        return np.stack([np.full(len(y), z), all_y[y], all_x[x]], axis=1).astype(np.int32)
+        y, x = self._axes(stride, offsets)
+        kept = np.ones((len(y), len(x)), np.bool_)
+        if sparse_in_air:
+            few_y, few_x = self._axes([step * max(1, _OPEN_AIR_STRIDE // step) for step in stride], offsets)
+            cells = np.ix_((y + self.patch[1] // 2) // _OPEN_AIR_CELL, (x + self.patch[2] // 2) // _OPEN_AIR_CELL)
+            kept = ~self._open_air(z)[cells] | np.logical_and.outer(np.isin(y, few_y), np.isin(x, few_x))
+        rows, columns = np.nonzero(kept)
+        return np.stack([np.full(len(rows), z), y[rows], x[columns]], axis=1).astype(np.int32)
 
     def _axes(self, stride: Sequence[int], offsets: Sequence[int]) -> list[NDArray[np.int64]]:
         """Return the rows and the columns of patches that lie `stride` apart."""
