@@ -60,10 +60,8 @@ class Node:
 
     Raises
     ------
-    ConfigError
-        CTM_NODE_CERTIFICATE, CTM_EXTRA_MISSING.
-    OutputError
-        CTM_NODE_BUSY, CTM_NODE_PORT, CTM_OUTPUT_EXISTS, CTM_OUTPUT_UNWRITABLE.
+    ConfigError, OutputError
+        As of `ctmahout.node.serve`.
     """
 
     def __init__(self, config: NodeConfig) -> None:
