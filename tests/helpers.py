@@ -4,12 +4,16 @@ import ast
 import json
 import os
 import socket
+import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ctmahout.errors import CtmahoutError
 
+BENCH = Path(__file__).parents[1] / "bench"
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs" / "notebooks").glob("*.ipynb"))
 
 
@@ -35,6 +39,24 @@ def free_port():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return unused.getsockname()[1]
+
+
+def wait(condition, seconds=60, pause=0.1):
+    """Wait until a condition is met, and return what it gave last."""
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(pause)
+    return met
+
+
+@contextmanager
+def bench_on_path():
+    """Let the programs of `bench` be imported, which import each other by their bare names."""
+    sys.path.insert(0, str(BENCH))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(BENCH))
 
 
 def missing(what):

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import wait
 from kube import admission
 from kube.fixtures import site
 from kube.kubelet import container
@@ -57,13 +58,6 @@ def local(small_kubernetes, tmp_path_factory):
     with connect("submit", master="local[2]", conf=IN_MANY_TASKS) as engine:
         engine.run(Request(str(small_kubernetes.data / "m"), str(target), k=20, p=5, q=20, partitions=9))
     return read_factors(target).s
-
-
-def wait(condition, seconds=60, pause=0.1):
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(pause)
-    return met
 
 
 def at_work(kube, process):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import wait
 from namespace import Namespace
-from node import Node, wait
+from node import Node
 
 from ctmahout.engines import Request, connect
 from ctmahout.exchange import read_factors, write_matrix

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import yaml
+from helpers import wait
 from kube.fixtures import DEPLOY, Site
-from node import AUTHORITY, MASTER, wait
+from node import AUTHORITY, MASTER
 
 from ctmahout.engines.pod_template import SECURITY
 

@@ -8,10 +8,11 @@ import signal
 import ssl
 import subprocess
 import threading
-import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+
+from helpers import wait
 
 LOGS, STATE = Path("/var/log"), Path("/var/lib/kubernetes")
 # Files of the folder `node` beside this one.
@@ -51,14 +52,6 @@ NAMES = f"""
     --keep-in-foreground --user=root --pid-file= --no-resolv --no-hosts --bind-interfaces --listen-address={ADDRESS}
     --local=/cluster.local/ --addn-hosts={HOSTS}
 """
-
-
-def wait(condition, seconds=60, pause=0.25):
-    """Wait until a condition is met, and return what it gave last."""
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(pause)
-    return met
 
 
 class Process:

@@ -8,7 +8,8 @@ import os
 import socket
 from pathlib import Path
 
-from node import ADDRESS, KUBECONFIG, Process, wait
+from helpers import wait
+from node import ADDRESS, KUBECONFIG, Process
 
 _NAMESPACE, _NAME, _PORT = "spark-operator", "spark-operator-webhook", 9443
 _APPLICATIONS = ("sparkoperator.k8s.io", "v1beta2", "sparkapplications", ("CREATE", "UPDATE"))

@@ -3,8 +3,8 @@
 import signal
 
 import pytest
+from helpers import wait
 from namespace import LONG
-from node import wait
 
 pytestmark = pytest.mark.k8s
 

@@ -8,8 +8,8 @@ import numpy as np
 import pydicom
 import pytest
 import yaml
+from helpers import wait
 from kube.fixtures import DEPLOY
-from node import wait
 
 pytestmark = pytest.mark.k8s
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyspark
 import pytest
 import yaml
+from helpers import wait
 from kube.fixtures import DEPLOY
 from namespace import LONG
-from node import wait
 from spark_operator import SparkOperator
 
 pytestmark = pytest.mark.k8s

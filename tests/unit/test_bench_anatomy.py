@@ -1,28 +1,21 @@
 """What `bench/anatomy.py` measures with, on volumes whose answers are known."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers import bench_on_path
 from scipy import ndimage
 
 from ctmahout import Geometry, Volume
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-
 
 @pytest.fixture(scope="module")
 def bench():
-    sys.path.insert(0, str(BENCH))
-    try:
+    with bench_on_path():
         import anatomy
         import cases
         import details
         import page
         import regions
-    finally:
-        sys.path.remove(str(BENCH))
     return cases, details, regions, anatomy, page
 
 

@@ -1,22 +1,19 @@
 """The estimators of `bench/evidence`, on cases whose answers are known."""
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import repeats as cylinder
+from helpers import bench_on_path
 from scipy import ndimage, special
 
-BENCH = Path(__file__).resolve().parents[2] / "bench"
 PIXEL = 0.8
 
 
 @pytest.fixture(scope="module")
 def bench():
-    sys.path.insert(0, str(BENCH))
-    try:
+    with bench_on_path():
         import evidence.denoisers
         import evidence.detectability
         import evidence.insertion
@@ -27,8 +24,6 @@ def bench():
         import evidence.scans
         import evidence.spectra
         import evidence.store
-    finally:
-        sys.path.remove(str(BENCH))
     return evidence
 
 
