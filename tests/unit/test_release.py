@@ -162,8 +162,16 @@ def check_metadata(metadata):
     prefix = re.compile(rf"{re.escape(source)}/(?:blob|raw)/v{re.escape(metadata['Version'])}/")
     for target in targets:
         assert target.startswith(("https:", "#")), target
-        place = prefix.sub("", target)
-        assert place == target or (ROOT / place).exists(), target
+        place, _, heading = prefix.sub("", target).partition("#")
+        if prefix.match(target):
+            assert (ROOT / place).exists(), target
+            assert not heading or heading in headings(ROOT / place), target
+
+
+def headings(page):
+    """Anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
