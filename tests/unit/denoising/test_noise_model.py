@@ -60,6 +60,14 @@ def test_with_little_noise_the_map_is_too_high_but_not_too_low():
     assert 0.8 < low < high < 1.4
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_map_where_noise_and_anatomy_have_the_same_frequencies(seed):
+    """A smooth kernel at full dose: anatomy has half of the power in the flattest windows."""
+    made = make_phantom(size=160, slices=16, dose=1.0, scanner="smooth", seed=seed)
+    _, median, _ = ratio(found(made.noisy), made.noisy.hu - made.clean.hu, made.clean.hu)
+    assert 0.9 < median < 1.15
+
+
 def test_sd_is_in_proportion_to_the_noise(phantom, model):
     """Half of the noise on the same anatomy."""
     half = estimate_noise((phantom.noisy.hu + phantom.clean.hu) / 2, phantom.noisy.geometry.pixel_spacing_mm)

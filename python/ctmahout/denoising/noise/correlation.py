@@ -28,9 +28,13 @@ _MAX_LAG_Z = 3  # slices
 _MIN_FREQUENCY = 0.03  # cycles per pixel: the lowest that windows resolve
 _MAX_VARIANCE = 2.0  # windows above so many times the median variance hold anatomy
 _BANDS = (0.09, 0.17, 0.27)  # cycles per pixel: edges of the bands in which noise and anatomy are separated
+_MIN_POWER = 0.1  # fraction of the power that high frequencies must hold to be relied on
 _SIGNIFICANT = 2.0  # standard errors above which a correlation counts
 _MAX_SEPARABLE_R = 0.3  # above it, correlation of the noise hides that of anatomy
-_RHO_RANGE, _MAX_ANATOMY = (0.5, 0.95), 0.95  # limits of rho and of a
+_MAX_ANATOMY = 0.95  # limit of a
+# Values that are tried: r, rho, and the ratio of anatomy to noise in the lowest band.
+_R, _RHO = np.arange(0.0, _MAX_SEPARABLE_R + 0.005, 0.01), np.array([0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
+_ANATOMY_TO_NOISE = np.geomspace(0.02, 30.0, 40)
 # Without noise: correlations with the next two slices of at least these, beyond those of overlap, ...
 _MIN_ANATOMY_CORRELATION = (0.25, 0.1)
 _MIN_PERSISTENCE = 0.55  # ... and between the second and the third at least this ratio, ...
@@ -52,6 +56,8 @@ class WindowNoise:
         Correlation with the next slice and the one after, over all frequencies.
     texture : float
         Fraction of the windows' variance that is anatomy.
+    shared_texture : float
+        The part of it that is correlated with other slices; the rest has more power than noise of its frequency.
     is_noise : bool
         False if all of it is anatomy.
     windows : int
@@ -62,6 +68,7 @@ class WindowNoise:
     autocovariance: Float64
     z_correlation: tuple[float, float]
     texture: float
+    shared_texture: float
     is_noise: bool
     windows: int
 
@@ -99,6 +106,7 @@ def measure_correlation(hu: NDArray[np.float32], windows: FlatWindows, overlap: 
     is_noise = not _is_anatomy(lags, rings, overlap)
     fraction, correlation = _separate(lags, rings.count, rings.frequency, centre.shape[0], overlap)
     total = rings.sum(power)
+    shared_texture = 1 - rings.sum(fraction * power) / total
     fraction *= np.minimum(1, _power_limit(power, rings) / (fraction * power))
     noise_fraction = rings.sum(fraction * power) / total
     # Directions are measured in the difference between slices, which holds less anatomy.
@@ -113,6 +121,7 @@ def measure_correlation(hu: NDArray[np.float32], windows: FlatWindows, overlap: 
             rings.sum(fraction * power * correlation[1]) / (noise_fraction * total),
         ),
         texture=1 - noise_fraction,
+        shared_texture=shared_texture,
         is_noise=is_noise,
         windows=centre.shape[0],
     )
@@ -181,11 +190,11 @@ def _separate(
 ) -> tuple[Float64, Float64]:
     """Separate noise from anatomy in bands of frequency.
 
-    The highest band holds hardly any anatomy, so its correlation with the next slice is r. In lower bands a fraction a
-    of the variance is anatomy, whose correlation rho falls off by the same factor with each slice, while noise is
-    uncorrelated between slices that do not overlap. Correlations with the slices one and two away then are
+    In a band a fraction a of the variance is anatomy, whose correlation rho falls off by the same factor with each
+    slice, while noise has the correlation r with the next slice, at all frequencies alike, and r2 with the one after.
+    Correlations with the slices one and two away then are
 
-        c1 = (1 - a) r + a rho,    c2 = a rho^2.
+        c1 = (1 - a) r + a rho,    c2 = (1 - a) r2 + a rho^2.
 
     Parameters
     ----------
@@ -205,28 +214,65 @@ def _separate(
         Of the noise, with the slices one and two away.
     """
     band = np.digitize(frequency, _BANDS)
-    power, *cross = [np.bincount(band, lag * count, len(_BANDS) + 1).astype(np.float64) for lag in lags]
+    size, total_frequency, power, *cross = [
+        np.bincount(band, count * values).astype(np.float64) for values in (np.ones_like(count), frequency, *lags)
+    ]
     c1, c2 = ([*cross, np.zeros_like(power)])[:2]
     c1, c2 = c1 / np.maximum(power, 1e-30), c2 / np.maximum(power, 1e-30)
     # Of the frequencies of a padded window a quarter are independent, and half of these are conjugates.
-    chance = _SIGNIFICANT / np.sqrt(windows * np.bincount(band, count, len(_BANDS) + 1) / 8)
+    independent = windows * size / 8
     expected = [max(0.0, 1 - lag * (1 - overlap)) for lag in (1, 2)]
-    anatomy, rho = np.zeros(c1.size), np.ones(c1.size)
+    anatomy, rho = np.zeros(c1.size), 1.0
     if len(lags) == 2:  # there is no c2: correlation beyond that of overlap is anatomy
         anatomy = np.clip((c1 - expected[0]) / (1 - expected[0] + 1e-9), 0, _MAX_ANATOMY)
     else:
-        r, excess2 = max(0.0, c1[-1]), c2 - max(0.0, expected[1], c2[-1])
-        # If noise itself is correlated, some more correlation at low frequencies is no evidence of anatomy.
-        evident = (c1 - r > chance) & (excess2 > chance) & (r < _MAX_SEPARABLE_R)
-        for k in np.nonzero(evident)[0]:
-            # Substitute a = (c1 - r) / (rho - r) into c2 = a rho^2 and solve for rho.
-            excess1 = c1[k] - r
-            root = math.sqrt(max(0.0, excess2[k] ** 2 - 4 * excess1 * excess2[k] * r))
-            rho[k] = np.clip((excess2[k] + root) / (2 * excess1), max(_RHO_RANGE[0], r + 0.1), _RHO_RANGE[1])
-            anatomy[k] = np.clip(excess1 / (rho[k] - r), 0, _MAX_ANATOMY)
+        # Where a kernel leaves hardly any power, what leaks from lower frequencies may prevail.
+        used = c1.size
+        while used > 2 and power[used - 1 :].sum() < _MIN_POWER * power.sum() and c1[used - 1] > c1[used - 2]:
+            used -= 1
+        fit = _fit_anatomy(c1[:used], c2[:used], independent[:used], (total_frequency / size)[:used], expected[1])
+        if fit is not None:
+            r, rho = fit
+            anatomy = np.clip((c1 - r) / (rho - r), 0, _MAX_ANATOMY)
+            anatomy[used:] = anatomy[used - 1]
     noise = [(c - anatomy * rho**lag) / (1 - anatomy) for lag, c in ((1, c1), (2, c2))]
+    chance = _SIGNIFICANT / np.sqrt(independent)
     correlation = np.array([np.where(c > chance, np.clip(c, 0, 0.9), 0) for c in noise])
     return (1 - anatomy)[band], correlation[:, band]
+
+
+def _fit_anatomy(
+    c1: Float64, c2: Float64, independent: Float64, frequency: Float64, r2: float
+) -> tuple[float, float] | None:
+    """Fit the correlations of noise and of anatomy to those of all bands, by least squares.
+
+    Noise and anatomy pass the same kernel. In windows as short as these their ratio falls off about as 1 / f.
+
+    Parameters
+    ----------
+    c1, c2 : ndarray of shape (bands,)
+        Measured, with the slices one and two away.
+    independent : ndarray of shape (bands,)
+        Number of independent values in each.
+    frequency : ndarray of shape (bands,), cycles per pixel
+    r2 : float
+        Correlation of the noise with the slice two away.
+
+    Returns
+    -------
+    r, rho : float
+        None if noise alone explains what was measured, or if its own correlation hides that of anatomy.
+    """
+    if c1.min() > _MAX_SEPARABLE_R:
+        return None
+    ratio = np.concatenate([[0.0], _ANATOMY_TO_NOISE])[:, None, None, None] * frequency[0] / frequency
+    a, rho, r = ratio / (1 + ratio), _RHO[None, :, None, None], _R[None, None, :, None]
+    difference1, difference2 = c1 - (1 - a) * r - a * rho, c2 - (1 - a) * r2 - a * rho**2
+    errors = (independent * (difference1**2 + difference2**2)).sum(axis=-1)
+    best = np.unravel_index(np.argmin(errors), errors.shape)
+    if errors[0].min() - errors[best] <= _SIGNIFICANT**2:
+        return None
+    return float(_R[best[2]]), float(_RHO[best[1]])
 
 
 def _power_limit(power: Float64, rings: _Rings) -> Float64:
@@ -250,13 +296,14 @@ def _power_limit(power: Float64, rings: _Rings) -> Float64:
 
 
 def _is_anatomy(lags: list[Float64], rings: _Rings, overlap: float) -> bool:
-    """Return whether slices are correlated so much, in the highest band, that there is no noise.
+    """Return whether slices are correlated so much, at the highest frequencies with power, that there is no noise.
 
     The correlation of noise is limited to overlapping slices; that of anatomy persists beyond them.
     """
     if len(lags) < 4:
         return False
-    high = rings.frequency >= _BANDS[-1]
+    above = np.cumsum((lags[0] * rings.count)[::-1])[::-1] / rings.sum(lags[0])
+    high = rings.frequency >= min(_BANDS[-1], rings.frequency[above >= _MIN_POWER].max())
     power, one, two, three = (rings.sum(np.where(high, lag, 0)) for lag in lags)
     expected = [power * max(0.0, 1 - lag * (1 - overlap)) for lag in (1, 2)]
     correlated = (

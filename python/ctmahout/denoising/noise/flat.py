@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numba
 import numpy as np
@@ -63,7 +64,7 @@ def flat_windows(
     pixel_mm: tuple[float, float],
     overlap: float = 0.0,
     *,
-    widest: bool = False,
+    prefer: Literal["flat", "wide", "small"] = "flat",
 ) -> FlatWindows | None:
     """Return the windows that are flattest, relative to the noise there, in the slices before and after their own.
 
@@ -83,8 +84,9 @@ def flat_windows(
         Row and column spacing.
     overlap : float
         Fraction of a slice that its neighbour covers.
-    widest : bool
-        Prefer the widest windows to the flattest ones.
+    prefer : {"flat", "wide", "small"}
+        Windows of about 16 mm, where anatomy is flat; the widest, which hold long correlations; the smallest, which
+        hold the least anatomy.
 
     Returns
     -------
@@ -93,7 +95,8 @@ def flat_windows(
     """
     distance = max(1, min(math.ceil(1 / max(1 - overlap, 0.1) - 1e-6), _MAX_DISTANCE, (len(hu) - 1) // 2))
     preferred = int(np.clip(_BLOCKS * round(_SIDE_MM / max(pixel_mm) / _BLOCKS), *_SIDES_PX))
-    for side in _SIDES_PX[::-1] if widest else (preferred, _SMALLEST_PX):
+    wide = prefer == "wide"
+    for side in {"flat": (preferred, _SMALLEST_PX), "wide": _SIDES_PX[::-1], "small": (_SMALLEST_PX,)}[prefer]:
         if side > min(hu.shape[1:]):
             continue
         corners, unevenness = _search(hu, tissue, constant, side, distance)
@@ -106,7 +109,7 @@ def flat_windows(
         selected = order[: max(_MIN_SELECTED, round(_FLATTEST_FRACTION * len(corners)))]
         limit = _TOLERANCE * unevenness[selected[-1]]
         selected = order[: np.searchsorted(unevenness[order], limit, side="right")]
-        if side > _SMALLEST_PX and len(selected) < (_MIN_SELECTED if widest else _ENOUGH):
+        if side > _SMALLEST_PX and len(selected) < (_MIN_SELECTED if wide else _ENOUGH):
             continue
         selected = selected[:: -(-len(selected) // _MAX_SELECTED)]
         return FlatWindows(corners[selected], side, sigma[selected])

@@ -31,6 +31,7 @@ _CELLS = 64  # of the coarse grid, along the longer side of a slice
 _MIN_SIGMA_HU = 0.02  # below it there is no noise
 _MIN_HU, _MAX_HU = -32768.0, 65535.0  # no CT value lies beyond
 _WIDE_PX = 16  # side of windows that hold the full autocovariance
+_MUCH_TEXTURE = 0.15  # fraction of anatomy in windows above which smaller ones are preferred
 _EXCESS_CORRELATION = 0.15  # with the next slice, beyond that of overlap
 _INTERPOLATION_PX = 3  # to which interpolation carries a constant into its neighbourhood
 _AIR_HU, _METAL_HU = -1000.0, 3000.0
@@ -160,12 +161,20 @@ def _estimate(
             windows, noise = independent, measure_correlation(hu, independent, overlap)
     if not noise.is_noise:
         return None
+    if noise.shared_texture > _MUCH_TEXTURE:
+        small = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, overlap, prefer="small")
+        if small is not None and small.side < windows.side:
+            in_small = measure_correlation(hu, small, overlap)
+            if in_small.shared_texture < noise.shared_texture:
+                windows, noise = small, in_small
     autocovariance = noise.autocovariance
     if windows.side < _WIDE_PX:
         # Small windows truncate the autocovariance. Wide ones hold some anatomy, but it hardly differs between slices.
-        wide = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, overlap, widest=True)
+        wide = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, overlap, prefer="wide")
         if wide is not None and wide.side > windows.side:
-            autocovariance = measure_correlation(hu, wide, overlap).autocovariance
+            in_wide = measure_correlation(hu, wide, overlap)
+            if in_wide.shared_texture <= _MUCH_TEXTURE:
+                autocovariance = in_wide.autocovariance
     log_sigma += 0.5 * math.log(noise.variance)
     z, y, x = _cell_indices(windows.centres, cell, log_sigma.shape)
     mean_sector_share = sector_share[:, z, y, x].mean(axis=1, dtype=np.float64)
