@@ -16,19 +16,22 @@ private[dataframes] sealed trait BlockOrUnfitRow extends Serializable
  * @param group
  *   a value of the group column; [[FrameBlocks.NoGroup]] without one
  * @param ids
- *   one for each row; nulls without an id column
+ *   one for each row; null without an id column, since Spark would look at each to say how large the block is
  * @param values
  *   row-major, Array[Float] or Array[Double]; or SparseRows
  */
 private[dataframes] final class NamedBlock(
-    val group: AnyRef, val ids: Array[AnyRef], val values: AnyRef, val columns: Int, val squaredNorm: Double) extends BlockOrUnfitRow {
-  def rows: Int = ids.length
+    val group: AnyRef, val ids: Array[AnyRef], val rows: Int, val columns: Int, val values: AnyRef, val squaredNorm: Double)
+    extends BlockOrUnfitRow {
 
   /** As the engine wants it: wrapped, not copied. */
-  def keyed: (Array[AnyRef], Matrix) = values match {
-    case floats: Array[Float] => (ids, new FloatBlock(rows, columns, floats))
-    case sparse: SparseRows => (ids, new SparseBlock(rows, columns, sparse.starts, sparse.indices, sparse.values))
-    case doubles => (ids, new DenseBlock(rows, columns, doubles.asInstanceOf[Array[Double]]))
+  def keyed: (Array[AnyRef], Matrix) = {
+    val keys = if (ids eq null) new Array[AnyRef](rows) else ids
+    values match {
+      case floats: Array[Float] => (keys, new FloatBlock(rows, columns, floats))
+      case sparse: SparseRows => (keys, new SparseBlock(rows, columns, sparse.starts, sparse.indices, sparse.values))
+      case doubles => (keys, new DenseBlock(rows, columns, doubles.asInstanceOf[Array[Double]]))
+    }
   }
 }
 
@@ -134,17 +137,21 @@ private[dataframes] object FrameBlocks {
 
   private sealed abstract class Builder(val group: AnyRef, val isSparse: Boolean) {
     type Row
-    protected var ids = new Array[AnyRef](Room)
+    private var all: Array[AnyRef] = null
     protected var count = 0
     protected var squaredNorm = 0.0
 
     def add(id: AnyRef, row: Row, square: Double): Unit = {
-      if (count == ids.length) ids = java.util.Arrays.copyOf(ids, 2 * count)
       put(row)
-      ids(count) = id
+      if (id ne null) {
+        if (all eq null) all = new Array[AnyRef](Room)
+        else if (count == all.length) all = java.util.Arrays.copyOf(all, 2 * count)
+        all(count) = id
+      }
       squaredNorm += square
       count += 1
     }
+    protected def ids: Array[AnyRef] = if (all eq null) null else all.take(count)
     protected def put(row: Row): Unit
     def isFull: Boolean
 
@@ -169,7 +176,7 @@ private[dataframes] object FrameBlocks {
 
     override def take(): NamedBlock = {
       val isWhole = java.lang.reflect.Array.getLength(values) == count * n
-      new NamedBlock(group, ids.take(count), if (isWhole) values else kind.take(values, count * n), n, squaredNorm)
+      new NamedBlock(group, ids, count, n, if (isWhole) values else kind.take(values, count * n), squaredNorm)
     }
   }
 
@@ -196,6 +203,6 @@ private[dataframes] object FrameBlocks {
     }
 
     override def take(): NamedBlock =
-      new NamedBlock(group, ids.take(count), new SparseRows(starts.result(), indices.result(), values.result()), n, squaredNorm)
+      new NamedBlock(group, ids, count, n, new SparseRows(starts.result(), indices.result(), values.result()), squaredNorm)
   }
 }

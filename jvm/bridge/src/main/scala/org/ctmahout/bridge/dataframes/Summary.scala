@@ -31,7 +31,7 @@ private[dataframes] object Summary {
     var (width, firstId, bad) = (0, Option.empty[String], Option.empty[UnfitRow])
     blocks.foreach {
       case block: NamedBlock =>
-        if (width == 0) firstId = Option(block.ids.head).map(_.toString)
+        if (width == 0) firstId = Option(block.ids).map(_.head.toString)
         width = block.columns
         val (rows, norm) = groups.getOrElse(block.group, (0L, 0.0))
         groups(block.group) = (rows + block.rows, norm + block.squaredNorm)

@@ -62,6 +62,54 @@ final class VectorKernel {
 
   private static final ThreadLocal<double[]> SIDE = ThreadLocal.withInitial(() -> new double[HEIGHT * DEPTH]);
 
+  /**
+   * Adds to a row of C the rows of B that a sparse row names, each times its value: {@code values[e]} of them is for row
+   * {@code indices[e]}. Six vectors of C stay in registers while the sum runs over all of them.
+   *
+   * @param columns padded columns of B and C, which are as far apart in B
+   */
+  static void addSparseTimes(
+      double[] values, int[] indices, int from, int to, double[] b, double[] c, int cAt, int columns) {
+    int j = 0;
+    for (; j + 6 * LANES <= columns; j += 6 * LANES) {
+      int y = cAt + j;
+      DoubleVector s0 = load(c, y);
+      DoubleVector s1 = load(c, y + LANES);
+      DoubleVector s2 = load(c, y + 2 * LANES);
+      DoubleVector s3 = load(c, y + 3 * LANES);
+      DoubleVector s4 = load(c, y + 4 * LANES);
+      DoubleVector s5 = load(c, y + 5 * LANES);
+      for (int e = from; e < to; e++) {
+        DoubleVector x = DoubleVector.broadcast(SPECIES, values[e]);
+        int z = indices[e] * columns + j;
+        s0 = x.fma(load(b, z), s0);
+        s1 = x.fma(load(b, z + LANES), s1);
+        s2 = x.fma(load(b, z + 2 * LANES), s2);
+        s3 = x.fma(load(b, z + 3 * LANES), s3);
+        s4 = x.fma(load(b, z + 4 * LANES), s4);
+        s5 = x.fma(load(b, z + 5 * LANES), s5);
+      }
+      s0.intoArray(c, y);
+      s1.intoArray(c, y + LANES);
+      s2.intoArray(c, y + 2 * LANES);
+      s3.intoArray(c, y + 3 * LANES);
+      s4.intoArray(c, y + 4 * LANES);
+      s5.intoArray(c, y + 5 * LANES);
+    }
+    for (; j < columns; j += LANES) {
+      DoubleVector s = load(c, cAt + j);
+      for (int e = from; e < to; e++)
+        s = DoubleVector.broadcast(SPECIES, values[e]).fma(load(b, indices[e] * columns + j), s);
+      s.intoArray(c, cAt + j);
+    }
+  }
+
+  /** Adds x times a row of B to a row of C. */
+  static void addMultiple(double x, double[] b, int bAt, double[] c, int cAt, int columns) {
+    DoubleVector factor = DoubleVector.broadcast(SPECIES, x);
+    for (int j = 0; j < columns; j += LANES) factor.fma(load(b, bAt + j), load(c, cAt + j)).intoArray(c, cAt + j);
+  }
+
   /** @param top number of the first row, for the diagonal */
   private static void add(
       int top, int rows, int columns, int terms,

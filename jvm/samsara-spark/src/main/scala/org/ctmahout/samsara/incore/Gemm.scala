@@ -25,6 +25,15 @@ private[samsara] sealed trait Gemm {
       c: Array[Double], cAt: Int,
       upper: Boolean): Unit
 
+  /** A row of C += the rows of B that are in the columns `indices(e)`, times `values(e)`, for e from `from` up to but not `to`. */
+  def addSparseTimes(
+      values: Array[Double], indices: Array[Int], from: Int, to: Int,
+      b: Array[Double],
+      c: Array[Double], cAt: Int, width: Int): Unit
+
+  /** A row of C += x times a row of B. */
+  def addMultiple(x: Double, b: Array[Double], bAt: Int, c: Array[Double], cAt: Int, width: Int): Unit
+
   /** Whether there is a kernel for single precision, too: SingleKernel. */
   def hasSingle: Boolean
 }
@@ -74,6 +83,12 @@ private[samsara] object VectorGemm extends Gemm {
     val width = stride(columns)
     VectorKernel.multiplyAdd(rows, width, terms, a, aAt, aRow, aTerm, b, bAt, width, c, cAt, width, upper)
   }
+  override def addSparseTimes(
+      values: Array[Double], indices: Array[Int], from: Int, to: Int,
+      b: Array[Double],
+      c: Array[Double], cAt: Int, width: Int): Unit = VectorKernel.addSparseTimes(values, indices, from, to, b, c, cAt, width)
+  override def addMultiple(x: Double, b: Array[Double], bAt: Int, c: Array[Double], cAt: Int, width: Int): Unit =
+    VectorKernel.addMultiple(x, b, bAt, c, cAt, width)
 }
 
 /** @param why why the vector kernel is not used, as a part of the name */
@@ -108,4 +123,16 @@ private[samsara] final class NetlibGemm(why: String) extends Gemm {
         c,
         cAt,
         columns)
+
+  override def addSparseTimes(
+      values: Array[Double], indices: Array[Int], from: Int, to: Int,
+      b: Array[Double],
+      c: Array[Double], cAt: Int, width: Int): Unit = {
+    var e = from
+    while (e < to) { addMultiple(values(e), b, indices(e) * width, c, cAt, width); e += 1 }
+  }
+  override def addMultiple(x: Double, b: Array[Double], bAt: Int, c: Array[Double], cAt: Int, width: Int): Unit = {
+    var j = 0
+    while (j < width) { c(cAt + j) += x * b(bAt + j); j += 1 }
+  }
 }
