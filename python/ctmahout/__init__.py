@@ -91,7 +91,48 @@ _HOME = {
     "write_series": "dicom",
 }
 
-__all__ = sorted([*_HOME, "__version__"])
+# In full: griffe, which compares releases, reads it without running it.
+__all__ = [
+    "Config",
+    "ConfigError",
+    "CtmahoutError",
+    "CtmahoutWarning",
+    "Denoised",
+    "Derivation",
+    "EngineError",
+    "ExchangeError",
+    "Factors",
+    "Geometry",
+    "InputError",
+    "Interrupted",
+    "OutputError",
+    "Results",
+    "Volume",
+    "__version__",
+    "check_environment",
+    "choose_rank",
+    "connect",
+    "denoise",
+    "denoise_study",
+    "denoise_volume",
+    "dssvd",
+    "factorise",
+    "fetch",
+    "learn",
+    "list_models",
+    "prepare",
+    "read_array",
+    "read_results",
+    "read_series",
+    "reconstruct",
+    "refine",
+    "repeat",
+    "spark_builder",
+    "verify",
+    "write_array",
+    "write_expectation",
+    "write_series",
+]
 
 
 def __getattr__(name: str) -> Any:

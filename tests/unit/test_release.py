@@ -1,5 +1,6 @@
 """What a release is made with: one version, metadata, the Maven bundle, signatures, the same bytes twice."""
 
+import ast
 import hashlib
 import importlib.util
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+import ctmahout
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,6 +107,13 @@ def test_a_cut_that_makes_no_sense_changes_nothing(checkout, version, sentence):
 )
 def test_compatibility_is_promised_within_a_line(version, others, last):
     assert versions.compatible(version, others) == last
+
+
+def test_what_compares_releases_reads_all_public_names():
+    """Of names that are computed griffe knows nothing, and their removal would pass."""
+    tree = ast.parse((ROOT / "python" / "ctmahout" / "__init__.py").read_text(encoding="utf-8"))
+    (written,) = (node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__")
+    assert set(ast.literal_eval(written)) == {*ctmahout._HOME, "__version__"}
 
 
 def test_citation_has_what_its_format_requires():
