@@ -23,6 +23,7 @@ S3A := $(SPARK4)/s3a
 CONNECT := .venv-connect
 RELEASE := .venv-release
 CONNECT35 := $(SPARK35)/connect
+DELTA := $(SPARK35)/delta
 # What a client of Spark Connect needs there: the extra "connect" of pyspark 3.5 itself wants an old numpy.
 CLIENT35 := grpcio grpcio-status googleapis-common-protos "pandas<3" setuptools
 
@@ -122,6 +123,11 @@ $(CONNECT)/ready: $(WHEEL) pyproject.toml $(BUILD)/ready
 $(CONNECT35)/ready: | $(SPARK35)/packages
 	$(call retrieve,$(SPARK35),master,org.apache.spark spark-connect_2.12 3.5.7)
 
+# Delta Lake 3.3 is for Spark 3.5.
+$(DELTA)/ready: | $(SPARK35)/packages
+	$(call retrieve,$(SPARK35),master,io.delta delta-spark_2.12 3.3.2)
+	$(call retrieve,$(SPARK35),master,io.delta delta-storage 3.3.2)
+
 $(MOTO)/ready: $(BUILD)/ready
 	$(call venv,$(MOTO)) "moto[s3]>=5.2.5" flask flask-cors
 	touch $@
@@ -135,7 +141,7 @@ image: $(WHEEL) ## Build the container image, with docker or CONTAINER=podman
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
 		--file docker/Dockerfile --tag $(IMAGE) .
 
-environments: $(SPARK4)/warm $(SPARK35)/warm $(S3A)/ready $(MOTO)/ready $(KFP)/ready $(CONNECT)/ready $(CONNECT35)/ready ## Install all that the tests need
+environments: $(SPARK4)/warm $(SPARK35)/warm $(S3A)/ready $(MOTO)/ready $(KFP)/ready $(CONNECT)/ready $(CONNECT35)/ready $(DELTA)/ready ## Install all that the tests need
 
 # Against the sources and not the wheel: nothing is built.
 check: ## Check style, types and the unit tests of what changed since the last commit
@@ -165,9 +171,10 @@ test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test 
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not release" -n 2 --dist loadfile --no-loadscope-reorder tests/contract tests/e2e tests/unit
 
 # What is no matter of Spark's line is left to Spark 4: an archive of classes that is damaged or cannot be made.
-test-spark35: $(SPARK35)/warm $(CONNECT35)/ready ## Test the engines, their start and the main job once more on Spark 3.5
+test-spark35: $(SPARK35)/warm $(CONNECT35)/ready $(DELTA)/ready ## Test the engines, their start and the main job once more on Spark 3.5
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -n 2 --dist loadgroup tests/bridge/test_doors.py \
-		tests/bridge/test_dataframes.py::test_array_directory_and_dataframe_give_the_same_factors tests/bridge/test_connect.py \
+		tests/bridge/test_dataframes.py::test_array_directory_and_dataframe_give_the_same_factors \
+		tests/bridge/test_dataframes.py::test_a_delta_table_as_of_each_of_its_versions tests/bridge/test_connect.py \
 		tests/bridge/test_ml.py::test_what_one_language_saves_the_other_loads \
 		tests/bridge/test_warm_up.py::test_every_engine_takes_its_classes_from_the_archive \
 		tests/e2e/test_denoise.py::test_steps_one_by_one_and_a_second_run_give_the_same_bytes
