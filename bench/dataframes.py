@@ -1,13 +1,13 @@
 """Measure DataFrame to factors beside spark.ml's PCA, MLlib's computeSVD and scikit-learn: part of ``make bench``.
 
 Three tables of vectors in Parquet: dense, sparse, and many groups. Each way is `table.py` in a process of its own, on
-one core.
+one core. With --data, tables and what was measured stay in that folder, and a run that was ended goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
 import signal
 import sys
 import tempfile
@@ -64,12 +64,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small: tries all of it, and publishes nothing")
     parser.add_argument("--rows", type=int, default=ROWS, help="of each table")
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a way is ended")
-    parser.add_argument("--data", type=Path, help="a folder for the tables, instead of a temporary one")
+    parser.add_argument("--data", type=Path, help="a folder that keeps tables and results, instead of a temporary one")
     parser.add_argument("--out", type=Path, default=page.DOCS, help="where numbers.md and numbers.json go")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with tempfile.TemporaryDirectory(prefix="ctmahout-bench-", dir=options.data) as data:
-        section = measure(Path(data), 20_000 if options.quick else options.rows, options.limit)
+    with tempfile.TemporaryDirectory(prefix="ctmahout-bench-") as temporary:
+        section = measure(options.data or Path(temporary), 20_000 if options.quick else options.rows, options.limit)
     print(page.markdown(section.to_dict()) if options.quick else page.publish(section, options.out), flush=True)
 
 
@@ -79,17 +79,22 @@ def measure(data: Path, count: int, limit_s: float) -> Section:
     targets: list[Target] = []
     versions: dict[str, str] = {}
     for case, ways in WAYS.items():
-        write(data / case, case, count)
+        folder = data / f"{case}-{count}"
+        if not folder.exists():
+            write(folder, case, count)
         found: dict[str, Measured] = {}
         for title, who, more in ways:
             print(f"{case}: {title} ...", file=sys.stderr, flush=True)
-            measured = runs.table(who, case, data / case, k=K[case], limit_s=limit_s, **more)
+            answer = folder / f"{title}.json"
+            if not answer.exists():
+                measured = runs.table(who, case, folder, k=K[case], limit_s=limit_s, **more)
+                answer.write_text(json.dumps(measured.answer))
+            measured = Measured(json.loads(answer.read_text()))
             print(f"  {measured.answer.get('runs')} {measured.refused or ''}", file=sys.stderr, flush=True)
             found[title] = several(measured) if who == "mllib" and case == "groups" else measured
             package, _, version = measured.answer.get("package", "").partition(" ")
             if version:
                 versions[package] = version
-        shutil.rmtree(data / case)
         exact = known(case, count, found)
         shape = f"{count:,} x {COLUMNS[case]:,}"
         for title, measured in found.items():
