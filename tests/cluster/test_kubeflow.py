@@ -14,8 +14,10 @@ from pathlib import Path
 import pydicom
 import pytest
 import yaml
-from compiled import Pipeline, StepError
+from kube.admission import restricted
+from kube.compiled import Pipeline, StepError
 from kube.fixtures import site
+from kube.step_pod import step_pod
 
 from ctmahout.exchange import read_factors, read_manifest
 
@@ -44,10 +46,11 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pod(podman, shared, caches):
-    """Runs a step as a pod would, and returns the CompletedProcess."""
+    """Runs a step as its pod would in a restricted namespace, and returns the CompletedProcess."""
 
-    def run(words, image, *options):
-        locked = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--env", KERNELS)
+    def run(words, image, settings, *options):
+        user = ("--user", settings["securityContext"]["runAsUser"], "--security-opt", "no-new-privileges")
+        locked = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", *user, "--env", KERNELS)
         volumes = ("--volume", f"{shared}:{shared}", *caches)
         return podman("run", *locked, *volumes, *options, image, *words)
 
@@ -59,8 +62,8 @@ def pipeline(compiled, pod, image, shared):
     """Returns a compiled pipeline, with a folder for what is mounted and options for podman."""
 
     def make(data, file=compiled / "volume.yaml", options=("--network", "none")):
-        def run(words, image):
-            return pod(words, image, "--volume", f"{data}:/data", *options)
+        def run(words, image, settings):
+            return pod(words, image, settings, "--volume", f"{data}:/data", *options)
 
         pipeline = Pipeline(file, open_folder(data / "steps"), run)
         return lambda **given: [(step.rstrip("-0123456789"), at) for step, at in pipeline(image=image, **given)]
@@ -215,6 +218,18 @@ def test_a_step_that_fails_says_why_and_ends_the_run(calm, pipeline):
     assert nothing.value.args[:2] == ("find", 1)
     assert absent.value.args[:2] == ("find", 3)
     assert not (calm / "denoised").exists()
+
+
+@pytest.mark.parametrize("name", ["volume", "s3"])
+def test_a_restricted_namespace_admits_every_step(compiled, name, tmp_path):
+    settings = Pipeline(compiled / f"{name}.yaml", tmp_path, None).settings
+    assert {"exec-fetch", "exec-reconstruct"} <= settings.keys()
+    for step in settings.values():
+        assert restricted("pods", step_pod("step", step, "ctmahout", ["true"])) is None
+        # Kubeflow leaves to a step who it runs as.
+        unset = {key: value for key, value in step.items() if key != "securityContext"}
+        refused = restricted("pods", step_pod("step", unset, "ctmahout", ["true"]))
+        assert 'runAsNonRoot != true (pod or container "main"' in refused
 
 
 def test_the_yaml_is_what_the_program_compiles_to(compiled, kfp_python, tmp_path):

@@ -13,21 +13,32 @@ def restricted(kind, found):
     """The pod security standard "restricted", as the label of a namespace enforces it."""
     if kind != "pods":
         return None
-    pod, container = found["spec"].get("securityContext") or {}, found["spec"]["containers"][0]
-    own, name = container.get("securityContext") or {}, container["name"]
-    faults = []
-    if own.get("allowPrivilegeEscalation") is not False:
-        wanted = "securityContext.allowPrivilegeEscalation=false"
-        faults.append(f'allowPrivilegeEscalation != false (container "{name}" must set {wanted})')
-    if "ALL" not in (own.get("capabilities") or {}).get("drop", ()):
-        wanted = 'securityContext.capabilities.drop=["ALL"]'
-        faults.append(f'unrestricted capabilities (container "{name}" must set {wanted})')
-    if not (pod | own).get("runAsNonRoot"):
-        faults.append(f'runAsNonRoot != true (pod or container "{name}" must set securityContext.runAsNonRoot=true)')
-    if (pod | own).get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
-        wanted = 'securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
-        faults.append(f'seccompProfile (pod or container "{name}" must set {wanted})')
+    pod = found["spec"].get("securityContext") or {}
+    containers = [*(found["spec"].get("initContainers") or ()), *found["spec"]["containers"]]
+    own = {container["name"]: container.get("securityContext") or {} for container in containers}
+    kinds = ("RuntimeDefault", "Localhost")
+    checks = {
+        "allowPrivilegeEscalation != false ({who} must set securityContext.allowPrivilegeEscalation=false)": {
+            name for name, set_ in own.items() if set_.get("allowPrivilegeEscalation") is not False
+        },
+        'unrestricted capabilities ({who} must set securityContext.capabilities.drop=["ALL"])': {
+            name for name, set_ in own.items() if "ALL" not in (set_.get("capabilities") or {}).get("drop", ())
+        },
+        "runAsNonRoot != true (pod or {who} must set securityContext.runAsNonRoot=true)": {
+            name for name, set_ in own.items() if not (pod | set_).get("runAsNonRoot")
+        },
+        "seccompProfile (pod or {who} must set securityContext.seccompProfile.type to "
+        '"RuntimeDefault" or "Localhost")': {
+            name for name, set_ in own.items() if (pod | set_).get("seccompProfile", {}).get("type") not in kinds
+        },
+    }
+    faults = [text.replace("{who}", _named(own, names)) for text, names in checks.items() if names]
     return f'violates PodSecurity "restricted:latest": {", ".join(faults)}' if faults else None
+
+
+def _named(order, names):
+    listed = ", ".join(f'"{name}"' for name in order if name in names)
+    return f"container{'s' if len(names) > 1 else ''} {listed}"
 
 
 def quota(memory=None, cpu_limits=False, role="driver"):

@@ -17,12 +17,14 @@ class StepError(Exception):
 class Pipeline:
     """A compiled pipeline.
 
-    `run(command, image)` runs a container and returns its CompletedProcess; it sees the folder `root` where it is here.
-    Steps that may be cached are: the results of earlier calls count.
+    `run(command, image, settings)` runs a container and returns its CompletedProcess; it sees the folder `root` where
+    it is here. The settings are those of `kfp.kubernetes`. Steps that may be cached are: the results of earlier calls
+    count.
     """
 
     def __init__(self, file, root, run):
-        self._spec = next(yaml.safe_load_all(Path(file).read_text(encoding="utf-8")))
+        self._spec, platform = yaml.safe_load_all(Path(file).read_text(encoding="utf-8"))
+        self.settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
         self._root, self._run = Path(root), run
         self._cache = {}
         self._count = 0
@@ -97,7 +99,7 @@ class Pipeline:
         words = [
             json.dumps(told) if w == "{{$}}" else _REPORT.sub(rf"{folder}/\1", str(_filled(w, inputs))) for w in words
         ]
-        done = self._run(words, _filled(container["image"], inputs))
+        done = self._run(words, _filled(container["image"], inputs), self.settings[component["executorLabel"]])
         if done.returncode != 0:
             raise StepError(task["taskInfo"]["name"], done.returncode, done.stderr)
         outputs = {}
