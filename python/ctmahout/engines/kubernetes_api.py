@@ -103,7 +103,8 @@ class KubernetesApi:
         """
         from urllib3.exceptions import HTTPError
 
-        start = time.monotonic()
+        # Of each kind of trouble, outage and refusal: a server that was away comes back without its roles.
+        since = {False: time.monotonic()}
         outage_s = _LONG_OUTAGE_S if long_outage else _OUTAGE_S
         attempts = 0
         while True:
@@ -126,10 +127,11 @@ class KubernetesApi:
                     error = EngineError("CTM_KUBERNETES_ADMISSION", namespace=self.namespace, detail=one_line(text))
                 else:
                     error = self._unreachable(text)
+                refused = status in _REFUSED
                 cause: Exception = e
             except HTTPError as e:
-                temporary_s, error, cause = outage_s, self._unreachable(str(e)), e
-            if time.monotonic() - start > temporary_s:
+                temporary_s, refused, error, cause = outage_s, False, self._unreachable(str(e)), e
+            if time.monotonic() - since.setdefault(refused, time.monotonic()) >= temporary_s:
                 raise error from cause
             time.sleep(_PAUSE_S)
 
