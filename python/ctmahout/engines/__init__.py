@@ -63,11 +63,11 @@ def connect(
     deploy_mode : str, optional
         For "submit": run the driver here ("client") or in a pod of a Kubernetes cluster ("cluster").
     image : str, optional
-        For "operator", and "submit" on Kubernetes: the container image.
+        For "operator", and for "submit" and "py4j" on Kubernetes: the container image.
     pod_template : str, optional
-        For the same two: a file with a Pod as YAML or JSON, which the pods of drivers and executors are made from.
+        For the same: a file with a Pod as YAML or JSON, which the pods of drivers and executors are made from.
     start_timeout : int
-        For the same two: how long a driver pod may take to start, in seconds, waiting in a queue included.
+        For "operator" and "submit": how long a driver pod may take to start, in seconds, waiting in a queue included.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def connect(
     if engine == "py4j":
         from .py4j import Py4jEngine
 
-        return Py4jEngine(session, **settings)
+        return Py4jEngine(session, image=image, pod_template=pod_template, **settings)
     if engine == "jpype":
         from .jpype import JpypeEngine
 

@@ -24,7 +24,7 @@ from .request import Request
 from .session import spark_settings
 from .submit import MAIN, SparkSubmit, SubmitEngine, parse_answer, partials_removed
 
-__all__ = ["KubernetesClientEngine", "KubernetesEngine", "jar_uri", "kubernetes_settings"]
+__all__ = ["KubernetesClientEngine", "KubernetesEngine", "client_settings", "jar_uri", "kubernetes_settings"]
 
 # The jar in the image; to Spark "local" means inside the container.
 _JAR = "local:///opt/ctmahout/ctmahout.jar"
@@ -46,6 +46,18 @@ def kubernetes_settings(image: str | None, conf: Mapping[str, str]) -> dict[str,
         # Executors do not reach their driver through a service mesh; older Istio reads the annotation, newer the label.
         for kind in ("label", "annotation"):
             settings[f"spark.kubernetes.{role}.{kind}.sidecar.istio.io/inject"] = "false"
+    return {key: value for key, value in settings.items() if key not in conf}
+
+
+def client_settings(master: str, image: str | None, conf: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a driver in the place of this process, without those that `conf` sets.
+
+    Raises
+    ------
+    ConfigError
+        CTM_CONFIG_VALUE: no image.
+    """
+    settings = kubernetes_settings(image, conf) | driver_pod_settings(master, conf)
     return {key: value for key, value in settings.items() if key not in conf}
 
 
@@ -159,8 +171,7 @@ class KubernetesClientEngine(SubmitEngine):
     ) -> None:
         conf = dict(conf or {})
         self._template = _template(pod_template)
-        defaults = kubernetes_settings(image, conf) | driver_pod_settings(master, conf)
-        super().__init__(master=master, conf=conf, defaults=defaults, **options)
+        super().__init__(master=master, conf=conf, defaults=client_settings(master, image, conf), **options)
 
     def _settings_of_run(self, folder: Path) -> Mapping[str, str]:
         template = folder / "pod.json"

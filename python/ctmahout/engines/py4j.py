@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from ..errors import CtmahoutError, CtmahoutWarning, EngineError
@@ -16,6 +17,7 @@ from .base import Engine
 from .jars import check_exchange, find_jar, find_spark, spark_line
 from .java import find_java
 from .jvm_calls import interruptible, translate_error
+from .pod_template import pod_template
 from .request import Request
 from .session import is_local, spark_settings
 
@@ -42,6 +44,8 @@ class Py4jEngine(Engine):
         jar: str | None = None,
         conf: Mapping[str, str] | None = None,
         driver_memory: str | None = None,
+        image: str | None = None,
+        pod_template: str | None = None,
     ) -> None:
         _refuse_connect(session)
         self._started: _Session | None = None
@@ -55,7 +59,8 @@ class Py4jEngine(Engine):
                     stacklevel=3,
                 )
         if session is None:
-            self._started = _Session(master, jar, conf, driver_memory)
+            pods = _ExecutorPods.of(master, image, pod_template, conf or {})
+            self._started = _Session(master, jar, conf, driver_memory, pods)
             session = self._started.session
         self.session: Any = session
         try:
@@ -123,22 +128,50 @@ class Py4jEngine(Engine):
         return translate_error(error, engine=self.name, log=self._started.log() if self._started else "")
 
 
+@dataclass(frozen=True)
+class _ExecutorPods:
+    """What executors on Kubernetes need beside the settings of every Spark: settings, and a pod template as JSON."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    template: str | None = None
+
+    @classmethod
+    def of(cls, master: str | None, image: str | None, template: str | None, conf: Mapping[str, str]) -> _ExecutorPods:
+        if master is None or not master.startswith("k8s://"):
+            return cls()
+        from .kubernetes import client_settings
+
+        return cls(client_settings(master, image, conf), json.dumps(pod_template(template)))
+
+
 class _Session:
     """A Spark session and its JVM, whose output is kept for error messages."""
 
     def __init__(
-        self, master: str | None, jar: str | None, conf: Mapping[str, str] | None, driver_memory: str | None
+        self,
+        master: str | None,
+        jar: str | None,
+        conf: Mapping[str, str] | None,
+        driver_memory: str | None,
+        pods: _ExecutorPods,
     ) -> None:
         # Everything that can be checked is checked before a JVM starts.
         spark = find_spark()
         find_java(spark.version)
         jar_file = find_jar(jar, spark=spark)
+        conf = {**pods.settings, **(conf or {})}
         settings = spark_settings(spark, jar_file, master=master, driver_memory=driver_memory, conf=conf)
         try:
             import pyspark.sql  # noqa: F401
         except ImportError as e:
             raise EngineError("CTM_SPARK_MISSING", problem=e) from e
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the session
+        self._template: IO[str] | None = None
+        if pods.template is not None:
+            self._template = tempfile.NamedTemporaryFile("w", suffix=".json")  # noqa: SIM115 - Spark reads it later
+            self._template.write(pods.template)
+            self._template.flush()
+            settings = {"spark.kubernetes.executor.podTemplateFile": self._template.name, **settings}
         self._gateway: Any = None
         self._cancelled = False
         self.session: Any = None
@@ -198,6 +231,8 @@ class _Session:
             with suppress(Exception):
                 gateway.shutdown()
             _end(gateway.proc)
+        if self._template is not None:
+            self._template.close()
         self._log.close()
 
 

@@ -280,13 +280,15 @@ def test_an_api_that_takes_requests_and_does_not_answer(kube, monkeypatch):
     assert run.error.code == "CTM_KUBERNETES_UNREACHABLE"
 
 
-def test_an_api_that_is_away_for_a_while_in_mid_job(kube, engine, monkeypatch):
+def test_an_api_that_is_away_for_a_while_in_mid_job_and_comes_back_without_roles(kube, engine, monkeypatch):
     monkeypatch.setattr("ctmahout.engines.kubernetes_api._REQUEST_S", (0.3, 0.3))
     monkeypatch.setattr("ctmahout.engines.kubernetes_api._OUTAGE_S", 0.5)
+    monkeypatch.setattr("ctmahout.engines.kubernetes_api._ROLES_S", 1.9)
     with kube.run(engine) as run:
         kube.cluster.answers.clear()
         time.sleep(2.0)
         kube.node.end(run.driver, 0, ANSWER)
+        kube.cluster.restart(1.6)
         kube.cluster.answers.set()
     assert run.error is None
 
@@ -483,6 +485,26 @@ def test_a_driver_in_a_pod_says_where_it_is_and_what_its_executors_are(kube, in_
     assert settings["spark.driver.bindAddress"] == settings["spark.driver.host"] == "127.0.0.1"
     assert settings["spark.kubernetes.driver.pod.name"] == "notebook-0"
     assert admission.restricted("pods", template) is None
+
+
+def test_a_session_that_is_started_for_executors_in_pods_says_the_same(kube, in_a_pod, monkeypatch):
+    launched = []
+
+    def launch(conf, popen):
+        settings = dict(conf.getAll())
+        file = Path(settings["spark.kubernetes.executor.podTemplateFile"])
+        launched.append((settings, json.loads(file.read_text()), file))
+        raise OSError("far enough")
+
+    monkeypatch.setattr("pyspark.java_gateway.launch_gateway", launch)
+    assert code_of(connect, master=kube.master, image="i", conf={in_a_pod: "ctmahout"}) == "CTM_ENGINE_FAILED"
+    ((settings, template, file),) = launched
+    assert settings["spark.kubernetes.container.image"] == "i"
+    assert settings["spark.driver.host"] == "127.0.0.1"
+    assert settings["spark.kubernetes.driver.pod.name"] == "notebook-0"
+    assert admission.restricted("pods", template) is None
+    assert not file.exists()
+    assert code_of(connect, master=kube.master) == "CTM_CONFIG_VALUE"
 
 
 def test_a_driver_that_binds_to_all_addresses_is_looked_for_at_its_host(kube, in_a_pod, tmp_path):
