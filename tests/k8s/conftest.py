@@ -95,8 +95,8 @@ def namespace(new_namespace):
 
 
 def wait_until_empty(namespace):
-    """What is left in a namespace: what a driver owned goes some seconds after it."""
-    wait(lambda: not namespace.left())
+    """What is left in a namespace: what a driver owned goes some seconds after it, or minutes after an outage."""
+    wait(lambda: not namespace.left(), 180)
     return namespace.left()
 
 

@@ -35,8 +35,8 @@ CGO_ENABLED=0 go build -ldflags "-s -w -X k8s.io/component-base/version.gitVersi
 cd "$here/spark-operator"
 CGO_ENABLED=0 go build -ldflags "-s -w" -o "$build/bin/" tool
 operator=$(go list -m -f '{{.Dir}}' github.com/kubeflow/spark-operator/v2)
-rm -rf "$build/crds"
-cp -r --no-preserve=mode "$operator/charts/spark-operator-chart/crds" "$build/crds"
+rm -rf "$build/chart"
+cp -r --no-preserve=mode "$operator/charts/spark-operator-chart" "$build/chart"
 cd "$here"
 
 tar --create --directory "$build/bin" pause |

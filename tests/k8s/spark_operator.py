@@ -1,52 +1,80 @@
 """The Kubeflow Spark Operator on the node: its controller and its webhooks.
 
 Its chart runs them as pods with a Spark beside them. Here they are processes like the control plane, with Spark of this
-machine and an administrator's rights: what the operator itself may do is not tested.
+machine, but with the accounts and the rules of the chart.
 """
 
+import json
 import os
+import re
 import socket
 from pathlib import Path
 
+import yaml
 from helpers import wait
 from node import ADDRESS, KUBECONFIG, Process
 
-_NAMESPACE, _NAME, _PORT = "spark-operator", "spark-operator-webhook", 9443
+_NAMESPACE = _NAME_OF_CHART = "spark-operator"
+_NAME, _PORT = "spark-operator-webhook", 9443
 _APPLICATIONS = ("sparkoperator.k8s.io", "v1beta2", "sparkapplications", ("CREATE", "UPDATE"))
 _PODS = ("", "v1", "pods", ("CREATE",))
+# What stands in the chart's rbac.yaml beside the rules for the namespaces of applications.
+_RULES = {
+    "controller": (("", "nodes", "get"), ("apiextensions.k8s.io", "customresourcedefinitions", "get")),
+    "webhook": (
+        ("", "events", "create", "update", "patch"),
+        ("", "secrets", "get", "create", "update"),
+        *(
+            ("admissionregistration.k8s.io", f"{kind}webhookconfigurations", "get", "list", "watch", "update")
+            for kind in ("mutating", "validating")
+        ),
+    ),
+}
+# What Spark 4.3's submission makes, and the chart does not allow for.
+NEWER_SPARK = "spark-operator-newer-spark"
+_NETWORK_POLICIES = ("networking.k8s.io", "networkpolicies", "create", "patch")
 _LAUNCHED = {"objectSelector": {"matchLabels": {"sparkoperator.k8s.io/launched-by-spark-operator": "true"}}}
 
 
 class SparkOperator:
     """The operator, while it is needed."""
 
-    def __init__(self, node, definitions, spark_home):
-        self._node, self._definitions = node, definitions
-        certificates = Path("/run/spark-operator")
-        certificates.mkdir()
-        environment = {
-            **os.environ,
-            "KUBECONFIG": str(KUBECONFIG),
-            "SPARK_HOME": spark_home,
-            "KUBERNETES_SERVICE_HOST": ADDRESS,
-            "KUBERNETES_SERVICE_PORT": "6443",
-        }
+    def __init__(self, node, chart, spark_home):
+        self._node, self._chart = node, chart
+        folder = Path("/run/spark-operator")
+        certificates = folder / "certificates"
+        certificates.mkdir(parents=True)
+        self._configurations_of = {component: folder / component for component in _RULES}
+
+        def options(component):
+            environment = {
+                "KUBECONFIG": str(self._configurations_of[component]),
+                "SPARK_HOME": spark_home,
+                "KUBERNETES_SERVICE_HOST": ADDRESS,
+                "KUBERNETES_SERVICE_PORT": "6443",
+            }
+            return {"program": "operator", "environment": os.environ | environment}
+
         webhooks = f"""
             webhook start --webhook-cert-dir={certificates} --webhook-port={_PORT}
             --webhook-secret-namespace={_NAMESPACE} --webhook-svc-namespace={_NAMESPACE} --webhook-svc-name={_NAME}
             --health-probe-bind-address=127.0.0.1:8082
         """
         controller = "controller start --enable-ui-service=false --health-probe-bind-address=127.0.0.1:8081"
-        options = {"program": "operator", "environment": environment}
-        self._webhooks = Process("spark-operator-webhook", webhooks, **options)
-        self._controller = Process("spark-operator-controller", controller, **options)
+        self._webhooks = Process("spark-operator-webhook", webhooks, **options("webhook"))
+        self._controller = Process("spark-operator-controller", controller, **options("controller"))
 
     def __enter__(self):
         # Too large for what `apply` notes in an object; the server's own apply notes it elsewhere.
-        self._node.kubectl("apply", "--server-side", "-f", self._definitions)
+        self._node.kubectl("apply", "--server-side", "-f", self._chart / "crds")
         assert wait(self._definitions_are_established), "the operator's definitions are not established"
         self._node.kubectl("create", "namespace", _NAMESPACE)
         self._node.apply(*_service(), *_webhooks(), namespace=_NAMESPACE)
+        for component, file in self._configurations_of.items():
+            account = f"{_NAME_OF_CHART}-{component}"
+            self._node.apply(*_account(account, _rules(self._chart, component)), namespace=_NAMESPACE)
+            file.write_text(self._configuration(account))
+        self.allow_network_policies()
         self._controller.start()
         self._webhooks.start()
         try:
@@ -60,6 +88,24 @@ class SparkOperator:
         for process in (self._controller, self._webhooks):
             process.stop()
         self._node.kubectl("delete", "mutatingwebhookconfiguration,validatingwebhookconfiguration", _NAME)
+        # Written here whatever TMPDIR says.
+        Path("/tmp/spark/executor-pod-template.yaml").unlink(missing_ok=True)
+
+    def allow_network_policies(self):
+        """Let the operator's Spark make network policies."""
+        role = _role(NEWER_SPARK, [_rule(*_NETWORK_POLICIES)], f"{_NAME_OF_CHART}-controller")
+        self._node.apply(*role, namespace=_NAMESPACE)
+
+    def refuse_network_policies(self):
+        """Leave the operator the rights of its chart alone."""
+        self._node.kubectl("delete", "clusterrolebinding", NEWER_SPARK)
+
+    def _configuration(self, account):
+        """A kubeconfig with a token of a service account."""
+        config = json.loads(KUBECONFIG.read_text())
+        token = self._node.kubectl("-n", _NAMESPACE, "create", "token", account, "--duration=3h").strip()
+        config["users"][0]["user"] = {"token": token}
+        return json.dumps(config)
 
     def _definitions_are_established(self):
         # Not by `kubectl wait`, which fails on a definition that has no conditions yet.
@@ -74,6 +120,30 @@ class SparkOperator:
 
     def _configurations(self):
         return self._node.get("mutatingwebhookconfiguration,validatingwebhookconfiguration")
+
+
+def _rules(chart, component):
+    """The rules of a component of the operator, from its chart."""
+    text = (chart / "templates" / component / "_helpers.tpl").read_text()
+    helper = re.search(rf'define "spark-operator.{component}.policyRules" -}}}}\n(.*?)\n?{{{{-', text, re.DOTALL)
+    return [*yaml.safe_load(helper[1]), *(_rule(*rule) for rule in _RULES[component])]
+
+
+def _rule(group, resource, *verbs):
+    return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+
+
+def _account(name, rules):
+    yield {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+    yield from _role(name, rules, name)
+
+
+def _role(name, rules, account):
+    api = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}}
+    yield api | {"kind": "ClusterRole", "rules": rules}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": _NAMESPACE}
+    yield api | {"kind": "ClusterRoleBinding", "roleRef": role, "subjects": [subject]}
 
 
 def _authority(configuration):

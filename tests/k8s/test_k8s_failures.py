@@ -90,6 +90,13 @@ def test_no_node_has_room(refused):
     assert "Insufficient memory" in message
 
 
+def test_a_claim_that_is_not_there(refused):
+    volume = "spark.kubernetes.driver.volumes.persistentVolumeClaim.data.options.claimName"
+    code, message = refused("--start-timeout", "10", **{volume: "none"})
+    assert code == "CTM_KUBERNETES_PENDING"
+    assert 'persistentvolumeclaim "none" not found' in message
+
+
 @pytest.mark.parametrize("moment", ["as soon as the driver pod is there", "in mid job"])
 def test_ctrl_c(namespace, data, moment):
     process = namespace.start("/data/m", "/data/stopped", *LONG)
