@@ -190,7 +190,7 @@ test-release: test ## Run, before a release, what takes too long for every time 
 	$(SPARK35)/bin/python -m pytest $(PYTEST) -m spark -n 2 --dist loadgroup tests/bridge/test_faults.py \
 		tests/bridge/test_learning.py tests/e2e/test_denoise.py
 
-k8s: $(SPARK4)/ready $(CONNECT)/ready ## Test on a real Kubernetes of one node, built from Go modules: as root, a quarter of an hour, and ten minutes more for the first build
+k8s: $(SPARK4)/ready $(CONNECT)/ready ## Test on a real Kubernetes of one node, built from Go modules: as root, half an hour, and ten minutes more for the first build
 	tests/cluster/image.sh
 	CI=true tests/k8s/run.sh $(CURDIR)/$(SPARK4)/bin/python $(PYTEST) $(CURDIR)/tests/k8s
 
