@@ -9,7 +9,8 @@ from pathlib import Path
 import jsonpatch
 import pytest
 import yaml
-from kubeflow_spark_api.models import SparkV1beta2SparkApplication
+from kube.admission import restricted
+from kubeflow_spark_api.models import SparkV1alpha1SparkConnect, SparkV1beta2SparkApplication
 
 from ctmahout.engines import Request, connect
 from ctmahout.storage import Uri, parse_location
@@ -120,3 +121,22 @@ def test_the_operators_application_is_what_the_image_has(manifests, root):
         # Spark writes to the folder that it runs in.
         assert {"/tmp", work} <= {mount["mountPath"] for mount in spec[role]["volumeMounts"]}
         assert {mount["name"] for mount in spec[role]["volumeMounts"]} <= {v["name"] for v in spec["volumes"]}
+
+
+def test_spark_connect_is_what_the_operator_knows_and_the_image_has(manifests, root, tmp_path):
+    (ours,) = documents(manifests / "spark-operator" / "connect.yaml")
+    spec = ours["spec"]
+    assert SparkV1alpha1SparkConnect.from_dict(ours).to_dict() == ours
+    text = (root / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert spec["sparkConf"]["spark.jars"].removeprefix("local://") in text
+    accounts = {d["metadata"]["name"] for d in documents(manifests / "base" / "roles.yaml")}
+    assert spec["server"]["template"]["spec"]["serviceAccountName"] in accounts
+    for role in ("server", "executor"):
+        # The model takes anything for a template.
+        template = spec[role]["template"]
+        metadata = {"name": role} | template["metadata"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        (tmp_path / role).write_text(json.dumps(pod), encoding="utf-8")
+        assert restricted("pods", pod) is None
+    done = subprocess.run([VALIDATE, "--strict", *tmp_path.iterdir()], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
