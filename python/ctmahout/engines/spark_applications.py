@@ -20,6 +20,8 @@ API_VERSION = f"{_GROUP}/{_VERSION}"
 _POLL_S = 1.0
 # A log is read as a whole each time, so less often than the state.
 _LOG_S = 5.0
+# How long a pod may look as if its container were at work after the operator has seen its end.
+_PHASE_S = 30.0
 # Held by a queue, such as Kueue's, or by an administrator.
 _SUSPENDED = ("SUSPENDING", "SUSPENDED")
 _REASON = re.compile(r"^.*(?:Caused by: |Exception in thread|\bERROR\b|\b[Ee]rror: ).*$", re.MULTILINE)
@@ -68,6 +70,7 @@ class Applications(Pods):
             Limit for the start of the driver, in seconds.
         """
         deadline, log, read_at, started = time.monotonic() + timeout_s, "", 0.0, False
+        failed_at: float | None = None
         while True:
             application = self._application(name, long_outage=True)
             if application is None:
@@ -89,6 +92,11 @@ class Applications(Pods):
             if state == "FAILED":
                 if driver is not None and driver.status.phase == "Failed":
                     return self.failure(driver, log, status.get("executorState") or ()), log
+                # The operator looks at the container, whose end the phase of the pod shows some moments later.
+                failed_at = failed_at or time.monotonic()
+                if driver is not None and driver.status.phase == "Running" and time.monotonic() - failed_at < _PHASE_S:
+                    time.sleep(_POLL_S)
+                    continue
                 message = reported.get("errorMessage") or ""
                 # A driver may be gone before it was seen here; one that was never made is spark-submit's failure.
                 if pod and driver is None and (started or "spark-submit" not in message):

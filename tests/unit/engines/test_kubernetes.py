@@ -5,10 +5,11 @@ The pods are scripted: no container is run, and no Spark. `tests/cluster` has th
 
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from helpers import code_of
+from helpers import code_of, wait
 from kube import admission, api
 from kube.launcher import ANSWER, TOKEN, Launcher, spark_home
 from kubeflow_spark_api.models import SparkV1beta2SparkApplication
@@ -189,6 +190,22 @@ def test_a_submission_that_fails_within_the_operator_says_why(kube):
         pass
     assert run.error.code == "CTM_KUBERNETES_ADMISSION"
     assert QUOTA in run.error.message
+
+
+def test_an_operator_that_sees_the_end_of_a_driver_before_its_pod_shows_it(kube):
+    def application():
+        return kube.store.list("sparkapplications", "default")[0]
+
+    with ExitStack() as stack:
+        with kube.operating():
+            run = stack.enter_context(kube.run(kube.engine("operator")))
+            state = wait(lambda: application().get("status", {}).get("applicationState"))
+        name = application()["metadata"]["name"]
+        failed = {"applicationState": state | {"state": "FAILED", "errorMessage": "driver container failed"}}
+        kube.store.change("sparkapplications", "default", name, lambda o: o["status"].update(failed))
+        time.sleep(1.5)
+        kube.node.end(run.driver, 4, "[CTM_EXCHANGE_WIDE] /in: wide\n")
+    assert run.error.code == "CTM_EXCHANGE_WIDE"
 
 
 def test_a_webhook_that_is_away_is_no_api_that_is_away(kube, monkeypatch):
