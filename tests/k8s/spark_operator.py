@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -18,6 +19,13 @@ _NAMESPACE = _NAME_OF_CHART = "spark-operator"
 _NAME, _PORT = "spark-operator-webhook", 9443
 _APPLICATIONS = ("sparkoperator.k8s.io", "v1beta2", "sparkapplications", ("CREATE", "UPDATE"))
 _PODS = ("", "v1", "pods", ("CREATE",))
+_LEAST = {
+    "type": "Scala",
+    "sparkVersion": "4.0.1",
+    "mainApplicationFile": "local:///none",
+    "driver": {},
+    "executor": {},
+}
 # What stands in the chart's rbac.yaml beside the rules for the namespaces of applications.
 _RULES = {
     "controller": (("", "nodes", "get"), ("apiextensions.k8s.io", "customresourcedefinitions", "get")),
@@ -95,10 +103,19 @@ class SparkOperator:
         """Let the operator's Spark make network policies."""
         role = _role(NEWER_SPARK, [_rule(*_NETWORK_POLICIES)], f"{_NAME_OF_CHART}-controller")
         self._node.apply(*role, namespace=_NAMESPACE)
+        assert wait(self._may_make_network_policies)
 
     def refuse_network_policies(self):
         """Leave the operator the rights of its chart alone."""
         self._node.kubectl("delete", "clusterrolebinding", NEWER_SPARK)
+        assert wait(lambda: not self._may_make_network_policies())
+
+    def _may_make_network_policies(self):
+        # An API server knows roles and bindings some moments late.
+        account = f"--as=system:serviceaccount:{_NAMESPACE}:{_NAME_OF_CHART}-controller"
+        with suppress(RuntimeError):  # its answer is no
+            return self._node.kubectl("auth", "can-i", "patch", "networkpolicies.networking.k8s.io", account)
+        return False
 
     def _configuration(self, account):
         """A kubeconfig with a token of a service account."""
@@ -116,7 +133,17 @@ class SparkOperator:
         for process in (self._controller, self._webhooks):
             process.check()
         # The operator itself writes its authority into the configuration of the webhooks.
-        return _listens() and all(_authority(found) for found in self._configurations())
+        return _listens() and all(_authority(found) for found in self._configurations()) and self._is_asked()
+
+    def _is_asked(self):
+        """Whether the API server reaches the webhooks: authority and way to the service come to it late."""
+        application = {"apiVersion": "sparkoperator.k8s.io/v1beta2", "kind": "SparkApplication"}
+        application |= {"metadata": {"name": "asked"}, "spec": _LEAST}
+        with suppress(RuntimeError):
+            return self._node.kubectl(
+                "-n", _NAMESPACE, "apply", "--dry-run=server", "-f", "-", input=json.dumps(application)
+            )
+        return False
 
     def _configurations(self):
         return self._node.get("mutatingwebhookconfiguration,validatingwebhookconfiguration")
