@@ -146,6 +146,8 @@ class Receiver:
         """Handle C-STORE; returns the status."""
         status = self._kept(event)
         event.assoc.dul.socket.budget.release()
+        # While the disk was busy the sender was waiting for us, not idle.
+        event.assoc.dul._idle_timer.restart()
         self._counters.count("images", "accepted" if status == _SUCCESS else f"refused 0x{status:04X}")
         return status
 

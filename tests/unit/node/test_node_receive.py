@@ -172,6 +172,19 @@ def test_a_pdu_byte_by_byte_does_not_hold_a_thread_for_ever(node):
         assert time.monotonic() - begin < 5
 
 
+def test_a_slow_disk_does_not_end_an_association(node, series, monkeypatch):
+    with node(**QUIET, limits={"idle_s": 0.5, "free_mib": 1}) as n:
+        keep = n.queue.store
+
+        def slow(*image):
+            time.sleep(0.8)
+            return keep(*image)
+
+        monkeypatch.setattr(n.queue, "store", slow)
+        assert store(n.receiver.port, *series(1))
+        assert len(images(n)) == 4
+
+
 class Recorder(Relay):
     """A relay that keeps what the sender sends."""
 
