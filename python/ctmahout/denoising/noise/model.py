@@ -36,7 +36,7 @@ _EXCESS_CORRELATION = 0.15  # with the next slice, beyond that of overlap
 _INTERPOLATION_PX = 3  # to which interpolation carries a constant into its neighbourhood
 _AIR_HU, _METAL_HU = -1000.0, 3000.0
 _SUPPORT_CELLS = 1.5  # SD of the neighbourhood in which tissue supports the field, ...
-_HALF_SUPPORT = 0.1  # ... and the fraction of tissue at which the fine and the coarse field weigh the same
+_HALF_SUPPORT = 0.05  # ... and the fraction of tissue at which the fine and the coarse field weigh the same
 
 
 @dataclass(frozen=True, eq=False)
