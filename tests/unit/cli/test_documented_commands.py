@@ -26,7 +26,7 @@ def commands(page):
     for block in re.findall(r"^```(?:console|sh|bash)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
         for line in re.sub(r"\$\(.*?\)", "SHELL", block.replace("\\\n", " ")).splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
-            if "ctmahout" in words and words.index("ctmahout") + 1 < len(words) and "pip" not in words:
+            if "ctmahout" in words[:-1] and not {"pip", "kubectl"} & {*words}:
                 words = [word.removesuffix("...") for word in words[words.index("ctmahout") :]]
                 yield [word for word in words if word]
 

@@ -94,7 +94,7 @@ def random_kills(archive, ct_slice, tmp_path, kills, series, seed, longest_s):
 
 
 def test_random_kills(archive, ct_slice, tmp_path):
-    random_kills(archive, ct_slice, tmp_path, kills=4, series=2, seed=1, longest_s=2.5)
+    random_kills(archive, ct_slice, tmp_path, kills=12, series=3, seed=1, longest_s=2.5)
 
 
 @pytest.mark.release
