@@ -36,7 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Add what was skipped to the file that `make test` makes its last line from."""
-    if file := os.environ.get("SKIPPED_TESTS"):
+    is_worker = hasattr(terminalreporter.config, "workerinput")  # pytest-xdist's, whose tests the controller counts
+    if (file := os.environ.get("SKIPPED_TESTS")) and not is_worker:
         reasons = [str(r.longrepr[2]).removeprefix("Skipped: ") for r in terminalreporter.stats.get("skipped", ())]
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         with Path(file).open("a", encoding="utf-8") as lines:

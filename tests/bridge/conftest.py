@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyspark
 import pytest
 
 from ctmahout.engines import find_jar
@@ -19,9 +20,17 @@ HERE = Path(__file__).parent
 SHARED = ("through", "cluster", "undisturbed", "warmed_up")
 
 
+# Of tests for one line of Spark, the mark of the other line.
+OTHER_LINE = "spark4" if pyspark.__version__.startswith("3.") else "spark35"
+
+
 # First of all: xdist reads the groups in this hook too, and comes before us if the command line names this folder.
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    other = [item for item in items if item.get_closest_marker(OTHER_LINE)]
+    if other:
+        config.hook.pytest_deselected(items=other)
+        items[:] = [item for item in items if item not in other]
     for item in items:
         for name in SHARED:
             if name in item.fixturenames:

@@ -116,7 +116,7 @@ def test_groups(answer, matrix):
     assert sorted(answer[0]["groups"]) == ["0", "1"]
 
 
-@pytest.mark.skipif(IS_OLD, reason="Spark 3.5 has no client without a Spark of its own")
+@pytest.mark.spark4  # 3.5 has no client without a Spark of its own
 def test_the_client_has_no_spark(answer):
     assert answer[0]["installed"] == []
     assert answer[0]["version"] == importlib.metadata.version("pyspark")

@@ -293,7 +293,7 @@ def test_the_data_source_alone_serves_other_languages(session, frame, matrix):
         session.read.format("ctmahout").load("mine")
 
 
-@pytest.mark.skipif(not IS_OLD, reason="Delta Lake is not there for the newest Spark 4")
+@pytest.mark.spark35
 def test_a_delta_table_as_of_each_of_its_versions(session, matrix, tmp_path):
     """Rows deleted by the second version count in the first; its files still have them."""
     table = str(tmp_path / "table")
