@@ -22,8 +22,15 @@ attempt() {
     "$@" || failed+=("$*")
 }
 
-# Maven Central may have a Spark later than Python's index.
-is_on_maven() { ./sbt "-Dctmahout.spark=$1" "++2.13; samsaraSpark/update" >/dev/null 2>&1; }
+# The newest release on Maven Central, which may have one later than Python's index, of this minor version or else $2.
+on_maven() {
+    local patch version
+    for ((patch = ${1##*.}; patch >= 0; patch--)); do
+        version=${1%.*}.$patch
+        if ./sbt "-Dctmahout.spark=$version" "++2.13; samsaraSpark/update" >/dev/null 2>&1; then echo "$version"; return; fi
+    done
+    echo "$2"
+}
 
 # On this Spark, Scala and JDK.
 suites() {
@@ -36,11 +43,8 @@ for spark in '==3.5.*' '==4.0.*' '==4.1.*' '==4.2.*' '>=4,<5'; do
     "$folder/bin/pip" install --quiet "$wheel[test,spark]" "pyspark$spark"
     "$folder/bin/pip" install --quiet --force-reinstall --no-deps "$wheel"
     version=$("$folder/bin/python" -c 'import pyspark; print(pyspark.__version__)')
-    if is_on_maven "$version"; then
-        published=$version
-    else
-        echo "Spark $version is not on Maven Central: the suites run on $published instead" >&2
-    fi
+    published=$(on_maven "$version" "${published:-}")
+    echo "== Spark $version; the suites on $published"
     jdks=(17)
     if [[ $spark == '>='* ]]; then jdks+=(25); fi
     for java in "${jdks[@]}"; do
