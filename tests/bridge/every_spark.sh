@@ -27,7 +27,7 @@ on_maven() {
     local patch version
     for ((patch = ${1##*.}; patch >= 0; patch--)); do
         version=${1%.*}.$patch
-        if ./sbt "-Dctmahout.spark=$version" "++2.13; samsaraSpark/update" >/dev/null 2>&1; then echo "$version"; return; fi
+        if ./sbt "-Dctmahout.spark=$version" "++2.13; bridge/update" >/dev/null 2>&1; then echo "$version"; return; fi
     done
     echo "$2"
 }
