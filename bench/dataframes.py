@@ -81,7 +81,9 @@ def measure(data: Path, count: int, limit_s: float) -> Section:
     for case, ways in WAYS.items():
         folder = data / f"{case}-{count}"
         if not folder.exists():
-            write(folder, case, count)
+            with tempfile.TemporaryDirectory(dir=data) as unfinished:
+                write(Path(unfinished, case), case, count)
+                Path(unfinished, case).rename(folder)
         found: dict[str, Measured] = {}
         for title, who, more in ways:
             print(f"{case}: {title} ...", file=sys.stderr, flush=True)

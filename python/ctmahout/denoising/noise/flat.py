@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from .grid import interpolate
 from .tissue import Tissue, sampled_slices
 
-__all__ = ["FlatWindows", "flat_windows"]
+__all__ = ["SMALLEST_PX", "FlatWindows", "flat_windows"]
 
 _MAX_SLICES = 32  # searched
 _SIDE_MM, _SIDES_PX = 16.0, (12, 16)  # side of a window; pixels, smallest and largest, multiples of 4
-_SMALLEST_PX = 8  # side if there are not enough larger windows
+SMALLEST_PX = 8  # side if there are not enough larger windows
 _ENOUGH, _MIN_WINDOWS = 60, 8  # larger windows, and windows to search among
 _BLOCKS = 4  # unevenness is the variance of means over so many blocks along a side
 _FLATTEST_FRACTION, _MIN_SELECTED, _MAX_SELECTED = 0.1, 24, 1000
@@ -96,7 +96,7 @@ def flat_windows(
     distance = max(1, min(math.ceil(1 / max(1 - overlap, 0.1) - 1e-6), _MAX_DISTANCE, (len(hu) - 1) // 2))
     preferred = int(np.clip(_BLOCKS * round(_SIDE_MM / max(pixel_mm) / _BLOCKS), *_SIDES_PX))
     wide = prefer == "wide"
-    for side in {"flat": (preferred, _SMALLEST_PX), "wide": _SIDES_PX[::-1], "small": (_SMALLEST_PX,)}[prefer]:
+    for side in {"flat": (preferred, SMALLEST_PX), "wide": _SIDES_PX[::-1], "small": (SMALLEST_PX,)}[prefer]:
         if side > min(hu.shape[1:]):
             continue
         corners, unevenness = _search(hu, tissue, constant, side, distance)
@@ -109,7 +109,7 @@ def flat_windows(
         selected = order[: max(_MIN_SELECTED, round(_FLATTEST_FRACTION * len(corners)))]
         limit = _TOLERANCE * unevenness[selected[-1]]
         selected = order[: np.searchsorted(unevenness[order], limit, side="right")]
-        if side > _SMALLEST_PX and len(selected) < (_MIN_SELECTED if wide else _ENOUGH):
+        if side > SMALLEST_PX and len(selected) < (_MIN_SELECTED if wide else _ENOUGH):
             continue
         selected = selected[:: -(-len(selected) // _MAX_SELECTED)]
         return FlatWindows(corners[selected], side, sigma[selected])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ...quality.constant import constant_regions
 from .correlation import autocovariance_by_direction, measure_correlation
 from .distinct import distinct_slices
 from .field import fit_field
-from .flat import flat_windows
+from .flat import SMALLEST_PX, flat_windows
 from .grid import block_mean, interpolate, upsample
 from .level import LocalSigma, measure_local_sigma
 from .projection import variance_by_direction
@@ -150,27 +151,28 @@ def _estimate(
     if np.median(local.log_sigma) < math.log(_MIN_SIGMA_HU):
         return None
     log_sigma = log_shape + _departure(tissue, local, log_shape, cell, hu.shape)
-    windows = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, overlap)
+    choose = partial(flat_windows, hu, tissue, excluded, log_sigma, cell, pixel_mm)
+    windows = choose(overlap)
     if windows is None:
         return Unmeasurable("no more than a few places of 8 x 8 pixels are tissue")
     noise = measure_correlation(hu, windows, overlap)
     if noise.z_correlation[0] > overlap + _EXCESS_CORRELATION:
         # Slices are correlated as if they overlapped: choose windows by slices farther away.
-        independent = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, noise.z_correlation[0])
+        independent = choose(noise.z_correlation[0])
         if independent is not None:
             windows, noise = independent, measure_correlation(hu, independent, overlap)
     if not noise.is_noise:
         return None
-    if noise.shared_texture > _MUCH_TEXTURE:
-        small = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, overlap, prefer="small")
-        if small is not None and small.side < windows.side:
+    if noise.shared_texture > _MUCH_TEXTURE and windows.side > SMALLEST_PX:
+        small = choose(overlap, prefer="small")
+        if small is not None:
             in_small = measure_correlation(hu, small, overlap)
             if in_small.shared_texture < noise.shared_texture:
                 windows, noise = small, in_small
     autocovariance = noise.autocovariance
     if windows.side < _WIDE_PX:
         # Small windows truncate the autocovariance. Wide ones hold some anatomy, but it hardly differs between slices.
-        wide = flat_windows(hu, tissue, excluded, log_sigma, cell, pixel_mm, overlap, prefer="wide")
+        wide = choose(overlap, prefer="wide")
         if wide is not None and wide.side > windows.side:
             in_wide = measure_correlation(hu, wide, overlap)
             if in_wide.shared_texture <= _MUCH_TEXTURE:
