@@ -32,7 +32,8 @@ def main(source, output, master, events):
     told = {}
 
     def stop(series):
-        raise KeyboardInterrupt
+        if series.outcome == "done":  # the bad one may come first
+            raise KeyboardInterrupt
 
     def kill(series):
         if series.outcome != "done" or "killed" in told:
