@@ -52,12 +52,10 @@ export CTMAHOUT_TEST_PICTURES ?= $(CURDIR)/build/pictures
 # Why tests were skipped, a line for each.
 export SKIPPED_TESTS := $(CURDIR)/build/skipped.jsonl
 
-# What `make test` runs, one after the other: side by side on two cores, containers and JVMs run out of the time they are given.
-PARTS := lint test-jvm docs test-spark4 test-spark35 test-cluster
-# A part that fails does not hide what becomes of the others.
-IN_TURN := --jobs=1 --keep-going
+# What `make test` runs, one after the other; those of them that are tests use both of two cores.
+PARTS := lint test-jvm docs test-spark4 test-python test-spark35 test-cluster
 
-.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-spark35 test-cluster test-release k8s release rehearsal sign cut compatibility demo reproduce expectation inputs fuzz lint format bench evidence pictures clean
+.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-python test-spark35 test-cluster test-release k8s release rehearsal sign cut compatibility demo reproduce expectation inputs fuzz lint format bench evidence pictures clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -156,18 +154,23 @@ test: environments ## Run all tests of every commit
 ci: environments ## Run everything that CI runs: the tests and the demo
 	$(call all,$(PARTS) demo)
 
-# Runs parts, and ends with a line about what they skipped.
+# Runs parts one after the other; one that fails does not hide what becomes of the others. Ends with a line about how long
+# each took, and one about what they skipped.
 define all
 @mkdir -p $(dir $(SKIPPED_TESTS)) && rm -f $(SKIPPED_TESTS)
-+@$(MAKE) $(IN_TURN) $(1); code=$$?; $(PYTHON) tests/skipped.py $(SKIPPED_TESTS); exit $$code
++@code=0; times=; for part in $(1); do \
+	SECONDS=0; outcome=; $(MAKE) --jobs=1 $$part || { code=2; outcome=" (failed)"; }; times+=", $$part $$SECONDS s$$outcome"; \
+done; echo "Time of each part: $${times#, }."; $(PYTHON) tests/skipped.py $(SKIPPED_TESTS); exit $$code
 endef
 
 test-jvm: ## Check the style of the Scala modules and test them, and the bridge on Spark 3.5, too
 	./sbt "++2.13; scalafmtCheckAll; test; $(SCALADOC_TASKS); ++2.12; bridge/test"
 	$(collect_scaladoc)
 
-test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test the built wheel on the newest Spark 4
+test-spark4: $(SPARK4)/warm $(MOTO)/ready $(S3A)/ready $(CONNECT)/ready ## Test the built wheel on the newest Spark 4, what needs Spark
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "spark and not release" -n 2 --dist loadgroup tests/bridge tests/e2e
+
+test-python: $(SPARK4)/ready $(MOTO)/ready ## Test the built wheel, what needs no Spark
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not spark and not release" -n 2 --dist loadfile --no-loadscope-reorder tests/contract tests/e2e tests/unit
 
 # What is no matter of Spark's line is left to Spark 4: an archive of classes that is damaged or cannot be made.
@@ -181,7 +184,7 @@ test-spark35: $(SPARK35)/warm $(CONNECT35)/ready $(DELTA)/ready ## Test the engi
 
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
-	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not release" tests/cluster
+	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not release" -n 2 --dist loadfile tests/cluster
 
 test-release: test ## Run, before a release, what takes too long for every time as well
 	tests/bridge/every_spark.sh $(WHEEL)

@@ -45,11 +45,13 @@ def caches(tmp_path_factory):
     """Options of podman that keep what a first run compiles: Numba's functions, and Python's modules.
 
     The image holds modules as text: without this each start of `ctmahout` takes seven seconds of a processor more.
+    pytest's workers share it.
     """
-    folder = tmp_path_factory.mktemp("compiled")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     options = ["--env", "PYTHONPYCACHEPREFIX=/tmp/pycache", "--env", "PYTHONDONTWRITEBYTECODE="]
     for name in ("numba", "pycache"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name).chmod(0o777)
         options += ["--volume", f"{folder / name}:/tmp/{name}"]
     return options
