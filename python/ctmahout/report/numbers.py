@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..quality import (
+    NOISY_SMOOTHING_PX,
     OCTAVES,
     TISSUES_AND_FAT,
     Apply,
@@ -61,6 +62,7 @@ _LOCAL_PX = 8.0  # SD of the neighbourhood that the size of the residual is comp
 # Means near other tissue, within 6 mm or 4 to 8 pixels, are measured apart, without pixels in which the two mix.
 _BORDER_MM, _BORDER_PX, _MIXED_PX = 6.0, (4, 8), 2
 _MIN_VOXELS = 2000  # of a mean
+_OTHER_TISSUE_HU = 100.0  # from the range of a tissue; smoothed noise hardly ever is as large, so it selects no voxels
 _MIN_NOISE_HU = 1.0  # with less noise in the source there is nothing to remove
 _AIR_HU = -1000.0  # in place of padding, as in the input of methods
 
@@ -97,7 +99,8 @@ def report_numbers(
           in lung and bone there may be more of it than of noise.
         * ``mean_hu``: by tissue, at least 6 mm, or 4 to 8 pixels, away from other tissue; and ``border_mean_hu``, near
           it. Tissues are segmented in the reference, or else in slices on both sides, so neither by the result nor
-          by the noise that is measured. None with fewer than 2000 voxels.
+          by the noise that is measured; where the slice itself is far from the range of the tissue, it holds another
+          one. None with fewer than 2000 voxels.
         * ``nps``: the noise power spectrum in flat soft tissue, with ``frequency_per_mm``, ``power_hu2_mm2`` and
           ``mean_frequency_per_mm``.
 
@@ -262,12 +265,24 @@ def _mean_masks(before: Volume, masks: Masks, reference: Volume | None) -> dict[
     distance = neighbour_distance(before.geometry.spacing_mm)
     if reference is None and distance > 1:
         masks = tissues_from_neighbours(before.hu, before.padding, slices, ranges=TISSUES_AND_FAT, distance=distance)
+    if reference is None:
+        masks = _without_other_tissue(before.hu, masks, slices)
     border = int(np.clip(np.rint(_BORDER_MM / max(before.geometry.pixel_spacing_mm)), *_BORDER_PX))
     mean_masks: dict[str, dict[str, NDArray[np.bool_]]] = {"mean": {}, "border": {}}
     for name in TISSUES_AND_FAT:
         inner, pure = (interior(masks[name][slices], pixels) for pixels in (border, _MIXED_PX))
         mean_masks["mean"][name], mean_masks["border"][name] = inner, pure & ~inner
     return mean_masks
+
+
+def _without_other_tissue(hu: NDArray[np.float32], masks: Masks, slices: NDArray[np.intp]) -> Masks:
+    """Return masks without the voxels that hold another tissue than the slices on both sides do, as far ones may."""
+    smooth = ndimage.gaussian_filter(hu[slices], (0, NOISY_SMOOTHING_PX, NOISY_SMOOTHING_PX))
+    result = {}
+    for name, (low, high) in TISSUES_AND_FAT.items():
+        result[name] = masks[name].copy()
+        result[name][slices] &= (smooth > low - _OTHER_TISSUE_HU) & (smooth < high + _OTHER_TISSUE_HU)
+    return result
 
 
 def _select(masks: Masks, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:

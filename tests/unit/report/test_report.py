@@ -174,6 +174,16 @@ def chest(dose=0.1):
     return make_phantom(size=160, slices=8, extent_mm=24.0, dose=dose, seed=5)
 
 
+def test_the_mean_of_a_tissue_holds_no_other_tissue_where_slices_are_far_apart():
+    hu = scan(z=3, rows=160, columns=160)
+    lung = np.zeros(hu.shape, bool)
+    lung[1, 60:100] = hu[1, 60:100] > -500
+    hu[lung] -= 900  # only in the middle slice
+    means = report_numbers(volume(hu), {})["before"]["mean_hu"]
+    assert means["soft"] == pytest.approx(40, abs=1)
+    assert means["lung"] is None
+
+
 @pytest.fixture(scope="module")
 def made():
     return chest()
