@@ -64,6 +64,11 @@ def world():
     return mixture, kinds, *drawn(mixture, kinds, 500, rng)
 
 
+def estimated(prepared, patches, noise, groups, pilot=None):
+    """The estimates of patches of one group each."""
+    return prepared.estimate(patches, noise, groups[:, None], np.ones((len(groups), 1), np.float32), pilot)
+
+
 def log_likelihoods(mixture, kinds, patches, noise):
     """Of each patch in each group, the textbook way: log of weight times density."""
     found = np.empty((len(patches), len(mixture)))
@@ -103,12 +108,12 @@ def test_threads_share_tables_and_a_copy_for_another_process_has_none(world, mon
 
     monkeypatch.setattr(NoisyMixture, "_make_table", slow)
     labels = list(Threads(4).map(lambda _: prepared.classify(patches, noise), range(4)))
-    estimate, _, _ = prepared.estimate(patches, noise, groups)
+    estimate, _, _ = estimated(prepared, patches, noise, groups)
     assert sorted(calls) == list(range(KINDS))
     assert all((each == labels[0]).all() for each in labels)
     sent = pickle.dumps(prepared)
     assert len(sent) == size
-    assert pickle.loads(sent).estimate(patches, noise, groups)[0].tobytes() == estimate.tobytes()
+    assert estimated(pickle.loads(sent), patches, noise, groups)[0].tobytes() == estimate.tobytes()
 
 
 def test_a_value_whose_computation_failed_is_computed_again():
@@ -126,11 +131,24 @@ def test_groups_are_told_far_from_zero_as_well(world):
     assert (NoisyMixture(far, kinds, LEVELS).classify(patches + np.float32(8192), noise) == groups).mean() > 0.99
 
 
+def test_the_estimate_of_several_groups_is_their_mean_by_shares(world):
+    mixture, kinds, patches, noise, groups = world
+    prepared = NoisyMixture(mixture, kinds, LEVELS)
+    several = np.stack([groups, (groups + 1) % len(mixture), (groups + 2) % len(mixture)], axis=1)
+    shares = np.random.default_rng(4).dirichlet(np.ones(3), len(groups)).astype(np.float32)
+    shares[::3, 2] = 0
+    each = [estimated(prepared, patches, noise, several[:, rank]) for rank in range(3)]
+    for part, mean in enumerate(prepared.estimate(patches, noise, several, shares)):
+        weights = shares.T.reshape(3, -1, *(1,) * (mean.ndim - 1))
+        expected = (weights * np.stack([one[part] for one in each])).sum(axis=0)
+        np.testing.assert_allclose(mean, expected, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("noise_left", [1.0, 0.4])
 def test_an_estimate_is_wieners(world, noise_left):
     mixture, kinds, patches, noise, groups = world
     mixture = Mixture(mixture.means, mixture.bases, mixture.weights, np.full(len(mixture), noise_left))
-    found, kept, errors = NoisyMixture(mixture, kinds, LEVELS).estimate(patches, noise, groups)
+    found, kept, errors = estimated(NoisyMixture(mixture, kinds, LEVELS), patches, noise, groups)
     for i, patch in enumerate(patches.astype(np.float64)):
         k, basis = groups[i], mixture.bases[groups[i]]
         signal = basis @ basis.T
@@ -148,7 +166,7 @@ def test_with_a_pilot_each_coordinate_has_a_variance_of_its_own(world):
     mixture, kinds, patches, noise, groups = world
     prepared = NoisyMixture(mixture, kinds, LEVELS)
     pilot = patches + np.random.default_rng(8).normal(0, 9, patches.shape).astype(np.float32)
-    found, kept, errors = prepared.estimate(patches, noise, groups, pilot)
+    found, kept, errors = estimated(prepared, patches, noise, groups, pilot)
     for i in range(0, len(patches), 5):
         k, kind = groups[i], noise.noise_class[i]
         whiten, colour, level = kinds.whiten[kind], kinds.colour[kind], float(noise.sigma_hu[i])
@@ -169,16 +187,16 @@ def test_what_stands_out_of_its_group_in_the_pilot_keeps_more(world):
     mixture, kinds, patches, noise, groups = world
     prepared = NoisyMixture(mixture, kinds, LEVELS)
     means, some = mixture.means[groups].astype(np.float32), groups == 4
-    _, plain, _ = prepared.estimate(patches, noise, groups)
-    _, less, _ = prepared.estimate(patches, noise, groups, means)
-    _, more, _ = prepared.estimate(patches, noise, groups, means + 8 * (patches - means))
+    _, plain, _ = estimated(prepared, patches, noise, groups)
+    _, less, _ = estimated(prepared, patches, noise, groups, means)
+    _, more, _ = estimated(prepared, patches, noise, groups, means + 8 * (patches - means))
     assert (less[some] < plain[some]).all()
     assert (more[some] > plain[some]).mean() > 0.9
 
 
 def test_in_a_group_without_a_basis_the_mean_is_all_that_is_left(world):
     mixture, kinds, patches, noise, groups = world
-    found, kept, _ = NoisyMixture(mixture, kinds, LEVELS).estimate(patches, noise, groups)
+    found, kept, _ = estimated(NoisyMixture(mixture, kinds, LEVELS), patches, noise, groups)
     none = groups == 0
     stays = (found == patches).all(axis=1)
     assert stays[none].mean() < 0.05
@@ -190,7 +208,7 @@ def test_what_no_group_knows_stays_bit_by_bit(world):
     mixture, kinds, patches, noise, groups = world
     metal = patches.copy()
     metal[:, 7] += 3000
-    found, _, _ = NoisyMixture(mixture, kinds, LEVELS).estimate(metal, noise, groups)
+    found, _, _ = estimated(NoisyMixture(mixture, kinds, LEVELS), metal, noise, groups)
     few = np.array([basis.shape[1] for basis in mixture.bases])[groups] < 3
     np.testing.assert_array_equal(found[few], metal[few])
 
@@ -222,7 +240,7 @@ def test_no_patches_have_no_groups(world):
     mixture, kinds, patches, noise, groups = world
     prepared = NoisyMixture(mixture, kinds, LEVELS)
     assert prepared.classify(patches[:0], noise[:0]).shape == (0,)
-    assert prepared.estimate(patches[:0], noise[:0], groups[:0])[0].shape == (0, D)
+    assert estimated(prepared, patches[:0], noise[:0], groups[:0])[0].shape == (0, D)
 
 
 @settings(max_examples=50, deadline=None)

@@ -29,16 +29,20 @@ def gather(volume, corners, size, out):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def add_up(total, weight, corners, size, patches, weights):  # type: ignore[no-untyped-def]
-    """Add weights[n] * patches[n] to `total` and weights[n] to `weight`, voxel by voxel, at the place of each patch."""
+def add_up(total, weight, corners, size, estimates, pilot, blend, errors, offset):  # type: ignore[no-untyped-def]
+    """Add estimates, blended with the pilot's patches by blend[n], to `total` at their places, and weights to `weight`.
+
+    The weight of a voxel is 1 / (error + offset). estimates, pilot, errors [n, d].
+    """
     for n in range(corners.shape[0]):
         q = 0
         for u in range(size[0]):
             for j in range(size[1]):
                 for i in range(size[2]):
                     z, y, x = corners[n, 0] + u, corners[n, 1] + j, corners[n, 2] + i
-                    w = weights[n, q]
-                    total[z, y, x] += w * patches[n, q]
+                    w = np.float32(1) / (errors[n, q] + offset)
+                    value = estimates[n, q] + blend[n] * (pilot[n, q] - estimates[n, q])
+                    total[z, y, x] += w * value
                     weight[z, y, x] += w
                     q += 1
 
@@ -147,12 +151,26 @@ def best_groups(  # type: ignore[no-untyped-def]
 
 @_fast
 def shrink(  # type: ignore[no-untyped-def]
-    patches, pilot, with_pilot, order, groups, variance, means, noise_left, signal, outlier, estimates, kept, errors
+    patches,
+    pilot,
+    with_pilot,
+    order,
+    groups,
+    shares,
+    variance,
+    means,
+    noise_left,
+    signal,
+    outlier,
+    estimates,
+    kept,
+    errors,
 ):
-    """Write the estimates of patches, how much was kept, and their errors: see `NoisyMixture.estimate`.
+    """Add the estimates of patches, how much was kept, and their errors, by shares: see `NoisyMixture.estimate`.
 
-    Of patches, pilot [n, d], groups, variance [n] those in `order`, which is by group. means [K, d], noise_left [K].
-    signal: see `mixture._Signal`. outlier: squares of the residual in units of the variance, from which a patch stays.
+    Of patches, pilot [n, d], groups, shares, variance [n] those in `order`, which is by group. means [K, d],
+    noise_left [K]. signal: see `mixture._Signal`. outlier: squares of the residual in units of the variance, from which
+    a patch stays.
     """
     first, variances, analysis, synthesis = signal
     d, start = patches.shape[1], 0
@@ -196,9 +214,9 @@ def shrink(  # type: ignore[no-untyped-def]
                 residual += (centred[n, q] - estimate[n, q]) ** 2
             for j in range(end - begin):
                 freedom += factors[n, j]
-            kept[at] = freedom
-            stays = residual >= outlier * variance[at]
+            share, stays = shares[at], residual >= outlier * variance[at]
+            kept[at] += share * freedom
             for q in range(d):
-                estimates[at, q] = patches[at, q] if stays else mean[q] + estimate[n, q]
-                errors[at, q] = error[n, q] if with_pilot else freedom / d
+                estimates[at, q] += share * (patches[at, q] if stays else mean[q] + estimate[n, q])
+                errors[at, q] += share * (error[n, q] if with_pilot else freedom / d)
         start = stop

@@ -357,7 +357,7 @@ class NoisyMixture:
             cell = np.zeros(len(patches), np.int64)
         level, variances = self.sigmas.index(noise.sigma_hu), self.sigmas.variances.astype(np.float32)
         groups, scores = np.empty((len(patches), most), np.int64), np.empty((len(patches), most), np.float32)
-        for noise_class, order in self._by_class(noise, cell):
+        for noise_class, order in self._by_class(noise, cell, np.arange(len(patches))):
             best_groups(
                 patches,
                 order,
@@ -373,12 +373,14 @@ class NoisyMixture:
             )
         return groups, scores
 
-    def _by_class(self, noise: Noise, key: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Yield each class of noise that there is and its patches, in the order of a key."""
-        noise_class = noise.among(len(self.noise_covariances))
-        order = np.argsort((noise_class << 32) + key, kind="stable")
+    def _by_class(
+        self, noise: Noise, key: NDArray[np.int64], chosen: NDArray[np.int64]
+    ) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield each class of noise that chosen patches have, and those patches in the order of a key."""
+        noise_class = noise.among(len(self.noise_covariances))[chosen]
+        order = np.argsort((noise_class << 32) + key[chosen], kind="stable")
         cuts = np.searchsorted(noise_class[order], np.arange(len(self.noise_covariances) + 1))
-        yield from ((k, order[a:b]) for k, (a, b) in enumerate(pairwise(cuts.tolist())) if a < b)
+        yield from ((k, chosen[order[a:b]]) for k, (a, b) in enumerate(pairwise(cuts.tolist())) if a < b)
 
     def log_likelihood(self, patches: Float32, noise: Noise) -> Float64:
         """Return the log-likelihood of each patch in its most likely group, of shape (n,), in nats."""
@@ -406,9 +408,14 @@ class NoisyMixture:
     # --------------------------------------------------------------------------------------------------- shrinking
 
     def estimate(
-        self, patches: Float32, noise: Noise, groups: NDArray[np.int64], pilot: Float32 | None = None
+        self,
+        patches: Float32,
+        noise: Noise,
+        groups: NDArray[np.int64],
+        shares: Float32,
+        pilot: Float32 | None = None,
     ) -> tuple[Float32, Float32, Float32]:
-        """Return the Wiener estimate of each patch in its group, the share of it that was kept, and its error.
+        """Return the mean of the Wiener estimates of each patch in its groups, the share that was kept, and its error.
 
         With a pilot, the variance of a coordinate's signal is the mean of the group's and the pilot's own square: so
         what stands out of its group keeps more, and what does not less (empirical Wiener filter: Dabov et al. 2007,
@@ -418,14 +425,16 @@ class NoisyMixture:
         ----------
         patches : ndarray of shape (n, d), float32, HU
         noise : Noise
-        groups : ndarray of shape (n,), int64
+        groups : ndarray of shape (n, most), int64
+        shares : ndarray of shape (n, most), float32
+            Of each group in the mean; those of 0 cost nothing.
         pilot : ndarray of shape (n, d), float32, HU, optional
             The same patches of a first result.
 
         Returns
         -------
         estimates : ndarray of shape (n, d), float32, HU
-            A patch that is no member of any group comes back as it is.
+            A patch that is no member of a group is its own estimate.
         kept : ndarray of shape (n,), float32
             Sum of the Wiener factors: how many of the d degrees of freedom were kept.
         errors : ndarray of shape (n, d), float32
@@ -434,23 +443,26 @@ class NoisyMixture:
         """
         variance = noise.sigma_hu**2
         means, noise_left = self.mixture.means.astype(np.float32), self.mixture.noise_left.astype(np.float32)
-        estimates, kept, errors = np.empty_like(patches), np.empty(len(patches), np.float32), np.empty_like(patches)
-        for noise_class, order in self._by_class(noise, groups):
-            shrink(
-                patches,
-                patches if pilot is None else pilot,
-                pilot is not None,
-                order,
-                groups,
-                variance,
-                means,
-                noise_left,
-                self._signal(noise_class),
-                np.float32(_OUTLIER * patches.shape[1]),
-                estimates,
-                kept,
-                errors,
-            )
+        estimates, kept, errors = np.zeros_like(patches), np.zeros(len(patches), np.float32), np.zeros_like(patches)
+        for rank in range(groups.shape[1]):
+            of, share = groups[:, rank], shares[:, rank]
+            for noise_class, order in self._by_class(noise, of, np.flatnonzero(share)):
+                shrink(
+                    patches,
+                    patches if pilot is None else pilot,
+                    pilot is not None,
+                    order,
+                    of,
+                    share,
+                    variance,
+                    means,
+                    noise_left,
+                    self._signal(noise_class),
+                    np.float32(_OUTLIER * patches.shape[1]),
+                    estimates,
+                    kept,
+                    errors,
+                )
         return estimates, kept, errors
 
 

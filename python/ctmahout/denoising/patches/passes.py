@@ -67,20 +67,7 @@ class PatchFilter:
         groups, shares = self.assigner.responsibilities(
             patches if pilot is None else pilot, noise, MAX_GROUPS_PER_PATCH
         )
-        estimates, kept, errors = self.shrinker.estimate(patches, noise, groups[:, 0], pilot)
-        estimates *= shares[:, :1]
-        errors *= shares[:, :1]
-        kept *= shares[:, 0]
-        for rank in range(1, groups.shape[1]):
-            also = np.flatnonzero(shares[:, rank])
-            share = shares[also, rank]
-            other, other_kept, other_errors = self.shrinker.estimate(
-                patches[also], noise[also], groups[also, rank], None if pilot is None else pilot[also]
-            )
-            estimates[also] += share[:, None] * other
-            errors[also] += share[:, None] * other_errors
-            kept[also] += share * other_kept
-        return estimates, kept, errors
+        return self.shrinker.estimate(patches, noise, groups, shares, pilot)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +89,13 @@ class _Layer:
         patches = grid.patches_at(corners)
         pilot = self.pilot.patches_at(corners) if self.pilot else None
         estimates, kept, errors = filter.estimate(patches, noise, pilot)
+        blend = np.zeros(len(patches), np.float32)
         if pilot is not None and filter.pilot_weight:
-            share = np.clip(filter.pilot_weight * (kept / patches.shape[1] - filter.overfit_threshold), 0, 1)[:, None]
-            estimates += share * (pilot - estimates)
-        depth = grid.patch[0]
-        sums = np.zeros((2, depth, *grid.shape[1:]), np.float32)
+            blend = np.clip(filter.pilot_weight * (kept / patches.shape[1] - filter.overfit_threshold), 0, 1)
+        sums = np.zeros((2, grid.patch[0], *grid.shape[1:]), np.float32)
         corners[:, 0] = 0
-        errors += np.float32(_WEIGHT_OFFSET)
-        weights = np.reciprocal(errors, out=errors)
-        add_up(sums[0], sums[1], corners, grid.patch, estimates, weights)
+        of_pilot = patches if pilot is None else pilot
+        add_up(sums[0], sums[1], corners, grid.patch, estimates, of_pilot, blend, errors, np.float32(_WEIGHT_OFFSET))
         return sums
 
 
