@@ -14,7 +14,7 @@ from ctmahout.dicom import read_series
 from ctmahout.quality import FlatRegions, tissues
 
 SMALL = "lowdose_pet_ct_STS_003"
-SLICES = 20  # of its 51
+SLICES = 10  # of its 51
 
 
 @pytest.mark.spark
