@@ -89,8 +89,11 @@ class CtmahoutError(Exception):
         return _unpickle, (self.code, self.fields, self.message, self.hint)
 
     def rename(self, old: str, new: str) -> None:
-        """Replace a path in message and hint."""
+        """Replace a path in message, hint and fields."""
         self.message, self.hint = self.message.replace(old, new), self.hint.replace(old, new)
+        self.fields = {
+            key: str(value).replace(old, new) if old in str(value) else value for key, value in self.fields.items()
+        }
         self.args = (f"[{self.code}] {self.message} {self.hint}",)
 
     def append_hint(self, sentence: str) -> None:

@@ -1,6 +1,7 @@
 import ast
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
@@ -47,13 +48,21 @@ def test_a_text_without_a_known_code_is_no_error_of_ours(text):
     assert from_text(text) is None
 
 
-def test_messages_name_what_was_given_and_hints_do_not_repeat_them():
+def test_no_sentence_of_a_message_is_repeated_in_its_hint():
     for code, entry in catalogue().items():
         assert re.fullmatch(r"CTM_[A-Z_]+", code)
-        assert entry["message"] != entry["hint"]
+        message, hint = (set(re.split(r"(?<=[.;:?]) ", entry[text])) for text in ("message", "hint"))
+        assert not message & hint, code
 
 
-def test_who_raises_an_error_fills_in_all_that_its_texts_name(root):
+def test_a_path_is_renamed_wherever_an_error_has_it():
+    error = InputError("CTM_INPUT_UNREADABLE", file=Path("/tmp/x/a.dcm"), problem="/tmp/x/a.dcm is empty", count=3)
+    error.rename("/tmp/x", "s3://b")
+    assert "/tmp/x" not in f"{error}{error.message}{error.hint}{error.fields}{pickle.loads(pickle.dumps(error)).fields}"
+    assert error.fields["count"] == 3
+
+
+def test_who_raises_an_error_fills_in_all_that_its_texts_name_and_raises_the_class_of_its_exit_code(root):
     seen = set()
     for file in sorted((root / "python" / "ctmahout").rglob("*.py")):
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -68,6 +77,8 @@ def test_who_raises_an_error_fills_in_all_that_its_texts_name(root):
             ):
                 continue
             code = call.args[0].value
+            if code in catalogue():
+                assert call.func.id == type(CtmahoutError(code)).__name__, f"{file.name}:{call.lineno}: {code}"
             given = {keyword.arg for keyword in call.keywords}
             if code not in catalogue() or None in given:  # None: **fields
                 continue
