@@ -169,6 +169,18 @@ def test_what_has_no_noise_has_none(slices):
     assert matrix_noise_sd(np.full((slices, 24, 24), -1000, np.float32)) == 0.0
 
 
+def test_soft_tissue_without_noise_counts_as_that_whatever_noise_is_around_it():
+    y, x = np.mgrid[:160, :160] - 79.5
+    radius = np.hypot(y, x)
+    image = np.select([radius < 20, radius < 70, radius < 75], [40.0, -800.0, 40.0], -1000.0)
+    hu = np.repeat(image[None], 6, axis=0).astype(np.float32)
+    lung = (radius > 24) & (radius < 70)
+    hu[:, lung] += np.random.default_rng(3).normal(0, 30, (6, lung.sum()))
+    found = noise_sd_by_tissue(hu, tissues(hu, smoothing=2.0))
+    assert found["soft"] == noise_sd(hu) == 0.0
+    assert found["body"] > 1
+
+
 def test_the_noise_of_the_matrix_is_where_its_singular_values_end():
     hu = body(z=30, seed=11, sd=25.0)
     a = hu.reshape(30, -1).T.astype(float)

@@ -58,7 +58,7 @@ def noise_sd(hu: NDArray[np.float32], padding: NDArray[np.bool_] | None = None) 
     if padding is not None:
         masks = {name: mask & ~padding for name, mask in masks.items()}
     sd = noise_sd_by_tissue(hu, {name: masks[name] for name in ("soft", "body")})
-    return sd["soft"] or sd["body"] or 0.0
+    return next((value for value in sd.values() if value is not None), 0.0)
 
 
 def matrix_noise_sd(hu: NDArray[np.float32], padding: NDArray[np.bool_] | None = None) -> float:
