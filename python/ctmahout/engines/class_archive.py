@@ -32,12 +32,19 @@ def archive_name(spark: Spark, size: int | str) -> str:
 
 
 def find_archive(spark: Spark) -> Path | None:
-    """Return the archive of a Spark; None if there is none or it is truncated."""
+    """Return the archive of a Spark; None if there is none, it is truncated or another user could have written it."""
     try:
         candidates = archive_folder().glob(archive_name(spark, "*"))
-        return next((path for path in candidates if path.name == archive_name(spark, path.stat().st_size)), None)
+        return next((path for path in candidates if _is_ours_and_whole(path, spark)), None)
     except (OSError, RuntimeError):  # no home folder, or an unreadable one
         return None
+
+
+def _is_ours_and_whole(path: Path, spark: Spark) -> bool:
+    # Java runs the code in it, and the cache may be in a folder that others can write to.
+    status = path.stat()
+    is_ours = not hasattr(os, "geteuid") or (status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022)
+    return is_ours and path.name == archive_name(spark, status.st_size)
 
 
 def archive_options(spark: Spark, user_options: Iterable[str] = ()) -> list[str]:

@@ -18,6 +18,7 @@ from web import Web, served
 
 from ctmahout.cli.output import driver_log
 from ctmahout.engines import Jar, Request, connect, find_jar, find_java
+from ctmahout.engines.class_archive import archive_folder, archive_name, find_archive
 from ctmahout.engines.executors import Executors
 from ctmahout.engines.jars import Spark, find_spark, spark_line
 from ctmahout.engines.jvm_calls import interruptible, translate_error
@@ -238,6 +239,21 @@ def test_java_is_never_told_twice_how_to_collect_garbage(monkeypatch, tmp_path):
     assert "UseParallelGC" in settings()["spark.driver.extraJavaOptions"]
     (tmp_path / "spark-defaults.conf").write_text("spark.driver.extraJavaOptions -XX:+UseG1GC\n")
     assert "spark.driver.extraJavaOptions" not in settings()
+
+
+def test_a_class_archive_that_another_user_could_have_written_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spark = Spark(tmp_path, "4.0.1", "2.13")
+    archive = archive_folder() / archive_name(spark, 3)
+    archive.parent.mkdir()
+    archive.write_bytes(b"jsa")
+    for mode, found in ((0o444, archive), (0o644, archive), (0o664, None), (0o446, None)):
+        archive.chmod(mode)
+        assert find_archive(spark) == found
+    archive.chmod(0o444)
+    owner = os.stat_result((0o100444, 0, 0, 1, os.geteuid() + 1, 0, 3, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda self, **_: owner)
+    assert find_archive(spark) is None
 
 
 def test_default_memory_is_half_of_what_there_is():
