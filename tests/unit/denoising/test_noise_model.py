@@ -68,6 +68,20 @@ def test_the_map_where_noise_and_anatomy_have_the_same_frequencies(seed):
     assert 0.9 < median < 1.15
 
 
+@pytest.mark.parametrize(("scanner", "at_the_skin"), [("off-centre", 0.88), ("bowtie", 0.5)])
+def test_the_map_holds_for_the_periphery_of_a_body(scanner, at_the_skin):
+    """By depth in pixels below the skin, where a bow tie leaves few photons on one side of it or all around."""
+    made = make_phantom(size=128, slices=12, dose=0.1, scanner=scanner, sigma=True)
+    ratio = found(made.noisy).sigma_hu(0, *made.noisy.shape) / made.sigma_hu
+    body = [ndimage.binary_fill_holes(image) for image in ndimage.gaussian_filter(made.clean.hu, (0, 2, 2)) > -400]
+    depth = np.stack([ndimage.distance_transform_edt(image) for image in body])
+    depth[(made.clean.hu < -150) | (made.clean.hu > 200)] = 0
+    medians = [np.median(ratio[(depth > low) & (depth <= low + 4)]) for low in (0, 4, 8)]
+    assert medians[0] > at_the_skin
+    assert min(medians[1:]) > 0.82
+    assert max(medians) < 1.1
+
+
 def test_sd_is_in_proportion_to_the_noise(phantom, model):
     """Half of the noise on the same anatomy."""
     half = estimate_noise((phantom.noisy.hu + phantom.clean.hu) / 2, phantom.noisy.geometry.pixel_spacing_mm)
