@@ -69,6 +69,16 @@ class LimitsTest {
     assertEquals(20, (drm %*% new DenseMatrix(gaussian(3, 3, 2))).collect.rowSize)
   }
 
+  /** A user of spark-shell keeps matrices and never closes the context. */
+  @Test def whatIsStoredLastsAsLongAsItsMatrix(): Unit = withContext { context =>
+    val drm = context.drm(blocks(gaussian(20, 3, 1), parts = 2), 20, 3)
+    for (i <- 1 to 20) (drm + i.toDouble).checkpoint(CacheHint.MEMORY_ONLY).norm()
+    def held = sc.getPersistentRDDs.size
+    var tries = 0
+    while (held > 5 && tries < 50) { System.gc(); Thread.sleep(20); tries += 1 }
+    assertTrue(held <= 5, s"$held matrices of 20 are still stored")
+  }
+
   @Test def whatNoArrayCanHoldIsRefused(): Unit = {
     Basis.requireRoom(32768, 485)
     val e = assertThrows(classOf[IllegalArgumentException], () => Basis.requireRoom(40000, 40000))
@@ -81,6 +91,9 @@ class LimitsTest {
     val line = new LimitsTest.Line(context, context.drm(blocks(a, parts = 2), 12, 3))
     for ((expected, found) <- a.zip(rows(line.multiplied.collect))) assertArrayEquals(expected.map(_ * 15), found)
     for ((expected, found) <- a.zip(rows(line.elementwise.collect))) assertArrayEquals(expected.map(_ * 15), found)
+    // `val B = A.mapBlock() { ... }`: the line that the function holds has the matrix, and that the function.
+    for (named <- Seq(line.named, line.namedElementwise, line.namedTwice); (expected, found) <- a.zip(rows(named.collect)))
+      assertArrayEquals(expected.map(_ * 15), found, 1e-12)
   }
 }
 
@@ -91,6 +104,9 @@ object LimitsTest {
     val f = 15.0
     val gram: CheckpointedDrm[Int] = (A.t %*% A).checkpoint()
     val sum: DrmLike[Long] = A + 1.0
+    val named: DrmLike[Long] = A.mapBlock() { case (k, b) => k -> b.times(f) }
+    val namedElementwise: DrmLike[Long] = A.apply((x: Double) => x * f)
+    val namedTwice: DrmLike[Long] = A.apply((x: Double) => x * (f / 3)).apply((x: Double) => x * (f / 5))
     def multiplied: DrmLike[Long] = A.mapBlock() { case (k, b) => k -> b.times(f) }
     def elementwise: DrmLike[Long] = A.apply((x: Double) => x * f)
   }
