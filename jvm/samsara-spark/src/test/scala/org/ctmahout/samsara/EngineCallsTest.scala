@@ -50,6 +50,7 @@ class EngineCallsTest {
     assertEquals(3000000000L, long.nrow)
     assertEquals(1048576.0, (drmParallelizeEmptyLong(1L << 20, 1) + 1.0).colSums().get(0))
     assertEquals(0, drmParallelizeEmpty(0, 3).collect.rowSize)
+    assertEquals(0.0, drmParallelizeEmpty(0, 3).colMeans().norm(1), "as in Mahout 14.1")
   }
 
   @Test def missingRowsAreZeros(): Unit = withContext { context =>
@@ -193,11 +194,21 @@ class EngineCallsTest {
       assertEquals(bits(odd), bits(rows(many.collect)))
       assertTrue(many.asInstanceOf[DistributedRows[_]].rdd.getNumPartitions >= 9)
     }
+    val before = sc.getPersistentRDDs.size
+    val kept = drmDfsRead(s"$folder/int").checkpoint(CacheHint.MEMORY_ONLY)
+    kept.collect
+    assertEquals(before + 1, sc.getPersistentRDDs.size, "it is kept, and the file not read again")
+    kept.uncache()
     val again = drmParallelize(new DenseMatrix(a))
     val driver = (again.t %*% again).checkpoint()
     assertEquals(bits(rows(driver.collect)), bits(rows(roundTrip(driver, s"$folder/driver.txt").collect)))
     val e = assertThrows(classOf[IllegalArgumentException], () => again.dfsWrite(s"$folder/int"))
     assertTrue(e.getMessage.contains("already"))
+    // Some clusters have Hadoop mark nothing.
+    val mark = "mapreduce.fileoutputcommitter.marksuccessfuljobs"
+    sc.hadoopConfiguration.set(mark, "false")
+    try for (end <- Seq("", ".txt")) assertEquals(bits(a), bits(rows(roundTrip(again, s"$folder/unmarked$end").collect)))
+    finally sc.hadoopConfiguration.unset(mark)
   }
 
   @Test def whatIsNoMatrixIsNotRead(@TempDir folder: Path): Unit = withHere { implicit here =>

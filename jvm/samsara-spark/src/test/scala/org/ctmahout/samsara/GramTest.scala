@@ -62,6 +62,15 @@ class GramTest {
     assertArrayEquals(Cholesky(part(found.rowSize)).get.toArray, found.toArray)
     assertTrue((found.rowSize + 1 to 20).forall(k => Cholesky(part(k)).isEmpty))
     assertEquals(0, Cholesky.leading(new DenseBlock(3, 3)).rowSize)
+    // Each decomposition begins with a copy: there is one, and not one for each of 150 directions that are missing.
+    val deficient = new DenseBlock(200, 160, HardMatricesTest.integers(200, 8, 160).flatten)
+    val gramOfMany = Products.transposedTimes(deficient, deficient)
+    val threads = java.lang.management.ManagementFactory.getThreadMXBean.asInstanceOf[com.sun.management.ThreadMXBean]
+    def allocated = threads.getThreadAllocatedBytes(Thread.currentThread.getId)
+    val before = allocated
+    assertEquals(8, Cholesky.leading(gramOfMany).rowSize)
+    val copies = (allocated - before) / (160 * 160 * 8)
+    assertTrue(copies < 10, s"as much memory as $copies copies take")
   }
 
   @Test def valuesWhoseSquaresAreNoNumbers(): Unit = {

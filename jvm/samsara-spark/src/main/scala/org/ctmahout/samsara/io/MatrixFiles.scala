@@ -17,9 +17,11 @@ import org.ctmahout.samsara.plan.Joins
  * any other is Parquet with the columns `key` (int, long or string) and `values` (an array of doubles). Files of Mahout's own
  * old form, Hadoop's sequence files of Writables, are neither written nor read.
  *
- * Spark's committer writes: a directory has a file `_SUCCESS` once it is complete, and none without it is read.
+ * Spark's committer writes: a directory has a file `_SUCCESS` once it is complete, also where Hadoop is told to write none
+ * (`mapreduce.fileoutputcommitter.marksuccessfuljobs`), and none without it is read.
  */
 private[samsara] object MatrixFiles {
+  private val Complete = "_SUCCESS"
   private val Schema = "columns key (int, bigint or string) and values (array<double>)"
 
   /**
@@ -31,8 +33,11 @@ private[samsara] object MatrixFiles {
   def write(context: SamsaraContext, matrix: Value[_], path: String): Unit = {
     val sc = sparkOf(context, "dfsWrite")
     val to = new Path(path)
-    require(!to.getFileSystem(sc.hadoopConfiguration).exists(to), s"$path is there already: a matrix is written to a new path")
+    val files = to.getFileSystem(sc.hadoopConfiguration)
+    require(!files.exists(to), s"$path is there already: a matrix is written to a new path")
     writeRows(new Joins(context).far(matrix), context, path)
+    val complete = new Path(to, Complete)
+    if (!files.exists(complete)) files.create(complete).close()
   }
 
   private def writeRows[K](matrix: Far[K], context: SamsaraContext, path: String): Unit = {
@@ -65,8 +70,8 @@ private[samsara] object MatrixFiles {
     val files = from.getFileSystem(sc.hadoopConfiguration)
     require(files.exists(from), s"there is nothing at $path")
     require(
-      files.getFileStatus(from).isFile || files.exists(new Path(from, "_SUCCESS")),
-      s"$path is a directory without the file _SUCCESS: whoever was to write it has not finished"
+      files.getFileStatus(from).isFile || files.exists(new Path(from, Complete)),
+      s"$path is a directory without the file $Complete: whoever was to write it has not finished"
     )
     if (path.endsWith(".txt")) {
       val lines = sc.textFile(path, math.max(parMin, 1)).filter(_.nonEmpty)
