@@ -57,8 +57,7 @@ class ClusterTest {
     "spark.executor.extraJavaOptions" -> "--add-modules=jdk.incubator.vector",
     "spark.executor.memory" -> "512m",
     "spark.cores.max" -> "2", // and both are there before the first job
-    "spark.scheduler.minRegisteredResourcesRatio" -> "1.0",
-    "spark.speculation" -> "true"
+    "spark.scheduler.minRegisteredResourcesRatio" -> "1.0"
   ) { sc =>
     val lost = new AtomicInteger
     sc.addSparkListener(new SparkListener {
