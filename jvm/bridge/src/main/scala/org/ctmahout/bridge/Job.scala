@@ -23,7 +23,7 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     val (_, target) = located("output", request.output)
     OutputDirectory.checkApart(input, target)
     val manifest = ExchangeReader.readingFrom(Manifest.shown(input))(Manifest.readMatrix(fs, input))
-    val groups = wanted(manifest)
+    val groups = Job.wanted(request, manifest)
     val output = new OutputDirectory(target, request.overwrite, hadoop)
     output.checkFree()
     val reader = new ExchangeReader(session, fs, manifest)
@@ -127,23 +127,6 @@ private[bridge] final class Job(session: SparkSession, request: Request, run: Ru
     } finally cached.free()
   }
 
-  /** The groups asked for, if all of them can be decomposed. */
-  private def wanted(manifest: MatrixManifest): Seq[MatrixGroup] = {
-    val path = Manifest.shown(manifest.path)
-    manifest.groups.find(g => g.rows < g.columns).foreach { g =>
-      throw Errors("CTM_EXCHANGE_WIDE", "path" -> path, "group" -> g.group, "rows" -> g.rows, "columns" -> g.columns)
-    }
-    val known = manifest.groups.map(g => g.group -> g).toMap
-    // Once for all that are asked for: of a hundred thousand groups the list alone takes 50 ms.
-    lazy val there = manifest.groups.map(_.group).mkString(", ")
-    val groups = request.groups.fold(manifest.groups)(_.map { g =>
-      known.getOrElse(g, throw Errors("CTM_EXCHANGE_GROUP_UNKNOWN", "path" -> path, "group" -> g, "groups" -> there))
-    })
-    for (k <- request.k; g <- groups if k > g.columns)
-      throw Errors("CTM_RANK_RANGE", "given" -> k, "group" -> g.group, "rows" -> g.rows, "columns" -> g.columns)
-    groups
-  }
-
   /**
    * Enough partitions to keep every core busy, and none so large that a task would be long to repeat or the last ones would
    * leave cores without work. A multiple of the cores, since three equal tasks on two cores take as long as four.
@@ -178,6 +161,23 @@ private[bridge] object Job {
   private val PartitionBytes = 64L << 20
   private val MostPartitions = 100000L
   private val MostSideBySide = 8
+
+  /** The groups asked for, if all of them can be decomposed. */
+  private[bridge] def wanted(request: Request, manifest: MatrixManifest): Seq[MatrixGroup] = {
+    val path = Manifest.shown(manifest.path)
+    manifest.groups.find(g => g.rows < g.columns).foreach { g =>
+      throw Errors("CTM_EXCHANGE_WIDE", "path" -> path, "group" -> g.group, "rows" -> g.rows, "columns" -> g.columns)
+    }
+    val known = manifest.groups.map(g => g.group -> g).toMap
+    // Once for all that are asked for: of a hundred thousand groups the list alone takes 50 ms.
+    lazy val there = manifest.groups.map(_.group).mkString(", ")
+    val groups = request.groups.fold(manifest.groups)(_.map { g =>
+      known.getOrElse(g, throw Errors("CTM_EXCHANGE_GROUP_UNKNOWN", "path" -> path, "group" -> g, "groups" -> there))
+    })
+    for (k <- request.k; g <- groups if k > g.columns)
+      throw Errors("CTM_RANK_RANGE", "given" -> k, "group" -> g.group, "rows" -> g.rows, "columns" -> g.columns)
+    groups
+  }
 
   /** Rows of U are right only if they are multiplied by the same kernel as the sums over them, to the last bit. */
   private[bridge] def checkKernels(kernels: Set[String]): Unit =

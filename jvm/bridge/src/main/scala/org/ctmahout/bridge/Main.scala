@@ -23,7 +23,9 @@ object Main {
     try {
       args match {
         case Array("--version") | Array("--jar-check") => println(Bridge.version())
-        case Array("--request", json) => answer(_ => json)
+        case Array("--request", json) =>
+          Request.parse(json) // refused, if at all, before Spark takes its time to start
+          answer(_ => json)
         case Array("--request-file", path) => answer(readText(_, path))
         case _ => throw Errors("CTM_REQUEST_INVALID", "problem" -> Usage)
       }

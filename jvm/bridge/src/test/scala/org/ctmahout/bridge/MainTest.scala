@@ -3,6 +3,7 @@ package org.ctmahout.bridge
 import java.io.{ByteArrayOutputStream, PrintStream}
 import java.nio.file.{Files, Path => File_}
 
+import org.apache.spark.sql.SparkSession
 import org.ctmahout.bridge.Testing._
 import org.ctmahout.bridge.exchange.Manifest
 import org.junit.jupiter.api.Test
@@ -47,6 +48,16 @@ class MainTest {
       assertTrue(err.startsWith("[CTM_REQUEST_INVALID] "), err)
     }
     assertEquals(3, main("--request", """{"input": "/no/such", "output": "/nowhere"}""")._1)
+  }
+
+  @Test def aWrongRequestStartsNoSpark(): Unit = {
+    val session = spark
+    SparkSession.clearActiveSession()
+    SparkSession.clearDefaultSession()
+    try {
+      assertEquals(2, main("--request", """{"input": "relative/m", "output": "/f"}""")._1)
+      assertFalse(session.sparkContext.isStopped, "a session of its own would have been stopped in the end")
+    } finally SparkSession.setDefaultSession(session)
   }
 
   @Test def saysItsVersion(): Unit =

@@ -1,6 +1,8 @@
 package org.ctmahout.bridge
 
+import org.apache.hadoop.fs.Path
 import org.ctmahout.bridge.Testing._
+import org.ctmahout.bridge.exchange.{Dtype, MatrixGroup, MatrixManifest}
 import org.junit.jupiter.api.Assertions.{assertEquals, assertFalse, assertTrue}
 import org.junit.jupiter.api.Test
 
@@ -83,5 +85,19 @@ class RequestTest {
   @Test def theManifestGetsWhatTheNumbersDependOn(): Unit = {
     assertEquals("""{"algorithm":"dssvd","k":null,"p":15,"q":1,"seed":0,"want":["s","v"]}""", parse("").parameters.toString)
     assertFalse(parse("").wantU)
+  }
+
+  /** The work for each group that is asked for does not grow with the number of groups that there are. */
+  @Test def groupsAreLookedUpAndNotListed(): Unit = {
+    final class Counted(count: Int) extends IndexedSeq[MatrixGroup] {
+      var reads = 0
+      override def length: Int = count
+      override def apply(i: Int): MatrixGroup = { reads += 1; MatrixGroup(i, 9, 3, "") }
+    }
+    val there = new Counted(1000)
+    val manifest = MatrixManifest(new Path("/a"), Dtype.Float32, there, None, "")
+    val found = Job.wanted(parse(s""", "groups": [${there.indices.mkString(", ")}]"""), manifest)
+    assertEquals(there.indices, found.map(_.group))
+    assertTrue(there.reads < 10 * there.length, s"${there.reads} groups were looked at, of ${there.length}")
   }
 }
