@@ -37,6 +37,12 @@ def test_what_is_a_path_and_what_is_a_uri(given, expected):
     assert parse_location(parse_location(given)) == expected
 
 
+@pytest.mark.parametrize("given", [None, 3, b"a", [], object()])
+def test_what_is_no_place_is_told_what_puts_a_volume_into_one(given):
+    with pytest.raises(TypeError, match=f"not {type(given).__name__}; write_array"):
+        parse_location(given)
+
+
 @pytest.mark.parametrize(
     "given",
     [
