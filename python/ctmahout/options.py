@@ -158,7 +158,9 @@ class Config:
 
     # Engine
     engine: str = option("py4j", "How to call Mahout on Spark; numpy runs without Java.", choices=ENGINES)
-    master: str | None = option(None, "Spark master; default: all cores of this machine.", metavar="URL")
+    master: str | None = option(
+        None, "Spark master, or sc://HOST:PORT of Spark Connect; default: all cores of this machine.", metavar="URL"
+    )
     partitions: int | None = option(
         None, "Spark partitions, at most one for each row group of the matrix; default: automatic.", minimum=1
     )
@@ -336,6 +338,7 @@ _OTHER_VARIABLES = frozenset(
         "CTMAHOUT_IDC_INDEX",
         "CTMAHOUT_IDC_STORE",
         "CTMAHOUT_DICOMWEB_TOKEN",
+        "CTMAHOUT_TEST_CONNECT",
         "CTMAHOUT_TEST_DATA",
         "CTMAHOUT_TEST_PICTURES",
     }

@@ -90,3 +90,13 @@ def matrices(tmp_path_factory):
     for name, A in arrays.items():
         write_matrix(folder / name, [A], dtype=A.dtype.name, units="1", centring="none", layout={})
     return folder, arrays
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    """A directory of 400 small matrices: some minutes of work, however fast the machine is."""
+    path = tmp_path_factory.mktemp("many") / "m"
+    random = np.random.default_rng(0)
+    groups = [random.standard_normal((60, 12)) for _ in range(400)]
+    write_matrix(path, groups, units="1", centring="none", layout={})
+    return path

@@ -17,7 +17,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as f
 
 import ctmahout
+from ctmahout import denoise_volume, factorise
 from ctmahout.errors import CtmahoutError
+from ctmahout.exchange import write_matrix
 
 remote, folder = sys.argv[1], Path(sys.argv[2])
 warnings.simplefilter("ignore")
@@ -25,12 +27,16 @@ spark = SparkSession.builder.remote(remote).getOrCreate()
 A = np.load(folder / "a.npy")
 
 
-def code(**options):
+def code_of(call, *arguments, **options):
     try:
-        ctmahout.dssvd(**options)
+        call(*arguments, **options)
     except CtmahoutError as e:
         return e.code, e.message
     return "none", ""
+
+
+def code(**options):
+    return code_of(ctmahout.dssvd, **options)
 
 
 table = spark.createDataFrame(
@@ -63,6 +69,25 @@ try:
     TruncatedSVD(k=2)
 except CtmahoutError as e:
     answer["codes"]["estimator"] = e.code, e.message
+
+# Directories: what the server sees of a process's own is another one.
+bad = Path(__file__).parents[2] / "contract" / "v1" / "bad" / "flipped-bit"
+write_matrix(folder / "matrix", [A], units="1", centring="none", layout={})
+(folder / "client").mkdir()
+os.chdir(folder / "client")
+write_matrix("unseen/matrix", [A], units="1", centring="none", layout={})
+unseen, elsewhere = Path("/proc/self/cwd/unseen/matrix"), Path("/proc/self/cwd/elsewhere")
+answer["codes"] |= {
+    "flipped bit": code_of(factorise, bad, folder / "none", session=spark),
+    "nowhere": code(matrix=folder / "nowhere", session=spark),
+    "not seen there": code_of(factorise, unseen, folder / "none", session=spark),
+    "not seen here": code_of(factorise, folder / "matrix", elsewhere, session=spark),
+    "spread": code_of(
+        denoise_volume, np.zeros((4, 64, 64)), spacing_mm=(1, 1, 1), engine="py4j", spread=True, session=spark
+    ),
+}
+answer["left"] = sorted(path.name for path in folder.iterdir())
+answer["of an array"] = ctmahout.dssvd(A, k=5, p=3, session=spark).s.tolist()
 
 # Ctrl-C while the query that the table comes from would take minutes.
 nap = "CAST(reflect('java.lang.Thread', 'sleep', 300L) IS NULL AS double)"

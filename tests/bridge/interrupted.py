@@ -1,4 +1,7 @@
-"""Is interrupted while a long request runs, and sends another one through the same engine: ENGINE INPUT OUTPUT."""
+"""Is interrupted while a long request runs, and sends another one through the same engine: ENGINE INPUT OUTPUT.
+
+ENGINE may be the address of a server of Spark Connect.
+"""
 
 import json
 import os
@@ -23,8 +26,9 @@ def interrupt() -> None:
 
 
 session = spark_builder("local[2]").getOrCreate() if name == "user" else None
+master = None if session else name if name.startswith("sc://") else "local[2]"
 told = {}
-with connect("py4j" if session else name, session=session, **({} if session else {"master": "local[2]"})) as engine:
+with connect("py4j" if name in (master, "user") else name, session=session, master=master) as engine:
     threading.Thread(target=interrupt, daemon=True).start()
     start = time.monotonic()
     try:

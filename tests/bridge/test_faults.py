@@ -22,16 +22,6 @@ from ctmahout.exchange import read_factors, write_matrix
 pytestmark = pytest.mark.spark
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    """A directory of 400 small matrices: some minutes of work, however fast the machine is."""
-    path = tmp_path_factory.mktemp("many") / "m"
-    random = np.random.default_rng(0)
-    groups = [random.standard_normal((60, 12)) for _ in range(400)]
-    write_matrix(path, groups, units="1", centring="none", layout={})
-    return path
-
-
 @pytest.mark.parametrize("engine", ["py4j", "user", "jpype", "submit"])
 def test_ctrl_c_stops_the_run_and_the_next_answer_is_its_own(python, many, tmp_path, engine):
     told = python("interrupted.py", engine, many, tmp_path)

@@ -9,6 +9,8 @@ submit    spark-submit with the bundled jar                               cluste
 operator  an application of the Kubeflow Spark Operator                   Kubernetes with that operator
 numpy     nowhere: `numpy_svd`, the same algorithm in numpy               machines without Java; reference for tests
 ========  ==============================================================  =========================================
+
+Engine py4j, the default, runs on a server instead where its session, or master, is one of Spark Connect.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from .base import Engine
 from .jars import Jar, find_jar
 from .java import Java, find_java
 from .request import Request
-from .session import spark_builder
+from .session import is_connect, server_address, spark_builder
 
 __all__ = ["Engine", "Jar", "Java", "Request", "connect", "find_jar", "find_java", "spark_builder"]
 
@@ -48,9 +50,11 @@ def connect(
     engine : str
         "py4j", "jpype", "submit", "operator" or "numpy".
     session : SparkSession, optional
-        For "py4j": use this session, which is neither reconfigured nor stopped, and must have the ctmahout jar.
+        For "py4j": use this session, classic or of Spark Connect, which is neither reconfigured nor stopped, and must
+        have the ctmahout jar.
     master : str, optional
-        Spark master; default: ``local[*]``, for "operator" the cluster of the kubeconfig.
+        Spark master; default: ``local[*]``, for "operator" the cluster of the kubeconfig. For "py4j" also a server of
+        Spark Connect, ``sc://HOST:PORT``; without a master that of SPARK_REMOTE.
     jar : str, optional
         The ctmahout jar, instead of CTMAHOUT_JAR and the bundled one.
     conf : mapping, optional
@@ -82,6 +86,11 @@ def connect(
         CTM_JAVA_MISSING, CTM_JAVA_OLD, CTM_JAVA_NEW, CTM_SPARK_MISSING, CTM_SPARK_CONNECT, CTM_JAR_MISSING,
         CTM_JAR_MISMATCH, CTM_JAR_INVISIBLE, CTM_JVM_RUNNING, CTM_ENGINE_FAILED.
 
+    Notes
+    -----
+    A server of Spark Connect reads and writes directories itself, so it and its executors see them where this process
+    does: a folder that is mounted at one path, or a store. If they do not, `run` raises CTM_CONNECT_STORAGE.
+
     Examples
     --------
     >>> with connect("numpy") as engine:
@@ -102,6 +111,14 @@ def connect(
         from .numpy import NumpyEngine
 
         return NumpyEngine()
+    address = server_address(master)
+    if engine == "py4j" and (is_connect(session) or (session is None and address)):
+        _check_server_options(**settings)
+        from .spark_connect import SparkConnectEngine
+
+        return SparkConnectEngine(session, address=address)
+    if master is not None and address:
+        raise option_error("engine", engine, "py4j, the default, with a server of Spark Connect")
     if engine == "py4j":
         from .py4j import Py4jEngine
 
@@ -124,3 +141,14 @@ def connect(
     from .submit import SubmitEngine
 
     return SubmitEngine(spark_home=spark_home, **settings)
+
+
+def _check_server_options(master: str | None, **settings: object) -> None:
+    for key, value in settings.items():
+        if value:
+            raise option_error(key, value, "none on Spark Connect: the settings are those of its server")
+    if master is not None and "/" in master.removeprefix("sc://").rstrip("/"):
+        # Neither shown nor accepted: options end in run manifests.
+        raise option_error(
+            "master", "sc://...", "sc://HOST:PORT alone; parameters such as a token go into SPARK_REMOTE"
+        )

@@ -17,9 +17,17 @@ from .jars import find_jar
 from .jvm_calls import exception_text, interruptible, translate_error
 from .request import Request
 
-__all__ = ["DataFrameFactors", "GroupedFactors", "decompose", "is_dataframe", "jar_invisible", "session_error"]
+__all__ = [
+    "SOURCE",
+    "DataFrameFactors",
+    "GroupedFactors",
+    "decompose",
+    "is_dataframe",
+    "jar_invisible",
+    "session_error",
+]
 
-_SOURCE = "ctmahout"
+SOURCE = "ctmahout"
 # What a Request has where a directory has its path.
 _PLACE = "dataframe:/"
 # What tasks say that lack our classes; the last, where an RDD of ours cannot be put together.
@@ -184,7 +192,7 @@ class _Result:
         self._name = f"dssvd-{uuid4()}"
         self.is_remote = "connect" in type(frame).__module__
         try:
-            writer = frame.write.format(_SOURCE).options(**options)
+            writer = frame.write.format(SOURCE).options(**options)
             interruptible(lambda: writer.save(self._name), self._cancel, thread=self._thread())
         except Exception as e:
             raise self._error(e) from e
@@ -210,14 +218,14 @@ class _Result:
         self._act("unpersist")
 
     def _part(self, part: str) -> Any:
-        return self._session.read.format(_SOURCE).option("part", part).load(self._name)
+        return self._session.read.format(SOURCE).option("part", part).load(self._name)
 
     def _cancel(self) -> None:
         self._act("cancel")
 
     def _act(self, action: str) -> None:
         # A client of Connect asks its server only when something of the DataFrame is wanted.
-        _ = self._session.read.format(_SOURCE).option("action", action).load(self._name).columns
+        _ = self._session.read.format(SOURCE).option("action", action).load(self._name).columns
 
     def _thread(self) -> Any:
         if self.is_remote:
@@ -230,15 +238,15 @@ class _Result:
         return session_error(error, self._session.version, is_remote=self.is_remote)
 
 
-def session_error(error: Exception, spark: str, *, is_remote: bool = False) -> CtmahoutError:
+def session_error(error: Exception, spark: str, *, is_remote: bool = False, engine: str = "spark") -> CtmahoutError:
     """Return the coded error for what a session of this version of Spark has raised."""
     text = exception_text(error)
-    if "DATA_SOURCE_NOT_FOUND" in text or f"data source: {_SOURCE}" in text:
+    if "DATA_SOURCE_NOT_FOUND" in text or f"data source: {SOURCE}" in text:
         return jar_invisible(spark, "server" if is_remote else "driver")
     # A jar that a client of Connect adds to its session is seen by the driver's SQL, not where results arrive.
     if any(symptom in text for symptom in _CLASSES_MISSING):
         return jar_invisible(spark, "server" if is_remote else "executors")
-    return translate_error(error, engine="spark")
+    return translate_error(error, engine=engine)
 
 
 def jar_invisible(spark: str, where: str) -> EngineError:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from .._version import __version__
 from ..errors import CtmahoutError, EngineError
 from .jvm_calls import exception_text, translate_error
-from .session import is_local
+from .session import is_connect, is_local
 
 __all__ = ["Executors"]
 
@@ -37,10 +37,19 @@ class Executors:
     ----------
     session : SparkSession
         It is neither reconfigured nor stopped.
+
+    Raises
+    ------
+    EngineError
+        CTM_SPARK_CONNECT: the session is one of Spark Connect, which sends no functions to executors.
     """
 
     session: Any
     is_remote: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if is_connect(self.session):
+            raise EngineError("CTM_SPARK_CONNECT", what="To spread work over executors")
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield function(item) for each item, in order.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import EngineError
 from ..exchange.manifest import VERSION
 
-__all__ = ["Jar", "Spark", "find_jar", "find_spark", "spark_line"]
+__all__ = ["Jar", "Spark", "check_session_jar", "find_jar", "find_spark", "spark_line"]
 
 _BUNDLED = Path(__file__).parent.parent / "jars"
 
@@ -142,6 +142,19 @@ def check_exchange(version: str, jar: str) -> None:
     if version.partition(".")[0] != VERSION.partition(".")[0]:
         raise EngineError(
             "CTM_JAR_MISMATCH", path=jar, given=f"exchange version {version}", expected=f"exchange version {VERSION}"
+        )
+
+
+def check_session_jar(versions: Mapping[str, str], spark: str) -> None:
+    """Refuse the jar of a session of this version of Spark, by what ``Bridge.version`` says of it."""
+    jar = "The ctmahout jar of this session"
+    check_exchange(versions["exchange"], jar)
+    if versions["built_for_spark"] not in (spark_line(spark), "unknown"):
+        raise EngineError(
+            "CTM_JAR_MISMATCH",
+            path=jar,
+            given=f"Spark {versions['built_for_spark']} with Scala {versions['built_for_scala']}",
+            expected=f"Spark {spark}",
         )
 
 

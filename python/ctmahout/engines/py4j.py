@@ -14,12 +14,12 @@ from typing import IO, Any
 
 from ..errors import CtmahoutError, CtmahoutWarning, EngineError
 from .base import Engine
-from .jars import check_exchange, find_jar, find_spark, spark_line
+from .jars import check_session_jar, find_jar, find_spark
 from .java import find_java
 from .jvm_calls import interruptible, translate_error
 from .pod_template import pod_template
 from .request import Request
-from .session import is_local, spark_settings
+from .session import is_connect, is_local, spark_settings
 
 __all__ = ["Py4jEngine"]
 
@@ -47,7 +47,7 @@ class Py4jEngine(Engine):
         image: str | None = None,
         pod_template: str | None = None,
     ) -> None:
-        _refuse_connect(session)
+        _check_session(session)
         self._started: _Session | None = None
         if session is None:
             session = _running_session()
@@ -100,7 +100,7 @@ class Py4jEngine(Engine):
         if not isinstance(bridge, JavaClass):
             raise _invisible("on the driver", self.session.version)
         try:
-            self._check_versions(json.loads(bridge.version()))
+            check_session_jar(json.loads(bridge.version()), self.session.version)
             # Local executors are threads of the driver. Others are checked by a job that calls the same method.
             if not is_local(context.master):
                 tasks = max(2, context.defaultParallelism)
@@ -112,17 +112,6 @@ class Py4jEngine(Engine):
                 raise _invisible("on the executors", self.session.version) from e
             raise self._error(e) from e
         return bridge
-
-    def _check_versions(self, versions: Mapping[str, str]) -> None:
-        check_exchange(versions["exchange"], "The ctmahout jar of this session")
-        line = spark_line(self.session.version)
-        if versions["built_for_spark"] not in (line, "unknown"):
-            raise EngineError(
-                "CTM_JAR_MISMATCH",
-                path="The ctmahout jar of this session",
-                given=f"Spark {versions['built_for_spark']} with Scala {versions['built_for_scala']}",
-                expected=f"Spark {self.session.version}",
-            )
 
     def _error(self, error: Exception) -> CtmahoutError:
         return translate_error(error, engine=self.name, log=self._started.log() if self._started else "")
@@ -278,10 +267,10 @@ def _running_session() -> Any:
     return SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
 
 
-def _refuse_connect(session: object) -> None:
+def _check_session(session: object) -> None:
     remote = session is None and ("SPARK_REMOTE" in os.environ or "SPARK_CONNECT_MODE_ENABLED" in os.environ)
-    if remote or type(session).__module__.startswith("pyspark.sql.connect"):
-        raise EngineError("CTM_SPARK_CONNECT")
+    if remote or is_connect(session):
+        raise EngineError("CTM_SPARK_CONNECT", what="Engine py4j")
     if session is not None and not hasattr(session, "sparkContext"):
         raise TypeError(f"session must be a SparkSession, not {type(session).__name__}")
 

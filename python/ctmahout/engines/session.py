@@ -16,7 +16,15 @@ from .jars import Jar, Spark, find_jar, find_spark, spark_line
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["conf_folder", "default_driver_memory", "is_local", "spark_builder", "spark_settings"]
+__all__ = [
+    "conf_folder",
+    "default_driver_memory",
+    "is_connect",
+    "is_local",
+    "server_address",
+    "spark_builder",
+    "spark_settings",
+]
 
 # Off in Spark 3.5; without it products of matrices are not vectorised and take three times as long.
 _VECTOR = "--add-modules=jdk.incubator.vector"
@@ -74,6 +82,17 @@ def spark_builder(
 def is_local(master: str | None) -> bool:
     """Return whether a Spark master runs on this machine; True without a master."""
     return (master or "local").startswith("local")
+
+
+def is_connect(session: object) -> bool:
+    """Return whether this is a session of Spark Connect. Imports nothing."""
+    return type(session).__module__.startswith("pyspark.sql.connect")
+
+
+def server_address(master: str | None) -> str | None:
+    """Return the server that a master names or, without a master, SPARK_REMOTE; None if it is no ``sc://HOST:PORT``."""
+    address = os.environ.get("SPARK_REMOTE", "") if master is None else master
+    return address if address.startswith("sc://") else None
 
 
 def spark_settings(

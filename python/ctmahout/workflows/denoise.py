@@ -20,6 +20,7 @@ from ..denoising.registry import start, strengths_of
 from ..denoising.strength import Strength
 from ..dicom import check_archive, send, series_in
 from ..engines import Engine
+from ..engines.executors import Executors
 from ..engines.workers import Threads, Workers
 from ..errors import InputError
 from ..exchange import Factors, is_exchange, read_all_factors
@@ -57,7 +58,7 @@ def denoise(
         DICOMweb archive, ``dicomweb+https://HOST/ROOT``: it gets the series alone.
     config : Config, optional
     session : SparkSession, optional
-        A session of yours to work in; it is neither reconfigured nor stopped.
+        A session of yours to work in, classic or of Spark Connect; it is neither reconfigured nor stopped.
     progress : callable, optional
         See `Progress`.
     **options
@@ -164,7 +165,7 @@ def denoise_volume(
     spacing_mm : tuple of float, mm
         Of an array: distances between slices, rows and columns. Slices are taken to be as thick as they are apart.
     session : SparkSession, optional
-        A session of yours to work in; it is neither reconfigured nor stopped.
+        A session of yours to work in, classic or of Spark Connect; it is neither reconfigured nor stopped.
     progress : callable, optional
         See `Progress`.
     **options
@@ -353,7 +354,7 @@ def open_workers(config: Config, session: object, engine: Engine | None = None) 
     if config.engine != "py4j":
         raise option_error("engine", config.engine, "py4j with --spread")
     with nullcontext(engine) if engine else open_engine(config, session) as opened:
-        yield opened.workers()
+        yield Executors(opened.session)
 
 
 @contextmanager

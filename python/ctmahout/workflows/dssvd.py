@@ -39,7 +39,7 @@ def factorise(
         A new directory.
     config : Config, optional
     session : SparkSession, optional
-        A session of yours to work in; it is neither reconfigured nor stopped.
+        A session of yours to work in, classic or of Spark Connect; it is neither reconfigured nor stopped.
     **options
         Fields of `Config`, instead of `config`: engine, algorithm, k, p, q, seed ...
 

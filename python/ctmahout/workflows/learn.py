@@ -80,7 +80,7 @@ def learn(
     Notes
     -----
     With a master or a session, series are read, groups are found and their matrices written by its executors, which see
-    the same paths and URIs; else by threads here. The model is the same.
+    the same paths and URIs; else, and on Spark Connect, by threads here. The model is the same.
 
     With ``work``, each step's result is kept in that folder until the model is complete. A run of the same series and
     options that was stopped or killed goes on from there, to the same bytes; the series must not change in between, and

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers import code_of
+from helpers import code_of, free_port, refusal
 from web import Web, served
 
 from ctmahout.cli.output import driver_log
@@ -277,11 +277,39 @@ def test_unknown_engines_and_wrong_arguments():
         connect("py4j", session=42)
 
 
-def test_spark_connect_has_no_jvm(monkeypatch):
-    remote = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session"})()
-    assert code_of(connect, "py4j", session=remote) == "CTM_SPARK_CONNECT"
-    monkeypatch.setenv("SPARK_REMOTE", "sc://host")
+def test_where_pyspark_is_spark_connect_no_jvm_is_started(monkeypatch):
+    monkeypatch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")
     assert code_of(connect, "py4j") == "CTM_SPARK_CONNECT"
+    remote = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session"})()
+    assert code_of(Executors, remote) == "CTM_SPARK_CONNECT"
+
+
+def test_a_server_of_spark_connect_that_does_not_answer(monkeypatch):
+    address = f"127.0.0.1:{free_port()}"
+    error = refusal(connect, master=f"sc://{address}")
+    assert error.code == "CTM_ENGINE_FAILED"
+    assert f"no server of Spark Connect answers at {address} (" in error.message
+    monkeypatch.setenv("SPARK_REMOTE", f"sc://{address}/;token=secret")
+    error = refusal(connect)
+    assert f"answers at {address} (" in error.message
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"conf": {"spark.executor.memory": "4g"}},
+        {"driver_memory": "4g"},
+        {"jar": "my.jar"},
+        {"engine": "submit"},
+        {"engine": "jpype"},
+        {"master": "sc://host:15002/;token=secret"},
+    ],
+)
+def test_what_a_server_of_spark_connect_has_already(options):
+    error = refusal(connect, **{"engine": "py4j", "master": "sc://host:15002"} | options)
+    assert error.code == "CTM_CONFIG_VALUE"
+    assert "secret" not in str(error)
 
 
 def test_a_call_that_is_interrupted_ends_before_the_interrupt_is_told():

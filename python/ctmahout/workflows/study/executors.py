@@ -43,13 +43,14 @@ def denoise_by_executors(
     yield from (one.so_far for one in series if one.so_far.outcome)
     if not undone:
         return
+    executors = Executors(session)
     cores = int(session.sparkContext.getConf().get("spark.task.cpus", "1"))
     task = _Task(output, _in_task(config, cores), model, headers)
 
     def describe(one: PlannedSeries) -> str:
         return f"ctmahout: series {one.so_far.number} of {len(series)}, {one.so_far.folder}"
 
-    done = Executors(session).each(task, undone, describe)
+    done = executors.each(task, undone, describe)
     with closing(done):
         for count, (one, result) in enumerate(done, 1):
             if isinstance(result, CtmahoutError):

@@ -15,13 +15,17 @@ private[bridge] object Runs {
       val user = currentSession()
       val run = new Run(user.sparkContext)
       active.add(run)
-      try run.within(ReadingSession.beside(user)(session => new Job(session, request, run).answer()))
+      try run.within(answer(user, request, run))
       catch { case e: Throwable if run.isCancelled => throw Errors.because(e, "CTM_INTERRUPTED") }
       finally {
         active.remove(run)
         ()
       }
     } catch { case e: Throwable => throw Errors.from(e) }
+
+  /** Answers a request in a session of the user's, which stays as it is. */
+  def answer(user: SparkSession, request: Request, run: Run): String =
+    ReadingSession.beside(user)(session => new Job(session, request, run).answer())
 
   def cancelAll(): Unit = active.forEach(run => run.cancel())
 

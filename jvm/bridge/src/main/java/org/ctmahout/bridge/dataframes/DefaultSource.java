@@ -37,7 +37,11 @@ public final class DefaultSource implements RelationProvider, CreatableRelationP
         return Source.load(context, options);
     }
 
-    /** Decomposes, and keeps the result in the session under its name. One of that name is replaced, whatever the mode. */
+    /**
+     * Decomposes, and keeps the result in the session under its name. One of that name is replaced, whatever the mode. With
+     * the option {@code request}, the JSON of contract/v1, what is decomposed are the matrices of a directory, and the factors
+     * are written: what {@link org.ctmahout.bridge.Bridge#run} does, for clients that have no JVM.
+     */
     @Override
     public BaseRelation createRelation(
             SQLContext context, SaveMode mode, Map<String, String> options, Dataset<Row> frame) {

@@ -10,7 +10,7 @@ import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.{DataFrame, Row, SQLContext, SparkSession}
 import org.apache.spark.sql.sources.{BaseRelation, TableScan}
 import org.apache.spark.sql.types.StructType
-import org.ctmahout.bridge.{Errors, Run}
+import org.ctmahout.bridge.{Errors, Request, Run, Runs}
 
 /** What the data source does: decompose, keep the factors under a name, and give them back. */
 private[dataframes] object Source {
@@ -33,18 +33,28 @@ private[dataframes] object Source {
   private val results = new WeakHashMap[SparkSession, mutable.Map[String, Result]]
   private val active = new ConcurrentHashMap[String, Run]
 
+  /** Decomposes the DataFrame or, where the option `request` has one of contract/v1, the matrices of a directory. */
   def save(context: SQLContext, options: Map[String, String], frame: DataFrame): BaseRelation = inCode {
-    val request = DataFrameRequest.of(options)
     val (session, name) = (context.sparkSession, nameIn(options))
+    options.get("request") match {
+      case Some(json) =>
+        within(session, name)(Runs.answer(session, Request.parse(json), _))
+        Ended(context)
+      case None =>
+        val request = DataFrameRequest.of(options)
+        val factors = within(session, name)(run => new DataFrameSvd(frame, request, run).factors())
+        of(session)(_.put(name, new Result(factors))).foreach(_.unpersist())
+        factors.relation(context)
+    }
+  }
+
+  /** Does something as a run that is cancelled by this name. */
+  private def within[T](session: SparkSession, name: String)(body: Run => T): T = {
     val run = new Run(session.sparkContext)
     if (active.putIfAbsent(name, run) ne null) throw Errors("CTM_OUTPUT_BUSY", "path" -> name)
-    try {
-      val factors =
-        try run.within(new DataFrameSvd(frame, request, run).factors())
-        catch { case e: Throwable if run.isCancelled => throw Errors.because(e, "CTM_INTERRUPTED") }
-      of(session)(_.put(name, new Result(factors))).foreach(_.unpersist())
-      factors.relation(context)
-    } finally {
+    try run.within(body(run))
+    catch { case e: Throwable if run.isCancelled => throw Errors.because(e, "CTM_INTERRUPTED") }
+    finally {
       active.remove(name)
       ()
     }
