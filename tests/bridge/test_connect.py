@@ -43,6 +43,8 @@ def start(folder, jars):
         "spark.driver.host": "127.0.0.1",
         "spark.ui.port": page,
         "spark.sql.warehouse.dir": folder / "warehouse",
+        # Which Spark 4 has by itself: other products, other bits.
+        "spark.driver.extraJavaOptions": "--add-modules=jdk.incubator.vector",
     }
     conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
     # What start-connect-server.sh runs, which pyspark 3.5 does not have.
