@@ -140,12 +140,13 @@ def test_a_matrix_may_be_wider_than_tall(session, limit):
         session.conf.unset("spark.ctmahout.groupInTask")
 
 
-def test_a_thousand_groups(session):
+@pytest.mark.parametrize("parts", [(5,), (5, "g")], ids=["whose rows meet", "each in one partition"])
+def test_a_thousand_groups(session, parts):
     random = np.random.default_rng(0)
     A = random.standard_normal((GROUPS, 12, 4)) * np.geomspace(8, 1, 4)
     A[17, :, 1] = A[17, :, 0]  # of rank 3
     rows = [(g, f"row {i}", [float(x) for x in A[g, i]]) for i in range(12) for g in range(GROUPS)]
-    frame = session.createDataFrame(rows, "g long, name string, a array<double>").repartition(5)
+    frame = session.createDataFrame(rows, "g long, name string, a array<double>").repartition(*parts)
     found = ctmahout.dssvd(frame, column="a", id="name", group="g", u=True)
     assert list(found) == list(range(GROUPS))
     u = {(row["g"], row["name"]): row["u"] for row in found.u.collect()}

@@ -1,5 +1,7 @@
 package org.ctmahout.bridge.dataframes
 
+import scala.collection.mutable
+
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.{DataFrame, Row}
 import org.apache.spark.storage.StorageLevel
@@ -30,7 +32,7 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
       if (columns.id.nonEmpty) checkIds(blocks, groups)
       run.checkCancelled()
       val (small, large) = groups.partition(fits)
-      val all = (if (small.isEmpty) Nil else Seq(decomposedInTasks(blocks, small))) ++ large.map(decomposedOnCluster(blocks, _))
+      val all = (if (small.isEmpty) Nil else Seq(decomposedInTasks(blocks, small, summaries))) ++ large.map(decomposedOnCluster(blocks, _))
       val order = indexOf(groups)
       new Factors(
         columns.group.map(_.field),
@@ -86,11 +88,43 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
 
   private def of(group: Group): Request = request.svd.copy(k = Some(request.svd.k.getOrElse(components(group).toLong)))
 
-  private def decomposedInTasks(blocks: RDD[BlockOrUnfitRow], small: Seq[Group]): SomeFactors = {
-    val (index, named) = (indexOf(small), columns.group.nonEmpty)
-    val requests = small.map(of)
-    val tasks = math.min(small.size, blocks.getNumPartitions)
-    val results = blocks
+  private def decomposedInTasks(blocks: RDD[BlockOrUnfitRow], small: Seq[Group], summaries: Seq[Summary]): SomeFactors = {
+    val whole = wholeIn(summaries)
+    val (here, others) = small.partition(group => whole(group.value))
+    val parts = Seq(here, others).zip(Seq[Seq[Group] => RDD[InTask]](inPlace(blocks, _), gathered(blocks, _)))
+    val results = sc.union(parts.collect { case (groups, decompose) if groups.nonEmpty => decompose(groups) })
+    if (wantsU) results.persist(StorageLevel.MEMORY_AND_DISK)
+    val factors = results.map(_.factors).collect().toSeq
+    val named = columns.group.nonEmpty
+    if (wantsU) SomeFactors(factors, Some(results.flatMap(_.rows(named))), Some(results)) else SomeFactors(factors, None, None)
+  }
+
+  /** Decomposes groups where all their rows are, so that none of these travels. */
+  private def inPlace(blocks: RDD[BlockOrUnfitRow], groups: Seq[Group]): RDD[InTask] = {
+    val (index, requests) = (indexOf(groups), groups.map(of))
+    blocks.mapPartitions { some =>
+      val held = mutable.HashMap.empty[Int, Vector[NamedBlock]]
+      some.flatMap {
+        case block: NamedBlock if index.contains(block.group) =>
+          val i = index(block.group)
+          val mine = held.getOrElse(i, Vector.empty) :+ block
+          if (mine.map(_.rows.toLong).sum < groups(i).rows) {
+            held(i) = mine
+            Iterator.empty
+          } else {
+            held -= i
+            Iterator.single(decomposed(groups(i), mine, requests(i)))
+          }
+        case _ => Iterator.empty
+      }
+    }
+  }
+
+  /** Decomposes groups whose rows meet by a shuffle. */
+  private def gathered(blocks: RDD[BlockOrUnfitRow], groups: Seq[Group]): RDD[InTask] = {
+    val (index, requests) = (indexOf(groups), groups.map(of))
+    val tasks = math.min(groups.size, blocks.getNumPartitions)
+    blocks
       .mapPartitionsWithIndex { (part, some) =>
         some.collect { case block: NamedBlock if index.contains(block.group) => block }.zipWithIndex.map { case (block, i) =>
           ((index(block.group), part, i), block)
@@ -106,13 +140,10 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
             val i = blocks.head._1._1
             val mine = Seq.newBuilder[NamedBlock]
             while (blocks.hasNext && blocks.head._1._1 == i) mine += blocks.next()._2
-            decomposed(small(i), mine.result(), requests(i))
+            decomposed(groups(i), mine.result(), requests(i))
           }
         }
       }
-    if (wantsU) results.persist(StorageLevel.MEMORY_AND_DISK)
-    val factors = results.map(_.factors).collect().toSeq
-    if (wantsU) SomeFactors(factors, Some(results.flatMap(_.rows(named))), Some(results)) else SomeFactors(factors, None, None)
   }
 
   private def decomposedOnCluster(blocks: RDD[BlockOrUnfitRow], group: Group): SomeFactors = {
@@ -147,6 +178,20 @@ private[dataframes] object DataFrameSvd {
 
   /** Some groups: their factors, U, and what Spark keeps for it. */
   private final case class SomeFactors(factors: Seq[GroupFactors], u: Option[RDD[Row]], kept: Option[RDD[_]])
+
+  /** Of groups that are decomposed in place, what a task may have to hold until the last rows of each have come. */
+  private val MostHeld = 256L << 20
+
+  /** The groups that are all in one partition, if it does not have too many of them. */
+  private def wholeIn(summaries: Seq[Summary]): AnyRef => Boolean = {
+    val parts = mutable.HashMap.empty[AnyRef, Int]
+    for (summary <- summaries; (group, _, _) <- summary.groups) parts(group) = parts.getOrElse(group, 0) + 1
+    summaries.iterator
+      .map(summary => summary.groups.collect { case (group, rows, _) if parts(group) == 1 => (group, 8L * rows * summary.width) })
+      .filter(_.map(_._2).sum <= MostHeld)
+      .flatMap(_.map(_._1))
+      .toSet
+  }
 
   private def indexOf(groups: Seq[Group]): Map[AnyRef, Int] = groups.map(_.value).zipWithIndex.toMap
 
