@@ -116,7 +116,7 @@ private[dataframes] final class DataFrameSvd(frame: DataFrame, request: DataFram
             Iterator.single(decomposed(groups(i), mine, requests(i)))
           }
         case _ => Iterator.empty
-      }
+      } ++ complete(held.keys)
     }
   }
 
@@ -191,6 +191,13 @@ private[dataframes] object DataFrameSvd {
       .filter(_.map(_._2).sum <= MostHeld)
       .flatMap(_.map(_._1))
       .toSet
+  }
+
+  /** No more results, if no group is left that has fewer rows or more than were counted. */
+  private def complete(left: Iterable[Int]): Iterator[InTask] = {
+    // Where a partition was lost, Spark computes it again, and some sources give other rows then.
+    if (left.nonEmpty) throw new IllegalStateException("The DataFrame has other rows than it had a moment ago.")
+    Iterator.empty
   }
 
   private def indexOf(groups: Seq[Group]): Map[AnyRef, Int] = groups.map(_.value).zipWithIndex.toMap
