@@ -17,7 +17,7 @@ UV := $(BUILD)/bin/uv
 RIVALS := .venv-bench
 PYLINAC := .venv-pylinac
 KFP := .venv-kfp
-# A store to test with; not beside the others, for it wants an older dateutil than the client of Kubernetes.
+# A store to test with; not beside the others, which would get an older dateutil by it than users get.
 MOTO := .venv-moto
 S3A := $(SPARK4)/s3a
 CONNECT := .venv-connect

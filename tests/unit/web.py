@@ -124,8 +124,8 @@ class Tcia(Web):
 
 
 @contextmanager
-def served(web: Web, certificate: Path | None = None) -> Iterator[Web]:
-    """Run it at a free port; `certificate` holds key and certificate."""
+def served(web: Web, certificate: Path | None = None, clients: Path | None = None) -> Iterator[Web]:
+    """Run it at a free port; `certificate` holds key and certificate, `clients` the authority for those of clients."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -150,6 +150,9 @@ def served(web: Web, certificate: Path | None = None) -> Iterator[Web]:
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
+        if clients:
+            context.load_verify_locations(clients)
+            context.verify_mode = ssl.CERT_REQUIRED
         server.socket = context.wrap_socket(server.socket, server_side=True)
     web.url = f"http{'s' if certificate else ''}://localhost:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

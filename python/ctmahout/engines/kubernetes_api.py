@@ -1,19 +1,20 @@
-"""Requests to the API of a cluster by the `kubernetes` client, with time limits, patience and coded errors."""
+"""Requests to the API of a cluster, with time limits, patience and coded errors."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..errors import ConfigError, EngineError
+from ..errors import CtmahoutError, EngineError
+from .cluster_access import access_error, connect_to_cluster
 
 __all__ = ["KubernetesApi", "one_line", "refusal"]
 
-_SUBMISSION = "spark.kubernetes.authenticate.submission."
 # Limits of one request, in seconds: to connect, and between two bytes of the answer.
 _REQUEST_S = (5.0, 15.0)
 # How long an API may be away, in seconds; and while a driver is at work: longer than a control plane takes to restart.
@@ -46,53 +47,32 @@ class KubernetesApi:
     Raises
     ------
     ConfigError
-        CTM_EXTRA_MISSING: the kubernetes client is not installed.
+        As of `connect_to_cluster`.
     """
 
     def __init__(self, master: str | None, conf: Mapping[str, str]) -> None:
-        try:
-            import kubernetes
-        except ImportError as e:
-            raise ConfigError(
-                "CTM_EXTRA_MISSING", what="Cluster mode on Kubernetes", package="kubernetes", extra="kubernetes"
-            ) from e
         self.namespace = conf.get("spark.kubernetes.namespace", "default")
-        settings = kubernetes.client.Configuration()
-        context = conf.get("spark.kubernetes.context")
-        try:
-            kubernetes.config.load_kube_config(context=context, client_configuration=settings)
-        except kubernetes.config.ConfigException:
-            # Without a kubeconfig and a service account the settings below must suffice.
-            with suppress(kubernetes.config.ConfigException):
-                kubernetes.config.load_incluster_config(client_configuration=settings)
-        if master is not None:
-            url = master.removeprefix("k8s://")
-            settings.host = url if "://" in url else f"https://{url}"
-        self._master = master or settings.host
-        if authority := conf.get(f"{_SUBMISSION}caCertFile"):
-            settings.ssl_ca_cert = authority
-        if token := conf.get(f"{_SUBMISSION}oauthToken"):
-            settings.api_key = {"authorization": f"Bearer {token}"}
-        settings.retries = False  # `request` tries again, and knows for how long
-        client = kubernetes.client.ApiClient(settings)
-        self.core = kubernetes.client.CoreV1Api(client)
-        self.custom = kubernetes.client.CustomObjectsApi(client)
-        self._api_exception: type[Exception] = kubernetes.client.ApiException
+        self._http, server = connect_to_cluster(master, conf)
+        # Engines have no end of their own, and their connections are not to outlive them.
+        weakref.finalize(self, self._http.close)
+        self._master = master or server
         self._has_rights = False
 
     def request(
-        self, method: Callable[..., Any], *arguments: Any, long_outage: bool = False, **options: Any
-    ) -> Any | None:
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, long_outage: bool = False
+    ) -> bytes | None:
         """Return the answer to a request; None if the API does not have the object.
 
         What is temporary is waited for: an API that is away, and after a first success refused rights.
 
         Parameters
         ----------
-        method : callable
-            A method of `core` or `custom`.
-        *arguments, **options
-            Its own.
+        method : str
+            GET, POST or DELETE.
+        path : str
+            Of the resource: ``/api/v1/...``.
+        body : mapping, optional
+            An object to be created.
         long_outage : bool
             Wait for five minutes, instead of half a minute, for an API that is away.
 
@@ -100,44 +80,70 @@ class KubernetesApi:
         ------
         EngineError
             CTM_KUBERNETES_FORBIDDEN, CTM_KUBERNETES_ADMISSION, CTM_KUBERNETES_UNREACHABLE.
+        ConfigError
+            CTM_KUBERNETES_ACCESS: a credential plugin failed.
         """
-        from urllib3.exceptions import HTTPError
+        import httpx2
+        import lightkube
 
+        connect_s, read_s = _REQUEST_S
         # Of each kind of trouble, outage and refusal: a server that was away comes back without its roles.
         since = {False: time.monotonic()}
         outage_s = _LONG_OUTAGE_S if long_outage else _OUTAGE_S
         attempts = 0
         while True:
             attempts += 1
+            cause: Exception | None = None
+            error: CtmahoutError
             try:
-                answer = method(*arguments, _request_timeout=_REQUEST_S, **options)
-                self._has_rights = True
-                return answer
-            except self._api_exception as e:
-                status, text = getattr(e, "status", None), _message(e)
-                if status == 404:
+                answer = self._http.request(method, path, json=body, timeout=httpx2.Timeout(read_s, connect=connect_s))
+            except httpx2.HTTPError as e:
+                temporary_s, refused, cause = outage_s, False, e
+                error = self._unreachable(str(e) or type(e).__name__)
+            # A credential plugin, of which each has its own ways of failing.
+            except (lightkube.ConfigError, LookupError, OSError, TypeError, ValueError) as e:
+                temporary_s, refused, cause = outage_s if self._has_rights else 0.0, False, e
+                error = access_error(e)
+            else:
+                status = answer.status_code
+                if answer.is_success or status == 404:
                     self._has_rights = True
-                    return None
+                    return bytes(answer.content) if answer.is_success else None
                 if status == 409 and attempts > 1:
                     return None  # an earlier attempt was carried out and its answer lost
+                text, refused = _message(answer.text), status in _REFUSED
                 temporary_s = self._patience_s(status, text, outage_s)
-                if status in _REFUSED:
+                if refused:
                     error = refusal(text, self.namespace) or self._forbidden(text)
                 elif _NO_WEBHOOK in text:
                     error = EngineError("CTM_KUBERNETES_ADMISSION", namespace=self.namespace, detail=one_line(text))
                 else:
-                    error = self._unreachable(text)
-                refused = status in _REFUSED
-                cause: Exception = e
-            except HTTPError as e:
-                temporary_s, refused, error, cause = outage_s, False, self._unreachable(str(e)), e
+                    error = self._unreachable(text or f"it answers with status {status}")
             if time.monotonic() - since.setdefault(refused, time.monotonic()) >= temporary_s:
                 raise error from cause
             time.sleep(_PAUSE_S)
 
-    def _patience_s(self, status: int | None, text: str, outage_s: float) -> float:
+    def get(self, path: str, *, long_outage: bool = False) -> dict[str, Any] | None:
+        """Return an object, None if there is none; see `request`."""
+        return self._parsed(self.request("GET", path, long_outage=long_outage))
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Create an object and return it as it is now; None if it was there already, or cannot be; see `request`."""
+        return self._parsed(self.request("POST", path, body))
+
+    def _parsed(self, answer: bytes | None) -> dict[str, Any] | None:
+        if answer is None:
+            return None
+        parsed: Any = None
+        with suppress(ValueError):
+            parsed = json.loads(answer)
+        if not isinstance(parsed, dict):
+            raise self._unreachable(f"it answers with {one_line(answer[:80].decode(errors='replace'))!r}")
+        return parsed
+
+    def _patience_s(self, status: int, text: str, outage_s: float) -> float:
         """Return for how many seconds such an answer may be temporary."""
-        if status is None or status in _UNAVAILABLE:
+        if status in _UNAVAILABLE:
             return outage_s
         if status in _REFUSED and self._has_rights and _lacks_right(status, text):
             return _ROLES_S
@@ -170,11 +176,11 @@ def _lacks_right(status: int | None, text: str) -> bool:
     return status == 401 or _RBAC in text or text.startswith("Unauthorized")
 
 
-def _message(error: Exception) -> str:
-    """Return what an API server says, without headers and braces."""
+def _message(body: str) -> str:
+    """Return what an API server says, without braces; of anything else, as a proxy, the whole."""
     with suppress(ValueError, TypeError, KeyError):
-        return str(json.loads(getattr(error, "body", None) or "")["message"])
-    return str(error)
+        return str(json.loads(body)["message"])
+    return body
 
 
 def one_line(text: str) -> str:

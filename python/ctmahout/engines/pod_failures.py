@@ -10,7 +10,10 @@ from ..errors import CtmahoutError, EngineError
 from .jvm_calls import log_tail, translate_error
 from .kubernetes_api import one_line, refusal
 
-__all__ = ["driver_failure", "start_error", "startup_failure", "wait_reason"]
+__all__ = ["driver_failure", "phase", "start_error", "startup_failure", "wait_reason"]
+
+# A pod, or a part of one, as the API has it.
+Pod = Mapping[str, Any]
 
 _NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 # Spark's exit code if more executors fail than spark.executor.maxNumFailures.
@@ -19,37 +22,32 @@ _EXECUTORS_FAILED = 11
 _KILLED = (137, 143)
 
 
-def wait_reason(pod: Any) -> str | None:
+def phase(pod: Pod) -> str:
+    """Return the phase of a pod: Pending, Running, Succeeded, Failed or Unknown."""
+    return str(_status(pod).get("phase", "Pending"))
+
+
+def wait_reason(pod: Pod) -> str | None:
     """Return what a pod that has not started waits for, in the words of Kubernetes; None if that is not known."""
-    reasons = [f"{c.reason or c.type}: {c.message}" for c in pod.status.conditions or () if _holds(c)]
-    reasons += [_reason_of(container.state.waiting) for container in _waiting(pod)]
+    reasons = [
+        f"{condition.get('reason') or condition['type']}: {condition['message']}"
+        for condition in _conditions(pod)
+        if condition["status"] == "False" and condition.get("message")
+    ]
+    reasons += [_reason_of(state) for _, state in _containers(pod, "waiting")]
     return one_line("; ".join(reasons)) or None
 
 
-def _waiting(pod: Any) -> list[Any]:
-    return [c for c in pod.status.container_statuses or () if c.state and c.state.waiting]
-
-
-def _reason_of(state: Any) -> str:
-    """Return reason and message of a container's state, of a condition, or of a pod's status."""
-    return f"{state.reason}: {state.message or 'no more is known'}"
-
-
-def _holds(condition: Any) -> bool:
-    return condition.status == "False" and bool(condition.message)
-
-
-def startup_failure(pod: Any, timeout_s: float, *, expired: bool) -> EngineError | None:
+def startup_failure(pod: Pod, timeout_s: float, *, expired: bool) -> EngineError | None:
     """Return the error of a pod that cannot start, or has not within the limit; None while it may still start."""
-    for container in _waiting(pod):
-        if container.state.waiting.reason in _NO_IMAGE:
-            detail = _reason_of(container.state.waiting).rstrip(".")
-            return EngineError("CTM_KUBERNETES_IMAGE", image=container.image, detail=detail)
+    for container, state in _containers(pod, "waiting"):
+        if state.get("reason") in _NO_IMAGE:
+            return EngineError("CTM_KUBERNETES_IMAGE", image=container["image"], detail=_reason_of(state).rstrip("."))
     if not expired:
         return None
     # A queue such as Kueue's removes the gate when it admits the pod.
-    gated = any(c.reason == "SchedulingGated" for c in pod.status.conditions or ())
-    return start_error(wait_reason(pod) or f"its phase is {pod.status.phase}", timeout_s, queued=gated)
+    gated = any(condition.get("reason") == "SchedulingGated" for condition in _conditions(pod))
+    return start_error(wait_reason(pod) or f"its phase is {phase(pod)}", timeout_s, queued=gated)
 
 
 def start_error(reason: str, timeout_s: float, *, queued: bool) -> EngineError:
@@ -58,22 +56,23 @@ def start_error(reason: str, timeout_s: float, *, queued: bool) -> EngineError:
     return EngineError(code, seconds=f"{timeout_s:.0f}", detail=one_line(reason))
 
 
-def driver_failure(pod: Any, log: str, *, executors: Sequence[Any], engine: str, namespace: str) -> CtmahoutError:
+def driver_failure(pod: Pod, log: str, *, executors: Sequence[Pod], engine: str, namespace: str) -> CtmahoutError:
     """Return the error of a driver pod that has failed.
 
     Parameters
     ----------
-    pod : V1Pod
+    pod : mapping
+        As the API has it.
     log : str
         Its log; empty if it is not available.
-    executors : sequence of V1Pod
+    executors : sequence of mapping
         Pods of its executors, as far as they are still there.
     engine, namespace : str
     """
     state = _terminated(pod)
-    if state is not None and state.reason == "OOMKilled":
+    if state is not None and state.get("reason") == "OOMKilled":
         return EngineError("CTM_KUBERNETES_MEMORY", limit=_memory_limit(pod) or "that of its node")
-    code = state.exit_code if state is not None else None
+    code = state["exitCode"] if state is not None else None
     if disruption := _disruption(pod, code):
         return EngineError("CTM_KUBERNETES_LOST", detail=disruption.rstrip("."))
     refused = refusal(log, namespace)
@@ -93,19 +92,19 @@ def driver_failure(pod: Any, log: str, *, executors: Sequence[Any], engine: str,
     return translate_error(f"the driver pod ended with exit code {ending}", engine=engine, log=log)
 
 
-def _disruption(pod: Any, code: int | None) -> str | None:
+def _disruption(pod: Pod, code: int | None) -> str | None:
     """Return what stopped a pod from outside; None if it ended by itself."""
     # Evicted, Preempting, NodeLost, Shutdown and so on.
-    if pod.status.reason:
-        return _reason_of(pod.status)
+    if _status(pod).get("reason"):
+        return _reason_of(_status(pod))
     if code is not None and code not in _KILLED:
         return None
-    for condition in pod.status.conditions or ():
-        if condition.type == "DisruptionTarget" and condition.status == "True":
+    for condition in _conditions(pod):
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             return _reason_of(condition)
     # A deleted pod can be seen for a moment after its end.
-    if pod.metadata.deletion_timestamp is not None:
-        return f"somebody deleted {pod.metadata.name}"
+    if "deletionTimestamp" in pod["metadata"]:
+        return f"somebody deleted {pod['metadata']['name']}"
     if code is not None:
         return f"its process was killed from outside (exit code {code}), by Kubernetes' account not for want of memory"
     return None
@@ -122,21 +121,39 @@ def _executors_error(log: str, ends: Mapping[str, int], refused: EngineError | N
     return EngineError("CTM_KUBERNETES_EXECUTORS", detail="; ".join(details).rstrip("."))
 
 
-def _end(pod: Any) -> str | None:
+def _end(pod: Pod) -> str | None:
     """Return exit code and reason of a pod that has failed; None of another."""
     state = _terminated(pod)
-    if state is None or not state.exit_code:
+    if state is None or not state["exitCode"]:
         return None
-    limit = f", limit {_memory_limit(pod)}" if state.reason == "OOMKilled" and _memory_limit(pod) else ""
-    return f"exit code {state.exit_code} ({state.reason}{limit})"
+    reason = state.get("reason")
+    limit = f", limit {_memory_limit(pod)}" if reason == "OOMKilled" and _memory_limit(pod) else ""
+    return f"exit code {state['exitCode']} ({reason}{limit})"
 
 
-def _memory_limit(pod: Any) -> str | None:
-    resources = pod.spec.containers[0].resources
-    limits = (resources.limits if resources is not None else None) or {}
+def _memory_limit(pod: Pod) -> str | None:
+    limits = (pod["spec"]["containers"][0].get("resources") or {}).get("limits") or {}
     return limits.get("memory")
 
 
-def _terminated(pod: Any) -> Any:
-    states = [container.state.terminated for container in pod.status.container_statuses or () if container.state]
-    return next((state for state in states if state is not None), None)
+def _terminated(pod: Pod) -> Pod | None:
+    return next((state for _, state in _containers(pod, "terminated")), None)
+
+
+def _containers(pod: Pod, state: str) -> list[tuple[Pod, Pod]]:
+    """Return the containers that are in a state, each with that state."""
+    containers = _status(pod).get("containerStatuses") or ()
+    return [(one, one["state"][state]) for one in containers if state in (one.get("state") or {})]
+
+
+def _conditions(pod: Pod) -> Sequence[Pod]:
+    return _status(pod).get("conditions") or ()
+
+
+def _status(pod: Pod) -> Pod:
+    return pod.get("status") or {}
+
+
+def _reason_of(state: Pod) -> str:
+    """Return reason and message of a container's state, of a condition, or of a pod's status."""
+    return f"{state.get('reason')}: {state.get('message') or 'no more is known'}"

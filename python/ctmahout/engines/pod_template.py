@@ -66,7 +66,7 @@ def _read(file: str) -> dict[str, Any]:
 
 def _parse(text: str) -> Any:
     try:
-        import yaml  # comes with the kubernetes client
+        import yaml  # comes with lightkube
     except ImportError:
         return json.loads(text)
     try:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CtmahoutError, EngineError
 from .kubernetes_api import KubernetesApi, one_line
-from .pod_failures import driver_failure, startup_failure, wait_reason
+from .pod_failures import driver_failure, phase, startup_failure, wait_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Pods", "deleting"]
 
@@ -35,11 +35,12 @@ class Pods:
     def __init__(self, api: KubernetesApi) -> None:
         self.namespace = api.namespace
         self._api = api
+        self._path = f"/api/v1/namespaces/{api.namespace}/pods"
         self._reason: str | None = None
 
-    def get(self, name: str, *, long_outage: bool = False) -> Any | None:
+    def get(self, name: str, *, long_outage: bool = False) -> dict[str, Any] | None:
         """Return a pod, None if there is none of that name. Fails without the right to get pods."""
-        return self._api.request(self._api.core.read_namespaced_pod, name, self.namespace, long_outage=long_outage)
+        return self._api.get(f"{self._path}/{name}", long_outage=long_outage)
 
     def wait(self, name: str, *, timeout_s: float) -> CtmahoutError | None:
         """Wait for the end of a driver pod; return None if it succeeded, else the error.
@@ -58,24 +59,24 @@ class Pods:
             pod = self.get(name, long_outage=True)
             if pod is None:
                 return EngineError("CTM_KUBERNETES_LOST", detail=f"somebody deleted {name}")
-            if pod.status.phase == "Succeeded":
+            if phase(pod) == "Succeeded":
                 return None
-            if pod.status.phase == "Failed":
+            if phase(pod) == "Failed":
                 log = self.log(name)
                 _log.info("%s", log.rstrip("\n"))
                 prefix = name.removesuffix("-driver")
                 return self.failure(pod, log, (f"{prefix}-exec-{n}" for n in range(1, _MAX_EXECUTORS)))
-            if pod.status.phase != "Running":
+            if phase(pod) != "Running":
                 error = self.not_started(pod, timeout_s, expired=time.monotonic() > deadline)
                 if error is not None:
                     return error
             time.sleep(_POLL_S)
 
-    def not_started(self, pod: Any, timeout_s: float, *, expired: bool) -> EngineError | None:
+    def not_started(self, pod: Mapping[str, Any], timeout_s: float, *, expired: bool) -> EngineError | None:
         """Return `startup_failure` of a pod; while there is none, log what it waits for."""
         error = startup_failure(pod, timeout_s, expired=expired)
         if error is None:
-            self.report_wait(pod.metadata.name, wait_reason(pod))
+            self.report_wait(pod["metadata"]["name"], wait_reason(pod))
         return error
 
     def report_wait(self, name: str, reason: str | None) -> None:
@@ -87,13 +88,10 @@ class Pods:
     def log(self, name: str) -> str:
         """Return stdout and stderr of the driver; empty if the log is not available."""
         try:
-            # As bytes: the client would turn a log that happens to be JSON into the repr of a Python object.
-            answer = self._api.request(
-                self._api.core.read_namespaced_pod_log, name, self.namespace, _preload_content=False
-            )
+            answer = self._api.request("GET", f"{self._path}/{name}/log")
         except CtmahoutError:
             return ""
-        return "" if answer is None else str(answer.data.decode("utf-8", "replace"))
+        return "" if answer is None else answer.decode("utf-8", "replace")
 
     def delete(self, name: str) -> None:
         """Delete a pod with the objects that it owns, and wait until it has disappeared.
@@ -103,7 +101,7 @@ class Pods:
         EngineError
             CTM_KUBERNETES_LEFT: it has not within a minute. And as of `KubernetesApi.request`.
         """
-        self._api.request(self._api.core.delete_namespaced_pod, name, self.namespace)
+        self._api.request("DELETE", f"{self._path}/{name}")
         self.wait_until_gone(name)
 
     def wait_until_gone(self, name: str) -> None:
@@ -114,7 +112,7 @@ class Pods:
                 raise EngineError("CTM_KUBERNETES_LEFT", kind="pod", name=name, namespace=self.namespace)
             time.sleep(_POLL_S / 4)
 
-    def failure(self, pod: Any, log: str, executors: Iterable[str]) -> CtmahoutError:
+    def failure(self, pod: Mapping[str, Any], log: str, executors: Iterable[str]) -> CtmahoutError:
         """Return the error of a driver pod that has failed; `executors` are the names that its executors may have."""
         there = []
         for name in executors:

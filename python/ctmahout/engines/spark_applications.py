@@ -10,13 +10,12 @@ from typing import Any
 
 from ..errors import CtmahoutError, EngineError
 from .kubernetes_api import KubernetesApi, one_line, refusal
-from .pod_failures import start_error
+from .pod_failures import phase, start_error
 from .pods import Pods
 
 __all__ = ["API_VERSION", "PLURAL", "Applications"]
 
-_GROUP, _VERSION, PLURAL = "sparkoperator.k8s.io", "v1beta2", "sparkapplications"
-API_VERSION = f"{_GROUP}/{_VERSION}"
+API_VERSION, PLURAL = "sparkoperator.k8s.io/v1beta2", "sparkapplications"
 _POLL_S = 1.0
 # A log is read as a whole each time, so less often than the state.
 _LOG_S = 5.0
@@ -37,7 +36,7 @@ class Applications(Pods):
 
     def __init__(self, api: KubernetesApi) -> None:
         super().__init__(api)
-        self._place = (_GROUP, _VERSION, self.namespace, PLURAL)
+        self._applications = f"/apis/{API_VERSION}/namespaces/{self.namespace}/{PLURAL}"
 
     def create(self, application: Mapping[str, Any]) -> None:
         """Create an application.
@@ -48,7 +47,7 @@ class Applications(Pods):
             CTM_KUBERNETES_OPERATOR: the operator is not installed, or too old for a pod template. And as of
             `KubernetesApi.request`.
         """
-        created = self._api.request(self._api.custom.create_namespaced_custom_object, *self._place, dict(application))
+        created = self._api.create(self._applications, application)
         if created is None and self._application(application["metadata"]["name"]) is None:
             raise EngineError("CTM_KUBERNETES_OPERATOR", kind=API_VERSION)
         # What a resource definition does not know, the API server drops without a word.
@@ -90,11 +89,11 @@ class Applications(Pods):
             driver = self.get(pod, long_outage=True) if pod else None
             started = started or driver is not None
             if state == "FAILED":
-                if driver is not None and driver.status.phase == "Failed":
+                if driver is not None and phase(driver) == "Failed":
                     return self.failure(driver, log, status.get("executorState") or ()), log
                 # The operator looks at the container, whose end the phase of the pod shows some moments later.
                 failed_at = failed_at or time.monotonic()
-                if driver is not None and driver.status.phase == "Running" and time.monotonic() - failed_at < _PHASE_S:
+                if driver is not None and phase(driver) == "Running" and time.monotonic() - failed_at < _PHASE_S:
                     time.sleep(_POLL_S)
                     continue
                 message = reported.get("errorMessage") or ""
@@ -109,7 +108,7 @@ class Applications(Pods):
                 if expired:
                     return start_error(reason or f"the application's state is {state}", timeout_s, queued=held), log
                 self.report_wait(name, reason)
-            elif driver.status.phase == "Pending":
+            elif phase(driver) == "Pending":
                 error = self.not_started(driver, timeout_s, expired=expired)
                 if error is not None:
                     return error, log
@@ -126,7 +125,7 @@ class Applications(Pods):
         application = self._application(name)
         if application is None:
             return
-        self._api.request(self._api.custom.delete_namespaced_custom_object, *self._place, name)
+        self._api.request("DELETE", f"{self._applications}/{name}")
         status = application.get("status") or {}
         # The operator's own name for a driver that it has not reported yet.
         self.wait_until_gone((status.get("driverInfo") or {}).get("podName") or f"{name}-driver")
@@ -141,6 +140,4 @@ class Applications(Pods):
         return EngineError("CTM_ENGINE_FAILED", engine=self.engine, detail=detail)
 
     def _application(self, name: str, *, long_outage: bool = False) -> Any:
-        return self._api.request(
-            self._api.custom.get_namespaced_custom_object, *self._place, name, long_outage=long_outage
-        )
+        return self._api.get(f"{self._applications}/{name}", long_outage=long_outage)

@@ -386,7 +386,7 @@ def test_submit_hands_over_a_file_and_reads_the_answer_or_the_directory(tmp_path
 
 
 def test_cluster_mode_needs_the_kubernetes_client(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    monkeypatch.setitem(sys.modules, "lightkube", None)
     assert code_of(connect, "submit", master="k8s://x", deploy_mode="cluster", image="i") == "CTM_EXTRA_MISSING"
 
 
