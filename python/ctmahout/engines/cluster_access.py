@@ -46,6 +46,7 @@ def connect_to_cluster(master: str | None, conf: Mapping[str, str]) -> tuple[Any
     """
     try:
         import lightkube
+        from httpx2 import InvalidURL
         from lightkube.config.client_adapter import Client, ConnectionParams
         from msgspec import MsgspecError
         from yaml import YAMLError
@@ -67,7 +68,7 @@ def connect_to_cluster(master: str | None, conf: Mapping[str, str]) -> tuple[Any
         named = {f"{kind}s": [{"name": "it", kind: part}] for kind, part in parts.items()}
         config = lightkube.KubeConfig.from_dict({"current-context": "it", **named}).get()
         return Client(config, ConnectionParams(proxy=cluster.get("proxy-url"))), cluster["server"]
-    except (*unusable, lightkube.ConfigError) as e:
+    except (*unusable, lightkube.ConfigError, InvalidURL) as e:
         raise access_error(e) from e
 
 

@@ -199,6 +199,12 @@ def test_a_credential_plugin_that_fails_in_mid_job_is_tried_again(web, kubeconfi
     assert web.seen[-1][1]["Authorization"] == "Bearer new"
 
 
+@pytest.mark.parametrize("master", ["k8s://http://[", "k8s://https://localhost:port", "k8s://x://y", "k8s://"])
+def test_a_master_that_is_no_address(master):
+    error = refusal(lambda: KubernetesApi(master, {}).get(PATH))
+    assert error.code in ("CTM_KUBERNETES_ACCESS", "CTM_KUBERNETES_UNREACHABLE")
+
+
 def test_a_proxy(web, kubeconfig):
     kubeconfig({"token": "t"}, server="http://cluster.invalid:6443", **{"proxy-url": web.url})
     assert authorisation(web) == "Bearer t"
