@@ -32,7 +32,7 @@ with connect("py4j" if name in (master, "user") else name, session=session, mast
     threading.Thread(target=interrupt, daemon=True).start()
     start = time.monotonic()
     try:
-        engine.run(Request(source, str(target), q=2))
+        engine.run(Request(source, str(target), q=20))
         told["raised"] = "none"
     except KeyboardInterrupt:
         told["raised"] = "KeyboardInterrupt"
