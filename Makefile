@@ -55,7 +55,7 @@ export SKIPPED_TESTS := $(CURDIR)/build/skipped.jsonl
 # What `make test` runs, one after the other; those of them that are tests use both of two cores.
 PARTS := lint test-jvm docs test-spark4 test-python test-spark35 test-cluster
 
-.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-python test-spark35 test-cluster test-release k8s release rehearsal sign cut compatibility demo reproduce expectation inputs fuzz lint format bench evidence pictures clean
+.PHONY: docs help wheel jars image environments check test ci test-jvm test-spark4 test-python test-spark35 test-cluster soak test-release k8s release rehearsal sign cut compatibility demo reproduce expectation inputs fuzz lint format bench evidence pictures clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -185,6 +185,10 @@ test-spark35: $(SPARK35)/warm $(CONNECT35)/ready $(DELTA)/ready ## Test the engi
 test-cluster: $(SPARK4)/ready $(KFP)/ready $(MOTO)/ready ## Test the image, and a Kubernetes cluster of its containers, with podman
 	tests/cluster/image.sh
 	$(SPARK4)/bin/python -m pytest $(PYTEST) -m "not release" -n 2 --dist loadfile tests/cluster
+
+# It waits more than it works, so it can run beside the other tests.
+soak: $(SPARK4)/ready ## Watch a node at work for five minutes, or SOAK_MINUTES: its memory and its file handles stay what they are
+	SOAK_MINUTES=$${SOAK_MINUTES:-5} $(SPARK4)/bin/python -m pytest $(PYTEST) -m release tests/unit/node/test_node_soak.py
 
 test-release: test ## Run, before a release, what takes too long for every time as well
 	tests/bridge/every_spark.sh $(WHEEL)
