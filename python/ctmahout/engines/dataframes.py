@@ -16,6 +16,7 @@ from ..exchange import Svd
 from .jars import find_jar
 from .jvm_calls import exception_text, interruptible, translate_error
 from .request import Request
+from .session import is_connect
 
 __all__ = [
     "SOURCE",
@@ -190,7 +191,7 @@ class _Result:
     def __init__(self, frame: Any, options: Mapping[str, str]) -> None:
         self._session = frame.sparkSession
         self._name = f"dssvd-{uuid4()}"
-        self.is_remote = "connect" in type(frame).__module__
+        self.is_remote = is_connect(frame)
         try:
             writer = frame.write.format(SOURCE).options(**options)
             interruptible(lambda: writer.save(self._name), self._cancel, thread=self._thread())

@@ -84,9 +84,9 @@ def is_local(master: str | None) -> bool:
     return (master or "local").startswith("local")
 
 
-def is_connect(session: object) -> bool:
-    """Return whether this is a session of Spark Connect. Imports nothing."""
-    return type(session).__module__.startswith("pyspark.sql.connect")
+def is_connect(spark: object) -> bool:
+    """Return whether a session or a DataFrame is one of Spark Connect. Imports nothing."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
 
 
 def server_address(master: str | None) -> str | None:

@@ -10,14 +10,13 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from ..errors import ConfigError, CtmahoutError, EngineError
-from ..exchange import is_manifest, read_manifest
-from ..storage import local_copy, parse_location
 from .base import Engine
 from .dataframes import SOURCE, session_error
 from .jars import check_session_jar
 from .jvm_calls import exception_text, interruptible
 from .request import Request
 from .workers import Threads, Workers
+from .written import manifest_at, written_manifest
 
 __all__ = ["SparkConnectEngine"]
 
@@ -61,7 +60,11 @@ class SparkConnectEngine(Engine):
         except Exception as e:
             error = session_error(e, self._spark, is_remote=True, engine=self.name)
             raise _storage_error(error, request) from e
-        return _manifest(request)
+        written = written_manifest(request)
+        if written is None:
+            detail = "the server has written the factors, and they are not here"
+            raise EngineError("CTM_CONNECT_STORAGE", path=request.output, detail=detail)
+        return written
 
     def workers(self, threads: int | None = None) -> Workers:
         """Return threads of this process: on Spark Connect no functions go to executors."""
@@ -119,18 +122,6 @@ def _failed(text: str) -> EngineError:
     return EngineError("CTM_ENGINE_FAILED", engine="connect", detail=text.splitlines()[0].rstrip("."))
 
 
-def _manifest(request: Request) -> dict[str, Any]:
-    """Return the manifest that the server has written, where this process must see it."""
-    try:
-        with local_copy(parse_location(request.output), is_manifest) as folder:
-            return read_manifest(folder, "factors").to_dict()
-    except CtmahoutError as e:
-        if e.code != "CTM_INPUT_NOT_FOUND":
-            raise
-        detail = "the server has written the factors, and they are not here"
-        raise EngineError("CTM_CONNECT_STORAGE", path=request.output, detail=detail) from e
-
-
 def _storage_error(error: CtmahoutError, request: Request) -> CtmahoutError:
     """Return CTM_CONNECT_STORAGE if what the server does not find is here."""
     if error.code == "CTM_OUTPUT_UNWRITABLE":
@@ -138,8 +129,7 @@ def _storage_error(error: CtmahoutError, request: Request) -> CtmahoutError:
     if error.code not in _UNSEEN:
         return error
     try:
-        with local_copy(parse_location(request.input), is_manifest) as folder:
-            read_manifest(folder, "matrix")
+        manifest_at(request.input, "matrix")
     except CtmahoutError:
         return error
     detail = f"the server says: {error.message.rstrip('.')}"

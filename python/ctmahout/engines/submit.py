@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CtmahoutError, EngineError
-from ..exchange import is_manifest, read_manifest
-from ..storage import local_copy, parse_location, remove, siblings
+from ..storage import parse_location, remove, siblings
 from ..storage.locks import remove_stale
 from .base import Engine
 from .jars import find_jar, find_spark
@@ -23,6 +22,7 @@ from .java import find_java
 from .jvm_calls import translate_error
 from .request import Request
 from .session import is_local, spark_settings
+from .written import written_manifest
 
 __all__ = ["MAIN", "SparkSubmit", "SubmitEngine", "parse_answer", "partials_removed"]
 
@@ -164,13 +164,10 @@ def parse_answer(out: str, request: Request) -> dict[str, Any]:
     if answers:
         manifest: dict[str, Any] = json.loads(answers[-1])
         return manifest
-    try:
-        with local_copy(parse_location(request.output), is_manifest) as folder:
-            return read_manifest(folder, "factors").to_dict()
-    except CtmahoutError as e:
-        if e.code != "CTM_INPUT_NOT_FOUND":
-            raise
-        raise EngineError("CTM_ENGINE_ANSWER", output=request.output) from e
+    written = written_manifest(request)
+    if written is None:
+        raise EngineError("CTM_ENGINE_ANSWER", output=request.output)
+    return written
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
